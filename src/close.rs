@@ -1,0 +1,123 @@
+//! Every reason for which a connection ends: its close code, the text that goes with it, its name in logs and metrics.
+//!
+//! One enum, so that a reason can't have a code in one place and another name somewhere else; ws-router-protocol(7)
+//! is held against it by a test.
+
+use serde::{Deserialize, Serialize};
+
+/// Says why a member's connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloseReason {
+    /// The member said goodbye.
+    Left,
+    /// The member's connection broke without a goodbye.
+    Lost,
+    /// The router stops.
+    Stopping,
+    /// The member broke the protocol (RFC 6455).
+    Protocol,
+    /// The member sent a text that isn't UTF-8.
+    InvalidUtf8,
+    /// The member sent a message above `websocket.max-message`.
+    TooBig,
+    /// The router restarts and can't carry this connection over.
+    Restarting,
+    /// The registration was removed by a request.
+    Removed,
+    /// The registration was removed by an administrator.
+    RemovedByAdmin,
+    /// The connection was closed by an administrator.
+    ClosedByAdmin,
+    /// The member fell further behind than its outbox allows, or took nothing for the stall timeout.
+    TooSlow,
+    /// The member gave no sign of life within the pong timeout.
+    NoPong,
+}
+
+impl CloseReason {
+    /// All reasons, in the order of the manual.
+    pub const ALL: [Self; 12] = [
+        Self::Left,
+        Self::Lost,
+        Self::Stopping,
+        Self::Protocol,
+        Self::InvalidUtf8,
+        Self::TooBig,
+        Self::Restarting,
+        Self::Removed,
+        Self::RemovedByAdmin,
+        Self::ClosedByAdmin,
+        Self::TooSlow,
+        Self::NoPong,
+    ];
+
+    /// The close code (RFC 6455 section 7.4) that the member is sent, or `None` where nothing can be sent any more.
+    pub const fn code(self) -> Option<u16> {
+        Some(match self {
+            Self::Left => 1000,
+            Self::Lost => return None,
+            Self::Stopping => 1001,
+            Self::Protocol => 1002,
+            Self::InvalidUtf8 => 1007,
+            Self::TooBig => 1009,
+            Self::Restarting => 1012,
+            Self::Removed => 4000,
+            Self::RemovedByAdmin => 4001,
+            Self::ClosedByAdmin => 4002,
+            Self::TooSlow => 4003,
+            Self::NoPong => 4004,
+        })
+    }
+
+    /// The short text that goes with the code; at most 123 bytes (RFC 6455 section 5.5).
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Left => "goodbye",
+            Self::Lost => "connection lost",
+            Self::Stopping => "the router stops",
+            Self::Protocol => "websocket protocol error",
+            Self::InvalidUtf8 => "invalid UTF-8",
+            Self::TooBig => "message too big",
+            Self::Restarting => "the router restarts, please reconnect",
+            Self::Removed => "registration removed",
+            Self::RemovedByAdmin => "registration removed by an administrator",
+            Self::ClosedByAdmin => "closed by an administrator",
+            Self::TooSlow => "too slow",
+            Self::NoPong => "no pong",
+        }
+    }
+
+    /// The name in logs, events and metric labels.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Lost => "lost",
+            Self::Stopping => "stopping",
+            Self::Protocol => "protocol",
+            Self::InvalidUtf8 => "invalid-utf8",
+            Self::TooBig => "too-big",
+            Self::Restarting => "restarting",
+            Self::Removed => "removed",
+            Self::RemovedByAdmin => "removed-by-admin",
+            Self::ClosedByAdmin => "closed-by-admin",
+            Self::TooSlow => "too-slow",
+            Self::NoPong => "no-pong",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_reasons_are_listed_once_with_texts_that_fit_a_control_frame() {
+        for (at, reason) in CloseReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at);
+            assert!(reason.text().len() <= 123);
+            let serialized = serde_json::to_string(reason).unwrap();
+            assert_eq!(serialized, format!("\"{}\"", reason.label()));
+        }
+    }
+}

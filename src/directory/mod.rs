@@ -1,0 +1,398 @@
+//! Which registrations there are, with which keys, on which relay thread, and until when.
+//!
+//! The one place where an id comes to life and ends. Taking an id, taking a seat and leaving it are each one step
+//! under one lock that is held for a few instructions, so of two racing requests exactly one gets an id, and a join
+//! that races with a removal either is refused or finds its registration's end marked ([`Registration::end`]) when it
+//! arrives at the relay thread, which looks there before it lets a member in. Relay threads come here only when a
+//! member leaves, never for a message.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::events::{EndReason, Events, What};
+use crate::ids::{RegistrationId, Sequence, Serial};
+use crate::kind::{Kind, Role};
+use crate::secret::{Key, KeyHash, KeyHasher};
+
+/// What is known of a registration by everybody who holds a seat in it.
+#[derive(Debug)]
+pub struct Registration {
+    /// Tells this life of the id from the next.
+    pub serial: Serial,
+    /// The id that devices know.
+    pub id: RegistrationId,
+    /// Who hears whom.
+    pub kind: Kind,
+    /// When it was asked for.
+    pub created: SystemTime,
+    key: KeyHash,
+    host_key: KeyHash,
+    end: AtomicU8,
+}
+
+impl Registration {
+    /// Tells why the registration ended, or `None` while it lives.
+    pub fn end(&self) -> Option<EndReason> {
+        let mark = self.end.load(Ordering::Acquire);
+        ENDS.iter().find(|(code, _)| *code == mark).map(|(_, reason)| *reason)
+    }
+
+    fn mark_end(&self, reason: EndReason) {
+        let code = ENDS.iter().find(|(_, known)| *known == reason).map_or(0, |(code, _)| *code);
+        self.end.store(code, Ordering::Release);
+    }
+}
+
+/// The rules by which registrations live.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Whether a registration ends when its last member has left.
+    pub auto_remove: bool,
+    /// How long an emptied registration is kept.
+    pub linger: Duration,
+    /// How long a registration that nobody joined is kept.
+    pub unclaimed_timeout: Duration,
+    /// Registrations in all.
+    pub max_registrations: usize,
+    /// Members of one registration.
+    pub max_members: usize,
+}
+
+/// What a device asks for when it registers.
+#[derive(Debug)]
+pub struct Request {
+    /// Who is to hear whom.
+    pub kind: Kind,
+    /// What members must show.
+    pub key: Key,
+    /// What, beside the key, the one who removes must show.
+    pub host_key: Key,
+    /// An id that the device would like to have.
+    pub wanted: Option<RegistrationId>,
+    /// Whether to refuse a wanted id that is taken, instead of giving a fresh one.
+    pub reject_taken: bool,
+}
+
+/// Why there is no registration for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegisterError {
+    /// The wanted id is taken by somebody with other keys.
+    Taken,
+    /// There are as many registrations as allowed.
+    Full,
+}
+
+/// Why there is no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeatError {
+    /// No registration has this id.
+    Unknown,
+    /// The key isn't the registration's.
+    WrongKey,
+    /// A hostclient registration wants to know whether host or client joins.
+    RoleRequired,
+    /// The registration has as many members as allowed.
+    Full,
+}
+
+/// Why nothing was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoveError {
+    /// No registration has this id.
+    Unknown,
+    /// One of the keys isn't the registration's.
+    WrongKey,
+}
+
+/// A line of the list of registrations.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// The registration.
+    pub registration: Arc<Registration>,
+    /// Seats taken: members, and those about to be.
+    pub seats: usize,
+    /// When it ends if nobody joins.
+    pub expires: Option<Instant>,
+}
+
+/// A place in a registration, given back when dropped.
+#[derive(Debug)]
+pub struct Seat {
+    /// Where.
+    pub registration: Arc<Registration>,
+    /// As what.
+    pub role: Role,
+    directory: Arc<Directory>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.directory.vacate(&self.registration, Instant::now());
+    }
+}
+
+/// All registrations.
+#[derive(Debug)]
+pub struct Directory {
+    hasher: KeyHasher,
+    serials: Sequence,
+    events: Events,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    rules: Rules,
+    entries: HashMap<RegistrationId, Entry>,
+    /// Of the entries without seats, those that end by themselves.
+    deadlines: BTreeMap<(Instant, Serial), RegistrationId>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    registration: Arc<Registration>,
+    seats: usize,
+    claimed: bool,
+    deadline: Option<Instant>,
+}
+
+impl Directory {
+    /// Makes an empty directory.
+    pub fn new(hasher: KeyHasher, rules: Rules, events: Events) -> Arc<Self> {
+        let inner = Inner { rules, entries: HashMap::new(), deadlines: BTreeMap::new() };
+        Arc::new(Self { hasher, serials: Sequence::after(0), events, inner: Mutex::new(inner) })
+    }
+
+    /// Makes a registration, or finds the one that the same device made before (same id, kind and keys).
+    pub fn register(&self, request: &Request, now: Instant) -> Result<RegistrationId, RegisterError> {
+        let (key, host_key) = (self.hasher.hash(&request.key), self.hasher.hash(&request.host_key));
+        let mut inner = self.lock();
+        if let Some(id) = &request.wanted
+            && let Some(entry) = inner.entries.get(id)
+        {
+            let known = &entry.registration;
+            if known.kind == request.kind && known.key == key && known.host_key == host_key {
+                inner.reclaim(id, now);
+                drop(inner);
+                self.events.tell(|| What::Reclaimed { registration: id.clone() });
+                return Ok(id.clone());
+            }
+            if request.reject_taken {
+                return Err(RegisterError::Taken);
+            }
+        }
+        if inner.entries.len() >= inner.rules.max_registrations {
+            return Err(RegisterError::Full);
+        }
+        let id = match &request.wanted {
+            Some(id) if !inner.entries.contains_key(id) => id.clone(),
+            _ => inner.fresh_id(),
+        };
+        let registration = Arc::new(Registration {
+            serial: Serial(self.serials.next()),
+            id: id.clone(),
+            kind: request.kind,
+            created: SystemTime::now(),
+            key,
+            host_key,
+            end: AtomicU8::new(ALIVE),
+        });
+        inner.entries.insert(id.clone(), Entry { registration, seats: 0, claimed: false, deadline: None });
+        inner.set_deadline(&id, now);
+        drop(inner);
+        self.events.tell(|| What::Registered { registration: id.clone(), kind: request.kind });
+        Ok(id)
+    }
+
+    /// Takes a seat; `role` is what a hostclient registration's device said to be, and ignored in a lobby.
+    pub fn seat(self: &Arc<Self>, id: &str, key: &Key, role: Option<Role>) -> Result<Seat, SeatError> {
+        let key = self.hasher.hash(key);
+        let mut inner = self.lock();
+        let max_members = inner.rules.max_members;
+        let entry = inner.entries.get_mut(id).ok_or(SeatError::Unknown)?;
+        if entry.registration.key != key {
+            return Err(SeatError::WrongKey);
+        }
+        let role = match entry.registration.kind {
+            Kind::Lobby => Role::Peer,
+            Kind::HostClient => role.ok_or(SeatError::RoleRequired)?,
+        };
+        if entry.seats >= max_members {
+            return Err(SeatError::Full);
+        }
+        entry.seats += 1;
+        let registration = Arc::clone(&entry.registration);
+        inner.clear_deadline(id);
+        Ok(Seat { registration, role, directory: Arc::clone(self) })
+    }
+
+    /// Ends a registration by request; the caller then has the relay close its members.
+    pub fn remove(&self, id: &str, key: &Key, host_key: &Key) -> Result<Arc<Registration>, RemoveError> {
+        let (key, host_key) = (self.hasher.hash(key), self.hasher.hash(host_key));
+        let mut inner = self.lock();
+        let known = &inner.entries.get(id).ok_or(RemoveError::Unknown)?.registration;
+        // Both are compared, so that the time doesn't tell which one is wrong.
+        if !((known.key == key) & (known.host_key == host_key)) {
+            return Err(RemoveError::WrongKey);
+        }
+        let ended = inner.end(id, EndReason::Removed).ok_or(RemoveError::Unknown)?;
+        drop(inner);
+        self.tell_end(&ended);
+        Ok(ended)
+    }
+
+    /// Ends a registration by an administrator's word; the caller then has the relay close its members.
+    pub fn force_remove(&self, id: &str) -> Option<Arc<Registration>> {
+        let ended = self.lock().end(id, EndReason::RemovedByAdmin)?;
+        self.tell_end(&ended);
+        Some(ended)
+    }
+
+    /// Finds a registration.
+    pub fn find(&self, id: &str) -> Option<Summary> {
+        self.lock().entries.get(id).map(Entry::summary)
+    }
+
+    /// Lists all registrations, the oldest first.
+    pub fn list(&self) -> Vec<Summary> {
+        let mut all: Vec<_> = self.lock().entries.values().map(Entry::summary).collect();
+        all.sort_by_key(|summary| summary.registration.serial);
+        all
+    }
+
+    /// Tells how many registrations there are.
+    pub fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Tells whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends all registrations whose time has come; called by a coarse timer.
+    pub fn sweep(&self, now: Instant) {
+        loop {
+            let mut inner = self.lock();
+            let Some((_, id)) = inner.deadlines.first_key_value().filter(|((when, _), _)| *when <= now) else { return };
+            let id = id.clone();
+            let claimed = inner.entries.get(&id).is_some_and(|entry| entry.claimed);
+            let reason = if claimed { EndReason::Lingered } else { EndReason::Unclaimed };
+            let ended = inner.end(id.as_str(), reason);
+            drop(inner);
+            if let Some(ended) = ended {
+                self.tell_end(&ended);
+            }
+        }
+    }
+
+    /// Changes the rules; deadlines that are set already stay as they are.
+    pub fn set_rules(&self, rules: Rules) {
+        self.lock().rules = rules;
+    }
+
+    fn vacate(&self, registration: &Arc<Registration>, now: Instant) {
+        let mut inner = self.lock();
+        let rules = (inner.rules.auto_remove, inner.rules.linger);
+        let Some(entry) = inner.entries.get_mut(registration.id.as_str()) else { return };
+        if entry.registration.serial != registration.serial {
+            return;
+        }
+        entry.seats -= 1;
+        entry.claimed = true;
+        if entry.seats > 0 {
+            return;
+        }
+        let ended = match rules {
+            (true, Duration::ZERO) => inner.end(registration.id.as_str(), EndReason::Emptied),
+            _ => {
+                inner.set_deadline(&registration.id, now);
+                None
+            }
+        };
+        drop(inner);
+        if let Some(ended) = ended {
+            self.tell_end(&ended);
+        }
+    }
+
+    fn tell_end(&self, ended: &Registration) {
+        if let Some(reason) = ended.end() {
+            tracing::debug!(registration = %ended.id, reason = reason.label(), "registration ended");
+            self.events.tell(|| What::Ended { registration: ended.id.clone(), reason });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing under the lock panics half-way, so a poisoned one is as good as new.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Draws an id that is free; a second draw happens about never.
+    fn fresh_id(&self) -> RegistrationId {
+        loop {
+            let id = RegistrationId::random();
+            if !self.entries.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn end(&mut self, id: &str, reason: EndReason) -> Option<Arc<Registration>> {
+        self.clear_deadline(id);
+        let entry = self.entries.remove(id)?;
+        entry.registration.mark_end(reason);
+        Some(entry.registration)
+    }
+
+    /// Gives an empty registration's device as much time as a new one's.
+    fn reclaim(&mut self, id: &RegistrationId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if entry.seats == 0 {
+            entry.claimed = false;
+            self.set_deadline(id, now);
+        }
+    }
+
+    fn set_deadline(&mut self, id: &RegistrationId, now: Instant) {
+        self.clear_deadline(id.as_str());
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let patience = match (entry.claimed, self.rules.auto_remove) {
+            (false, _) => self.rules.unclaimed_timeout,
+            (true, true) => self.rules.linger,
+            (true, false) => return,
+        };
+        let deadline = now + patience;
+        entry.deadline = Some(deadline);
+        self.deadlines.insert((deadline, entry.registration.serial), id.clone());
+    }
+
+    fn clear_deadline(&mut self, id: &str) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if let Some(deadline) = entry.deadline.take() {
+            self.deadlines.remove(&(deadline, entry.registration.serial));
+        }
+    }
+}
+
+impl Entry {
+    fn summary(&self) -> Summary {
+        Summary { registration: Arc::clone(&self.registration), seats: self.seats, expires: self.deadline }
+    }
+}
+
+const ALIVE: u8 = 0;
+const ENDS: [(u8, EndReason); 5] = [
+    (1, EndReason::Removed),
+    (2, EndReason::RemovedByAdmin),
+    (3, EndReason::Emptied),
+    (4, EndReason::Lingered),
+    (5, EndReason::Unclaimed),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+use super::*;
+
+fn rules() -> Rules {
+    Rules {
+        auto_remove: true,
+        linger: Duration::ZERO,
+        unclaimed_timeout: Duration::from_secs(600),
+        max_registrations: 3,
+        max_members: 2,
+    }
+}
+
+fn directory(rules: Rules) -> Arc<Directory> {
+    Directory::new(KeyHasher::random().unwrap(), rules, Events::new())
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text.into())
+}
+
+fn request(wanted: Option<&str>) -> Request {
+    Request {
+        kind: Kind::Lobby,
+        key: key("k"),
+        host_key: key("h"),
+        wanted: wanted.map(|id| RegistrationId::parse(id).unwrap()),
+        reject_taken: false,
+    }
+}
+
+#[test]
+fn a_free_wanted_id_is_given_and_a_taken_one_is_not() {
+    let directory = directory(rules());
+    let now = Instant::now();
+    assert_eq!(directory.register(&request(Some("my-device")), now).unwrap().as_str(), "my-device");
+    let other = Request { key: key("other"), ..request(Some("my-device")) };
+    assert_ne!(directory.register(&other, now).unwrap().as_str(), "my-device");
+    let strict = Request { reject_taken: true, ..other };
+    assert_eq!(directory.register(&strict, now), Err(RegisterError::Taken));
+}
+
+#[test]
+fn the_same_device_takes_its_registration_over_and_its_members_stay() {
+    let directory = directory(rules());
+    let now = Instant::now();
+    let id = directory.register(&request(Some("my-device")), now).unwrap();
+    let seat = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    assert_eq!(directory.register(&request(Some("my-device")), now).unwrap(), id);
+    assert_eq!(directory.find(id.as_str()).unwrap().seats, 1);
+    assert_eq!(directory.find(id.as_str()).unwrap().registration.serial, seat.registration.serial);
+    let as_hostclient = Request { kind: Kind::HostClient, ..request(Some("my-device")) };
+    assert_ne!(directory.register(&as_hostclient, now).unwrap(), id);
+}
+
+#[test]
+fn of_many_racing_requests_exactly_one_gets_the_id() {
+    let directory = directory(Rules { max_registrations: 100, ..rules() });
+    let winners: usize = std::thread::scope(|scope| {
+        let race = |n: usize| {
+            let directory = &directory;
+            scope.spawn(move || {
+                let mine = Request { key: key(&n.to_string()), ..request(Some("contested")) };
+                usize::from(directory.register(&mine, Instant::now()).unwrap().as_str() == "contested")
+            })
+        };
+        let racers: Vec<_> = (0..16).map(race).collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+    });
+    assert_eq!(winners, 1);
+    assert_eq!(directory.len(), 16);
+}
+
+#[test]
+fn a_seat_wants_the_key_and_the_role_and_room() {
+    let directory = directory(rules());
+    let pair = Request { kind: Kind::HostClient, ..request(None) };
+    let id = directory.register(&pair, Instant::now()).unwrap();
+    let seat = |id: &str, key_text: &str, role| directory.seat(id, &key(key_text), role);
+    assert_eq!(seat("no-such-id", "k", Some(Role::Host)).unwrap_err(), SeatError::Unknown);
+    assert_eq!(seat(id.as_str(), "h", Some(Role::Host)).unwrap_err(), SeatError::WrongKey);
+    assert_eq!(seat(id.as_str(), "k", None).unwrap_err(), SeatError::RoleRequired);
+    let host = seat(id.as_str(), "k", Some(Role::Host)).unwrap();
+    let client = seat(id.as_str(), "k", Some(Role::Client)).unwrap();
+    assert_eq!(seat(id.as_str(), "k", Some(Role::Client)).unwrap_err(), SeatError::Full);
+    drop(client);
+    assert_eq!(seat(id.as_str(), "k", Some(Role::Client)).unwrap().role, Role::Client);
+    drop(host);
+    assert!(directory.is_empty());
+}
+
+#[test]
+fn an_emptied_registration_lingers_and_its_device_can_come_back() {
+    let directory = directory(Rules { linger: Duration::from_secs(300), ..rules() });
+    let id = directory.register(&request(None), Instant::now()).unwrap();
+    drop(directory.seat(id.as_str(), &key("k"), None).unwrap());
+    directory.sweep(Instant::now() + Duration::from_secs(299));
+    let seat = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    directory.sweep(Instant::now() + Duration::from_secs(9999));
+    assert_eq!(directory.len(), 1);
+    let registration = Arc::clone(&seat.registration);
+    drop(seat);
+    directory.sweep(Instant::now() + Duration::from_secs(301));
+    assert!(directory.is_empty());
+    assert_eq!(registration.end(), Some(EndReason::Lingered));
+}
+
+#[test]
+fn a_registration_that_nobody_joins_ends() {
+    let directory = directory(rules());
+    let now = Instant::now();
+    let id = directory.register(&request(None), now).unwrap();
+    let registration = directory.find(id.as_str()).unwrap().registration;
+    directory.sweep(now + Duration::from_secs(599));
+    assert_eq!(registration.end(), None);
+    directory.sweep(now + Duration::from_secs(600));
+    assert_eq!(registration.end(), Some(EndReason::Unclaimed));
+    assert!(directory.is_empty());
+}
+
+#[test]
+fn without_auto_removal_an_emptied_registration_stays() {
+    let directory = directory(Rules { auto_remove: false, ..rules() });
+    let id = directory.register(&request(None), Instant::now()).unwrap();
+    drop(directory.seat(id.as_str(), &key("k"), None).unwrap());
+    directory.sweep(Instant::now() + Duration::from_secs(1 << 20));
+    assert_eq!(directory.len(), 1);
+}
+
+#[test]
+fn removal_wants_both_keys_and_is_seen_by_who_holds_a_seat() {
+    let directory = directory(rules());
+    let id = directory.register(&request(None), Instant::now()).unwrap();
+    let seat = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    let remove = |key_text: &str, host_key: &str| directory.remove(id.as_str(), &key(key_text), &key(host_key));
+    assert_eq!(remove("k", "k").unwrap_err(), RemoveError::WrongKey);
+    assert_eq!(remove("h", "h").unwrap_err(), RemoveError::WrongKey);
+    assert_eq!(seat.registration.end(), None);
+    remove("k", "h").unwrap();
+    assert_eq!(seat.registration.end(), Some(EndReason::Removed));
+    assert_eq!(remove("k", "h").unwrap_err(), RemoveError::Unknown);
+}
+
+#[test]
+fn a_late_leave_does_not_touch_the_next_life_of_an_id() {
+    let directory = directory(rules());
+    let id = directory.register(&request(Some("my-device")), Instant::now()).unwrap();
+    let old = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    directory.force_remove(id.as_str()).unwrap();
+    directory.register(&request(Some("my-device")), Instant::now()).unwrap();
+    let new = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    drop(old);
+    assert_eq!(directory.find(id.as_str()).unwrap().seats, 1);
+    drop(new);
+    assert!(directory.is_empty());
+}
+
+#[test]
+fn the_number_of_registrations_is_limited() {
+    let directory = directory(rules());
+    for _ in 0..3 {
+        directory.register(&request(None), Instant::now()).unwrap();
+    }
+    assert_eq!(directory.register(&request(None), Instant::now()), Err(RegisterError::Full));
+}

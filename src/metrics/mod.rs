@@ -1,0 +1,153 @@
+//! Counters and gauges of the whole process: what was accepted, refused, relayed and closed.
+//!
+//! The front counts with atomics, since nothing there is hot. A relay thread keeps plain numbers of its own and
+//! publishes them once a round into its [`ThreadTotals`], so that the hot path touches no shared cache line.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::close::CloseReason;
+
+/// A number that only grows, or a gauge that one writer sets.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds one.
+    pub fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes one off a gauge.
+    pub fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Sets a gauge, or a counter that has one writer.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Reads the number.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A parameter is missing, repeated, empty or malformed, or the request itself is.
+    Malformed,
+    /// A key is wrong.
+    WrongKey,
+    /// There is no such registration, or no such path.
+    Unknown,
+    /// A method that the path doesn't take.
+    Method,
+    /// No websocket upgrade, or not of version 13.
+    NoUpgrade,
+    /// The id that was asked for is taken.
+    Taken,
+    /// A limit is reached.
+    Full,
+    /// Head or body above their limits, or too slow.
+    TooLarge,
+}
+
+impl Refusal {
+    /// All reasons, in the order of their discriminants.
+    pub const ALL: [Self; 8] = [
+        Self::Malformed,
+        Self::WrongKey,
+        Self::Unknown,
+        Self::Method,
+        Self::NoUpgrade,
+        Self::Taken,
+        Self::Full,
+        Self::TooLarge,
+    ];
+
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::WrongKey => "wrong-key",
+            Self::Unknown => "unknown",
+            Self::Method => "method",
+            Self::NoUpgrade => "no-upgrade",
+            Self::Taken => "taken",
+            Self::Full => "full",
+            Self::TooLarge => "too-large",
+        }
+    }
+}
+
+/// What the front counts.
+#[derive(Debug, Default)]
+pub struct Front {
+    /// Connections open now, websockets included.
+    pub connections: Count,
+    /// Connections accepted since the start.
+    pub accepted: Count,
+    /// Connections closed at once because `limits.connections` or `limits.pending` was reached.
+    pub turned_away: Count,
+    /// `accept` calls that failed.
+    pub accept_errors: Count,
+    /// TLS handshakes that failed or took too long.
+    pub tls_failures: Count,
+    /// TLS handshakes done.
+    pub tls_handshakes: Count,
+    /// Registrations made since the start.
+    pub registered: Count,
+    /// Requests that were answered.
+    pub requests: Count,
+    /// Reloads that took effect.
+    pub reloads: Count,
+    /// Reloads that were refused because of the file.
+    pub failed_reloads: Count,
+    refusals: [Count; Refusal::ALL.len()],
+}
+
+impl Front {
+    /// Counts a refused request.
+    pub fn refused(&self, why: Refusal) {
+        self.refusals[why as usize].up();
+    }
+
+    /// Reads how many requests were refused for this reason.
+    pub fn refusals(&self, why: Refusal) -> u64 {
+        self.refusals[why as usize].value()
+    }
+}
+
+/// What one relay thread has done, published by it once a round.
+#[derive(Debug, Default)]
+pub struct ThreadTotals {
+    /// Members now.
+    pub members: Count,
+    /// Messages received.
+    pub messages_in: Count,
+    /// Payload bytes received.
+    pub bytes_in: Count,
+    /// Messages handed to receivers.
+    pub deliveries: Count,
+    /// Bytes handed to receivers, frame headers included.
+    pub bytes_out: Count,
+    /// Messages that nobody was there for.
+    pub unheard: Count,
+    /// Bytes that wait in outboxes now.
+    pub outbox_bytes: Count,
+    closes: [Count; CloseReason::ALL.len()],
+}
+
+impl ThreadTotals {
+    /// Counts the end of a connection; the thread is the only writer.
+    pub fn closed(&self, reason: CloseReason) {
+        self.closes[reason as usize].up();
+    }
+
+    /// Reads how many connections ended for this reason.
+    pub fn closes(&self, reason: CloseReason) -> u64 {
+        self.closes[reason as usize].value()
+    }
+}

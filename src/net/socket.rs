@@ -1,0 +1,61 @@
+//! A connection on its way from the front to a relay thread: a plain socket, or one with the TLS session above it.
+
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use crate::metrics::Front;
+use crate::peer::Peer;
+
+/// A connection without its event loop.
+#[derive(Debug)]
+pub struct Socket {
+    /// How bytes get to the peer.
+    pub transport: Transport,
+    /// Who the peer is.
+    pub peer: Peer,
+    /// Counts the connection as long as it lives.
+    pub permit: Permit,
+}
+
+/// How bytes get to a peer.
+#[derive(Debug)]
+pub enum Transport {
+    /// Without TLS.
+    Plain(Plain),
+    /// Through a TLS session whose handshake is done; it may hold decrypted bytes that nobody has read yet.
+    Tls(Plain, Box<rustls::ServerConnection>),
+}
+
+/// A non-blocking stream socket.
+#[derive(Debug)]
+pub enum Plain {
+    /// Over the internet protocol.
+    Tcp(TcpStream),
+    /// On this machine.
+    Unix(UnixStream),
+}
+
+/// Counts an open connection in [`Front::connections`]; the end of its life is the end of the connection.
+#[derive(Debug)]
+pub struct Permit(Arc<Front>);
+
+impl Permit {
+    /// Counts one more connection, unless there are `limit` already.
+    pub fn take(front: &Arc<Front>, limit: usize) -> Option<Self> {
+        let permit = Self::unlimited(front);
+        (front.connections.value() <= limit as u64).then_some(permit)
+    }
+
+    /// Counts one more connection that no limit applies to, such as one that was handed over.
+    pub fn unlimited(front: &Arc<Front>) -> Self {
+        front.connections.up();
+        Self(Arc::clone(front))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.connections.down();
+    }
+}
