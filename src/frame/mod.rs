@@ -1,1 +1,47 @@
-//! (to be described)
+//! Websocket frames (RFC 6455 section 5): what a client sends is checked, unmasked and turned into what a server sends.
+//!
+//! Pure: bytes in, bytes out; no socket, no clock. A whole message that lies in the read buffer is converted where it
+//! lies, in one pass and without an allocation; only what is incomplete at the end of a read is kept, right-sized,
+//! and a large or fragmented message is assembled in a buffer of its own that the socket is read straight into.
+//! A message leaves as one frame, whole, whether it came in one frame or in fragments.
+
+mod assembly;
+mod buffers;
+mod closing;
+mod decoder;
+mod header;
+mod mask;
+mod utf8;
+
+pub use buffers::Buffers;
+pub use closing::{Goodbye, close_frame};
+pub use decoder::{Batch, Decoder, Intake, Piece};
+pub use header::{Opcode, ServerHeader, whole_frame_len};
+pub use mask::unmask;
+pub use utf8::Utf8;
+
+use crate::close::CloseReason;
+
+/// How a client broke the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// Reserved bits or opcodes, a missing mask, a bad length, fragments out of order, a malformed close.
+    Protocol,
+    /// A text, or the reason of a close, isn't UTF-8 (RFC 6455 section 8.1).
+    InvalidUtf8,
+    /// A message is larger than allowed.
+    TooBig,
+}
+
+impl From<Violation> for CloseReason {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::Protocol => Self::Protocol,
+            Violation::InvalidUtf8 => Self::InvalidUtf8,
+            Violation::TooBig => Self::TooBig,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! A message that doesn't lie whole in the read buffer: a large frame in progress, or fragments.
+//!
+//! Memory grows as bytes arrive, not as a header announces. Room for the server's header is left in front of the
+//! payload, so that the finished message is sent from where it was put together.
+
+use std::ops::Range;
+
+use super::header::ClientHeader;
+use super::mask::rotate;
+use super::{Buffers, Opcode, ServerHeader, Utf8, Violation, unmask};
+
+/// A message in the making.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    opcode: Opcode,
+    /// [`HEADROOM`], then the payload so far, unmasked, then room.
+    buffer: Vec<u8>,
+    filled: usize,
+    text: Utf8,
+    frame: Option<Unfinished>,
+}
+
+/// The frame whose payload is still coming in.
+#[derive(Debug)]
+struct Unfinished {
+    remaining: usize,
+    mask: [u8; 4],
+    is_final: bool,
+}
+
+impl Assembly {
+    /// Begins with the header of a message's first frame.
+    pub(super) fn begin(header: &ClientHeader, buffers: &mut Buffers) -> Self {
+        let whole = HEADROOM + header.payload as usize;
+        let buffer = buffers.take(whole.min(FIRST), whole);
+        let mut assembly = Self { opcode: header.opcode, buffer, filled: HEADROOM, text: Utf8::default(), frame: None };
+        assembly.go_on(header);
+        assembly
+    }
+
+    /// Goes on with the header of the first, or of a further frame.
+    pub(super) fn go_on(&mut self, header: &ClientHeader) {
+        let remaining = header.payload as usize;
+        self.frame = Some(Unfinished { remaining, mask: header.mask, is_final: header.is_final });
+    }
+
+    /// Tells whether the next bytes are a frame's payload.
+    pub(super) fn is_in_frame(&self) -> bool {
+        self.frame.is_some()
+    }
+
+    /// Payload bytes so far.
+    pub(super) fn payload(&self) -> u64 {
+        (self.filled - HEADROOM) as u64
+    }
+
+    /// Bytes of memory.
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The place where the next payload bytes belong, as far as there is room; empty outside of a frame.
+    pub(super) fn vacancy(&mut self, at_most: usize, buffers: &mut Buffers) -> &mut [u8] {
+        let want = self.frame.as_ref().map_or(0, |frame| frame.remaining).min(at_most);
+        if self.buffer.len() == self.filled && want > 0 {
+            self.grow(buffers);
+        }
+        let end = self.buffer.len().min(self.filled + want);
+        &mut self.buffer[self.filled..end]
+    }
+
+    /// Counts bytes that were read into the vacancy; unmasks and checks them.
+    pub(super) fn advance(&mut self, bytes: usize) -> Result<(), Violation> {
+        let Some(frame) = &mut self.frame else { return Ok(()) };
+        let fresh = &mut self.buffer[self.filled..self.filled + bytes];
+        unmask(fresh, frame.mask);
+        if self.opcode == Opcode::Text {
+            self.text.push(fresh)?;
+        }
+        frame.mask = rotate(frame.mask, bytes);
+        frame.remaining -= bytes;
+        self.filled += bytes;
+        Ok(())
+    }
+
+    /// Takes payload bytes from the begin of `bytes`; returns how many.
+    pub(super) fn take(&mut self, bytes: &[u8], buffers: &mut Buffers) -> Result<usize, Violation> {
+        let mut taken = 0;
+        loop {
+            let vacancy = self.vacancy(bytes.len() - taken, buffers);
+            if vacancy.is_empty() {
+                return Ok(taken);
+            }
+            let len = vacancy.len();
+            vacancy.copy_from_slice(&bytes[taken..taken + len]);
+            self.advance(len)?;
+            taken += len;
+        }
+    }
+
+    /// Ends a frame whose payload is complete; tells whether the message is complete, too.
+    pub(super) fn end_frame(&mut self) -> Result<Progress, Violation> {
+        match &self.frame {
+            Some(frame) if frame.remaining > 0 => Ok(Progress::InFrame),
+            Some(frame) if frame.is_final => {
+                self.text.finish()?;
+                Ok(Progress::Complete)
+            }
+            _ => {
+                self.frame = None;
+                Ok(Progress::BetweenFrames)
+            }
+        }
+    }
+
+    /// Turns the complete message into a server's frame.
+    pub(super) fn finish(self) -> (Vec<u8>, Range<usize>) {
+        let Self { opcode, mut buffer, filled, .. } = self;
+        let header = ServerHeader::new(opcode, filled - HEADROOM);
+        let start = HEADROOM - header.as_bytes().len();
+        buffer[start..HEADROOM].copy_from_slice(header.as_bytes());
+        (buffer, start..filled)
+    }
+
+    /// Gives the memory back.
+    pub(super) fn abandon(self, buffers: &mut Buffers) {
+        buffers.give(self.buffer);
+    }
+
+    /// Makes room for what the frame announces, in steps that what has arrived justifies.
+    fn grow(&mut self, buffers: &mut Buffers) {
+        let remaining = self.frame.as_ref().map_or(0, |frame| frame.remaining);
+        let whole = self.filled + remaining;
+        let mut larger = buffers.take(whole.min((self.filled * 2).max(FIRST)), whole);
+        larger[HEADROOM..self.filled].copy_from_slice(&self.buffer[HEADROOM..self.filled]);
+        buffers.give(std::mem::replace(&mut self.buffer, larger));
+    }
+}
+
+/// How far a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// More payload of the frame is to come.
+    InFrame,
+    /// A further fragment is to come.
+    BetweenFrames,
+    /// The message is complete.
+    Complete,
+}
+
+const HEADROOM: usize = ServerHeader::MAX_LEN;
+/// What a header's announcement alone is worth: a read's worth, so that most messages never grow.
+const FIRST: usize = 256 << 10;

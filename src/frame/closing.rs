@@ -1,0 +1,45 @@
+//! Close frames (RFC 6455 section 5.5.1): what a client says goodbye with, and what it is told.
+
+use super::{Opcode, ServerHeader, Violation};
+use crate::close::CloseReason;
+
+/// A client's goodbye.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goodbye {
+    /// The close code that it gave, if any.
+    pub code: Option<u16>,
+}
+
+impl Goodbye {
+    /// Reads the unmasked payload of a close frame.
+    pub(super) fn parse(payload: &[u8]) -> Result<Self, Violation> {
+        match payload {
+            [] => Ok(Self { code: None }),
+            [high, low, reason @ ..] => {
+                let code = u16::from_be_bytes([*high, *low]);
+                if !may_be_sent(code) {
+                    return Err(Violation::Protocol);
+                }
+                std::str::from_utf8(reason).map_err(|_| Violation::InvalidUtf8)?;
+                Ok(Self { code: Some(code) })
+            }
+            [_] => Err(Violation::Protocol),
+        }
+    }
+}
+
+/// Tells whether an endpoint may send this code (RFC 6455 section 7.4 and the registry it founds).
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
+/// Makes the close frame for a reason; a goodbye's own code is given back in the answer to it. `None` where the
+/// reason says that nothing can be sent.
+pub fn close_frame(reason: CloseReason, goodbye: Option<Goodbye>) -> Option<Vec<u8>> {
+    let code = goodbye.and_then(|goodbye| goodbye.code).or(reason.code())?;
+    let text = reason.text().as_bytes();
+    let mut frame = ServerHeader::new(Opcode::Close, 2 + text.len()).as_bytes().to_vec();
+    frame.extend_from_slice(&code.to_be_bytes());
+    frame.extend_from_slice(text);
+    Some(frame)
+}

@@ -1,0 +1,310 @@
+//! A client's byte stream turned into messages, replies and the goodbye, a read at a time.
+//!
+//! Between two reads an idle connection costs one pointer here. The reader asks [`Decoder::intake`] where the next
+//! bytes belong, reads, and tells with [`Decoder::decode`] how many they were.
+
+use std::ops::Range;
+
+use super::assembly::{Assembly, Progress};
+use super::header::ClientHeader;
+use super::{Buffers, Goodbye, Opcode, ServerHeader, Utf8, Violation, unmask};
+
+/// The stream of one client.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+}
+
+/// What a read left incomplete.
+#[derive(Debug, Default)]
+struct Partial {
+    /// An incomplete header, control frame or small frame, as it came.
+    tail: Vec<u8>,
+    message: Option<Assembly>,
+}
+
+/// Where the next bytes of a stream belong.
+#[derive(Debug)]
+pub struct Intake<'a> {
+    /// First here, in a message's own buffer; empty if none is in progress.
+    pub direct: &'a mut [u8],
+    /// How many bytes were put back at the begin of the read buffer; what is read goes behind them. Zero if `direct`
+    /// isn't empty.
+    pub staged: usize,
+    /// Whether `direct` ends where its frame does, so that bytes beyond it go into the read buffer.
+    pub has_room_behind: bool,
+}
+
+/// What one read gave. Reused from read to read.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Messages, as servers' frames, in order.
+    pub pieces: Vec<Piece>,
+    /// How many messages the pieces are.
+    pub messages: u64,
+    /// Their bytes, headers included.
+    pub bytes: usize,
+    /// Pong frames to send back.
+    pub replies: Vec<u8>,
+    /// Where in `replies` the last pong begins.
+    pub last_reply: usize,
+    /// The client's goodbye, after which nothing is read.
+    pub goodbye: Option<Goodbye>,
+}
+
+/// A run of messages.
+#[derive(Debug)]
+pub enum Piece {
+    /// In the read buffer.
+    InPlace(Range<usize>),
+    /// In a buffer of its own.
+    Assembled(Vec<u8>, Range<usize>),
+}
+
+impl Batch {
+    /// Forgets the last read.
+    pub fn clear(&mut self) {
+        self.pieces.clear();
+        self.replies.clear();
+        (self.messages, self.bytes, self.last_reply, self.goodbye) = (0, 0, 0, None);
+    }
+
+    fn message(&mut self, piece: Piece, messages: u64) {
+        let (Piece::InPlace(range) | Piece::Assembled(_, range)) = &piece;
+        self.bytes += range.len();
+        self.messages += messages;
+        self.pieces.push(piece);
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        self.last_reply = self.replies.len();
+        self.replies.extend_from_slice(ServerHeader::new(Opcode::Pong, payload.len()).as_bytes());
+        self.replies.extend_from_slice(payload);
+    }
+}
+
+/// Messages that lie side by side in the read buffer.
+#[derive(Debug, Default)]
+struct Run {
+    range: Range<usize>,
+    messages: u64,
+}
+
+impl Run {
+    fn end(&mut self, batch: &mut Batch) {
+        if self.messages > 0 {
+            let Self { range, messages } = std::mem::take(self);
+            batch.message(Piece::InPlace(range), messages);
+        }
+    }
+
+    /// Unmasks the payload at `payload` and heads it as a server does, right behind the last message of the run if
+    /// that is worth the move, else where it lies.
+    #[inline]
+    fn add(
+        &mut self,
+        buffer: &mut [u8],
+        header: &ClientHeader,
+        payload: Range<usize>,
+        batch: &mut Batch,
+    ) -> Result<(), Violation> {
+        let len = payload.len();
+        let head = ServerHeader::new(header.opcode, len);
+        let head_len = head.as_bytes().len();
+        if self.messages > 0 && len > WORTH_MOVING {
+            self.end(batch);
+        }
+        if self.messages == 0 {
+            self.range = payload.start - head_len..payload.start - head_len;
+        }
+        let body = self.range.end + head_len;
+        if body != payload.start {
+            buffer.copy_within(payload, body);
+        }
+        buffer[self.range.end..body].copy_from_slice(head.as_bytes());
+        let body = &mut buffer[body..body + len];
+        unmask(body, header.mask);
+        if header.opcode == Opcode::Text {
+            std::str::from_utf8(body).map_err(|_| Violation::InvalidUtf8)?;
+        }
+        self.range.end += head_len + len;
+        self.messages += 1;
+        Ok(())
+    }
+}
+
+impl Decoder {
+    /// Prepares for the next read, of at most `at_most` bytes into a message's own buffer.
+    pub fn intake<'a>(&'a mut self, scratch: &mut [u8], at_most: usize, buffers: &mut Buffers) -> Intake<'a> {
+        let Some(partial) = self.partial.as_deref_mut() else {
+            return Intake { direct: &mut [], staged: 0, has_room_behind: true };
+        };
+        let staged = partial.tail.len();
+        scratch[..staged].copy_from_slice(&partial.tail);
+        let direct = match &mut partial.message {
+            Some(message) if message.is_in_frame() => message.vacancy(at_most, buffers),
+            _ => &mut [],
+        };
+        let has_room_behind = direct.len() < at_most;
+        Intake { direct, staged, has_room_behind }
+    }
+
+    /// Takes in `direct` bytes that were read into the message's own buffer, and then `scratch`: what was staged and
+    /// what was read behind it. What it gives goes into `batch`, up to the point of a violation.
+    pub fn decode(
+        &mut self,
+        direct: usize,
+        scratch: &mut [u8],
+        max_message: u64,
+        buffers: &mut Buffers,
+        batch: &mut Batch,
+    ) -> Result<(), Violation> {
+        if let Some(partial) = self.partial.as_deref_mut() {
+            partial.tail.clear();
+            if direct > 0
+                && let Some(message) = &mut partial.message
+            {
+                message.advance(direct)?;
+                self.end_frame(batch)?;
+            }
+        }
+        let mut run = Run::default();
+        let outcome = self.decode_scratch(scratch, max_message, buffers, batch, &mut run);
+        run.end(batch);
+        self.settle();
+        outcome
+    }
+
+    /// Forgets everything and gives the memory back.
+    pub fn abandon(&mut self, buffers: &mut Buffers) {
+        if let Some(message) = self.partial.take().and_then(|partial| partial.message) {
+            message.abandon(buffers);
+        }
+    }
+
+    /// Tells how many bytes are kept for this stream.
+    pub fn held(&self) -> usize {
+        self.partial.as_deref().map_or(0, |partial| {
+            size_of::<Partial>() + partial.tail.capacity() + partial.message.as_ref().map_or(0, Assembly::capacity)
+        })
+    }
+
+    fn decode_scratch(
+        &mut self,
+        scratch: &mut [u8],
+        max_message: u64,
+        buffers: &mut Buffers,
+        batch: &mut Batch,
+        run: &mut Run,
+    ) -> Result<(), Violation> {
+        let mut at = 0;
+        while at < scratch.len() {
+            if let Some(message) = self.message_in_frame() {
+                at += message.take(&scratch[at..], buffers)?;
+                run.end(batch);
+                self.end_frame(batch)?;
+                continue;
+            }
+            let Some(header) = ClientHeader::parse(&scratch[at..])? else { break };
+            let body = at + header.len;
+            let here = scratch.len() - body;
+            let is_here = header.payload <= here as u64;
+            if header.opcode.is_control() {
+                if !is_here {
+                    break;
+                }
+                at = body + header.payload as usize;
+                unmask(&mut scratch[body..at], header.mask);
+                match header.opcode {
+                    Opcode::Close => {
+                        batch.goodbye = Some(Goodbye::parse(&scratch[body..at])?);
+                        return Ok(());
+                    }
+                    Opcode::Ping => batch.pong(&scratch[body..at]),
+                    _ => {}
+                }
+                continue;
+            }
+            let so_far = self.check_order(&header)?;
+            if so_far.saturating_add(header.payload) > max_message {
+                return Err(Violation::TooBig);
+            }
+            let is_whole = header.is_final && header.opcode != Opcode::Continuation;
+            if is_whole && is_here {
+                at = body + header.payload as usize;
+                run.add(scratch, &header, body..at, batch)?;
+            } else if is_whole && header.payload <= SMALL {
+                check_begun_text(&header, &mut scratch[body..])?;
+                break;
+            } else {
+                at = body;
+                self.assemble(&header, buffers);
+                if header.payload == 0 {
+                    run.end(batch);
+                    self.end_frame(batch)?;
+                }
+            }
+        }
+        if at < scratch.len() {
+            self.partial.get_or_insert_default().tail.extend_from_slice(&scratch[at..]);
+        }
+        Ok(())
+    }
+
+    /// Checks that the frame may come now (RFC 6455 section 5.4); tells the payload bytes of its message so far.
+    fn check_order(&self, header: &ClientHeader) -> Result<u64, Violation> {
+        let message = self.partial.as_deref().and_then(|partial| partial.message.as_ref());
+        match (message, header.opcode) {
+            (Some(message), Opcode::Continuation) => Ok(message.payload()),
+            (None, Opcode::Text | Opcode::Binary) => Ok(0),
+            _ => Err(Violation::Protocol),
+        }
+    }
+
+    fn message_in_frame(&mut self) -> Option<&mut Assembly> {
+        self.partial.as_deref_mut()?.message.as_mut().filter(|message| message.is_in_frame())
+    }
+
+    fn assemble(&mut self, header: &ClientHeader, buffers: &mut Buffers) {
+        match &mut self.partial.get_or_insert_default().message {
+            Some(message) => message.go_on(header),
+            none => *none = Some(Assembly::begin(header, buffers)),
+        }
+    }
+
+    fn end_frame(&mut self, batch: &mut Batch) -> Result<(), Violation> {
+        let Some(partial) = self.partial.as_deref_mut() else { return Ok(()) };
+        let Some(message) = &mut partial.message else { return Ok(()) };
+        if message.end_frame()? == Progress::Complete
+            && let Some(message) = partial.message.take()
+        {
+            let (buffer, range) = message.finish();
+            batch.message(Piece::Assembled(buffer, range), 1);
+        }
+        Ok(())
+    }
+
+    /// Frees what an idle stream doesn't need.
+    fn settle(&mut self) {
+        if self.partial.as_deref().is_some_and(|partial| partial.tail.is_empty() && partial.message.is_none()) {
+            self.partial = None;
+        }
+    }
+}
+
+/// Checks what is there of an incomplete text, so that a bad one is refused at once; it stays masked as it came.
+fn check_begun_text(header: &ClientHeader, begun: &mut [u8]) -> Result<(), Violation> {
+    if header.opcode != Opcode::Text {
+        return Ok(());
+    }
+    unmask(begun, header.mask);
+    let verdict = Utf8::default().push(begun);
+    unmask(begun, header.mask);
+    verdict
+}
+
+/// A larger message that is alone in its run is left where it lies: a vectored write is cheaper than moving it.
+const WORTH_MOVING: usize = 4 << 10;
+/// An incomplete frame up to this payload is kept as it came and put in front of the next read; a larger one is
+/// assembled in a buffer of its own.
+const SMALL: u64 = 16 << 10;

@@ -1,0 +1,22 @@
+//! Masking (RFC 6455 section 5.3), by wide words.
+
+/// Applies a mask to `bytes`, which begin at a multiple of four from the payload's begin (or with `mask` rotated so).
+#[inline]
+pub fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    let word = u32::from_ne_bytes(mask);
+    let wide = u64::from(word) | u64::from(word) << 32;
+    let (chunks, rest) = bytes.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+/// Turns a mask so that it goes on after `done` bytes.
+#[inline]
+pub(super) fn rotate(mut mask: [u8; 4], done: usize) -> [u8; 4] {
+    mask.rotate_left(done % 4);
+    mask
+}

@@ -1,0 +1,40 @@
+//! A text's UTF-8 checked as it comes in, across reads and fragments (RFC 6455 section 8.1).
+
+use super::Violation;
+
+/// Remembers a character that began in one piece and goes on in the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Utf8 {
+    begun: [u8; 4],
+    len: u8,
+}
+
+impl Utf8 {
+    /// Checks a further piece of the text; fails at the first byte that can't be right.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
+        while self.len > 0 {
+            let Some((next, rest)) = bytes.split_first() else { return Ok(()) };
+            self.begun[usize::from(self.len)] = *next;
+            self.len += 1;
+            bytes = rest;
+            match std::str::from_utf8(&self.begun[..usize::from(self.len)]) {
+                Ok(_) => self.len = 0,
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return Err(Violation::InvalidUtf8),
+            }
+        }
+        let Err(error) = std::str::from_utf8(bytes) else { return Ok(()) };
+        if error.error_len().is_some() {
+            return Err(Violation::InvalidUtf8);
+        }
+        let begun = &bytes[error.valid_up_to()..];
+        self.begun[..begun.len()].copy_from_slice(begun);
+        self.len = begun.len() as u8;
+        Ok(())
+    }
+
+    /// Checks that the text doesn't end in the middle of a character.
+    pub fn finish(&self) -> Result<(), Violation> {
+        if self.len == 0 { Ok(()) } else { Err(Violation::InvalidUtf8) }
+    }
+}
