@@ -44,6 +44,11 @@ impl Assembly {
         self.frame = Some(Unfinished { remaining, mask: header.mask, is_final: header.is_final });
     }
 
+    /// Payload bytes of the frame that are still to come.
+    pub(super) fn remaining(&self) -> usize {
+        self.frame.as_ref().map_or(0, |frame| frame.remaining)
+    }
+
     /// Tells whether the next bytes are a frame's payload.
     pub(super) fn is_in_frame(&self) -> bool {
         self.frame.is_some()
@@ -61,8 +66,8 @@ impl Assembly {
 
     /// The place where the next payload bytes belong, as far as there is room; empty outside of a frame.
     pub(super) fn vacancy(&mut self, at_most: usize, buffers: &mut Buffers) -> &mut [u8] {
-        let want = self.frame.as_ref().map_or(0, |frame| frame.remaining).min(at_most);
-        if self.buffer.len() == self.filled && want > 0 {
+        let want = self.remaining().min(at_most);
+        if self.buffer.len() - self.filled < want.min(LEAST_ROOM) {
             self.grow(buffers);
         }
         let end = self.buffer.len().min(self.filled + want);
@@ -129,8 +134,7 @@ impl Assembly {
 
     /// Makes room for what the frame announces, in steps that what has arrived justifies.
     fn grow(&mut self, buffers: &mut Buffers) {
-        let remaining = self.frame.as_ref().map_or(0, |frame| frame.remaining);
-        let whole = self.filled + remaining;
+        let whole = self.filled + self.remaining();
         let mut larger = buffers.take(whole.min((self.filled * 2).max(FIRST)), whole);
         larger[HEADROOM..self.filled].copy_from_slice(&self.buffer[HEADROOM..self.filled]);
         buffers.give(std::mem::replace(&mut self.buffer, larger));
@@ -151,3 +155,5 @@ pub(super) enum Progress {
 const HEADROOM: usize = ServerHeader::MAX_LEN;
 /// What a header's announcement alone is worth: a read's worth, so that most messages never grow.
 const FIRST: usize = 256 << 10;
+/// Less room than this is not worth a read.
+const LEAST_ROOM: usize = 32 << 10;

@@ -141,11 +141,14 @@ impl Decoder {
         };
         let staged = partial.tail.len();
         scratch[..staged].copy_from_slice(&partial.tail);
-        let direct = match &mut partial.message {
-            Some(message) if message.is_in_frame() => message.vacancy(at_most, buffers),
-            _ => &mut [],
+        let (direct, remaining) = match &mut partial.message {
+            Some(message) if message.is_in_frame() => {
+                let remaining = message.remaining();
+                (message.vacancy(at_most, buffers), remaining)
+            }
+            _ => (&mut [][..], 0),
         };
-        let has_room_behind = direct.len() < at_most;
+        let has_room_behind = direct.len() == remaining;
         Intake { direct, staged, has_room_behind }
     }
 

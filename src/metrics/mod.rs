@@ -141,9 +141,9 @@ pub struct ThreadTotals {
 }
 
 impl ThreadTotals {
-    /// Counts the end of a connection; the thread is the only writer.
-    pub fn closed(&self, reason: CloseReason) {
-        self.closes[reason as usize].up();
+    /// Sets how many connections ended for this reason; the thread is the only writer.
+    pub fn set_closes(&self, reason: CloseReason, count: u64) {
+        self.closes[reason as usize].set(count);
     }
 
     /// Reads how many connections ended for this reason.

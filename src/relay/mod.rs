@@ -3,23 +3,48 @@
 //! A registration lives on exactly one thread, chosen by its serial, so that a message crosses no lock, no channel
 //! and no task. The front reaches a thread only through its bounded inbox.
 
+mod inbox;
+mod probe;
+mod thread;
+mod tls;
+mod wire;
+
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::close::CloseReason;
 use crate::config;
 use crate::directory::{Registration, Seat};
 use crate::events::Events;
-use crate::ids::{MemberId, RegistrationId};
+use crate::ids::{MemberId, RegistrationId, Sequence, Serial};
 use crate::kind::Role;
 use crate::metrics::ThreadTotals;
 use crate::net::Socket;
 use crate::peer::Peer;
+use crate::shard::Rules;
+use inbox::{Command, Inbox};
+use thread::Thread;
 
 /// A handle on all relay threads; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Relay {}
+pub struct Relay(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    threads: Vec<Handle>,
+    members: Sequence,
+    probes: Sequence,
+}
+
+#[derive(Debug)]
+struct Handle {
+    inbox: Arc<Inbox>,
+    totals: Arc<ThreadTotals>,
+}
 
 /// What the admin interface shows of a member.
 #[derive(Debug, Clone)]
@@ -57,51 +82,127 @@ pub struct Busy;
 impl Relay {
     /// Starts the threads.
     pub fn start(
-        _threads: usize,
-        _websocket: &config::Websocket,
-        _busy_poll: Duration,
-        _events: Events,
-    ) -> std::io::Result<Self> {
-        Ok(Self {})
+        threads: usize,
+        websocket: &config::Websocket,
+        busy_poll: Duration,
+        events: Events,
+    ) -> io::Result<Self> {
+        let start = |number| start_thread(number, rules(websocket), busy_poll, events.clone());
+        let threads = (0..threads.max(1)).map(start).collect::<io::Result<_>>()?;
+        Ok(Self(Arc::new(Inner { threads, members: Sequence::after(0), probes: Sequence::after(0) })))
     }
 
     /// Hands a connection over, with the bytes that came behind its handshake; a registration that ended meanwhile
     /// closes it at once.
-    pub fn join(&self, _seat: Seat, _socket: Socket, _early: Bytes) -> Result<MemberId, Busy> {
-        Err(Busy)
+    pub fn join(&self, seat: Seat, socket: Socket, early: Bytes) -> Result<MemberId, Busy> {
+        let id = MemberId(self.0.members.next());
+        let inbox = self.inbox_of(seat.registration.serial);
+        let command = Command::Join { id, seat: Box::new(seat), socket: Box::new(socket), early };
+        inbox.offer(command).map(|()| id).map_err(|_| Busy)
     }
 
     /// Closes all members of a registration that has ended.
-    pub fn end(&self, _registration: &Registration, _reason: CloseReason) {}
+    pub fn end(&self, registration: &Registration, reason: CloseReason) {
+        self.inbox_of(registration.serial).push(Command::End(registration.serial, reason));
+    }
 
     /// Lists the members of a registration.
-    pub async fn members(&self, _registration: &Registration) -> Vec<MemberView> {
-        Vec::new()
+    pub async fn members(&self, registration: &Registration) -> Vec<MemberView> {
+        let (answer, members) = oneshot::channel();
+        self.inbox_of(registration.serial).push(Command::Members(registration.serial, answer));
+        members.await.unwrap_or_default()
     }
 
     /// Finds a member.
-    pub async fn member(&self, _id: MemberId) -> Option<MemberView> {
+    pub async fn member(&self, id: MemberId) -> Option<MemberView> {
+        for thread in &self.0.threads {
+            let (answer, member) = oneshot::channel();
+            thread.inbox.push(Command::Find(id, answer));
+            if let Ok(Some(member)) = member.await {
+                return Some(member);
+            }
+        }
         None
     }
 
     /// Closes a member's connection; tells whether there was one.
-    pub async fn disconnect(&self, _id: MemberId, _reason: CloseReason) -> bool {
+    pub async fn disconnect(&self, id: MemberId, reason: CloseReason) -> bool {
+        for thread in &self.0.threads {
+            let (answer, was_there) = oneshot::channel();
+            thread.inbox.push(Command::Disconnect(id, reason, answer));
+            if was_there.await == Ok(true) {
+                return true;
+            }
+        }
         false
     }
 
     /// Takes new limits and times for open and future connections.
-    pub fn reconfigure(&self, _websocket: &config::Websocket, _busy_poll: Duration) {}
+    pub fn reconfigure(&self, websocket: &config::Websocket, busy_poll: Duration) {
+        for thread in &self.0.threads {
+            thread.inbox.push(Command::Reconfigure(Box::new(rules(websocket)), busy_poll));
+        }
+    }
 
     /// Reads each thread's numbers.
-    pub fn totals(&self) -> Vec<std::sync::Arc<ThreadTotals>> {
-        Vec::new()
+    pub fn totals(&self) -> Vec<Arc<ThreadTotals>> {
+        self.0.threads.iter().map(|thread| Arc::clone(&thread.totals)).collect()
     }
 
     /// Sends a message through each thread, between two members of its own; tells whether all arrived in time.
-    pub async fn probe(&self, _patience: Duration) -> bool {
-        true
+    pub async fn probe(&self, patience: Duration) -> bool {
+        let all = async {
+            for thread in &self.0.threads {
+                let ids = [MemberId(self.0.members.next()), MemberId(self.0.members.next())];
+                probe::pass_through(&thread.inbox, ids, self.0.probes.next()).await?;
+            }
+            io::Result::Ok(())
+        };
+        matches!(tokio::time::timeout(patience, all).await, Ok(Ok(())))
     }
 
     /// Closes every member and ends the threads; returns when all peers have answered, or `patience` is over.
-    pub async fn stop(&self, _reason: CloseReason, _patience: Duration) {}
+    pub async fn stop(&self, reason: CloseReason, patience: Duration) {
+        let stop = |thread: &Handle| {
+            let (done, ended) = oneshot::channel();
+            thread.inbox.push(Command::Stop(reason, patience, done));
+            ended
+        };
+        let ended: Vec<_> = self.0.threads.iter().map(stop).collect();
+        for thread in ended {
+            // Nothing is sent: the sender's end is the thread's.
+            let _ = thread.await;
+        }
+    }
+
+    fn inbox_of(&self, serial: Serial) -> &Inbox {
+        &self.0.threads[serial.0 as usize % self.0.threads.len()].inbox
+    }
+}
+
+fn start_thread(number: usize, rules: Rules, busy_poll: Duration, events: Events) -> io::Result<Handle> {
+    let poll = mio::Poll::new()?;
+    let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), thread::WAKE)?));
+    let totals = Arc::new(ThreadTotals::default());
+    let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&totals) };
+    let run = move || {
+        if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, totals).run() {
+            // A router without one of its threads is worse than one that its supervisor starts again.
+            panic!("the event queue of a relay thread failed: {error}");
+        }
+    };
+    std::thread::Builder::new().name(format!("relay-{number}")).spawn(run)?;
+    Ok(handle)
+}
+
+fn rules(websocket: &config::Websocket) -> Rules {
+    Rules {
+        max_message: websocket.max_message.as_u64(),
+        outbox: usize::try_from(websocket.outbox.as_u64()).unwrap_or(usize::MAX),
+        pace: websocket.slow_receiver == config::SlowReceiver::Pace,
+        ping_interval: websocket.ping_interval,
+        pong_timeout: websocket.pong_timeout,
+        stall_timeout: websocket.stall_timeout,
+        close_timeout: websocket.close_timeout,
+    }
 }

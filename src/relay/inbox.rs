@@ -1,0 +1,86 @@
+//! The one way into a relay thread: commands, in order, bounded, with a wake-up.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::MemberView;
+use crate::close::CloseReason;
+use crate::directory::Seat;
+use crate::ids::{MemberId, Serial};
+use crate::net::Socket;
+use crate::shard::Rules;
+
+/// What a relay thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    Join {
+        id: MemberId,
+        seat: Box<Seat>,
+        socket: Box<Socket>,
+        early: Bytes,
+    },
+    Probe {
+        ids: [MemberId; 2],
+        serial: Serial,
+        ends: Box<[std::os::unix::net::UnixStream; 2]>,
+    },
+    End(Serial, CloseReason),
+    Members(Serial, oneshot::Sender<Vec<MemberView>>),
+    Find(MemberId, oneshot::Sender<Option<MemberView>>),
+    Disconnect(MemberId, CloseReason, oneshot::Sender<bool>),
+    Reconfigure(Box<Rules>, Duration),
+    /// Close everybody, and end when all connections are gone or the time is over; the sender is dropped then.
+    Stop(CloseReason, Duration, oneshot::Sender<()>),
+}
+
+/// Commands that wait for a thread, and what wakes it.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    waker: mio::Waker,
+    waiting: Mutex<Vec<Command>>,
+}
+
+impl Inbox {
+    pub(super) fn new(waker: mio::Waker) -> Self {
+        Self { waker, waiting: Mutex::new(Vec::new()) }
+    }
+
+    /// Puts in a command that a peer caused; gives it back when as many wait as may.
+    pub(super) fn offer(&self, command: Command) -> Result<(), Command> {
+        let mut waiting = self.lock();
+        if waiting.len() >= BOUND {
+            return Err(command);
+        }
+        self.put(&mut waiting, command);
+        Ok(())
+    }
+
+    /// Puts in a command of the daemon's own; those are as few as registrations and administrators.
+    pub(super) fn push(&self, command: Command) {
+        self.put(&mut self.lock(), command);
+    }
+
+    /// Takes all that waits, in exchange for an empty list.
+    pub(super) fn take(&self, empty: &mut Vec<Command>) {
+        std::mem::swap(&mut *self.lock(), empty);
+    }
+
+    fn put(&self, waiting: &mut Vec<Command>, command: Command) {
+        waiting.push(command);
+        if waiting.len() == 1
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "a relay thread can't be woken");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Command>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Joins that may wait: some tenths of a second of a mass reconnect, a few megabytes.
+const BOUND: usize = 8192;

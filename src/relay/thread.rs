@@ -1,0 +1,231 @@
+//! One relay thread: wait for readiness, let the shard do its round, take commands, sweep now and then.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::{Events as Readiness, Interest, Poll, Token};
+use tokio::sync::oneshot;
+
+use super::MemberView;
+use super::inbox::{Command, Inbox};
+use super::wire::{Common, Wire};
+use crate::close::CloseReason;
+use crate::directory::Seat;
+use crate::events::{Events, What};
+use crate::ids::{MemberId, Serial};
+use crate::kind::Role;
+use crate::metrics::ThreadTotals;
+use crate::net::Socket;
+use crate::shard::{Glimpse, Moment, Newcomer, Rules, Shard};
+
+/// The token of the inbox's waker; slots are small numbers.
+pub(super) const WAKE: Token = Token(usize::MAX);
+
+/// A relay thread's state; lives on its stack.
+pub(super) struct Thread {
+    poll: Poll,
+    inbox: Arc<Inbox>,
+    shard: Shard<Wire>,
+    common: Rc<Common>,
+    totals: Arc<ThreadTotals>,
+    begin: Instant,
+    now: Moment,
+    busy_poll: Duration,
+    stop: Option<Stop>,
+}
+
+/// How the thread ends.
+struct Stop {
+    reason: CloseReason,
+    deadline: Moment,
+    _told_when_done: oneshot::Sender<()>,
+}
+
+impl Thread {
+    pub(super) fn new(
+        poll: Poll,
+        inbox: Arc<Inbox>,
+        rules: Rules,
+        busy_poll: Duration,
+        events: Events,
+        totals: Arc<ThreadTotals>,
+    ) -> Self {
+        let common = Rc::new(Common { events, sealed: RefCell::new(vec![0; SEALED]) });
+        let (shard, begin, now) = (Shard::new(rules), Instant::now(), Moment(0));
+        Self { poll, inbox, shard, common, totals, begin, now, busy_poll, stop: None }
+    }
+
+    /// Runs until it is told to stop; fails when the kernel's event queue does.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut readiness = Readiness::with_capacity(EVENTS);
+        let mut commands = Vec::new();
+        let (mut next_sweep, mut last_event) = (Moment(0).after(SWEEP), self.now);
+        loop {
+            let timeout = self.patience(next_sweep, last_event);
+            match self.poll.poll(&mut readiness, Some(timeout)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.now = Moment(self.begin.elapsed().as_millis() as u64);
+            if !readiness.is_empty() {
+                last_event = self.now;
+            }
+            let has_commands = self.serve(&readiness);
+            self.shard.resume(self.now);
+            if has_commands {
+                self.inbox.take(&mut commands);
+                for command in commands.drain(..) {
+                    self.obey(command);
+                }
+            }
+            self.shard.flush(self.now);
+            if self.now >= next_sweep {
+                self.shard.sweep(self.now);
+                next_sweep = self.now.after(SWEEP);
+            }
+            self.publish();
+            if let Some(stop) = &self.stop
+                && (self.shard.is_empty() || self.now >= stop.deadline)
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long to sleep at most.
+    fn patience(&self, next_sweep: Moment, last_event: Moment) -> Duration {
+        if self.shard.has_work() || self.now.since(last_event) < self.busy_poll {
+            return Duration::ZERO;
+        }
+        let next = self.stop.as_ref().map_or(next_sweep, |stop| stop.deadline.min(next_sweep));
+        next.since(self.now).max(Duration::from_millis(1))
+    }
+
+    /// Lets every connection that is ready have its turn; tells whether commands wait.
+    fn serve(&mut self, readiness: &Readiness) -> bool {
+        let mut has_commands = false;
+        for event in readiness {
+            if event.token() == WAKE {
+                has_commands = true;
+                continue;
+            }
+            let slot = event.token().0;
+            if event.is_writable() {
+                self.shard.writable(slot, self.now);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.shard.readable(slot, event.is_read_closed() || event.is_error(), self.now);
+            }
+        }
+        has_commands
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Whoever asked may have gone away meanwhile; then the answer is for nobody.
+        match command {
+            Command::Join { id, seat, socket, early } => self.join(id, *seat, *socket, &early),
+            Command::Probe { ids, serial, ends } => {
+                for (id, end) in ids.into_iter().zip(*ends) {
+                    let newcomer = Newcomer { id, serial, role: Role::Peer, counts: false };
+                    self.admit(&newcomer, Wire::probe(id, end, &self.common), &[]);
+                }
+            }
+            Command::End(serial, reason) => self.shard.end(serial, reason, self.now),
+            Command::Members(serial, answer) => {
+                let views = self.shard.members_of(serial).filter_map(|glimpse| self.view(&glimpse)).collect();
+                let _ = answer.send(views);
+            }
+            Command::Find(id, answer) => {
+                let _ = answer.send(self.shard.find(id).and_then(|(_, glimpse)| self.view(&glimpse)));
+            }
+            Command::Disconnect(id, reason, answer) => {
+                let _ = answer.send(self.shard.disconnect(id, reason, self.now));
+            }
+            Command::Reconfigure(rules, busy_poll) => {
+                self.shard.set_rules(*rules);
+                self.busy_poll = busy_poll;
+            }
+            Command::Stop(reason, patience, done) => {
+                self.shard.close_all(reason, self.now);
+                self.stop = Some(Stop { reason, deadline: self.now.after(patience), _told_when_done: done });
+            }
+        }
+    }
+
+    fn join(&mut self, id: MemberId, seat: Seat, socket: Socket, early: &Bytes) {
+        let registration = Arc::clone(&seat.registration);
+        let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
+        let wire = Wire::new(id, seat, socket, &self.common);
+        let (role, peer) = (newcomer.role, wire.peer);
+        tracing::debug!(registration = %registration.id, member = %id, role = role.as_str(), %peer, "member joined");
+        self.common.events.tell(|| What::Joined {
+            registration: registration.id.clone(),
+            member: id,
+            role,
+            peer: peer.to_string(),
+        });
+        self.admit(&newcomer, wire, early);
+        let end = registration.end().map(crate::events::EndReason::close_reason);
+        if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
+            self.shard.disconnect(id, reason, self.now);
+        }
+    }
+
+    fn admit(&mut self, newcomer: &Newcomer, wire: Wire, early: &[u8]) {
+        let slot = self.shard.join(newcomer, wire, early, self.now);
+        if let Some(wire) = self.shard.link_mut(slot)
+            && let Err(error) =
+                self.poll.registry().register(wire.source(), Token(slot), Interest::READABLE | Interest::WRITABLE)
+        {
+            tracing::warn!(%error, member = %newcomer.id, "a connection can't be watched");
+            self.shard.disconnect(newcomer.id, CloseReason::Lost, self.now);
+        }
+    }
+
+    fn view(&self, glimpse: &Glimpse<'_, Wire>) -> Option<MemberView> {
+        Some(MemberView {
+            id: glimpse.id,
+            registration: glimpse.link.seat.as_ref()?.registration.id.clone(),
+            role: glimpse.role,
+            peer: glimpse.link.peer,
+            tls: glimpse.link.is_tls(),
+            age: self.now.since(glimpse.joined),
+            silent: self.now.since(glimpse.heard),
+            messages_in: glimpse.tally.messages_in,
+            bytes_in: glimpse.tally.bytes_in,
+            messages_out: glimpse.tally.messages_out,
+            bytes_out: glimpse.tally.bytes_out,
+            outbox: glimpse.outbox as u64,
+        })
+    }
+
+    fn publish(&self) {
+        let (tally, totals) = (self.shard.tally(), &self.totals);
+        totals.members.set(tally.members);
+        totals.messages_in.set(tally.messages_in);
+        totals.bytes_in.set(tally.bytes_in);
+        totals.deliveries.set(tally.deliveries);
+        totals.bytes_out.set(tally.bytes_out);
+        totals.unheard.set(tally.unheard);
+        totals.outbox_bytes.set(tally.outbox_bytes);
+        for reason in CloseReason::ALL {
+            totals.set_closes(reason, tally.closes[reason as usize]);
+        }
+    }
+}
+
+/// A probe's registration; the directory's serials count from one and won't get here.
+pub(super) fn probe_serial(number: u64) -> Serial {
+    Serial(u64::MAX - number)
+}
+
+/// Readiness taken at once.
+const EVENTS: usize = 1024;
+/// How often the silent, the stalled and the overdue are looked for.
+const SWEEP: Duration = Duration::from_millis(500);
+/// Sealed bytes read at once.
+const SEALED: usize = 256 << 10;

@@ -1,0 +1,352 @@
+//! What a member sent, on its way to those who hear it.
+//!
+//! One receiver is written to at once, straight from where the message lies. For several, what all senders sent
+//! within the round is collected and each receiver gets one write at its end. Only what a socket doesn't take goes
+//! into an outbox, and all who lag share one copy.
+
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use super::member::Member;
+use super::outbox::{Outbox, rest_of_begun_frame};
+use super::room::{Round, Slices};
+use super::{HIGH_WATER, LOW_WATER, Link, Moment, Shard, heard_by, side_of};
+use crate::close::CloseReason;
+use crate::frame::{Batch, Opcode, Piece, ServerHeader};
+
+impl<L: Link> Shard<L> {
+    /// Gives on what one read of a member gave.
+    pub(super) fn deliver(&mut self, sender: usize, batch: &mut Batch, now: Moment) {
+        let (room, role) = (self.members[sender].room, self.members[sender].role);
+        let target = heard_by(role);
+        let side = &mut self.rooms[room as usize].sides[target];
+        let hears_itself = target == side_of(role);
+        // What is collected already goes first, so that a sender's messages stay in order when others leave meanwhile.
+        match (side.members.as_slice(), hears_itself, side.round.is_some()) {
+            ([], ..) | ([_], true, _) => {
+                self.tally.unheard += batch.messages;
+                self.recycle(batch);
+            }
+            (&[receiver], false, false) => self.hand_over(receiver as usize, batch, now),
+            (&[one, other], true, false) => {
+                let receiver = if one as usize == sender { other } else { one };
+                self.hand_over(receiver as usize, batch, now);
+            }
+            _ => {
+                if side.round.is_none() {
+                    side.round = Some(self.spare_rounds.pop().unwrap_or_default());
+                    self.dirty.push((room, target));
+                }
+                if let Some(round) = &mut side.round {
+                    round.push(sender as u32, batch, &self.scratch);
+                    self.members[sender].flags.spoke = true;
+                    if round.bytes > ROUND_LIMIT {
+                        self.flush_side(room, target, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the round: writes what was collected to each receiver.
+    pub fn flush(&mut self, now: Moment) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for (room, side) in dirty.drain(..) {
+            self.flush_side(room, side, now);
+        }
+        self.dirty = dirty;
+    }
+
+    /// Writes on to a member whose connection takes more.
+    pub fn writable(&mut self, slot: usize, now: Moment) {
+        let Some(member) = self.members.get_mut(slot) else { return };
+        match member.link.flush() {
+            Ok(true) => self.drain(slot, now),
+            Ok(false) => {}
+            Err(_) => self.close(slot, CloseReason::Lost, None, now),
+        }
+    }
+
+    /// Serves the one receiver of what is in the batch.
+    fn hand_over(&mut self, receiver: usize, batch: &mut Batch, now: Moment) {
+        let member = &mut self.members[receiver];
+        member.tally.messages_out += batch.messages;
+        member.tally.bytes_out += batch.bytes as u64;
+        if member.counts {
+            self.tally.deliveries += batch.messages;
+            self.tally.bytes_out += batch.bytes as u64;
+        }
+        let (sent, begun) = {
+            let pieces: SmallVec<[&[u8]; 16]> =
+                batch.pieces.iter().map(|piece| bytes_of(piece, &self.scratch)).collect();
+            let sent = match member.outbox {
+                Some(_) => Ok(0),
+                None => {
+                    let slices: Slices = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+                    send_all(&mut member.link, &slices)
+                }
+            };
+            let begun = match sent {
+                Ok(sent) if sent < batch.bytes => rest_of_begun_frame(&pieces, sent),
+                _ => 0,
+            };
+            (sent, begun)
+        };
+        match sent {
+            Ok(sent) if sent == batch.bytes => self.recycle(batch),
+            Ok(sent) => self.owe(receiver, batch, sent, begun, now),
+            Err(_) => {
+                self.recycle(batch);
+                self.close(receiver, CloseReason::Lost, None, now);
+            }
+        }
+    }
+
+    /// Puts all of the batch but its first `sent` bytes into a member's outbox.
+    fn owe(&mut self, receiver: usize, batch: &mut Batch, mut sent: usize, mut begun: usize, now: Moment) {
+        let before = self.members[receiver].queued();
+        let outbox = self.members[receiver].outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
+        for piece in batch.pieces.drain(..) {
+            let (Piece::InPlace(range) | Piece::Assembled(_, range)) = &piece;
+            if sent >= range.len() {
+                sent -= range.len();
+                if let Piece::Assembled(buffer, _) = piece {
+                    self.buffers.give(buffer);
+                }
+                continue;
+            }
+            let rest = range.start + std::mem::take(&mut sent)..range.end;
+            match piece {
+                Piece::InPlace(_) => {
+                    let mut copy = self.buffers.take_empty();
+                    copy.extend_from_slice(&self.scratch[rest]);
+                    let len = copy.len();
+                    outbox.push(&Rc::new(copy), 0..len, std::mem::take(&mut begun));
+                }
+                Piece::Assembled(buffer, _) => outbox.push(&Rc::new(buffer), rest, std::mem::take(&mut begun)),
+            }
+        }
+        self.charge(receiver, before, now);
+    }
+
+    pub(super) fn flush_side(&mut self, room: u32, target: usize, now: Moment) {
+        let Some(side) = self.rooms.get_mut(room as usize).map(|room| &mut room.sides[target]) else { return };
+        let Some(mut round) = side.round.take() else { return };
+        let receivers = std::mem::take(&mut side.members);
+        let (mut lagging, mut lost) = (SmallVec::<[(u32, usize); 16]>::new(), SmallVec::<[u32; 4]>::new());
+        let common = round.slices(u32::MAX, false);
+        for &slot in &receivers {
+            let member = &mut self.members[slot as usize];
+            let (own_bytes, own_messages) = if member.flags.spoke { round.own(slot) } else { (0, 0) };
+            let (bytes, messages) = (round.bytes - own_bytes, round.messages - own_messages);
+            if bytes == 0 {
+                continue;
+            }
+            member.tally.messages_out += messages;
+            member.tally.bytes_out += bytes as u64;
+            self.tally.deliveries += messages;
+            self.tally.bytes_out += bytes as u64;
+            let sent = match (&member.outbox, own_bytes) {
+                (Some(_), _) => Ok(0),
+                (None, 0) => send_all(&mut member.link, &common),
+                (None, _) => send_all(&mut member.link, &round.slices(slot, true)),
+            };
+            match sent {
+                Ok(sent) if sent == bytes => {}
+                Ok(sent) => lagging.push((slot, sent)),
+                Err(_) => lost.push(slot),
+            }
+        }
+        drop(common);
+        for sender in round.senders() {
+            if let Some(member) = self.members.get_mut(sender as usize) {
+                member.flags.spoke = false;
+            }
+        }
+        if let Some(room) = self.rooms.get_mut(room as usize) {
+            room.sides[target].members = receivers;
+        }
+        self.settle_round(&mut round, &lagging, now);
+        self.keep_round(round);
+        for slot in lost {
+            self.close(slot as usize, CloseReason::Lost, None, now);
+        }
+    }
+
+    /// Has those who lag owed what they didn't take.
+    fn settle_round(&mut self, round: &mut Round, lagging: &[(u32, usize)], now: Moment) {
+        if !lagging.is_empty() {
+            let frozen = round.freeze();
+            for &(slot, sent) in lagging {
+                let member = &mut self.members[slot as usize];
+                let before = member.queued();
+                let outbox = member.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
+                frozen.owe(slot, sent, outbox);
+                self.charge(slot as usize, before, now);
+            }
+        }
+        round.clear(|buffer| self.buffers.give(buffer));
+    }
+
+    fn keep_round(&mut self, round: Box<Round>) {
+        if self.spare_rounds.len() < SPARE_ROUNDS && round.capacity() <= ROUND_LIMIT {
+            self.spare_rounds.push(round);
+        }
+    }
+
+    /// Counts what came into an outbox that held `before` bytes; closes its member if that was too much already.
+    fn charge(&mut self, slot: usize, before: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        let queued = member.queued();
+        self.tally.outbox_bytes += (queued - before) as u64;
+        if before > self.rules.outbox && !self.rules.pace && member.is_open() {
+            self.close(slot, CloseReason::TooSlow, None, now);
+        } else {
+            self.note_level(slot);
+        }
+    }
+
+    /// Sends a member what it is owed, as far as its socket takes it.
+    pub(super) fn drain(&mut self, slot: usize, now: Moment) {
+        for turn in 0.. {
+            if turn == WRITES_A_TURN {
+                self.members[slot].flags.owing = true;
+                self.heat(slot);
+                break;
+            }
+            let member = &mut self.members[slot];
+            let Some(outbox) = &mut member.outbox else { break };
+            let slices = outbox.front();
+            let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+            let sent = member.link.send(&slices);
+            drop(slices);
+            match sent {
+                Ok(sent) => {
+                    outbox.consume(sent, now, &mut self.buffers);
+                    self.tally.outbox_bytes -= sent as u64;
+                    if outbox.queued() == 0 {
+                        member.outbox = None;
+                    }
+                    if sent < wanted {
+                        break;
+                    }
+                }
+                Err(_) => return self.close(slot, CloseReason::Lost, None, now),
+            }
+        }
+        self.note_level(slot);
+        self.finish_if_flushed(slot);
+    }
+
+    /// Notes whether a member is above the high-water mark, and wakes its senders when it is below the low one.
+    fn note_level(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        let queued = member.queued();
+        if !member.is_open() {
+            return;
+        }
+        let (room, side) = (member.room, side_of(member.role));
+        if !member.flags.above && queued > HIGH_WATER {
+            member.flags.above = true;
+            self.rooms[room as usize].sides[side].above += 1;
+        } else if member.flags.above && queued <= LOW_WATER {
+            member.flags.above = false;
+            self.rooms[room as usize].sides[side].above -= 1;
+            self.wake_senders(room, side);
+        }
+    }
+
+    /// Answers pings.
+    pub(super) fn pong(&mut self, slot: usize, pongs: &[u8], last: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        if !member.is_open() {
+            return;
+        }
+        match &mut member.outbox {
+            Some(outbox) => {
+                let before = outbox.queued();
+                outbox.push_pong(pongs, last);
+                self.tally.outbox_bytes = self.tally.outbox_bytes + outbox.queued() as u64 - before as u64;
+            }
+            None => self.send_control(slot, pongs.to_vec(), now),
+        }
+    }
+
+    /// Asks a member for a sign of life.
+    pub(super) fn ping(&mut self, slot: usize, now: Moment) {
+        self.members[slot].pinged = Some(now);
+        self.send_control(slot, ServerHeader::new(Opcode::Ping, 0).as_bytes().to_vec(), now);
+    }
+
+    /// Sends control frames behind whatever is owed.
+    pub(super) fn send_control(&mut self, slot: usize, frames: Vec<u8>, now: Moment) {
+        let member = &mut self.members[slot];
+        let sent = match member.outbox {
+            Some(_) => Ok(0),
+            None => member.link.send(&[IoSlice::new(&frames)]),
+        };
+        match sent {
+            Ok(sent) if sent == frames.len() => {}
+            Ok(sent) => {
+                let begun = rest_of_begun_frame(&[&frames], sent);
+                let outbox = member.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
+                let len = frames.len();
+                outbox.push(&Rc::new(frames), sent..len, begun);
+                self.tally.outbox_bytes += (len - sent) as u64;
+                self.note_level(slot);
+            }
+            Err(_) => self.close(slot, CloseReason::Lost, None, now),
+        }
+    }
+
+    /// Gives the memory of messages back that nobody needs any more.
+    fn recycle(&mut self, batch: &mut Batch) {
+        for piece in batch.pieces.drain(..) {
+            if let Piece::Assembled(buffer, _) = piece {
+                self.buffers.give(buffer);
+            }
+        }
+    }
+}
+
+impl<L: Link> Member<L> {
+    /// Tells whether the socket has taken all that is owed.
+    pub(super) fn is_flushed(&mut self) -> bool {
+        self.outbox.is_none() && self.link.flush().unwrap_or(true)
+    }
+}
+
+fn bytes_of<'a>(piece: &'a Piece, scratch: &'a [u8]) -> &'a [u8] {
+    match piece {
+        Piece::InPlace(range) => &scratch[range.clone()],
+        Piece::Assembled(buffer, range) => &buffer[range.clone()],
+    }
+}
+
+/// Sends slices, however many there are, until the socket takes no more.
+fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
+    if slices.len() <= SLICES_A_WRITE {
+        return link.send(slices);
+    }
+    let mut sent = 0;
+    for part in slices.chunks(SLICES_A_WRITE) {
+        let wanted: usize = part.iter().map(|slice| slice.len()).sum();
+        let taken = link.send(part)?;
+        sent += taken;
+        if taken < wanted {
+            break;
+        }
+    }
+    Ok(sent)
+}
+
+/// Slices that the kernel takes in one call (IOV_MAX, limits.h).
+const SLICES_A_WRITE: usize = 1024;
+/// Writes to one member before the others have their turn; what is left waits for the next readiness or round.
+const WRITES_A_TURN: usize = 16;
+/// What a room collects before it is flushed in the middle of a round, so that many senders don't fill the memory.
+const ROUND_LIMIT: usize = 1 << 20;
+/// Rounds kept for their next use: as many busy rooms as a round of the loop is likely to see.
+const SPARE_ROUNDS: usize = 256;

@@ -1,0 +1,37 @@
+//! What a shard needs of a connection: the one seam between the rules and the sockets.
+
+use std::io::{self, IoSlice, IoSliceMut};
+
+use crate::close::CloseReason;
+
+/// A member's connection. Nothing here ever waits.
+pub trait Link {
+    /// Receives what has come, into the buffers one after the other; no bytes are the end of the stream, and
+    /// [`io::ErrorKind::WouldBlock`] says that nothing has come.
+    fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received>;
+
+    /// Sends as much as the connection takes now; where that is less than asked, [`super::Shard::writable`] is to be
+    /// called when it takes more.
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Pushes on what the connection itself holds back (TLS records); tells whether all is out.
+    fn flush(&mut self) -> io::Result<bool>;
+
+    /// Tells whether received bytes wait that no readiness will announce.
+    fn has_unread(&self) -> bool;
+
+    /// Tells the peer that nothing more will be sent.
+    fn finish(&mut self);
+
+    /// Learns that the membership has ended, while the connection still says goodbye; called once.
+    fn left(&mut self, reason: CloseReason);
+}
+
+/// What was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// How much.
+    pub bytes: usize,
+    /// Whether there may be more that no further readiness will announce.
+    pub more: bool,
+}

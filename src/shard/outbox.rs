@@ -1,0 +1,170 @@
+//! A member's outbox: bytes accepted for a device and not yet taken by its socket.
+//!
+//! Bounded in bytes, because a slow reader must cost its own seat and not everybody's memory. It holds slices of
+//! chunks that all who lag share, so that a round which a hundred members couldn't take is kept once. A member
+//! without an outbox is up to date; most never have one.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use super::Moment;
+use crate::frame::{Buffers, whole_frame_len};
+
+/// Bytes that several outboxes may share.
+pub(super) type Chunk = Rc<Vec<u8>>;
+
+/// What waits for one member.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    slices: VecDeque<Slice>,
+    queued: usize,
+    /// When the socket last took something, or began to owe.
+    progress: Moment,
+    /// Whether the newest slice is a pong that a newer one may replace.
+    ends_with_pong: bool,
+}
+
+/// A part of a chunk: whole frames, of which the first may have been begun already.
+#[derive(Debug)]
+struct Slice {
+    chunk: Chunk,
+    range: Range<usize>,
+    /// A frame's begin in the chunk; what is before it in the range is the end of one that was begun.
+    boundary: usize,
+}
+
+impl Outbox {
+    /// Makes an empty outbox.
+    pub(super) fn new(now: Moment) -> Self {
+        Self { slices: VecDeque::new(), queued: 0, progress: now, ends_with_pong: false }
+    }
+
+    /// Bytes that wait.
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// When the socket last took something.
+    pub(super) fn progress(&self) -> Moment {
+        self.progress
+    }
+
+    /// Adds a part of a chunk whose first `begun` bytes are the end of a frame that is on its way already.
+    pub(super) fn push(&mut self, chunk: &Chunk, range: Range<usize>, begun: usize) {
+        self.ends_with_pong = false;
+        self.queued += range.len();
+        let boundary = range.start + begun;
+        self.slices.push_back(Slice { chunk: Rc::clone(chunk), range, boundary });
+    }
+
+    /// Adds the rest of a chunk's part of which `taken` bytes are out.
+    pub(super) fn push_rest(&mut self, chunk: &Chunk, range: Range<usize>, taken: usize) {
+        self.ends_with_pong = false;
+        self.queued += range.len() - taken;
+        let boundary = range.start;
+        self.slices.push_back(Slice { chunk: Rc::clone(chunk), range: range.start + taken..range.end, boundary });
+    }
+
+    /// Adds pongs; where one is the newest already, it is replaced by the newest of these (RFC 6455 section 5.5.3).
+    pub(super) fn push_pong(&mut self, pongs: &[u8], last: usize) {
+        if self.ends_with_pong
+            && self.slices.len() > 1
+            && let Some(old) = self.slices.pop_back()
+        {
+            self.queued -= old.range.len();
+        }
+        let pong = &pongs[last..];
+        self.push(&Rc::new(pong.to_vec()), 0..pong.len(), 0);
+        self.ends_with_pong = true;
+    }
+
+    /// The bytes that are to go out next.
+    pub(super) fn front(&self) -> SmallVec<[IoSlice<'_>; 16]> {
+        self.slices.iter().take(SLICES_A_WRITE).map(|slice| IoSlice::new(&slice.chunk[slice.range.clone()])).collect()
+    }
+
+    /// Counts bytes as out.
+    pub(super) fn consume(&mut self, mut bytes: usize, now: Moment, buffers: &mut Buffers) {
+        if bytes > 0 {
+            self.progress = now;
+            self.queued -= bytes;
+        }
+        while let Some(slice) = self.slices.front_mut() {
+            if slice.range.len() > bytes {
+                slice.range.start += bytes;
+                return;
+            }
+            bytes -= slice.range.len();
+            if let Some(slice) = self.slices.pop_front() {
+                recycle(slice.chunk, buffers);
+            }
+        }
+    }
+
+    /// Drops all frames that weren't begun; what remains is the end of the one that was.
+    pub(super) fn keep_begun_frame(&mut self, buffers: &mut Buffers) {
+        for dropped in self.slices.drain(self.slices.len().min(1)..) {
+            recycle(dropped.chunk, buffers);
+        }
+        if let Some(slice) = self.slices.front_mut() {
+            let end = slice.next_boundary();
+            slice.range.end = slice.range.end.min(end);
+        }
+        self.slices.retain(|slice| !slice.range.is_empty());
+        self.queued = self.slices.iter().map(|slice| slice.range.len()).sum();
+    }
+
+    /// Gives the memory back.
+    pub(super) fn abandon(mut self, buffers: &mut Buffers) {
+        for slice in self.slices.drain(..) {
+            recycle(slice.chunk, buffers);
+        }
+    }
+}
+
+impl Slice {
+    /// Where the first frame begins that isn't out in part.
+    fn next_boundary(&self) -> usize {
+        let mut boundary = self.boundary;
+        while boundary < self.range.start {
+            match whole_frame_len(&self.chunk[boundary..]) {
+                Some(len) => boundary += len,
+                None => return self.range.end,
+            }
+        }
+        boundary
+    }
+}
+
+/// Tells how many bytes complete the frame that is begun after `sent` bytes of `slices`, which begin with a frame.
+pub(super) fn rest_of_begun_frame(slices: &[&[u8]], mut sent: usize) -> usize {
+    for slice in slices {
+        if sent >= slice.len() {
+            sent -= slice.len();
+            continue;
+        }
+        let mut boundary = 0;
+        while boundary < sent {
+            match whole_frame_len(&slice[boundary..]) {
+                Some(len) => boundary += len,
+                None => return slice.len() - sent,
+            }
+        }
+        return boundary - sent;
+    }
+    0
+}
+
+/// Gives a chunk's memory back if nobody else shares it.
+fn recycle(chunk: Chunk, buffers: &mut Buffers) {
+    if let Ok(buffer) = Rc::try_unwrap(chunk) {
+        buffers.give(buffer);
+    }
+}
+
+/// Slices in one system call; the kernel takes 1,024 at most (IOV_MAX).
+const SLICES_A_WRITE: usize = 64;

@@ -1,0 +1,142 @@
+//! A member's side of a round: what it sent is received, decoded and given on.
+
+use std::io::{ErrorKind, IoSliceMut};
+
+use super::{Link, Moment, READ, Received, Shard, heard_by};
+use crate::close::CloseReason;
+
+impl<L: Link> Shard<L> {
+    /// Reads once from a member whose connection is ready; `ending` says that the end of its stream is announced.
+    pub fn readable(&mut self, slot: usize, ending: bool, now: Moment) {
+        let Some(member) = self.members.get_mut(slot) else { return };
+        member.flags.ending |= ending;
+        if !member.is_open() {
+            self.discard(slot);
+        } else if self.must_pause(slot) {
+            self.pause(slot);
+        } else {
+            self.read(slot, now);
+        }
+    }
+
+    /// Reads again from those who had more than one read's worth, or were paused and are not any more.
+    pub fn resume(&mut self, now: Moment) {
+        for slot in std::mem::take(&mut self.hot) {
+            if let Some(member) = self.members.get_mut(slot as usize)
+                && std::mem::take(&mut member.flags.hot)
+            {
+                if std::mem::take(&mut member.flags.owing) {
+                    self.drain(slot as usize, now);
+                }
+                self.readable(slot as usize, false, now);
+            }
+        }
+    }
+
+    fn read(&mut self, slot: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        let intake = member.decoder.intake(&mut self.scratch, READ, &mut self.buffers);
+        let (room_in_direct, staged) = (intake.direct.len(), intake.staged);
+        let behind = if intake.has_room_behind { &mut self.scratch[staged..staged + READ] } else { &mut [] };
+        let received = if room_in_direct > 0 {
+            member.link.receive(&mut [IoSliceMut::new(intake.direct), IoSliceMut::new(behind)])
+        } else {
+            member.link.receive(&mut [IoSliceMut::new(behind)])
+        };
+        match received {
+            Ok(Received { bytes: 0, .. }) => self.close(slot, CloseReason::Lost, None, now),
+            Ok(Received { bytes, more }) => {
+                if more || member.flags.ending {
+                    self.heat(slot);
+                }
+                let direct = bytes.min(room_in_direct);
+                self.take_in(slot, direct, staged + bytes - direct, now);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => self.close(slot, CloseReason::Lost, None, now),
+        }
+    }
+
+    /// Takes bytes that came with the handshake as if they had been read.
+    pub(super) fn read_early(&mut self, slot: usize, early: &[u8], now: Moment) {
+        let mut rest = early;
+        while !rest.is_empty() && self.members.get(slot).is_some_and(super::Member::is_open) {
+            let member = &mut self.members[slot];
+            let intake = member.decoder.intake(&mut self.scratch, READ, &mut self.buffers);
+            let staged = intake.staged;
+            let direct = rest.len().min(intake.direct.len());
+            intake.direct[..direct].copy_from_slice(&rest[..direct]);
+            let behind = if intake.has_room_behind { rest.len() - direct } else { 0 };
+            self.scratch[staged..staged + behind].copy_from_slice(&rest[direct..direct + behind]);
+            rest = &rest[direct + behind..];
+            self.take_in(slot, direct, staged + behind, now);
+        }
+    }
+
+    /// Decodes what lies in the message's own buffer and in the scratch buffer, and gives it on.
+    fn take_in(&mut self, slot: usize, direct: usize, filled: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        (member.heard, member.pinged) = (now, None);
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
+        let outcome = member.decoder.decode(direct, scratch, limit, &mut self.buffers, &mut batch);
+        if batch.messages > 0 {
+            member.tally.messages_in += batch.messages;
+            member.tally.bytes_in += batch.bytes as u64;
+            if member.counts {
+                self.tally.messages_in += batch.messages;
+                self.tally.bytes_in += batch.bytes as u64;
+            }
+            self.deliver(slot, &mut batch, now);
+        }
+        if !batch.replies.is_empty() {
+            self.pong(slot, &batch.replies, batch.last_reply, now);
+        }
+        let end = match outcome {
+            Err(violation) => Some((violation.into(), None)),
+            Ok(()) => batch.goodbye.map(|goodbye| (CloseReason::Left, Some(goodbye))),
+        };
+        self.batch = batch;
+        if let Some((reason, goodbye)) = end {
+            self.close(slot, reason, goodbye, now);
+        }
+    }
+
+    /// Throws away what a member sends that has no say any more, until its stream ends.
+    fn discard(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        match member.link.receive(&mut [IoSliceMut::new(&mut self.scratch[..READ])]) {
+            Ok(Received { bytes: 0, .. }) => self.drop_connection(slot),
+            Ok(Received { more, .. }) => {
+                if more || member.flags.ending {
+                    self.heat(slot);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => self.drop_connection(slot),
+        }
+    }
+
+    /// Tells whether a member's receivers are too far behind to take more of it.
+    fn must_pause(&self, slot: usize) -> bool {
+        let member = &self.members[slot];
+        let Some(room) = self.rooms.get(member.room as usize) else { return false };
+        let target = heard_by(member.role);
+        let side = &room.sides[target];
+        let hears_itself = target == super::side_of(member.role);
+        let receivers = side.members.len() - usize::from(hears_itself);
+        let above = side.above - usize::from(hears_itself && member.flags.above);
+        receivers > 0 && (above == receivers || (self.rules.pace && above > 0))
+    }
+
+    fn pause(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        if !member.flags.paused {
+            member.flags.paused = true;
+            if let Some(room) = self.rooms.get_mut(member.room as usize) {
+                room.sides[heard_by(member.role)].paused.push(slot as u32);
+            }
+        }
+    }
+}
