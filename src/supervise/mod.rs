@@ -13,5 +13,5 @@ mod passing;
 
 pub use inetd::{Input, standard_input};
 pub use inherited::{InheritError, Inherited, inherited};
-pub use notify::{Notify, watchdog_interval};
+pub use notify::{Notify, alive, watchdog_interval};
 pub use passing::{receive_descriptor, send_descriptor};

@@ -45,11 +45,11 @@ impl Notify {
             send(&[NotifyState::Status(&self.status)]);
         }
     }
+}
 
-    /// Gives the watchdog its sign of life.
-    pub fn alive(&self) {
-        send(&[NotifyState::Watchdog]);
-    }
+/// Gives the watchdog its sign of life.
+pub fn alive() {
+    send(&[NotifyState::Watchdog]);
 }
 
 /// Tells how often the watchdog wants a sign of life at least, if it watches this process.
