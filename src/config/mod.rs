@@ -2,12 +2,32 @@
 //!
 //! Other modules take the few values that they need. What can change while the daemon runs is read through
 //! [`Live`] each time it is used; the rest is compared on reload, and a difference is reported as needing a restart.
+//!
+//! The list in `keys` is the one place that knows which keys there are: the reader, its suggestions, the comparison,
+//! the printed form and the tests of the documents all go by it, so that none of them can forget a key. `units` says
+//! how a value of each type is written, `address` and `listener` what a listener is, and `load` walks the file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+
+mod address;
+mod defaults;
+mod differences;
+mod keys;
+mod listener;
+mod load;
+mod print;
+mod problems;
+mod units;
+
+pub use address::AddressError;
+pub use differences::Differences;
+pub use keys::{Reload, names};
+pub use load::{DEFAULT_PATH, load, load_for, parse};
+pub use problems::Problems;
 
 /// The running configuration; a reload publishes a new one.
 pub type Live = tokio::sync::watch::Receiver<Arc<Config>>;
@@ -194,84 +214,5 @@ pub struct Service {
     pub exit_when_idle: Duration,
 }
 
-impl Default for Registration {
-    fn default() -> Self {
-        Self {
-            auto_remove: true,
-            linger: Duration::ZERO,
-            unclaimed_timeout: Duration::from_secs(600),
-            reject_taken_ids: false,
-        }
-    }
-}
-
-impl Default for Websocket {
-    fn default() -> Self {
-        Self {
-            max_message: ByteSize::mib(64),
-            ping_interval: Duration::from_secs(30),
-            pong_timeout: Duration::from_secs(20),
-            outbox: ByteSize::mib(8),
-            stall_timeout: Duration::from_secs(30),
-            slow_receiver: SlowReceiver::Close,
-            close_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            path_prefix: String::new(),
-            public_stats: false,
-            allow_origin: "*".into(),
-            request_timeout: Duration::from_secs(10),
-            max_head: ByteSize::kib(16),
-            max_body: ByteSize::kib(16),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections: None, registrations: 100_000, members: 20_000, pending: 4_096 }
-    }
-}
-
-/// All problems of a configuration file, each with its place; shown a line each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(pub Vec<String>);
-
-impl std::fmt::Display for Problems {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("\n"))
-    }
-}
-
-impl std::error::Error for Problems {}
-
-/// Reads a configuration file, or tells everything that is wrong with it.
-pub fn load(_path: &std::path::Path) -> Result<Config, Problems> {
-    Ok(Config::default())
-}
-
-impl Config {
-    /// Names the keys in which `new` differs, apart by whether a running daemon can take them over.
-    pub fn differences(&self, _new: &Self) -> Differences {
-        Differences::default()
-    }
-
-    /// Shows the configuration as a file that says the same, every key written out.
-    pub fn to_toml(&self) -> String {
-        String::new()
-    }
-}
-
-/// Keys in which two configurations differ.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Differences {
-    /// Those that a reload puts into force.
-    pub live: Vec<String>,
-    /// Those that only a restart can.
-    pub need_restart: Vec<String>,
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! Shows a configuration as a file that says the same: for `--print-config`, and for whoever begins a file of theirs.
+
+use super::keys::{KEYS, LISTENER};
+use super::units::quoted;
+use super::{Config, Listener};
+
+impl Config {
+    /// Shows the configuration as a file that says the same, every key written out.
+    pub fn to_toml(&self) -> String {
+        let mut file = String::new();
+        if self.listeners.is_empty() {
+            let Listener { address, .. } = Listener::default();
+            file = format!("# none is set, so plain HTTP is served on {address}\n{LISTENER} = []\n");
+        }
+        let listeners: Vec<String> = self.listeners.iter().map(show_listener).collect();
+        file += &listeners.join("\n");
+        let mut section = LISTENER;
+        for key in KEYS {
+            if key.section != section {
+                section = key.section;
+                file += &format!("\n[{section}]\n");
+            }
+            file += &format!("{} = {}\n", key.name, (key.show)(self));
+        }
+        file
+    }
+}
+
+fn show_listener(listener: &Listener) -> String {
+    let mut table = format!("[[{LISTENER}]]\naddress = {}\n", quoted(&listener.address));
+    if let Some(tls) = &listener.tls {
+        let (certificate, key) = (quoted(tls.certificate.display()), quoted(tls.key.display()));
+        table += &format!("tls = {{ certificate = {certificate}, key = {key} }}\n");
+    }
+    table
+}
