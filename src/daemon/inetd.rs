@@ -82,7 +82,7 @@ fn ask(mut stream: UnixStream, connection: &OwnedFd) -> io::Result<Answer> {
     }
     supervise::send_descriptor(&stream, connection.as_fd())?;
     let mut line = String::new();
-    BufReader::new(stream).take(LONGEST_ANSWER).read_line(&mut line)?;
+    BufReader::new(stream).take(LONGEST_ANSWER as u64).read_line(&mut line)?;
     Ok(match line.trim_end() {
         "ok" => Answer::Taken,
         "" => Answer::Refused("no answer".into()),
@@ -92,12 +92,10 @@ fn ask(mut stream: UnixStream, connection: &OwnedFd) -> io::Result<Answer> {
 
 /// Reads the response's head byte by byte, so as to take nothing of what follows it.
 fn read_head(stream: &mut UnixStream) -> io::Result<String> {
-    let mut head = Vec::new();
-    for byte in stream.take(LONGEST_ANSWER).bytes() {
-        head.push(byte?);
-        if head.ends_with(b"\r\n\r\n") {
-            break;
-        }
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while head.len() < LONGEST_ANSWER && !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
@@ -109,4 +107,4 @@ const REQUEST: &str = "POST /v1/adopt HTTP/1.1\r\nHost: admin\r\nConnection: upg
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer's head, or of its line.
-const LONGEST_ANSWER: u64 = 4096;
+const LONGEST_ANSWER: usize = 4096;

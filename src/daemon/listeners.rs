@@ -108,6 +108,12 @@ fn no_tls() -> Fault {
 }
 
 fn unknown_name(name: &str) -> Fault {
+    if name == "unknown" {
+        return Fault::configuration(
+            "inherited descriptors: several, and one without a name; set FileDescriptorName= in the socket units, \
+             or --fdname= of systemd-socket-activate, to http, https or admin",
+        );
+    }
     Fault::configuration(format_args!(
         "inherited descriptor {name}: not a name that is known; set FileDescriptorName= to http, https or admin, \
          or add a [[listener]] with address = \"systemd:{name}\""

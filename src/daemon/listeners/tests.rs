@@ -67,7 +67,7 @@ fn an_admin_descriptor_is_no_listener_for_devices() {
 
 #[test]
 fn a_single_descriptor_without_a_name_is_http() {
-    assert_eq!(shown(&plan(inherited(&["unknown"]), &[], &config(&[])).unwrap()), ["http"]);
+    assert_eq!(shown(&plan(inherited(&["unknown"]), &[], &config(&[tls(SAFE)])).unwrap()), ["unknown", "127.0.0.1:2+"]);
     assert!(plan(inherited(&["unknown", "unknown"]), &[], &config(&[])).is_err());
 }
 
