@@ -1,3 +1,17 @@
 //! The service manager's side: inherited descriptors, readiness, status, watchdog; descriptors in messages.
 //!
+//! Owns the environment variables and descriptors that a service manager or inetd passes at the start, and what is
+//! told to it later. Promises that each descriptor is taken over once, isn't passed to programs started later, and
+//! that nothing of this fails when there is no service manager at all.
+//!
 //! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here.
+
+mod inetd;
+mod inherited;
+mod notify;
+mod passing;
+
+pub use inetd::{Input, standard_input};
+pub use inherited::{InheritError, Inherited, inherited};
+pub use notify::{Notify, alive, watchdog_interval};
+pub use passing::{receive_descriptor, send_descriptor};

@@ -1,0 +1,42 @@
+//! What has to happen again and again beside the life cycle: registrations that end by time, signs of life.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::directory::Directory;
+use crate::relay::Relay;
+use crate::supervise;
+
+/// Ends registrations whose time has come, until `stop`.
+pub(super) async fn sweep(directory: Arc<Directory>, stop: CancellationToken) {
+    let mut ticks = ticks(SWEEP);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        directory.sweep(Instant::now());
+    }
+}
+
+/// Gives the watchdog its sign of life, until `stop`, as long as messages really pass through the relay.
+pub(super) async fn watchdog(relay: Relay, stop: CancellationToken) {
+    let Some(patience) = supervise::watchdog_interval() else { return };
+    let half = (patience / 2).max(Duration::from_millis(1));
+    let mut ticks = ticks(half);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        match stop.run_until_cancelled(relay.probe(half)).await {
+            Some(true) => supervise::alive(),
+            Some(false) => tracing::error!("no message passes through the relay, so the watchdog gets no sign of life"),
+            None => return,
+        }
+    }
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Coarse, since nobody waits for the end of a registration to the millisecond.
+const SWEEP: Duration = Duration::from_millis(250);

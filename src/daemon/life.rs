@@ -1,0 +1,195 @@
+//! The life cycle: ready, reloading, stopping; what signals and administrators ask of the daemon as a whole.
+//!
+//! One task, so that a reload and a stop never run side by side. It has the main thread for itself, and may therefore
+//! read files without holding anybody up. Stopping tells every member (1001) and gives them
+//! `websocket.close-timeout` to answer; requests in progress are finished meanwhile. A second TERM doesn't wait.
+
+use std::os::fd::OwnedFd;
+use std::process;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR2};
+use signal_hook_tokio::Signals;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admin_socket::SocketFile;
+use super::fault::Fault;
+use super::reload::Reload;
+use crate::admin::{Command, ReloadReport};
+use crate::close::CloseReason;
+use crate::http;
+use crate::net::Connection;
+use crate::supervise::Notify;
+
+/// A router that is assembled and accepts.
+pub(super) struct Life {
+    /// Serves connections.
+    pub(super) service: http::Service,
+    /// Reads the configuration again.
+    pub(super) reload: Reload,
+    /// Tells the service manager.
+    pub(super) notify: Notify,
+    /// Tells us.
+    pub(super) signals: Signals,
+    /// What administrators ask for.
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// When nobody needs us any more.
+    pub(super) idleness: Idleness,
+    /// Where devices find us.
+    pub(super) addresses: String,
+    /// Files to be removed at the end.
+    pub(super) socket_files: Vec<SocketFile>,
+    /// Everything that runs on the front.
+    pub(super) tasks: TaskTracker,
+    /// Ends it.
+    pub(super) stop: CancellationToken,
+}
+
+impl Life {
+    /// Lives from readiness to the end.
+    pub(super) async fn live(mut self) -> Result<(), Fault> {
+        self.notify.ready(self.status());
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), listener = self.addresses, "ready");
+        let reason = self.serve().await;
+        self.stop(reason).await;
+        Ok(())
+    }
+
+    /// Does what is asked until there is a reason to stop.
+    async fn serve(&mut self) -> &'static str {
+        let (mut status, mut certificates) = (interval(STATUS), interval(CERTIFICATES));
+        status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(signal) = self.signals.next() => match signal {
+                    SIGHUP => drop(self.reload()),
+                    SIGUSR2 => tracing::warn!("USR2 has no effect: this version can't replace itself, restart it"),
+                    SIGTERM => return "terminated",
+                    _ => return "interrupted",
+                },
+                Some(command) = self.commands.recv() => self.obey(command),
+                _ = status.tick() => {
+                    self.notify.status(self.status());
+                    if self.is_idle() {
+                        return "idle";
+                    }
+                }
+                _ = certificates.tick() => self.reload.refresh_certificates(),
+            }
+        }
+    }
+
+    /// Answers an administrator; who went away meanwhile needs no answer.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Reload(reply) => drop(reply.send(self.reload())),
+            Command::Adopt(descriptor, reply) => drop(reply.send(self.adopt(descriptor))),
+        }
+    }
+
+    fn reload(&mut self) -> Result<ReloadReport, String> {
+        self.notify.reloading();
+        let result = self.reload.run();
+        self.notify.ready(self.status());
+        result.map_err(|problems| problems.to_string())
+    }
+
+    fn adopt(&self, descriptor: OwnedFd) -> Result<(), String> {
+        let connection = Connection::adopt(descriptor, &self.service.front).map_err(|error| error.to_string())?;
+        let (service, stop) = (self.service.clone(), self.stop.clone());
+        self.tasks.spawn(async move { service.serve(connection, stop).await });
+        Ok(())
+    }
+
+    async fn stop(mut self, reason: &'static str) {
+        let patience = self.service.live.borrow().websocket.close_timeout;
+        tracing::info!(reason, "stopping");
+        self.service.draining.store(true, Ordering::Relaxed);
+        self.notify.stopping(patience + MARGIN);
+        self.stop.cancel();
+        self.tasks.close();
+        self.socket_files.clear();
+        let peaceful = async {
+            let relay = self.service.relay.stop(CloseReason::Stopping, patience);
+            let (_, front) = tokio::join!(relay, timeout(patience, self.tasks.wait()));
+            if front.is_err() {
+                tracing::warn!("some requests were not finished in time");
+            }
+        };
+        tokio::select! {
+            over = timeout(patience + MARGIN, peaceful) => match over {
+                Ok(()) => tracing::info!("stopped"),
+                Err(_) => tracing::warn!("stopped, though not all members were heard of"),
+            },
+            () = again(&mut self.signals) => {
+                tracing::warn!("told again to stop, so without waiting for anybody");
+                process::exit(0);
+            }
+        }
+    }
+
+    fn is_idle(&mut self) -> bool {
+        let busy = self.service.front.connections.value() > 0 || !self.service.directory.is_empty();
+        let wanted = self.service.live.borrow().service.exit_when_idle;
+        self.idleness.is_over(busy, wanted, Instant::now())
+    }
+
+    fn status(&self) -> String {
+        let registrations = self.service.directory.len();
+        let members: u64 = self.service.relay.totals().iter().map(|thread| thread.members.value()).sum();
+        let (ending, plural) = (if registrations == 1 { "" } else { "s" }, if members == 1 { "" } else { "s" });
+        format!("{registrations} registration{ending}, {members} member{plural}; listening on {}", self.addresses)
+    }
+}
+
+/// Waits for another signal to stop.
+async fn again(signals: &mut Signals) {
+    while let Some(signal) = signals.next().await {
+        if signal != SIGHUP && signal != SIGUSR2 {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+/// How long there has been nothing to do.
+#[derive(Debug)]
+pub(super) struct Idleness {
+    otherwise: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Idleness {
+    /// Starts to watch; `otherwise` is the patience where the configuration has none.
+    pub(super) fn new(otherwise: Option<Duration>) -> Self {
+        Self { otherwise, since: None }
+    }
+
+    /// Tells whether there has been nothing to do for as long as `wanted`; zero is for ever.
+    fn is_over(&mut self, busy: bool, wanted: Duration, now: Instant) -> bool {
+        let patience = Some(wanted).filter(|wanted| !wanted.is_zero()).or(self.otherwise);
+        if busy {
+            self.since = None;
+        }
+        let since = *self.since.get_or_insert(now);
+        patience.is_some_and(|patience| !busy && now.duration_since(since) >= patience)
+    }
+}
+
+/// How often the line of status is looked at; also how exact `service.exit-when-idle` is.
+const STATUS: Duration = Duration::from_secs(1);
+
+/// How often certificates' files are looked at: a renewal has days of time.
+const CERTIFICATES: Duration = Duration::from_secs(3);
+
+/// What a stop may take beyond the time that members have to answer.
+const MARGIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Decides where the router listens, from what it inherited, its command line and its configuration.
+//!
+//! A descriptor that a listener names (`systemd:NAME`) is that listener's. Of the others, `http` takes the place of
+//! all plain listeners, `https` of all with TLS, and `admin` is the admin socket; `--listen` takes the place of the
+//! file's listeners. The decision is a pure rule, and binding comes after it, so that a mistake is found before
+//! anything is bound.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use super::certificates::Certificates;
+use super::fault::{Fault, Status};
+use crate::config::{Config, ListenAddress, Listener, Tls};
+use crate::net;
+use crate::supervise::Inherited;
+
+/// Where the router is going to listen.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// For devices.
+    pub(super) public: Vec<Public>,
+    /// For administrators; none means that the admin socket is to be bound.
+    pub(super) admin: Vec<OwnedFd>,
+}
+
+/// A listener for devices.
+#[derive(Debug)]
+pub(super) struct Public {
+    place: Place,
+    tls: Option<Tls>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Bind(ListenAddress),
+    Inherited(Inherited),
+    /// Port 8741 of every address of this machine.
+    Default,
+}
+
+/// Makes the plan, or tells which descriptor is one too many or too few.
+pub(super) fn plan(
+    mut inherited: Vec<Inherited>,
+    command_line: &[ListenAddress],
+    config: &Config,
+) -> Result<Plan, Fault> {
+    let listeners = match command_line {
+        [] => config.listeners.clone(),
+        addresses => addresses.iter().map(|address| Listener { address: address.clone(), tls: None }).collect(),
+    };
+    let (named, bound): (Vec<_>, Vec<_>) =
+        listeners.iter().partition(|listener| matches!(listener.address, ListenAddress::Inherited(_)));
+    let mut public = take_named(&named, &mut inherited)?;
+    let (mut admin, mut has_http, mut has_https) = (Vec::new(), false, false);
+    let is_single = inherited.len() == 1;
+    for one in inherited {
+        match one.name.as_str() {
+            "admin" => admin.push(one.descriptor),
+            "https" => {
+                has_https = true;
+                let tls = config.listeners.iter().find_map(|listener| listener.tls.clone()).ok_or_else(no_tls)?;
+                public.push(Public { place: Place::Inherited(one), tls: Some(tls) });
+            }
+            // systemd-socket-activate passes no name unless it is told to.
+            "http" | "unknown" if one.name == "http" || is_single => {
+                has_http = true;
+                public.push(Public { place: Place::Inherited(one), tls: None });
+            }
+            name => return Err(unknown_name(name)),
+        }
+    }
+    let replaced = |listener: &Listener| if listener.tls.is_some() { has_https } else { has_http };
+    for listener in bound.into_iter().filter(|listener| !replaced(listener)) {
+        public.push(Public { place: Place::Bind(listener.address.clone()), tls: listener.tls.clone() });
+    }
+    if public.is_empty() {
+        public.push(Public { place: Place::Default, tls: None });
+    }
+    Ok(Plan { public, admin })
+}
+
+/// Gives each `systemd:NAME` listener the descriptors of that name.
+fn take_named(listeners: &[&Listener], inherited: &mut Vec<Inherited>) -> Result<Vec<Public>, Fault> {
+    let mut public = Vec::new();
+    for listener in listeners {
+        let ListenAddress::Inherited(wanted) = &listener.address else { continue };
+        let names: Vec<_> = inherited.iter().map(|one| one.name.clone()).collect();
+        let before = public.len();
+        for one in inherited.extract_if(.., |one| one.name == *wanted) {
+            public.push(Public { place: Place::Inherited(one), tls: listener.tls.clone() });
+        }
+        if public.len() == before {
+            let passed = if names.is_empty() { "none".into() } else { names.join(", ") };
+            return Err(Fault::configuration(format_args!(
+                "listen systemd:{wanted}: no descriptor of that name was passed (passed: {passed}); \
+                 set FileDescriptorName={wanted} in the socket unit, and start by it"
+            )));
+        }
+    }
+    Ok(public)
+}
+
+fn no_tls() -> Fault {
+    Fault::configuration(
+        "inherited descriptor https: no listener of the configuration has a certificate; \
+         add a [[listener]] with tls = { certificate, key }",
+    )
+}
+
+fn unknown_name(name: &str) -> Fault {
+    if name == "unknown" {
+        return Fault::configuration(
+            "inherited descriptors: several, and one without a name; set FileDescriptorName= in the socket units, \
+             or --fdname= of systemd-socket-activate, to http, https or admin",
+        );
+    }
+    Fault::configuration(format_args!(
+        "inherited descriptor {name}: not a name that is known; set FileDescriptorName= to http, https or admin, \
+         or add a [[listener]] with address = \"systemd:{name}\""
+    ))
+}
+
+impl Public {
+    /// Binds it, or takes the descriptor over.
+    pub(super) fn open(self, certificates: &mut Certificates) -> Result<net::Listener, Fault> {
+        let tls = self.tls.map(|files| certificates.load(&files)).transpose().map_err(Fault::configuration)?;
+        match self.place {
+            Place::Inherited(one) => {
+                net::Listener::inherited(one.descriptor, &one.name, tls).map_err(Fault::configuration)
+            }
+            Place::Bind(address) => net::Listener::bind(&address, tls).map_err(cannot_listen),
+            Place::Default => net::Listener::bind(&default_address(), tls).map_err(cannot_listen),
+        }
+    }
+}
+
+fn cannot_listen(error: net::ListenError) -> Fault {
+    Fault::new(Status::Unavailable, error)
+}
+
+/// Port 8741 of all addresses; of the IPv4 ones where the kernel has no IPv6.
+fn default_address() -> ListenAddress {
+    let has_ipv6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let everywhere = if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    ListenAddress::Inet(SocketAddr::new(everywhere, DEFAULT_PORT))
+}
+
+const DEFAULT_PORT: u16 = 8741;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+use std::fs::File;
+
+use super::*;
+
+fn inherited(names: &[&str]) -> Vec<Inherited> {
+    let descriptor = || File::open("/dev/null").unwrap().into();
+    names.iter().map(|name| Inherited { name: (*name).into(), descriptor: descriptor() }).collect()
+}
+
+fn plain(address: &str) -> Listener {
+    Listener { address: ListenAddress::Inet(address.parse().unwrap()), tls: None }
+}
+
+fn tls(address: &str) -> Listener {
+    let tls = Tls { certificate: "/c.pem".into(), key: "/k.pem".into() };
+    Listener { tls: Some(tls), ..plain(address) }
+}
+
+fn config(listeners: &[Listener]) -> Config {
+    Config { listeners: listeners.to_vec(), ..Config::default() }
+}
+
+/// Shows where a plan listens, with `+` for TLS.
+fn shown(plan: &Plan) -> Vec<String> {
+    let shown = plan.public.iter().map(|public| {
+        let place = match &public.place {
+            Place::Bind(ListenAddress::Inet(address)) => address.to_string(),
+            Place::Bind(other) => format!("{other:?}"),
+            Place::Inherited(one) => one.name.clone(),
+            Place::Default => "default".into(),
+        };
+        format!("{place}{}", if public.tls.is_some() { "+" } else { "" })
+    });
+    shown.collect()
+}
+
+const HERE: &str = "127.0.0.1:1";
+const SAFE: &str = "127.0.0.1:2";
+
+#[test]
+fn without_anything_it_is_the_default() {
+    assert_eq!(shown(&plan(vec![], &[], &config(&[])).unwrap()), ["default"]);
+    assert_eq!(shown(&plan(inherited(&["admin"]), &[], &config(&[])).unwrap()), ["default"]);
+}
+
+#[test]
+fn the_command_line_takes_the_place_of_the_file() {
+    let command_line = [plain("127.0.0.1:3").address];
+    assert_eq!(shown(&plan(vec![], &command_line, &config(&[plain(HERE), tls(SAFE)])).unwrap()), ["127.0.0.1:3"]);
+}
+
+#[test]
+fn an_inherited_descriptor_takes_the_place_of_the_listeners_of_its_role() {
+    let config = config(&[plain(HERE), tls(SAFE)]);
+    let command_line = [plain("127.0.0.1:3").address];
+    assert_eq!(shown(&plan(inherited(&["http"]), &[], &config).unwrap()), ["http", "127.0.0.1:2+"]);
+    assert_eq!(shown(&plan(inherited(&["https"]), &[], &config).unwrap()), ["https+", "127.0.0.1:1"]);
+    assert_eq!(shown(&plan(inherited(&["http", "https"]), &[], &config).unwrap()), ["http", "https+"]);
+    assert_eq!(shown(&plan(inherited(&["http"]), &command_line, &config).unwrap()), ["http"]);
+}
+
+#[test]
+fn an_admin_descriptor_is_no_listener_for_devices() {
+    let plan = plan(inherited(&["http", "admin"]), &[], &config(&[])).unwrap();
+    assert_eq!((shown(&plan), plan.admin.len()), (vec!["http".into()], 1));
+}
+
+#[test]
+fn a_single_descriptor_without_a_name_is_http() {
+    assert_eq!(shown(&plan(inherited(&["unknown"]), &[], &config(&[tls(SAFE)])).unwrap()), ["unknown", "127.0.0.1:2+"]);
+    assert!(plan(inherited(&["unknown", "unknown"]), &[], &config(&[])).is_err());
+}
+
+#[test]
+fn a_listener_takes_the_descriptors_that_it_names() {
+    let named = Listener { address: ListenAddress::Inherited("front".into()), ..tls(HERE) };
+    let config = config(&[named, plain(HERE)]);
+    assert_eq!(shown(&plan(inherited(&["front"]), &[], &config).unwrap()), ["front+", "127.0.0.1:1"]);
+    let fault = format!("{:?}", plan(inherited(&["http"]), &[], &config).unwrap_err());
+    assert!(fault.contains("systemd:front") && fault.contains("passed: http"), "{fault}");
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_refused_with_those_that_are_known() {
+    let fault = format!("{:?}", plan(inherited(&["web"]), &[], &config(&[])).unwrap_err());
+    assert!(fault.contains("inherited descriptor web") && fault.contains("http, https or admin"), "{fault}");
+}
+
+#[test]
+fn https_without_a_certificate_is_refused() {
+    let fault = format!("{:?}", plan(inherited(&["https"]), &[], &config(&[plain(HERE)])).unwrap_err());
+    assert!(fault.contains("certificate"), "{fault}");
+}

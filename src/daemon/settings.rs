@@ -1,0 +1,57 @@
+//! Where the configuration comes from, and the modes that only read it: `--check` and `--print-config`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::certificates;
+use super::fault::Fault;
+use crate::config::{self, Config, Problems};
+
+/// Where the configuration comes from; the same at the start and at each reload.
+#[derive(Debug, Clone)]
+pub(super) struct Source(Option<PathBuf>);
+
+impl Source {
+    /// Takes the file that was named, or else the system's.
+    pub(super) fn new(named: Option<PathBuf>) -> Self {
+        Self(named)
+    }
+
+    /// Reads the file. Without one in the system's place the defaults apply; one that was named has to be there.
+    pub(super) fn read(&self) -> Result<Config, Problems> {
+        match &self.0 {
+            Some(named) => config::load(named),
+            None if is_missing(Path::new(SYSTEM_FILE)) => Ok(Config::default()),
+            None => config::load(Path::new(SYSTEM_FILE)),
+        }
+    }
+
+    /// Reads all that a start would read, and tells everything that is wrong with it.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let config = self.read()?;
+        let problems = certificates::problems(&config);
+        if !problems.is_empty() {
+            return Err(Problems(problems).into());
+        }
+        print("ok\n");
+        Ok(())
+    }
+
+    /// Shows the configuration as it would be used, every key written out.
+    pub(super) fn show(&self) -> Result<(), Fault> {
+        print(&self.read()?.to_toml());
+        Ok(())
+    }
+}
+
+fn is_missing(file: &Path) -> bool {
+    // A file that is there and can't be looked at is not missing: ignoring it would be worse than saying so.
+    std::fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn print(text: &str) {
+    // Who closes our standard output has seen enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+const SYSTEM_FILE: &str = "/etc/ws-router/ws-router.toml";

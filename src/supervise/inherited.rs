@@ -1,0 +1,69 @@
+//! Descriptors that the service manager passed, with their names (sd_listen_fds(3)).
+//!
+//! Taken once, before any thread starts, because the variables that announce them are then removed from the
+//! environment: a program started later must not believe that they are meant for it.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A descriptor and the name that the service manager gave it (`FileDescriptorName=`).
+#[derive(Debug)]
+pub struct Inherited {
+    /// The name; `unknown` if there was none.
+    pub name: String,
+    /// The descriptor.
+    pub descriptor: OwnedFd,
+}
+
+/// Why the descriptors can't be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum InheritError {
+    /// They were taken already.
+    #[error("inherited descriptors: taken over twice")]
+    Taken,
+    /// Other threads run, so that the environment can't be changed.
+    #[error("inherited descriptors: to be taken over before any thread starts")]
+    Threads,
+    /// The variables contradict themselves, or a descriptor isn't open.
+    #[error("inherited descriptors: {0}; look at LISTEN_FDS and LISTEN_FDNAMES")]
+    Announcement(io::Error),
+}
+
+/// Takes over all descriptors that were passed to this very process (`LISTEN_PID`), in their order.
+pub fn inherited() -> Result<Vec<Inherited>, InheritError> {
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(InheritError::Taken);
+    }
+    let announced: Vec<_> = sd_notify::listen_fds_with_names().map_err(InheritError::Announcement)?.collect();
+    if VARIABLES.iter().any(|name| env::var_os(name).is_some()) {
+        forget_announcement()?;
+    }
+    Ok(announced.into_iter().map(|(descriptor, name)| Inherited { name, descriptor: own(descriptor) }).collect())
+}
+
+#[allow(unsafe_code)]
+fn forget_announcement() -> Result<(), InheritError> {
+    let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        return Err(InheritError::Threads);
+    }
+    for name in VARIABLES {
+        // SAFETY: no other thread runs that could read the environment meanwhile, as was checked above.
+        unsafe { env::remove_var(name) };
+    }
+    Ok(())
+}
+
+#[allow(unsafe_code)]
+fn own(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: the service manager opened it for this process (LISTEN_PID was compared, and the descriptor found open
+    // when it was made close-on-exec), and it is taken once, as TAKEN sees to; so nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];

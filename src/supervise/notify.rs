@@ -1,0 +1,64 @@
+//! What the service manager is told (sd_notify(3)): ready, reloading, stopping, a line of status, signs of life.
+//!
+//! Without a service manager nothing is sent. A message that can't be sent is logged and otherwise ignored: the
+//! devices are served all the same, and the manager draws its own conclusions from silence.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The way to the service manager.
+#[derive(Debug, Default)]
+pub struct Notify {
+    status: String,
+}
+
+impl Notify {
+    /// Says that everything listens, at the start or after a reload, and what there is to know.
+    pub fn ready(&mut self, status: String) {
+        self.status = status;
+        send(&[NotifyState::Ready, NotifyState::Status(&self.status)]);
+    }
+
+    /// Says that the configuration is read again; [`Notify::ready`] ends it.
+    pub fn reloading(&mut self) {
+        self.status = "reloading".into();
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => send(&[NotifyState::Reloading, now, NotifyState::Status(&self.status)]),
+            Err(error) => tracing::warn!(%error, "no monotonic time for the service manager"),
+        }
+    }
+
+    /// Says that it stops, and how long that may take.
+    pub fn stopping(&mut self, patience: Duration) {
+        self.status = "stopping".into();
+        let extension = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+        let states =
+            [NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(extension), NotifyState::Status(&self.status)];
+        send(&states);
+    }
+
+    /// Tells a new line of status; one that was told already isn't repeated.
+    pub fn status(&mut self, status: String) {
+        if self.status != status {
+            self.status = status;
+            send(&[NotifyState::Status(&self.status)]);
+        }
+    }
+}
+
+/// Gives the watchdog its sign of life.
+pub fn alive() {
+    send(&[NotifyState::Watchdog]);
+}
+
+/// Tells how often the watchdog wants a sign of life at least, if it watches this process.
+pub fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+fn send(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager can't be told");
+    }
+}

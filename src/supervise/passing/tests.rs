@@ -1,0 +1,49 @@
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+#[test]
+fn a_descriptor_arrives_as_the_same_open_file() {
+    let (here, there) = UnixStream::pair().unwrap();
+    let (mut end, mut other_end) = UnixStream::pair().unwrap();
+    send_descriptor(&here, end.as_fd()).unwrap();
+    let mut received = UnixStream::from(receive_descriptor(&there).unwrap());
+    received.write_all(b"x").unwrap();
+    let mut byte = [0];
+    other_end.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"x");
+    other_end.write_all(b"y").unwrap();
+    end.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"y");
+}
+
+#[test]
+fn a_message_without_a_descriptor_is_refused() {
+    let (mut here, there) = UnixStream::pair().unwrap();
+    here.write_all(b"x").unwrap();
+    assert_eq!(receive_descriptor(&there).unwrap_err().kind(), ErrorKind::InvalidData);
+}
+
+#[test]
+fn what_comes_beside_the_one_descriptor_is_closed() {
+    let (here, there) = UnixStream::pair().unwrap();
+    let (mut end, other_end) = UnixStream::pair().unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let rights = [other_end.as_raw_fd(), null.as_raw_fd()];
+    let message = [ControlMessage::ScmRights(&rights)];
+    sendmsg::<()>(here.as_raw_fd(), &[IoSlice::new(b"x")], &message, MsgFlags::empty(), None).unwrap();
+    drop(other_end);
+    assert_eq!(receive_descriptor(&there).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(end.read(&mut [0]).unwrap(), 0, "the second copy is closed too");
+}
+
+#[test]
+fn an_empty_or_closed_stream_says_so() {
+    let (here, there) = UnixStream::pair().unwrap();
+    there.set_nonblocking(true).unwrap();
+    assert_eq!(receive_descriptor(&there).unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(here);
+    assert_eq!(receive_descriptor(&there).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
