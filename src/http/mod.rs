@@ -1,7 +1,28 @@
 //! The public routes: register, connect, remove, health and statistics.
+//!
+//! [`Service::serve`] is the life of one connection: requests one after the other, each answered by [`routes`], until
+//! the peer leaves, is too slow, or becomes a websocket and goes to a relay thread. All of it happens in the one task
+//! that the accept loop runs for the connection, so there is nothing to be tracked apart.
 
-use std::sync::Arc;
+mod body;
+mod connect;
+mod health;
+mod parting;
+mod query;
+mod register;
+mod remove;
+mod replies;
+mod routes;
+mod stats;
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
@@ -22,11 +43,69 @@ pub struct Service {
     /// What is counted.
     pub front: Arc<Front>,
     /// Set while the router takes no new registrations and members.
-    pub draining: Arc<std::sync::atomic::AtomicBool>,
+    pub draining: Arc<AtomicBool>,
 }
 
 impl Service {
     /// Answers the requests of one connection until it ends, becomes a websocket, or `stop` (then the request in
     /// progress is finished).
-    pub async fn serve(&self, _connection: Connection, _stop: CancellationToken) {}
+    pub async fn serve(&self, mut connection: Connection, stop: CancellationToken) {
+        let peer = connection.peer();
+        let protocol = {
+            let config = self.live.borrow();
+            connection.set_write_patience(config.http.request_timeout);
+            protocol(&config.http)
+        };
+        // At most one request of a connection becomes a websocket, and it is the last.
+        let joining = Mutex::new(None);
+        let answer = service_fn(async |request| {
+            let (reply, joins) = self.answer(request, peer).await;
+            if joins.is_some() {
+                *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
+            }
+            Ok::<_, Infallible>(reply)
+        });
+        let mut http = protocol.serve_connection(TokioIo::new(connection), answer).with_upgrades();
+        let ended = tokio::select! {
+            ended = &mut http => Some(ended),
+            () = stop.cancelled() => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                Pin::new(&mut http).graceful_shutdown();
+                (&mut http).await
+            }
+        };
+        let rest = http.into_parts().map(|parts| (parts.io.into_inner(), !parts.read_buf.is_empty()));
+        if let Err(error) = &ended {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+        if let Some(joining) = joining.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            self.join(joining, peer).await;
+        } else if let Some((connection, has_begun)) = rest {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.part(connection, ended.err(), has_begun) => {}
+            }
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
 }
+
+fn protocol(rules: &config::Http) -> http1::Builder {
+    let max_head = usize::try_from(rules.max_head.as_u64()).unwrap_or(usize::MAX);
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(rules.request_timeout)
+        .max_header_size(max_head)
+        .max_buf_size(max_head.max(LEAST_BUFFER));
+    protocol
+}
+
+/// The least buffer that hyper takes.
+const LEAST_BUFFER: usize = 8192;

@@ -87,6 +87,8 @@ impl Refusal {
 pub struct Front {
     /// Connections open now, websockets included.
     pub connections: Count,
+    /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
+    pub pending: Count,
     /// Connections accepted since the start.
     pub accepted: Count,
     /// Connections closed at once because `limits.connections` or `limits.pending` was reached.

@@ -1,0 +1,113 @@
+//! Answers: plain text that a device takes as it is, and refusals that say in one line what to mend.
+//!
+//! A [`Refused`] is what a route returns instead of an answer; it is turned into one, and counted, in one place. No
+//! answer is to be kept by a cache: an id is for one device, and everything else is true only now.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use super::query::Unfit;
+use crate::metrics::Refusal;
+
+/// An answer to a request.
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// Makes an answer of plain text.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    typed(status, body, "text/plain; charset=utf-8")
+}
+
+/// Makes an answer of JSON.
+pub(super) fn json(body: impl Into<Bytes>) -> Reply {
+    typed(StatusCode::OK, body, "application/json")
+}
+
+/// Makes an answer that is its status.
+pub(super) fn bare(status: StatusCode) -> Reply {
+    let mut reply = Reply::default();
+    *reply.status_mut() = status;
+    reply
+}
+
+fn typed(status: StatusCode, body: impl Into<Bytes>, kind: &'static str) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Why a request isn't answered with what it asked for.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// What the counter says.
+    pub(super) why: Refusal,
+    status: StatusCode,
+    text: Cow<'static, str>,
+    headers: [Option<(HeaderName, &'static str)>; 2],
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, why: Refusal, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { why, status, text: text.into(), headers: [None, None] }
+    }
+
+    pub(super) fn malformed(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Refusal::Malformed, text)
+    }
+
+    pub(super) fn wrong_key(text: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Refusal::WrongKey, text)
+    }
+
+    pub(super) fn unknown(text: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Refusal::Unknown, text)
+    }
+
+    /// A request that may well succeed a little later.
+    pub(super) fn unavailable(text: &'static str) -> Self {
+        let headers = [Some((header::RETRY_AFTER, RETRY_AFTER)), None];
+        Self { headers, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Refusal::Full, text) }
+    }
+
+    pub(super) fn draining() -> Self {
+        Self::unavailable("the router is draining and takes nobody new; try again later")
+    }
+
+    pub(super) fn method(allowed: &'static str) -> Self {
+        let headers = [Some((header::ALLOW, allowed)), None];
+        let text = format!("this method is not for this path; use one of {allowed}");
+        Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, Refusal::Method, text) }
+    }
+
+    /// A plain request where a websocket is wanted (RFC 6455 section 4.2.2, RFC 9110 section 15.5.22).
+    pub(super) fn upgrade_required(text: &'static str) -> Self {
+        let headers = [Some((header::UPGRADE, "websocket")), Some((header::SEC_WEBSOCKET_VERSION, "13"))];
+        Self { headers, ..Self::new(StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade, text) }
+    }
+
+    pub(super) fn into_reply(self) -> Reply {
+        let body = match self.text {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::from(text),
+        };
+        let mut reply = text(self.status, body);
+        for (name, value) in self.headers.into_iter().flatten() {
+            reply.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        reply
+    }
+}
+
+impl From<Unfit> for Refused {
+    fn from(unfit: Unfit) -> Self {
+        Self::malformed(unfit.to_string())
+    }
+}
+
+/// Seconds after which a refused device may come again.
+const RETRY_AFTER: &str = "5";

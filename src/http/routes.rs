@@ -1,0 +1,178 @@
+//! Which path and method goes where.
+//!
+//! Clients in the field build URLs by joining strings, so doubled and trailing slashes are tolerated. The path prefix
+//! is for a proxy that passes its own path on: requests are answered with it and without it.
+
+use std::time::Instant;
+
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use super::Service;
+use super::connect::Joining;
+use super::query::Form;
+use super::replies::{Refused, Reply, bare};
+use crate::config::Config;
+use crate::metrics::Refusal;
+use crate::peer::Peer;
+
+/// A path that is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    Register,
+    Connect,
+    Remove,
+    Health,
+    Stats,
+}
+
+impl Service {
+    /// Answers a request, counts it and logs it; a connection that becomes a websocket comes with the answer.
+    pub(super) async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> (Reply, Option<Joining>) {
+        let began = Instant::now();
+        let config = self.live.borrow().clone();
+        let method = request.method().clone();
+        let found = Route::find(request.uri().path(), &config.http.path_prefix);
+        let answered = match found {
+            _ if target_len(&request) > MAX_TARGET => Err(too_long()),
+            Some(route) => self.dispatch(route, &mut request, &config).await,
+            None => Err(unknown_path()),
+        };
+        self.front.requests.up();
+        let (mut reply, joining) = answered.unwrap_or_else(|refused| {
+            self.front.refused(refused.why);
+            (refused.into_reply(), None)
+        });
+        allow_origin(&mut reply, &config.http.allow_origin);
+        // Neither the query nor an unknown path is shown: a key may be in them.
+        tracing::debug!(
+            %peer,
+            %method,
+            route = found.map_or("unknown", Route::label),
+            status = reply.status().as_u16(),
+            elapsed_ms = began.elapsed().as_millis() as u64,
+            "request answered"
+        );
+        (reply, joining)
+    }
+
+    async fn dispatch(
+        &self,
+        route: Route,
+        request: &mut Request<Incoming>,
+        config: &Config,
+    ) -> Result<(Reply, Option<Joining>), Refused> {
+        match (route, request.method()) {
+            // Whether there are statistics isn't told to those who may not see them.
+            (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
+            (_, &Method::OPTIONS) => Ok(preflight(route, config)),
+            (Route::Connect, &Method::GET) => {
+                return self.connect(request).map(|(reply, joining)| (reply, Some(joining)));
+            }
+            (Route::Register | Route::Remove, &Method::GET) => {
+                self.change(route, Form::new(request.uri().query().unwrap_or_default().as_bytes()), config)
+            }
+            (Route::Register | Route::Remove, &Method::POST) => {
+                let body = super::body::read(request, &config.http).await?;
+                self.change(route, Form::new(&body), config)
+            }
+            (Route::Health, &Method::GET | &Method::HEAD) => self.health(),
+            (Route::Stats, &Method::GET | &Method::HEAD) => self.stats(),
+            _ => Err(Refused::method(route.methods())),
+        }
+        .map(|reply| (reply, None))
+    }
+
+    fn change(&self, route: Route, form: Form<'_>, config: &Config) -> Result<Reply, Refused> {
+        if route == Route::Register { self.register(form, config) } else { self.remove(form) }
+    }
+}
+
+impl Route {
+    /// Finds the route of a path, whose prefix may be there or not.
+    pub(super) fn find(path: &str, prefix: &str) -> Option<Self> {
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        let behind_prefix = {
+            let mut segments = segments.clone();
+            let mut prefix = prefix.split('/').filter(|segment| !segment.is_empty());
+            prefix.all(|expected| segments.next() == Some(expected)).then_some(segments)
+        };
+        behind_prefix.and_then(|mut segments| Self::of(&mut segments)).or_else(|| Self::of(&mut segments))
+    }
+
+    fn of<'a>(segments: &mut impl Iterator<Item = &'a str>) -> Option<Self> {
+        let route = match segments.next()? {
+            "register" => Self::Register,
+            "connect" => Self::Connect,
+            "remove" => Self::Remove,
+            "healthz" => Self::Health,
+            "stats" => Self::Stats,
+            _ => return None,
+        };
+        segments.next().is_none().then_some(route)
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Connect => "connect",
+            Self::Remove => "remove",
+            Self::Health => "healthz",
+            Self::Stats => "stats",
+        }
+    }
+
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Register | Self::Remove => "GET, POST, OPTIONS",
+            Self::Connect => "GET, OPTIONS",
+            Self::Health | Self::Stats => "GET, HEAD, OPTIONS",
+        }
+    }
+}
+
+fn unknown_path() -> Refused {
+    Refused::unknown("there is nothing at this path; use /register, /connect or /remove")
+}
+
+fn too_long() -> Refused {
+    Refused::new(StatusCode::URI_TOO_LONG, Refusal::TooLarge, "the URL is too long; send the parameters with POST")
+}
+
+fn target_len(request: &Request<Incoming>) -> usize {
+    request.uri().path_and_query().map_or(0, |target| target.as_str().len())
+}
+
+/// Answers what a browser asks before a request across origins.
+fn preflight(route: Route, config: &Config) -> Reply {
+    let mut reply = bare(StatusCode::NO_CONTENT);
+    let headers = reply.headers_mut();
+    let methods = HeaderValue::from_static(route.methods());
+    headers.insert(header::ALLOW, methods.clone());
+    if !config.http.allow_origin.is_empty() {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    }
+    reply
+}
+
+fn allow_origin(reply: &mut Reply, origin: &str) {
+    let value = match origin {
+        "" => return,
+        "*" => HeaderValue::from_static("*"),
+        // The configuration takes no other characters than a header does.
+        other => match HeaderValue::from_str(other) {
+            Ok(value) => value,
+            Err(_) => return,
+        },
+    };
+    reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
+}
+
+/// Bytes of path and query: the least that RFC 9110 section 4.1 recommends, and eight of the longest parameters.
+const MAX_TARGET: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! An accepted connection between its handshake and its life as a websocket, as hyper reads and writes it.
+//!
+//! It holds its permits, so that it is counted wherever it ends, and bounds how long a peer may take nothing of an
+//! answer: reading has a timeout in HTTP, and without one for writing a peer that asks and never reads would keep its
+//! place for ever.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::certificates::Certificates;
+use super::permit::Pending;
+use super::stream::Stream;
+use super::{ListenError, Permit, Socket, Transport};
+use crate::metrics::Front;
+use crate::peer::Peer;
+
+/// An accepted connection with its TLS handshake done, as hyper reads and writes it.
+#[derive(Debug)]
+pub struct Connection {
+    layer: Layer,
+    peer: Peer,
+    permit: Permit,
+    /// Given back when the connection becomes a websocket.
+    _pending: Option<Pending>,
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+enum Layer {
+    Plain(Stream),
+    Tls(Box<TlsStream<Stream>>),
+}
+
+impl Connection {
+    /// Takes a connected stream socket that somebody else has accepted (inetd).
+    pub fn adopt(descriptor: OwnedFd, front: &Arc<Front>) -> Result<Self, ListenError> {
+        let refused = |error: io::Error| ListenError(format!("handed-over connection: {error}"));
+        let is_unix = {
+            let socket = SockRef::from(&descriptor);
+            if socket.r#type().map_err(refused)? != Type::STREAM {
+                return Err(ListenError(
+                    "handed-over connection: not a stream socket; use `stream` in inetd's line".into(),
+                ));
+            }
+            socket.peer_addr().map_err(|_| {
+                ListenError("handed-over connection: not connected; use `nowait` in inetd's line for this".into())
+            })?;
+            socket.domain().map_err(refused)? == Domain::UNIX
+        };
+        let stream = Stream::from_descriptor(descriptor, is_unix).map_err(refused)?;
+        let peer = stream.peer().map_err(refused)?;
+        stream.set_nodelay().map_err(refused)?;
+        front.accepted.up();
+        Ok(Self::plain(stream, peer, Permit::unlimited(front), None))
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Bounds how long the peer may take nothing of an answer; unbounded before.
+    pub fn set_write_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Takes the connection from its event loop, for a relay thread.
+    pub fn into_socket(self) -> io::Result<Socket> {
+        let transport = match self.layer {
+            Layer::Plain(stream) => Transport::Plain(stream.into_plain()?),
+            Layer::Tls(stream) => {
+                let (stream, session) = stream.into_inner();
+                Transport::Tls(stream.into_plain()?, Box::new(session))
+            }
+        };
+        Ok(Socket { transport, peer: self.peer, permit: self.permit })
+    }
+
+    pub(super) fn plain(stream: Stream, peer: Peer, permit: Permit, pending: Option<Pending>) -> Self {
+        Self { layer: Layer::Plain(stream), peer, permit, _pending: pending, patience: UNBOUNDED, stalled: None }
+    }
+
+    /// Does the TLS handshake.
+    pub(super) async fn into_tls(self, certificates: &Certificates) -> io::Result<Self> {
+        let layer = match self.layer {
+            Layer::Plain(stream) => {
+                let tls = TlsAcceptor::from(certificates.server_config()).accept(stream).await?;
+                Layer::Tls(Box::new(tls))
+            }
+            done @ Layer::Tls(_) => done,
+        };
+        Ok(Self { layer, ..self })
+    }
+
+    /// Runs a write, and fails once the peer has taken nothing for as long as it may.
+    fn write_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut (dyn AsyncWrite + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let written = match &mut self.layer {
+            Layer::Plain(stream) => write(Pin::new(stream), cx),
+            Layer::Tls(stream) => write(Pin::new(&mut **stream), cx),
+        };
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().layer {
+            Layer::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Layer::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().write_with(cx, |layer, cx| layer.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().write_with(cx, |layer, cx| layer.poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.layer {
+            Layer::Plain(stream) => stream.is_write_vectored(),
+            Layer::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().write_with(cx, |layer, cx| layer.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().write_with(cx, |layer, cx| layer.poll_shutdown(cx))
+    }
+}
+
+/// Longer than a process lives.
+const UNBOUNDED: Duration = Duration::from_secs(60 * 60 * 24 * 365);

@@ -1,0 +1,107 @@
+//! A plain stream socket on the event loop, TCP or Unix, below TLS or HTTP.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::socket::Plain;
+use crate::peer::Peer;
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// Over the internet protocol.
+    Tcp(TcpStream),
+    /// On this machine.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Takes a connected socket of the given family.
+    pub(super) fn from_descriptor(descriptor: OwnedFd, is_unix: bool) -> io::Result<Self> {
+        if is_unix {
+            let socket = std::os::unix::net::UnixStream::from(descriptor);
+            socket.set_nonblocking(true)?;
+            UnixStream::from_std(socket).map(Self::Unix)
+        } else {
+            let socket = std::net::TcpStream::from(descriptor);
+            socket.set_nonblocking(true)?;
+            TcpStream::from_std(socket).map(Self::Tcp)
+        }
+    }
+
+    /// Sends small writes at once: what is written here is already gathered.
+    pub(super) fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_nodelay(true),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Asks the kernel who is at the other end.
+    pub(super) fn peer(&self) -> io::Result<Peer> {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().map(Peer::inet),
+            Self::Unix(socket) => {
+                socket.peer_cred().map(|peer| Peer::Unix { uid: peer.uid(), pid: peer.pid().unwrap_or(0) })
+            }
+        }
+    }
+
+    /// Takes the socket from its event loop; it stays non-blocking.
+    pub(super) fn into_plain(self) -> io::Result<Plain> {
+        match self {
+            Self::Tcp(socket) => socket.into_std().map(Plain::Tcp),
+            Self::Unix(socket) => socket.into_std().map(Plain::Unix),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The kernel has what was written.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
