@@ -57,7 +57,9 @@ impl ListenAddress {
 /// kernel's field for it.
 pub(super) fn socket_path(path: &str) -> Result<PathBuf, String> {
     if !path.starts_with('/') {
-        return Err(format!("{path:?} is no absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\""));
+        return Err(format!(
+            "{path:?} is no absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\""
+        ));
     }
     if path.ends_with('/') {
         return Err(format!("{path:?} is a folder; name a socket in it"));
@@ -76,7 +78,9 @@ fn descriptor_name(name: &str) -> Result<String, String> {
     match name {
         "admin" => Err("\"systemd:admin\" is the admin socket's, which needs no listener; remove this one".into()),
         _ if fits => Ok(name.into()),
-        _ => Err(format!("{name:?} names no descriptor; write the socket unit's FileDescriptorName=, such as \"http\"")),
+        _ => {
+            Err(format!("{name:?} names no descriptor; write the socket unit's FileDescriptorName=, such as \"http\""))
+        }
     }
 }
 
@@ -103,7 +107,9 @@ fn not_an_address(text: &str) -> String {
         host if host.parse::<Ipv6Addr>().is_ok() && number => {
             format!("{text:?} lacks brackets; write \"[{host}]:{port}\"")
         }
-        _ if number => format!("{host:?} is no IP address; write the address of one of this machine's, or {:?}", every()),
+        _ if number => {
+            format!("{host:?} is no IP address; write the address of one of this machine's, or {:?}", every())
+        }
         _ => format!("{text:?} is no address; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\""),
     }
 }

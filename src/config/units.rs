@@ -41,7 +41,9 @@ impl Setting for Duration {
             _ => return Err(unexpected(value, "a duration", "write for instance \"30s\" or \"10m\"")),
         };
         humantime::parse_duration(text).map_err(|_| {
-            format!("{text:?} is no duration; write a number and a unit (us, ms, s, m, h, d), such as \"30s\" or \"10m\"")
+            format!(
+                "{text:?} is no duration; write a number and a unit (us, ms, s, m, h, d), such as \"30s\" or \"10m\""
+            )
         })
     }
 
@@ -206,7 +208,11 @@ pub(super) fn path_prefix(prefix: &String) -> Result<(), String> {
     }
     let parts: Vec<&str> = trimmed.split('/').filter(|part| !part.is_empty()).collect();
     let right: String = parts.iter().flat_map(|part| ["/", part]).collect();
-    if *prefix == right { Ok(()) } else { Err(format!("{prefix:?} has its slashes in the wrong place; write {right:?}")) }
+    if *prefix == right {
+        Ok(())
+    } else {
+        Err(format!("{prefix:?} has its slashes in the wrong place; write {right:?}"))
+    }
 }
 
 /// Lets an origin pass as browsers send them, `*`, or nothing.

@@ -8,7 +8,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -97,7 +96,7 @@ impl Client {
             .uri(path)
             .header(header::HOST, "ws-router")
             .body(Empty::<Bytes>::new())
-            .map_err(|error| Fault::Usage(error.to_string()))?;
+            .map_err(|error| Fault::Software(error.to_string()))?;
         let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
         Ok(Reply { status: head.status, body, _driver: driver })
     }
@@ -140,11 +139,6 @@ impl Lines {
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(text)
         .map_err(|error| Fault::Software(format!("the daemon's answer makes no sense: {error}")))
-}
-
-/// Makes what a person typed a part of a path.
-pub(super) fn segment(typed: &str) -> impl std::fmt::Display + '_ {
-    utf8_percent_encode(typed, NON_ALPHANUMERIC)
 }
 
 fn broken(error: hyper::Error) -> Fault {

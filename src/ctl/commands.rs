@@ -1,16 +1,18 @@
 //! The commands that speak to a running daemon.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::client::{Answer, Client, parse, segment};
+use super::client::{Answer, Client, parse};
 use super::fault::Fault;
 use super::human::{age, size, time};
 use super::table::{Align, Table};
 use crate::admin::wire;
+use crate::ids::{MemberId, RegistrationId};
 
 /// Lists the registrations.
 pub(super) async fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
@@ -34,7 +36,7 @@ pub(super) async fn list(client: &Client, json: bool, out: &mut impl Write) -> R
 }
 
 /// Shows a registration with its members.
-pub(super) async fn show(client: &Client, id: &str, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+pub(super) async fn show(client: &Client, id: &RegistrationId, json: bool, out: &mut impl Write) -> Result<(), Fault> {
     let Some(text) = one(client, Method::GET, "registrations", id, "registration").await? else {
         return Err(Fault::Failed);
     };
@@ -82,24 +84,28 @@ fn members(members: &[wire::Member]) -> Table<9> {
 }
 
 /// Ends registrations; those that don't exist are told, and the others end all the same.
-pub(super) async fn remove(client: &Client, ids: &[String], json: bool, out: &mut impl Write) -> Result<(), Fault> {
+pub(super) async fn remove(
+    client: &Client,
+    ids: &[RegistrationId],
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Fault> {
     each(client, ids, "registrations", "registration", "removed", json, out).await
 }
 
 /// Closes connections; those that don't exist are told, and the others are closed all the same.
 pub(super) async fn disconnect(
     client: &Client,
-    numbers: &[u64],
+    members: &[MemberId],
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Fault> {
-    let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
-    each(client, &numbers, "connections", "connection", "disconnected", json, out).await
+    each(client, members, "connections", "connection", "disconnected", json, out).await
 }
 
 async fn each(
     client: &Client,
-    names: &[String],
+    names: &[impl Display],
     folder: &str,
     noun: &str,
     done: &str,
@@ -122,14 +128,14 @@ async fn one(
     client: &Client,
     method: Method,
     folder: &str,
-    name: &str,
+    name: &impl Display,
     noun: &str,
 ) -> Result<Option<hyper::body::Bytes>, Fault> {
-    match client.ask(method, &format!("/v1/{folder}/{}", segment(name))).await? {
+    match client.ask(method, &format!("/v1/{folder}/{}", name)).await? {
         Answer::Document(text) => Ok(Some(text)),
         Answer::Unknown(_) => {
             // With standard error closed, the exit status has to do.
-            let _ = writeln!(io::stderr(), "ws-routerctl: no such {noun}: {}", name.escape_debug());
+            let _ = writeln!(io::stderr(), "ws-routerctl: no such {noun}: {}", name);
             Ok(None)
         }
         Answer::Refused(_, refused) => Err(Fault::Software(refused.error)),

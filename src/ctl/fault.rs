@@ -9,8 +9,6 @@ pub(super) enum Fault {
     Closed,
     /// Something that was named isn't there, or a check found a fault; all is said already.
     Failed,
-    /// The arguments make no sense.
-    Usage(String),
     /// The daemon, or the deployment, can't be reached.
     Unavailable(String),
     /// The daemon said something unexpected, or the system denies the ordinary.
@@ -26,11 +24,9 @@ impl Fault {
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Closed | Self::Failed => None,
-            Self::Usage(text)
-            | Self::Unavailable(text)
-            | Self::Software(text)
-            | Self::Permission(text)
-            | Self::Configuration(text) => Some(text),
+            Self::Unavailable(text) | Self::Software(text) | Self::Permission(text) | Self::Configuration(text) => {
+                Some(text)
+            }
         }
     }
 
@@ -39,7 +35,6 @@ impl Fault {
         match self {
             Self::Closed => 0,
             Self::Failed => 1,
-            Self::Usage(_) => 64,
             Self::Unavailable(_) => 69,
             Self::Software(_) => 70,
             Self::Permission(_) => 77,

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use nix::unistd::{AccessFlags, access, geteuid};
 
-use crate::cli::{Control, ControlCommand};
+use crate::cli::{Command, Control};
 use client::Client;
 use fault::Fault;
 
@@ -43,26 +43,19 @@ pub fn run(arguments: Control) -> ExitCode {
     }
 }
 
-/// Prints what the parser of the arguments has to say: help or version, or what is wrong with them.
-pub fn explain(answer: &clap::Error) -> ExitCode {
-    // Nobody left to read it is no reason for another status.
-    let _ = answer.print();
-    if answer.use_stderr() { Fault::Usage(String::new()).status().into() } else { ExitCode::SUCCESS }
-}
-
 async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault> {
     let client = Client::new(arguments.socket.clone().unwrap_or_else(default_socket));
     let json = arguments.json;
     match &arguments.command {
-        ControlCommand::List => commands::list(&client, json, out).await,
-        ControlCommand::Show { id } => commands::show(&client, id, json, out).await,
-        ControlCommand::Remove { ids } => commands::remove(&client, ids, json, out).await,
-        ControlCommand::Disconnect { connections } => commands::disconnect(&client, connections, json, out).await,
-        ControlCommand::Status => commands::status(&client, json, out).await,
-        ControlCommand::Events => commands::events(&client, json, out).await,
-        ControlCommand::Reload => commands::reload(&client, json, out).await,
-        ControlCommand::Version => commands::version(&client, json, out).await,
-        ControlCommand::Check(what) => check::check(what, json, out).await,
+        Command::List => commands::list(&client, json, out).await,
+        Command::Show { id } => commands::show(&client, id, json, out).await,
+        Command::Remove { ids } => commands::remove(&client, ids, json, out).await,
+        Command::Disconnect { members } => commands::disconnect(&client, members, json, out).await,
+        Command::Status => commands::status(&client, json, out).await,
+        Command::Events => commands::events(&client, json, out).await,
+        Command::Reload => commands::reload(&client, json, out).await,
+        Command::Version => commands::version(&client, json, out).await,
+        Command::Check(what) => check::check(what, json, out).await,
     }
 }
 

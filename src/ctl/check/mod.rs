@@ -23,12 +23,13 @@ use target::Target;
 
 /// Runs all steps, each shown as it ends.
 pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let target = Target::parse(&what.url).map_err(Fault::Usage)?;
+    let target = Target::new(&what.url);
+    let url = what.url.to_string();
     let dialer = Dialer::new(target, what.insecure).map_err(Fault::Unavailable)?;
     let mut steps = Steps::new(out, json, what.timeout);
     let answers = match reach(&dialer, &mut steps).await {
         Err(Stop::Unreachable(why)) => {
-            steps.summary(&what.url)?;
+            steps.summary(&url)?;
             return Err(Fault::Unavailable(why));
         }
         reached => passed(reached)?,
@@ -38,7 +39,7 @@ pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -
             passed(prove(&dialer, &mut steps, pair).await)?;
         }
     }
-    if steps.summary(&what.url)? { Ok(()) } else { Err(Fault::Failed) }
+    if steps.summary(&url)? { Ok(()) } else { Err(Fault::Failed) }
 }
 
 /// Two members of a kind of registration.

@@ -1,4 +1,4 @@
-//! Where a deployment is, read from the URL that was typed.
+//! Where a deployment is, read from its URL.
 
 use http::Uri;
 
@@ -18,33 +18,18 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads `http://HOST[:PORT][/PREFIX]`, or tells what is wrong with it.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
-        let mend = "give http://HOST[:PORT][/PREFIX] or https://...";
-        let uri: Uri = url.parse().map_err(|error| format!("this is no URL ({error}); {mend}"))?;
-        let tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(format!("this is no address of a router; {mend}")),
-        };
-        let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
-        if authority.contains('@') || uri.query().is_some() {
-            return Err(format!("no user name and no query belong here; {mend}"));
-        }
-        let named = uri.host().unwrap_or_default();
+    /// Takes a URL apart that has a scheme and a host; without a port it is the scheme's.
+    pub(super) fn new(url: &Uri) -> Self {
+        let tls = matches!(url.scheme_str(), Some("https" | "wss"));
+        let named = url.host().unwrap_or_default();
         let host = named.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(named);
-        let port = match uri.port_u16() {
-            Some(port) => port,
-            // `http` takes any text after the colon.
-            None if authority.len() > named.len() => return Err(format!("the port makes no sense; {mend}")),
-            None if tls => 443,
-            None => 80,
-        };
-        if host.is_empty() {
-            return Err(format!("the host is missing; {mend}"));
+        Self {
+            tls,
+            host: host.into(),
+            port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            authority: url.authority().map(ToString::to_string).unwrap_or_default(),
+            prefix: url.path().trim_end_matches('/').to_owned(),
         }
-        let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { tls, host: host.into(), port, authority: authority.into(), prefix })
     }
 }
 
@@ -54,20 +39,12 @@ mod tests {
 
     #[test]
     fn the_port_follows_the_scheme_and_the_prefix_loses_its_slash() {
-        let plain = Target::parse("http://relay.example/sub/dir/").unwrap();
+        let target = |url: &str| Target::new(&url.parse().unwrap());
+        let plain = target("http://relay.example/sub/dir/");
         assert_eq!((plain.tls, plain.port, plain.prefix.as_str()), (false, 80, "/sub/dir"));
-        let tls = Target::parse("https://[::1]:8741").unwrap();
+        let tls = target("https://[::1]:8741");
         assert_eq!((tls.tls, tls.host.as_str(), tls.port, tls.prefix.as_str()), (true, "::1", 8741, ""));
         assert_eq!(tls.authority, "[::1]:8741");
-        assert_eq!(Target::parse("https://relay.example").unwrap().port, 443);
-    }
-
-    #[test]
-    fn what_is_no_router_is_told_with_the_mend() {
-        for bad in
-            ["relay.example", "ftp://x", "http://", "http://u@x/", "http://x/?key=1", "http://x:99999/", "", "/a"]
-        {
-            assert!(Target::parse(bad).unwrap_err().contains("http://HOST"), "{bad}");
-        }
+        assert_eq!((target("wss://relay.example").tls, target("wss://relay.example").port), (true, 443));
     }
 }
