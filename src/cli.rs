@@ -5,10 +5,12 @@
 //! programs never see it. Usage errors exit with 64 (`EX_USAGE`, sysexits.h); help and version with 0.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::ListenAddress;
+use crate::ids::{MemberId, RegistrationId};
 
 /// Lets devices on different private networks talk to each other through this server.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -36,6 +38,76 @@ pub struct Router {
     pub inetd: bool,
 }
 
+/// Looks into a running ws-router, and acts on it.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "ws-routerctl", version, max_term_width = 100)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(after_help = "See ws-routerctl(1).")]
+pub struct Control {
+    /// Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub socket: Option<PathBuf>,
+
+    /// Prints JSON for programs instead of tables for people
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the control program can do.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Lists the registrations
+    List,
+    /// Shows a registration and its members
+    Show {
+        /// The registration
+        #[arg(value_name = "ID", value_parser = RegistrationId::parse)]
+        id: RegistrationId,
+    },
+    /// Removes registrations and closes their members' connections
+    Remove {
+        /// The registrations
+        #[arg(value_name = "ID", required = true, value_parser = RegistrationId::parse)]
+        ids: Vec<RegistrationId>,
+    },
+    /// Closes connections of members, by the numbers that "show" prints
+    Disconnect {
+        /// The members
+        #[arg(value_name = "N", required = true, value_parser = member)]
+        members: Vec<MemberId>,
+    },
+    /// Shows how the daemon is doing
+    Status,
+    /// Prints what happens, a line each, until it is interrupted
+    Events,
+    /// Has the daemon read its configuration and certificates again
+    Reload,
+    /// Proves a deployment from outside: registers, joins twice, passes a message, times it, removes
+    Check(Check),
+    /// Prints the versions of this program and of the daemon
+    Version,
+}
+
+/// How to prove a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Check {
+    /// Where devices reach the router, such as https://example.com:8741
+    #[arg(value_name = "URL", value_parser = url)]
+    pub url: http::Uri,
+
+    /// Accepts any certificate, such as a self-signed one
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// Gives up when a step takes longer
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub timeout: Duration,
+}
+
 /// Reads the program's arguments; ends the process with 64 if they make no sense, and with 0 after help and version.
 pub fn parse_or_exit<A: Parser>() -> A {
     A::try_parse().unwrap_or_else(|refusal| {
@@ -48,6 +120,23 @@ pub fn parse_or_exit<A: Parser>() -> A {
 /// Tells the exit status that goes with what clap has to say.
 fn exit_status(refusal: &clap::Error) -> i32 {
     if refusal.use_stderr() { EX_USAGE } else { 0 }
+}
+
+fn member(text: &str) -> Result<MemberId, String> {
+    text.parse().map(MemberId).map_err(|_| "a member is a number, as \"ws-routerctl show ID\" prints it".into())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|_| "write a number and a unit, such as 10s".to_string())?;
+    if time.is_zero() { Err("no time is too little; write for instance 10s".into()) } else { Ok(time) }
+}
+
+fn url(text: &str) -> Result<http::Uri, String> {
+    let mend = "write it like https://example.com:8741 (http, https, ws or wss)";
+    let url: http::Uri = text.parse().map_err(|_| mend.to_string())?;
+    let known = matches!(url.scheme_str(), Some("http" | "https" | "ws" | "wss"));
+    let plain = url.query().is_none() && url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    if known && plain { Ok(url) } else { Err(mend.into()) }
 }
 
 const EX_USAGE: i32 = 64;

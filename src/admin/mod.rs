@@ -1,10 +1,29 @@
 //! The admin interface: HTTP with JSON over a Unix socket, for ws-routerctl, curl and monitoring.
+//!
+//! Owns the conversations on the admin socket. Who may have one is decided by the socket's mode, before a request is
+//! read; each change is then logged with the peer's uid and pid. It reads the directory, the relay and the counters,
+//! ends registrations and members through them, and reaches the daemon's life cycle only through [`Command`]s. It
+//! never sees a key.
+//!
+//! One task a connection, none of them detached: [`serve`] returns when the last one has ended. What a peer can hold
+//! is bounded by the constants here, since even an administrator's script can go wrong.
+
+mod adopt;
+mod process;
+mod reply;
+mod routes;
+mod session;
+mod status;
+mod stream;
+pub mod wire;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
@@ -12,6 +31,8 @@ use crate::directory::Directory;
 use crate::events::Events;
 use crate::metrics::Front;
 use crate::relay::Relay;
+
+pub use wire::ReloadReport;
 
 /// What the interface works with.
 #[derive(Debug, Clone)]
@@ -43,14 +64,60 @@ pub enum Command {
     Adopt(OwnedFd, oneshot::Sender<Result<(), String>>),
 }
 
-/// What a reload did.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ReloadReport {
-    /// Keys whose new values are in force.
-    pub changed: Vec<String>,
-    /// Keys that differ in the file but only take effect with a restart.
-    pub need_restart: Vec<String>,
+/// Answers requests on the admin socket until `stop`, then lets the answers in progress finish.
+pub async fn serve(listener: UnixListener, context: Context, stop: CancellationToken) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if tasks.len() >= MAX_CONNECTIONS => turn_away(&stream),
+                Ok((stream, _)) => {
+                    tasks.spawn(session::converse(stream, context.clone(), stop.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept on the admin socket failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let answered = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_PATIENCE, answered).await.is_err() {
+        tasks.shutdown().await;
+    }
 }
 
-/// Answers requests on the admin socket until `stop`.
-pub async fn serve(_listener: tokio::net::UnixListener, _context: Context, _stop: CancellationToken) {}
+/// Answers without reading the request, so that a full house costs nothing but a refusal.
+fn turn_away(stream: &UnixStream) {
+    tracing::warn!(limit = MAX_CONNECTIONS, "admin connection refused, too many are open");
+    let body = r#"{"error":"too many admin connections; close some of them"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // It fits the fresh socket's buffer; a peer that has gone already misses nothing.
+    let _ = stream.try_write(answer.as_bytes());
+}
+
+/// Admin connections at once: some people's event streams, some monitoring, inetd's hand-overs, with room to spare;
+/// few enough that forgotten ones can't use up the descriptors that devices need.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Time for the head of the first request, and between requests of one connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for a request's body, and for a descriptor that was announced.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest request head: paths and headers here are short.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How long a failed accept rests; out of descriptors, it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time that answers in progress have when the daemon stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);

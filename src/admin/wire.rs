@@ -1,0 +1,207 @@
+//! What goes over the admin socket, as JSON: the one description that daemon, control program and programs of others
+//! share.
+//!
+//! The field names are a part of the interface and are documented in ws-routerctl(1). A field may be added, so readers
+//! ignore the ones that they don't know; none is renamed. JSON knows no units, so they stand in the names: `_ms` are
+//! milliseconds (`at_ms` and `since_ms` count from the Unix epoch), `_bytes` and `bytes_` are bytes. No key is ever in
+//! here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kind::{Kind, Role};
+
+/// Answers `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// How long it has been running.
+    pub uptime_ms: u64,
+    /// Where it listens.
+    pub listeners: Vec<String>,
+    /// Registrations now.
+    pub registrations: u64,
+    /// Members of all registrations now.
+    pub members: u64,
+    /// Connections open now, members included.
+    pub connections: u64,
+    /// What the front has done since the start.
+    pub front: Front,
+    /// What the relay threads have done since the start, all together.
+    pub relay: Relay,
+    /// Refused requests since the start, by reason.
+    pub refusals: BTreeMap<String, u64>,
+    /// Ended memberships since the start, by reason.
+    pub closes: BTreeMap<String, u64>,
+    /// The daemon's memory.
+    pub memory: Memory,
+    /// The daemon's open files and sockets.
+    pub descriptors: Descriptors,
+}
+
+/// What the front has done since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Front {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections closed at once because of a limit.
+    pub turned_away: u64,
+    /// Accepts that failed.
+    pub accept_errors: u64,
+    /// TLS handshakes done.
+    pub tls_handshakes: u64,
+    /// TLS handshakes that failed or took too long.
+    pub tls_failures: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Registrations made.
+    pub registered: u64,
+    /// Reloads that took effect.
+    pub reloads: u64,
+    /// Reloads that were refused.
+    pub failed_reloads: u64,
+}
+
+/// What the relay threads have done since the start, all together.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Relay {
+    /// How many threads there are.
+    pub threads: u64,
+    /// Messages received from members.
+    pub messages_in: u64,
+    /// Payload bytes received from members.
+    pub bytes_in: u64,
+    /// Messages handed to receivers, each receiver counted.
+    pub messages_out: u64,
+    /// Bytes handed to receivers, frame headers included.
+    pub bytes_out: u64,
+    /// Messages that nobody was there for.
+    pub unheard: u64,
+    /// Bytes that wait for their receivers' sockets now.
+    pub outbox_bytes: u64,
+}
+
+/// The daemon's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// In use now.
+    pub resident_bytes: u64,
+    /// The most that has ever been in use.
+    pub peak_bytes: u64,
+}
+
+/// The daemon's open files and sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Descriptors {
+    /// Open now.
+    pub open: u64,
+    /// As many as may be open.
+    pub limit: u64,
+}
+
+/// A line of `GET /v1/registrations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The id.
+    pub id: String,
+    /// Who hears whom.
+    pub kind: Kind,
+    /// Members, and devices that are about to be.
+    pub seats: u64,
+    /// When it was made.
+    pub since_ms: u64,
+    /// How long ago that was.
+    pub age_ms: u64,
+    /// How long it still has if nobody joins; `null` while it has members, or where it is kept for good.
+    pub expires_in_ms: Option<u64>,
+}
+
+/// Answers `GET /v1/registrations/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationDetail {
+    /// The registration, as in the list.
+    #[serde(flatten)]
+    pub registration: Registration,
+    /// Who is in it, the earliest first.
+    pub members: Vec<Member>,
+}
+
+/// Answers `GET /v1/connections/{n}`, and is a part of [`RegistrationDetail`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The connection's number, never given twice.
+    pub id: u64,
+    /// Where it is a member.
+    pub registration: String,
+    /// As what.
+    pub role: Role,
+    /// From where.
+    pub address: String,
+    /// Whether through TLS.
+    pub tls: bool,
+    /// When it joined.
+    pub since_ms: u64,
+    /// How long ago that was.
+    pub age_ms: u64,
+    /// How long nothing has been heard of it.
+    pub silent_ms: u64,
+    /// Messages received from it.
+    pub messages_in: u64,
+    /// Payload bytes received from it.
+    pub bytes_in: u64,
+    /// Messages handed to it.
+    pub messages_out: u64,
+    /// Bytes handed to it, frame headers included.
+    pub bytes_out: u64,
+    /// Bytes that wait for its socket.
+    pub outbox_bytes: u64,
+}
+
+/// Answers `DELETE /v1/registrations/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The id that is free again.
+    pub removed: String,
+}
+
+/// Answers `DELETE /v1/connections/{n}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disconnected {
+    /// The connection that is being closed.
+    pub disconnected: u64,
+}
+
+/// Answers `POST /v1/reload`: what the reload did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Keys whose new values are in force.
+    pub changed: Vec<String>,
+    /// Keys that differ in the file but only take effect with a restart.
+    pub need_restart: Vec<String>,
+}
+
+/// A line of `GET /v1/events` that stands for events which a slow listener has missed. All other lines are
+/// [`crate::events::Event`]s.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// When it was noticed.
+    pub at_ms: u64,
+    /// Always `missed`.
+    pub event: String,
+    /// How many events are missing here.
+    pub count: u64,
+}
+
+/// The body of every answer that isn't a success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What is wrong, and the mend.
+    pub error: String,
+    /// A refused reload's reasons, one each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}

@@ -1,0 +1,124 @@
+//! Connections to a deployment, and its plain HTTP routes.
+
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::target::Target;
+use super::tls::Tls;
+use super::{Flaw, Outcome, wrong};
+
+/// A connection, with TLS or without.
+pub(super) type Stream = Box<dyn Io>;
+
+/// What HTTP and websockets need of a connection.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Opens connections to one deployment.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    target: Target,
+    tls: Option<Tls>,
+}
+
+impl Dialer {
+    /// Prepares what connections need.
+    pub(super) fn new(target: Target, insecure: bool) -> Result<Self, String> {
+        let tls = target.tls.then(|| Tls::new(&target.host, insecure)).transpose()?;
+        Ok(Self { target, tls })
+    }
+
+    /// Tells how TLS is spoken, if it is.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// Connects without TLS.
+    pub(super) async fn tcp(&self) -> Outcome<TcpStream> {
+        let Target { host, port, .. } = &self.target;
+        let unreachable = |error| Flaw::Unreachable(format!("{host} port {port}: {error}"));
+        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
+        // Small messages are timed, so they must not wait for company.
+        stream.set_nodelay(true).map_err(wrong)?;
+        let address = stream.peer_addr().map_err(unreachable)?.to_string();
+        Ok((stream, address))
+    }
+
+    /// Connects, with TLS where it belongs.
+    pub(super) async fn stream(&self) -> Result<Stream, Flaw> {
+        let (stream, _) = self.tcp().await?;
+        match &self.tls {
+            Some(tls) => Ok(tls.handshake(stream).await?.0),
+            None => Ok(Box::new(stream)),
+        }
+    }
+
+    /// Makes the URL of a websocket route.
+    pub(super) fn websocket_url(&self, route: &str, parameters: &[(&str, &str)]) -> String {
+        let Target { tls, authority, prefix, .. } = &self.target;
+        let scheme = if *tls { "wss" } else { "ws" };
+        format!("{scheme}://{authority}{prefix}{route}?{}", form(parameters))
+    }
+
+    /// Asks whether the router takes new members.
+    pub(super) async fn health(&self, stream: Stream) -> Outcome<()> {
+        let body = self.ask(stream, Method::GET, "/healthz", String::new()).await?;
+        if body == "ok" || body == "ok\n" {
+            Ok(((), String::new()))
+        } else {
+            Err(wrong("this isn't ws-router's answer"))
+        }
+    }
+
+    /// Registers, and answers the id.
+    pub(super) async fn register(&self, kind: &str, key: &str, host_key: &str) -> Outcome<String> {
+        let form = form(&[("reg_type", kind), ("key", key), ("host_key", host_key)]);
+        let id = self.ask(self.stream().await?, Method::POST, "/register", form).await?;
+        let is_id = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if is_id { Ok((id.clone(), format!("id {id}"))) } else { Err(wrong("the answer isn't an id and nothing else")) }
+    }
+
+    /// Removes a registration.
+    pub(super) async fn remove(&self, id: &str, key: &str, host_key: &str) -> Outcome<()> {
+        let form = form(&[("id", id), ("key", key), ("host_key", host_key)]);
+        let body = self.ask(self.stream().await?, Method::POST, "/remove", form).await?;
+        if body.is_empty() { Ok(((), String::new())) } else { Err(wrong("the answer isn't empty")) }
+    }
+
+    /// Does one request; keys go in the body, so that they stay out of a proxy's log.
+    async fn ask(&self, stream: Stream, method: Method, route: &str, form: String) -> Result<String, Flaw> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(wrong)?;
+        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{route}", self.target.prefix))
+            .header(header::HOST, &self.target.authority)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::<Bytes>::from(form))
+            .map_err(wrong)?;
+        let (head, body) = sender.send_request(request).await.map_err(wrong)?.into_parts();
+        let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(wrong)?.to_bytes();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        match head.status {
+            StatusCode::OK => Ok(text),
+            status => Err(wrong(format!("{status}: {}", text.lines().next().unwrap_or_default().escape_debug()))),
+        }
+    }
+}
+
+fn form(parameters: &[(&str, &str)]) -> String {
+    let pairs =
+        parameters.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+/// The router's answers are a line; a proxy's error page may be longer.
+const LARGEST_ANSWER: usize = 64 * 1024;

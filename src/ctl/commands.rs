@@ -1,0 +1,276 @@
+//! The commands that speak to a running daemon.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::client::{Answer, Client, parse};
+use super::fault::Fault;
+use super::human::{age, size, time};
+use super::table::{Align, Table};
+use crate::admin::wire;
+use crate::ids::{MemberId, RegistrationId};
+
+/// Lists the registrations.
+pub(super) async fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let (all, text) = client.read::<Vec<wire::Registration>>("/v1/registrations").await?;
+    if json {
+        return Ok(out.write_all(&text)?);
+    }
+    let columns = [
+        ("ID", Align::Left),
+        ("KIND", Align::Left),
+        ("SEATS", Align::Right),
+        ("AGE", Align::Right),
+        ("ENDS IN", Align::Right),
+    ];
+    let mut table = Table::new(columns);
+    for one in &all {
+        let ends = one.expires_in_ms.map_or("-".to_owned(), age);
+        table.row([one.id.clone(), one.kind.as_str().into(), one.seats.to_string(), age(one.age_ms), ends]);
+    }
+    Ok(table.print(out)?)
+}
+
+/// Shows a registration with its members.
+pub(super) async fn show(client: &Client, id: &RegistrationId, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let Some(text) = one(client, Method::GET, "registrations", id, "registration").await? else {
+        return Err(Fault::Failed);
+    };
+    let detail: wire::RegistrationDetail = parse(&text)?;
+    if json {
+        return Ok(out.write_all(&text)?);
+    }
+    let registration = &detail.registration;
+    let kind = registration.kind.as_str();
+    writeln!(out, "{}  {kind}, since {} ({})", registration.id, time(registration.since_ms), age(registration.age_ms))?;
+    if let Some(left) = registration.expires_in_ms {
+        writeln!(out, "ends in {} if nobody joins", age(left))?;
+    }
+    writeln!(out)?;
+    members(&detail.members).print(out)?;
+    Ok(())
+}
+
+fn members(members: &[wire::Member]) -> Table<9> {
+    let mut table = Table::new([
+        ("N", Align::Right),
+        ("ROLE", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("TLS", Align::Left),
+        ("AGE", Align::Right),
+        ("SILENT", Align::Right),
+        ("IN", Align::Right),
+        ("OUT", Align::Right),
+        ("OUTBOX", Align::Right),
+    ]);
+    for member in members {
+        table.row([
+            member.id.to_string(),
+            member.role.as_str().into(),
+            member.address.clone(),
+            if member.tls { "yes" } else { "no" }.into(),
+            age(member.age_ms),
+            age(member.silent_ms),
+            format!("{} / {}", member.messages_in, size(member.bytes_in)),
+            format!("{} / {}", member.messages_out, size(member.bytes_out)),
+            size(member.outbox_bytes),
+        ]);
+    }
+    table
+}
+
+/// Ends registrations; those that don't exist are told, and the others end all the same.
+pub(super) async fn remove(
+    client: &Client,
+    ids: &[RegistrationId],
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Fault> {
+    each(client, ids, "registrations", "registration", "removed", json, out).await
+}
+
+/// Closes connections; those that don't exist are told, and the others are closed all the same.
+pub(super) async fn disconnect(
+    client: &Client,
+    members: &[MemberId],
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Fault> {
+    each(client, members, "connections", "connection", "disconnected", json, out).await
+}
+
+async fn each(
+    client: &Client,
+    names: &[impl Display],
+    folder: &str,
+    noun: &str,
+    done: &str,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Fault> {
+    let mut all_there = true;
+    for name in names {
+        match one(client, Method::DELETE, folder, name, noun).await? {
+            Some(text) if json => out.write_all(&text)?,
+            Some(_) => writeln!(out, "{done} {name}")?,
+            None => all_there = false,
+        }
+    }
+    if all_there { Ok(()) } else { Err(Fault::Failed) }
+}
+
+/// Asks about one thing by its name; says on standard error when there is none.
+async fn one(
+    client: &Client,
+    method: Method,
+    folder: &str,
+    name: &impl Display,
+    noun: &str,
+) -> Result<Option<hyper::body::Bytes>, Fault> {
+    match client.ask(method, &format!("/v1/{folder}/{}", name)).await? {
+        Answer::Document(text) => Ok(Some(text)),
+        Answer::Unknown(_) => {
+            // With standard error closed, the exit status has to do.
+            let _ = writeln!(io::stderr(), "ws-routerctl: no such {noun}: {}", name);
+            Ok(None)
+        }
+        Answer::Refused(_, refused) => Err(Fault::Software(refused.error)),
+    }
+}
+
+/// Shows what the daemon is doing.
+pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let (status, text) = client.read::<wire::Status>("/v1/status").await?;
+    if json {
+        return Ok(out.write_all(&text)?);
+    }
+    let wire::Status { front, relay, memory, descriptors, .. } = &status;
+    writeln!(out, "ws-router {}, process {}, up {}", status.version, status.pid, age(status.uptime_ms))?;
+    let mut line = |name: &str, what: String| writeln!(out, "{name:<14}{what}");
+    line("listening", status.listeners.join(", "))?;
+    line("registrations", format!("{} now, {} made", status.registrations, front.registered))?;
+    line("members", status.members.to_string())?;
+    line(
+        "connections",
+        format!("{} now, {} accepted, {} turned away", status.connections, front.accepted, front.turned_away),
+    )?;
+    line("tls", format!("{} handshakes, {} failed", front.tls_handshakes, front.tls_failures))?;
+    line("requests", format!("{}{}", front.requests, reasons("refused", &status.refusals)))?;
+    line("received", format!("{} messages, {}", relay.messages_in, size(relay.bytes_in)))?;
+    line("delivered", format!("{} messages, {}", relay.messages_out, size(relay.bytes_out)))?;
+    line("unheard", format!("{} messages", relay.unheard))?;
+    line("outboxes", size(relay.outbox_bytes))?;
+    line("closes", reasons("", &status.closes))?;
+    line("reloads", format!("{}, {} refused", front.reloads, front.failed_reloads))?;
+    line("memory", format!("{}, at most {}", size(memory.resident_bytes), size(memory.peak_bytes)))?;
+    line("descriptors", format!("{} of {}", descriptors.open, descriptors.limit))?;
+    line("threads", relay.threads.to_string())?;
+    Ok(())
+}
+
+/// Shows the counts that aren't zero: `, refused: 3 unknown, 1 wrong-key`.
+fn reasons(prefix: &str, counts: &BTreeMap<String, u64>) -> String {
+    let counted = counts.iter().filter(|(_, count)| **count > 0).map(|(why, count)| format!("{count} {why}"));
+    let list = counted.collect::<Vec<_>>().join(", ");
+    match (prefix, list.as_str()) {
+        ("", "") => "none".into(),
+        (_, "") => String::new(),
+        ("", _) => list,
+        _ => format!(", {prefix}: {list}"),
+    }
+}
+
+/// Prints what happens, as it happens, until the daemon stops.
+pub(super) async fn events(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let mut lines = client.lines("/v1/events").await?;
+    while let Some(line) = lines.next().await? {
+        if json {
+            out.write_all(&line)?;
+        } else {
+            writeln!(out, "{}", event(&parse(&line)?))?;
+        }
+        // Whoever watches wants to see it now.
+        out.flush()?;
+    }
+    Err(Fault::Unavailable("the daemon has stopped".into()))
+}
+
+/// Shows an event: its time, its name, and whatever else it says, so that events of a newer daemon are shown too.
+fn event(event: &Map<String, Value>) -> String {
+    let at = event.get("at_ms").and_then(Value::as_u64).unwrap_or_default();
+    let name = event.get("event").and_then(Value::as_str).unwrap_or("?");
+    let facts = event.iter().filter(|(name, _)| !matches!(name.as_str(), "at_ms" | "event"));
+    let facts = facts.map(|(name, fact)| match fact {
+        Value::String(text) => format!(" {name}={text}"),
+        other => format!(" {name}={other}"),
+    });
+    format!("{} {name}{}", time(at), facts.collect::<String>())
+}
+
+/// Has the configuration read again, and says what that changed.
+pub(super) async fn reload(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let text = match client.ask(Method::POST, "/v1/reload").await? {
+        Answer::Document(text) => text,
+        Answer::Unknown(refused) => return Err(Fault::Software(refused.error)),
+        Answer::Refused(http::StatusCode::UNPROCESSABLE_ENTITY, refused) => {
+            let lines = std::iter::once(refused.error).chain(refused.problems);
+            return Err(Fault::Configuration(lines.collect::<Vec<_>>().join("\n")));
+        }
+        Answer::Refused(_, refused) => return Err(Fault::Unavailable(refused.error)),
+    };
+    let report: wire::ReloadReport = parse(&text)?;
+    if json {
+        return Ok(out.write_all(&text)?);
+    }
+    for key in &report.changed {
+        writeln!(out, "changed: {key}")?;
+    }
+    for key in &report.need_restart {
+        writeln!(out, "needs a restart: {key}")?;
+    }
+    if report.changed.is_empty() && report.need_restart.is_empty() {
+        writeln!(out, "reloaded, nothing has changed")?;
+    }
+    Ok(())
+}
+
+/// Prints the version of this program, and of the daemon if there is one.
+pub(super) async fn version(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let own = env!("CARGO_PKG_VERSION");
+    let running = match client.read::<wire::Status>("/v1/status").await {
+        Ok((status, _)) => Ok(status.version),
+        Err(Fault::Unavailable(_)) => Err("not running"),
+        Err(Fault::Permission(_)) => Err("not for this user to see"),
+        Err(other) => return Err(other),
+    };
+    if json {
+        writeln!(out, "{}", json!({ "ws-routerctl": own, "ws-router": running.ok() }))?;
+    } else {
+        writeln!(out, "ws-routerctl {own}\nws-router {}", running.unwrap_or_else(str::to_owned))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_newer_daemon_is_shown_as_it_comes() {
+        let line = parse(br#"{"at_ms":1000,"event":"moved","registration":"my-device","count":3}"#).unwrap();
+        assert_eq!(event(&line), "1970-01-01T00:00:01Z moved count=3 registration=my-device");
+    }
+
+    #[test]
+    fn only_reasons_that_happened_are_shown() {
+        let counts = BTreeMap::from([("lost".to_owned(), 2), ("left".to_owned(), 0)]);
+        assert_eq!(reasons("", &counts), "2 lost");
+        assert_eq!(reasons("refused", &counts), ", refused: 2 lost");
+        assert_eq!(reasons("refused", &BTreeMap::new()), "");
+        assert_eq!(reasons("", &BTreeMap::new()), "none");
+    }
+}
