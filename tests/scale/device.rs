@@ -1,0 +1,97 @@
+//! A websocket client that costs next to nothing: a blocking socket, frames by hand.
+
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// A device.
+pub struct Device {
+    stream: BufReader<TcpStream>,
+}
+
+/// What came.
+#[derive(Debug, PartialEq)]
+pub enum Heard {
+    Message(Vec<u8>),
+    Close(u16),
+}
+
+impl Device {
+    /// Connects and upgrades.
+    pub fn connect(address: SocketAddr, path: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut stream = BufReader::with_capacity(4096, stream);
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+        assert!(answer.to_lowercase().contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
+        Self { stream }
+    }
+
+    /// A second handle on the same connection, for another thread.
+    pub fn split(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().unwrap()
+    }
+
+    /// Sends a binary message.
+    pub fn send(&mut self, payload: &[u8]) {
+        self.stream.get_mut().write_all(&frame(payload)).unwrap();
+    }
+
+    /// Waits for the next message, or the end.
+    pub fn hear(&mut self) -> Heard {
+        loop {
+            let mut head = [0; 2];
+            self.stream.read_exact(&mut head).unwrap();
+            let len = match head[1] {
+                126 => u64::from(u16::from_be_bytes(self.bytes())),
+                127 => u64::from_be_bytes(self.bytes()),
+                short => u64::from(short),
+            };
+            let mut payload = vec![0; len as usize];
+            self.stream.read_exact(&mut payload).unwrap();
+            match head[0] {
+                0x81 | 0x82 => return Heard::Message(payload),
+                0x88 => return Heard::Close(u16::from_be_bytes([payload[0], payload[1]])),
+                0x89 => self.stream.get_mut().write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap(),
+                other => panic!("a frame that begins with {other:x}"),
+            }
+        }
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+/// A client's binary message, masked.
+pub fn frame(payload: &[u8]) -> Vec<u8> {
+    let mask = [0x5a, 0x11, 0xc3, 0x08];
+    let mut frame = vec![0x82];
+    match payload.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len @ 126..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}

@@ -1,0 +1,151 @@
+//! The real binary under many members and much data: what it promises about memory, order and the neighbours of a
+//! stuck device. `WS_ROUTER_TRANSFER` sets the MiB of the long transfer (default 96); tests/system/run sets 2048.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod device;
+mod router;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use device::{Device, Heard, frame};
+use router::Router;
+
+/// A payload that tells its number in each place.
+fn payload(number: usize, len: usize) -> Vec<u8> {
+    (number as u64).to_be_bytes().iter().copied().cycle().take(len).collect()
+}
+
+fn expect(device: &mut Device, number: usize, len: usize) {
+    let heard = device.hear();
+    assert!(heard == Heard::Message(payload(number, len)), "message {number} of {len} bytes");
+}
+
+#[test]
+fn in_a_lobby_with_a_stuck_member_the_others_lose_nothing_and_memory_stays_bounded() {
+    const MESSAGES: usize = 40_000;
+    const SIZE: usize = 1024;
+    const WINDOW: usize = 512;
+    let router = Router::start("[websocket]\noutbox = \"1MiB\"\n");
+    let lobby = router.register("lobby");
+    let _stuck = router.join(&lobby, "");
+    let mut talker = router.join(&lobby, "");
+    let before = router.memory("VmRSS");
+    let progress: Vec<AtomicUsize> = (0..48).map(|_| AtomicUsize::new(0)).collect();
+    thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        for done in &progress {
+            let mut device = router.join(&lobby, "");
+            let tell = tell.clone();
+            scope.spawn(move || {
+                for number in 0..MESSAGES {
+                    expect(&mut device, number, SIZE);
+                    done.store(number + 1, Ordering::Release);
+                    if number % (WINDOW / 2) == 0 {
+                        tell.send(()).unwrap();
+                    }
+                }
+            });
+        }
+        drop(tell);
+        // As fast as they hear it: nobody healthy is ever more than the window behind.
+        for number in 0..MESSAGES {
+            while progress.iter().any(|done| number - done.load(Ordering::Acquire) >= WINDOW) {
+                told.recv().unwrap();
+            }
+            talker.send(&payload(number, SIZE));
+        }
+    });
+    let status = router.ask("/v1/status");
+    assert!(status.contains("\"too-slow\":1"), "{status}");
+    let grown = router.memory("VmHWM").saturating_sub(before);
+    assert!(grown < 12 << 20, "the router grew by {grown} bytes");
+}
+
+#[test]
+fn a_long_transfer_to_a_slow_reader_arrives_whole_in_little_memory() {
+    const SIZE: usize = 1 << 20;
+    let mebibytes: usize = std::env::var("WS_ROUTER_TRANSFER").map_or(96, |text| text.parse().unwrap());
+    let router = Router::start("");
+    let pair = router.register("hostclient");
+    let (host, mut client) = (router.join(&pair, "host"), router.join(&pair, "client/"));
+    let before = router.memory("VmRSS");
+    let mut writer = host.split();
+    let sender = thread::spawn(move || {
+        for number in 0..mebibytes {
+            writer.write_all(&frame(&payload(number, SIZE))).unwrap();
+        }
+    });
+    // The sender builds and writes faster than this thread reads, copies and compares.
+    for number in 0..mebibytes {
+        expect(&mut client, number, SIZE);
+    }
+    sender.join().unwrap();
+    let grown = router.memory("VmHWM").saturating_sub(before);
+    assert!(grown < (8 << 20) + 2 * SIZE as u64 + (6 << 20), "the router grew by {grown} bytes");
+    let status = router.ask("/v1/status");
+    assert!(status.contains("\"too-slow\":0"), "{status}");
+}
+
+#[test]
+fn a_thousand_members_in_a_lobby_hear_each_other() {
+    let router = Router::start("");
+    let lobby = router.register("lobby");
+    let mut members: Vec<Device> = (0..1000).map(|_| router.join(&lobby, "")).collect();
+    for talker in [0, 500, 999] {
+        members[talker].send(&payload(talker, 300));
+        for hearer in (0..1000).filter(|hearer| *hearer != talker) {
+            expect(&mut members[hearer], talker, 300);
+        }
+    }
+}
+
+#[test]
+fn two_hundred_registrations_at_once_keep_apart() {
+    let router = Router::start("");
+    let mut pairs: Vec<(Device, Device)> = (0..200)
+        .map(|_| {
+            let id = router.register("hostclient");
+            (router.join(&id, "host"), router.join(&id, "client"))
+        })
+        .collect();
+    for round in 0..10 {
+        for (number, (host, client)) in pairs.iter_mut().enumerate() {
+            host.send(&payload(number * 10 + round, 100));
+            client.send(&payload(number * 20 + round, 70_000));
+        }
+        for (number, (host, client)) in pairs.iter_mut().enumerate() {
+            expect(client, number * 10 + round, 100);
+            expect(host, number * 20 + round, 70_000);
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_idle_connections_are_held_at_the_default_limits() {
+    let (soft, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+    if hard < 11_000 {
+        println!("skipped: this machine allows a process only {hard} descriptors");
+        return;
+    }
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft.max(11_000), hard).unwrap();
+    let router = Router::start("");
+    let before = router.memory("VmRSS");
+    let mut pairs: Vec<(Device, Device)> = (0..5000)
+        .map(|_| {
+            let id = router.register("hostclient");
+            (router.join(&id, "host"), router.join(&id, "client"))
+        })
+        .collect();
+    let each = router.memory("VmRSS").saturating_sub(before) / 10_000;
+    println!("resident memory: {each} bytes a connection");
+    for (number, (host, client)) in pairs.iter_mut().enumerate().step_by(250) {
+        host.send(&payload(number, 50));
+        expect(client, number, 50);
+    }
+    let status = router.ask("/v1/status");
+    assert!(status.contains("\"members\":10000"), "{status}");
+}
