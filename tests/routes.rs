@@ -456,6 +456,36 @@ async fn connections_above_the_limits_are_turned_away_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_websocket_takes_no_place_among_those_that_are_not_one_yet() {
+    let server = server_with(|config| config.limits.pending = 1).await;
+    let id = server.register(LOBBY).await;
+    let target = format!("/connect?id={id}&key=k");
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        until("the last one's place is free", || server.front.pending.value() == 0).await;
+        members.push(server.websocket(&target).await.unwrap());
+    }
+    assert_eq!(server.directory.find(&id).unwrap().seats, 3);
+    assert_eq!(server.front.connections.value(), 3);
+    assert_eq!(server.front.turned_away.value(), 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_resets_frees_its_place() {
+    let server = server().await;
+    let head = format!("POST /register?{LOBBY} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nkey=");
+    for sent in [&b""[..], b"GET /hea", head.as_bytes()] {
+        let mut stream = server.connect().await;
+        stream.write_all(sent).await.unwrap();
+        until("it is in", || server.front.connections.value() == 1).await;
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stream);
+        until("its place is free", || server.front.connections.value() == 0).await;
+    }
+    assert_eq!(server.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_seat_is_given_back_when_its_device_vanishes() {
     let server = server_with(|config| config.registration.auto_remove = false).await;
     let id = server.register(LOBBY).await;
