@@ -9,8 +9,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use support::{Answer, Server, exchange, plain, read_head, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 use ws_router::config::{Config, ListenAddress, Listener};
 use ws_router::metrics::Refusal;
+use ws_router::net::Connection;
+use ws_router::peer::Peer;
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -453,6 +456,36 @@ async fn connections_above_the_limits_are_turned_away_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_websocket_takes_no_place_among_those_that_are_not_one_yet() {
+    let server = server_with(|config| config.limits.pending = 1).await;
+    let id = server.register(LOBBY).await;
+    let target = format!("/connect?id={id}&key=k");
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        until("the last one's place is free", || server.front.pending.value() == 0).await;
+        members.push(server.websocket(&target).await.unwrap());
+    }
+    assert_eq!(server.directory.find(&id).unwrap().seats, 3);
+    assert_eq!(server.front.connections.value(), 3);
+    assert_eq!(server.front.turned_away.value(), 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_resets_frees_its_place() {
+    let server = server().await;
+    let head = format!("POST /register?{LOBBY} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nkey=");
+    for sent in [&b""[..], b"GET /hea", head.as_bytes()] {
+        let mut stream = server.connect().await;
+        stream.write_all(sent).await.unwrap();
+        until("it is in", || server.front.connections.value() == 1).await;
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stream);
+        until("its place is free", || server.front.connections.value() == 0).await;
+    }
+    assert_eq!(server.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_seat_is_given_back_when_its_device_vanishes() {
     let server = server_with(|config| config.registration.auto_remove = false).await;
     let id = server.register(LOBBY).await;
@@ -490,6 +523,36 @@ async fn a_unix_socket_serves_the_same_routes() {
     let answer = exchange(stream, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!(answer.status, 200);
     assert_eq!(server.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_somebody_else_accepted_is_served() {
+    let server = server().await;
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let connection = Connection::adopt(far.into(), &server.front).unwrap();
+    assert!(matches!(connection.peer(), Peer::Unix { pid, .. } if pid == std::process::id() as i32));
+    near.set_nonblocking(true).unwrap();
+    let near = tokio::net::UnixStream::from_std(near).unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let serve = server.service.serve(connection, CancellationToken::new());
+    let (answer, ()) = tokio::join!(exchange(near, request), serve);
+    assert_eq!(answer.body, "ok");
+    assert_eq!(server.front.connections.value(), 0);
+}
+
+#[tokio::test]
+async fn only_a_connected_stream_socket_is_adopted() {
+    let server = server().await;
+    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    for (descriptor, what) in
+        [(listening.into(), "not connected"), (datagrams.into(), "not a stream socket"), (file.into(), "socket")]
+    {
+        let error = Connection::adopt(descriptor, &server.front).unwrap_err().to_string();
+        assert!(error.starts_with("handed-over connection: ") && error.contains(what), "{error}");
+    }
+    assert_eq!(server.front.connections.value(), 0);
 }
 
 /// What the phone app sends: key = host key = the password with some characters bare, the id from the body as it is,

@@ -17,12 +17,9 @@ impl Service {
     pub(super) async fn part(&self, mut connection: Connection, error: Option<hyper::Error>, has_begun: bool) {
         match error {
             None => {}
-            Some(error) if error.is_timeout() => {
-                // One who only kept the connection open expects no answer.
-                if !has_begun || self.say_too_slow(&mut connection).await.is_err() {
-                    return;
-                }
-            }
+            // One who only kept the connection open expects no answer.
+            Some(error) if error.is_timeout() && !has_begun => return,
+            Some(error) if error.is_timeout() => self.say_too_slow(&mut connection).await,
             Some(error) if error.is_parse_too_large() => self.refuse(Refusal::TooLarge),
             Some(error) if error.is_parse() => self.refuse(Refusal::Malformed),
             // The connection is broken.
@@ -32,10 +29,12 @@ impl Service {
         let _ = tokio::time::timeout(PATIENCE, read_away(&mut connection)).await;
     }
 
-    async fn say_too_slow(&self, connection: &mut Connection) -> io::Result<()> {
+    async fn say_too_slow(&self, connection: &mut Connection) {
         self.refuse(Refusal::TooLarge);
-        connection.write_all(TOO_SLOW).await?;
-        connection.shutdown().await
+        // What can't be written isn't wanted.
+        if connection.write_all(TOO_SLOW).await.is_ok() {
+            let _ = connection.shutdown().await;
+        }
     }
 
     fn refuse(&self, why: Refusal) {

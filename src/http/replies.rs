@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
@@ -48,12 +48,21 @@ pub(super) struct Refused {
     pub(super) why: Refusal,
     status: StatusCode,
     text: Cow<'static, str>,
-    headers: [Option<(HeaderName, &'static str)>; 2],
+    hint: Hint,
+}
+
+/// What the headers say beside the text.
+#[derive(Debug, Clone, Copy)]
+enum Hint {
+    None,
+    RetryAfter,
+    Allow(&'static str),
+    Upgrade,
 }
 
 impl Refused {
     pub(super) fn new(status: StatusCode, why: Refusal, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { why, status, text: text.into(), headers: [None, None] }
+        Self { why, status, text: text.into(), hint: Hint::None }
     }
 
     pub(super) fn malformed(text: impl Into<Cow<'static, str>>) -> Self {
@@ -70,8 +79,7 @@ impl Refused {
 
     /// A request that may well succeed a little later.
     pub(super) fn unavailable(text: &'static str) -> Self {
-        let headers = [Some((header::RETRY_AFTER, RETRY_AFTER)), None];
-        Self { headers, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Refusal::Full, text) }
+        Self { hint: Hint::RetryAfter, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Refusal::Full, text) }
     }
 
     pub(super) fn draining() -> Self {
@@ -79,15 +87,13 @@ impl Refused {
     }
 
     pub(super) fn method(allowed: &'static str) -> Self {
-        let headers = [Some((header::ALLOW, allowed)), None];
         let text = format!("this method is not for this path; use one of {allowed}");
-        Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, Refusal::Method, text) }
+        Self { hint: Hint::Allow(allowed), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, Refusal::Method, text) }
     }
 
     /// A plain request where a websocket is wanted (RFC 6455 section 4.2.2, RFC 9110 section 15.5.22).
     pub(super) fn upgrade_required(text: &'static str) -> Self {
-        let headers = [Some((header::UPGRADE, "websocket")), Some((header::SEC_WEBSOCKET_VERSION, "13"))];
-        Self { headers, ..Self::new(StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade, text) }
+        Self { hint: Hint::Upgrade, ..Self::new(StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade, text) }
     }
 
     pub(super) fn into_reply(self) -> Reply {
@@ -96,8 +102,16 @@ impl Refused {
             Cow::Owned(text) => Bytes::from(text),
         };
         let mut reply = text(self.status, body);
-        for (name, value) in self.headers.into_iter().flatten() {
-            reply.headers_mut().insert(name, HeaderValue::from_static(value));
+        let headers = reply.headers_mut();
+        let mut insert = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        match self.hint {
+            Hint::None => {}
+            Hint::RetryAfter => _ = insert(header::RETRY_AFTER, RETRY_AFTER),
+            Hint::Allow(methods) => _ = insert(header::ALLOW, methods),
+            Hint::Upgrade => {
+                insert(header::UPGRADE, "websocket");
+                insert(header::SEC_WEBSOCKET_VERSION, "13");
+            }
         }
         reply
     }

@@ -30,6 +30,7 @@ pub struct Server {
     pub http: SocketAddr,
     /// The first TLS listener.
     pub https: Option<SocketAddr>,
+    pub service: Service,
     pub directory: Arc<Directory>,
     pub relay: Relay,
     pub front: Arc<Front>,
@@ -86,6 +87,7 @@ impl Server {
         Self {
             http,
             https,
+            service,
             directory,
             relay,
             front,

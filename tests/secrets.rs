@@ -1,0 +1,56 @@
+//! Keys and queries in the logs: there are none, at any level; in a process of its own, since all threads log.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{SinkExt, StreamExt};
+use support::{Server, until};
+use tokio_tungstenite::tungstenite::Message;
+use tracing_subscriber::filter::LevelFilter;
+use ws_router::config::Config;
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_key_no_query_and_no_payload_is_ever_logged() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    let server = Server::start(Config::default()).await;
+    let id = server.register("key=hunter2&host_key=hunter2&reg_type=lobby").await;
+    let mut member = server.websocket(&format!("/connect?id={id}&key=hunter2")).await.unwrap();
+    member.send(Message::text("hunter2")).await.unwrap();
+    for target in ["/register?key=hunter2%zz", "/connect?id=x&key=hunter2", "/hunter2", "/remove?hunter2", "/hunter2 x"]
+    {
+        assert_ne!(server.get(target).await.status, 200);
+    }
+    server.post("/remove", &format!("id={id}&key=wrong-hunter2&host_key=hunter2")).await;
+    server.post("/remove", &format!("id={id}&key=hunter2&host_key=hunter2")).await;
+    while member.next().await.is_some_and(|message| message.is_ok()) {}
+    drop(member);
+    until("the member is gone", || server.front.connections.value() == 0).await;
+    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("request answered") && logged.contains("route=\"register\""), "{logged}");
+    for secret in ["hunter2", "key=", "host_key", "%zz"] {
+        assert!(!logged.contains(secret), "{secret} in {logged}");
+    }
+}
