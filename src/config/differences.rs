@@ -32,8 +32,8 @@ impl Differences {
 impl Config {
     /// Names the keys in which `new` differs, apart by whether a running daemon can take them over.
     ///
-    /// A listener is known by its address: its certificate and key can change while it stands, but neither where it
-    /// stands nor whether it speaks TLS. The order of listeners says nothing.
+    /// A listener is known by its address, and all about it takes a restart. What is in its certificate's and key's
+    /// files does not, but that is no difference of configurations. The order of listeners says nothing.
     pub fn differences(&self, new: &Self) -> Differences {
         let mut differences = Differences::default();
         compare_listeners(&self.effective_listeners(), &new.effective_listeners(), &mut differences);
@@ -63,9 +63,9 @@ fn compare_listeners(old: &[Listener], new: &[Listener], differences: &mut Diffe
 
 fn compare_files(before: &Tls, after: &Tls, differences: &mut Differences) {
     if before.certificate != after.certificate {
-        differences.add(format!("{LISTENER}.tls.certificate"), Reload::Live);
+        differences.add(format!("{LISTENER}.tls.certificate"), Reload::Restart);
     }
     if before.key != after.key {
-        differences.add(format!("{LISTENER}.tls.key"), Reload::Live);
+        differences.add(format!("{LISTENER}.tls.key"), Reload::Restart);
     }
 }

@@ -88,7 +88,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "public-stats" public_stats Live any;
     "allow-origin" allow_origin Live origin;
     "request-timeout" request_timeout Live between(MOMENT, DAY);
-    // The HTTP library takes no less than 8 KiB.
+    // A browser says that much about itself, with a few cookies.
     "max-head" max_head Live between(ByteSize::kib(8), ByteSize::mib(1));
     "max-body" max_body Live between(ByteSize::kib(1), ByteSize::mib(1));
 
