@@ -1,7 +1,7 @@
 //! What a reload would change: which keys differ, and which of them only a restart can put into force.
 
 use super::keys::{KEYS, LISTENER, Reload};
-use super::{Config, ListenAddress, Listener};
+use super::{Config, Listener, Tls};
 
 /// Keys in which two configurations differ.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,8 +32,8 @@ impl Differences {
 impl Config {
     /// Names the keys in which `new` differs, apart by whether a running daemon can take them over.
     ///
-    /// A listener is known by its address: its certificate and key can change while it stands, but neither where it
-    /// stands nor whether it speaks TLS. The order of listeners says nothing.
+    /// A listener is known by its address, and all about it takes a restart. What is in its certificate's and key's
+    /// files does not, but that is no difference of configurations. The order of listeners says nothing.
     pub fn differences(&self, new: &Self) -> Differences {
         let mut differences = Differences::default();
         compare_listeners(&self.effective_listeners(), &new.effective_listeners(), &mut differences);
@@ -45,25 +45,27 @@ impl Config {
 }
 
 fn compare_listeners(old: &[Listener], new: &[Listener], differences: &mut Differences) {
-    let at = |listeners: &[Listener], address: &ListenAddress| {
-        listeners.iter().find(|listener| listener.address == *address).cloned()
-    };
-    let gone = old.iter().any(|listener| at(new, &listener.address).is_none());
-    if gone || old.len() != new.len() {
-        differences.add(format!("{LISTENER}.address"), Reload::Restart);
-    }
-    for (before, after) in old.iter().filter_map(|before| Some((before, at(new, &before.address)?))) {
-        match (&before.tls, &after.tls) {
-            (Some(before), Some(after)) => {
-                if before.certificate != after.certificate {
-                    differences.add(format!("{LISTENER}.tls.certificate"), Reload::Live);
-                }
-                if before.key != after.key {
-                    differences.add(format!("{LISTENER}.tls.key"), Reload::Live);
-                }
-            }
-            (None, None) => {}
+    let mut new = new.to_vec();
+    let mut take = |fits: &dyn Fn(&Listener) -> bool| new.iter().position(fits).map(|index| new.swap_remove(index));
+    // Those that stay as they are go first: several may have the same address, on port 0.
+    let changed: Vec<_> = old.iter().filter(|before| take(&|after| after == *before).is_none()).collect();
+    for before in changed {
+        match (&before.tls, take(&|after| after.address == before.address)) {
+            (_, None) => differences.add(format!("{LISTENER}.address"), Reload::Restart),
+            (Some(before), Some(Listener { tls: Some(after), .. })) => compare_files(before, &after, differences),
             _ => differences.add(format!("{LISTENER}.tls"), Reload::Restart),
         }
+    }
+    if !new.is_empty() {
+        differences.add(format!("{LISTENER}.address"), Reload::Restart);
+    }
+}
+
+fn compare_files(before: &Tls, after: &Tls, differences: &mut Differences) {
+    if before.certificate != after.certificate {
+        differences.add(format!("{LISTENER}.tls.certificate"), Reload::Restart);
+    }
+    if before.key != after.key {
+        differences.add(format!("{LISTENER}.tls.key"), Reload::Restart);
     }
 }

@@ -88,7 +88,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "public-stats" public_stats Live any;
     "allow-origin" allow_origin Live origin;
     "request-timeout" request_timeout Live between(MOMENT, DAY);
-    // The HTTP library takes no less than 8 KiB.
+    // A browser says that much about itself, with a few cookies.
     "max-head" max_head Live between(ByteSize::kib(8), ByteSize::mib(1));
     "max-body" max_body Live between(ByteSize::kib(1), ByteSize::mib(1));
 
@@ -139,8 +139,9 @@ pub(super) fn sections() -> Vec<&'static str> {
 /// Less is no time for anything to happen in.
 const MOMENT: Duration = Duration::from_millis(10);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Longer is written in error, and a point in time so far ahead may not exist on every clock.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// A year with its quarter of a day, as it is shown. Longer is written in error, and a point in time far enough ahead
+/// doesn't exist.
+const YEAR: Duration = Duration::from_secs(31_557_600);
 /// More threads than cores only stand in each other's way.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// More than any machine holds, and far from any overflow.

@@ -1,7 +1,7 @@
 //! Where the configuration comes from, and the modes that only read it: `--check` and `--print-config`.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::certificates;
 use super::fault::Fault;
@@ -19,11 +19,7 @@ impl Source {
 
     /// Reads the file. Without one in the system's place the defaults apply; one that was named has to be there.
     pub(super) fn read(&self) -> Result<Config, Problems> {
-        match &self.0 {
-            Some(named) => config::load(named),
-            None if is_missing(Path::new(SYSTEM_FILE)) => Ok(Config::default()),
-            None => config::load(Path::new(SYSTEM_FILE)),
-        }
+        config::load_for(self.0.as_deref())
     }
 
     /// Reads all that a start would read, and tells everything that is wrong with it.
@@ -44,14 +40,7 @@ impl Source {
     }
 }
 
-fn is_missing(file: &Path) -> bool {
-    // A file that is there and can't be looked at is not missing: ignoring it would be worse than saying so.
-    std::fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
 fn print(text: &str) {
     // Who closes our standard output has seen enough.
     let _ = io::stdout().write_all(text.as_bytes());
 }
-
-const SYSTEM_FILE: &str = "/etc/ws-router/ws-router.toml";

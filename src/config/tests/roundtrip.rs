@@ -1,0 +1,146 @@
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+
+fn duration(least: Duration, most: Duration) -> impl Strategy<Value = Duration> {
+    let within = (least.as_nanos() as u64..=most.as_nanos() as u64).prop_map(Duration::from_nanos);
+    prop_oneof![Just(least), Just(most), within]
+}
+
+fn size(least: ByteSize, most: ByteSize) -> impl Strategy<Value = ByteSize> {
+    let whole = (least.as_u64() >> 10..=most.as_u64() >> 10).prop_map(ByteSize::kib);
+    let within = (least.as_u64()..=most.as_u64()).prop_map(ByteSize::b);
+    prop_oneof![within, whole]
+}
+
+fn moments() -> impl Strategy<Value = Duration> {
+    duration(Duration::from_millis(10), Duration::from_secs(86_400))
+}
+
+fn years() -> impl Strategy<Value = Duration> {
+    duration(Duration::from_secs(1), Duration::from_secs(365 * 86_400))
+}
+
+fn path() -> impl Strategy<Value = PathBuf> {
+    "/[a-zA-Z0-9 .'\"\\\\äß#\n-]{1,20}".prop_map(PathBuf::from)
+}
+
+fn listeners() -> impl Strategy<Value = Vec<Listener>> {
+    let tls = || option::of((path(), path()).prop_map(|(certificate, key)| Tls { certificate, key }));
+    let address = prop_oneof![
+        Just(0).prop_map(|port| ListenAddress::Inet(([127, 0, 0, 1], port).into())),
+        any::<u128>().prop_map(|ip| ListenAddress::Inet((std::net::Ipv6Addr::from_bits(ip | 1), 1).into())),
+        path().prop_map(ListenAddress::Unix),
+        "[a-z]{6,9}".prop_map(ListenAddress::Inherited),
+    ];
+    let listener = (address, tls()).prop_map(|(address, tls)| Listener { address, tls });
+    proptest::collection::vec(listener, 0..4).prop_filter("no two at one place", |all| {
+        all.iter().enumerate().all(|(i, one)| all[..i].iter().all(|other| !one.address.clashes(&other.address)))
+    })
+}
+
+prop_compose! {
+    fn registration()(
+        auto_remove in any::<bool>(),
+        linger in years(),
+        unclaimed_timeout in years(),
+        reject_taken_ids in any::<bool>(),
+    ) -> Registration {
+        Registration { auto_remove, linger, unclaimed_timeout, reject_taken_ids }
+    }
+}
+
+prop_compose! {
+    fn websocket()(
+        max_message in size(ByteSize::kib(1), ByteSize::gib(1)),
+        ping_interval in moments(),
+        pong_timeout in moments(),
+        outbox in size(ByteSize::kib(16), ByteSize::gib(1)),
+        stall_timeout in moments(),
+        slow_receiver in prop_oneof![Just(SlowReceiver::Close), Just(SlowReceiver::Pace)],
+        close_timeout in moments(),
+    ) -> Websocket {
+        Websocket { max_message, ping_interval, pong_timeout, outbox, stall_timeout, slow_receiver, close_timeout }
+    }
+}
+
+prop_compose! {
+    fn http()(
+        path_prefix in "(/[a-z0-9._~-]{1,5}){0,3}",
+        public_stats in any::<bool>(),
+        allow_origin in prop_oneof![Just(String::new()), Just("*".into()), "https://[a-z]{1,9}(:[1-9][0-9]{0,3})?"],
+        request_timeout in moments(),
+        max_head in size(ByteSize::kib(8), ByteSize::mib(1)),
+        max_body in size(ByteSize::kib(1), ByteSize::mib(1)),
+    ) -> Http {
+        Http { path_prefix, public_stats, allow_origin, request_timeout, max_head, max_body }
+    }
+}
+
+prop_compose! {
+    fn limits()(
+        connections in option::of(1..1_000_000_usize),
+        registrations in 1..1_000_000_usize,
+        members in 1..1_000_000_usize,
+        pending in 1..1_000_000_usize,
+    ) -> Limits {
+        Limits { connections, registrations, members, pending }
+    }
+}
+
+fn log() -> impl Strategy<Value = Log> {
+    let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+    let formats = [LogFormat::Auto, LogFormat::Text, LogFormat::Json, LogFormat::Journal];
+    (select(levels.to_vec()), select(formats.to_vec())).prop_map(|(level, format)| Log { level, format })
+}
+
+prop_compose! {
+    fn config()(
+        listeners in listeners(),
+        registration in registration(),
+        websocket in websocket(),
+        threads in option::of(1..=1024_usize),
+        busy_poll in duration(Duration::ZERO, Duration::from_millis(10)),
+        http in http(),
+        socket in option::of(path().prop_map(|path| path.with_extension("admin"))),
+        log in log(),
+        limits in limits(),
+        exit_when_idle in years(),
+    ) -> Config {
+        let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
+        let service = Service { exit_when_idle };
+        Config { listeners, registration, websocket, relay, http, admin: Admin { socket }, log, limits, service }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_printed_configuration_says_the_same(config in config()) {
+        let printed = config.to_toml();
+        prop_assert_eq!(read(&printed).map_err(|problems| format!("{problems}\n{printed}")), Ok(config));
+    }
+
+    #[test]
+    fn configurations_differ_exactly_where_their_values_do(old in config(), new in config()) {
+        prop_assert!(old.differences(&old).is_empty());
+        let both = old.differences(&new);
+        prop_assert_eq!(old.registration.linger != new.registration.linger, both.live.contains(&"registration.linger".into()));
+        prop_assert_eq!(old.admin != new.admin, both.need_restart.contains(&"admin.socket".into()));
+        prop_assert_eq!(both.is_empty(), old.differences(&new) == Differences::default());
+    }
+}
+
+#[test]
+fn a_printed_configuration_names_every_key() {
+    let tls = Tls { certificate: "/c".into(), key: "/k".into() };
+    let printed = Config { listeners: vec![Listener { tls: Some(tls), ..Listener::default() }], ..Config::default() };
+    let printed = printed.to_toml();
+    for (section, name) in names() {
+        assert!(printed.contains(&format!("{name} = ")), "{section}.{name} is not in\n{printed}");
+    }
+    assert!(printed.starts_with("[[listener]]\naddress = \"[::]:8741\"\n"), "{printed}");
+    assert!(printed.contains("\n[websocket]\nmax-message = \"64MiB\"\n"), "{printed}");
+    assert!(printed.contains("threads = \"auto\"\nbusy-poll = \"0s\"\n"), "{printed}");
+}
