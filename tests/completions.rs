@@ -1,4 +1,5 @@
 //! The shell completions in packaging/completions are those of the arguments as they are now.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
