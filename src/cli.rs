@@ -140,3 +140,6 @@ fn url(text: &str) -> Result<http::Uri, String> {
 }
 
 const EX_USAGE: i32 = 64;
+
+#[cfg(test)]
+mod tests;

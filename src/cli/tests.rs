@@ -1,0 +1,105 @@
+use super::*;
+
+fn router(args: &[&str]) -> Result<Router, clap::Error> {
+    Router::try_parse_from(["ws-router"].iter().chain(args))
+}
+
+fn control(args: &[&str]) -> Result<Control, clap::Error> {
+    Control::try_parse_from(["ws-routerctl"].iter().chain(args))
+}
+
+#[test]
+fn the_arguments_of_both_programs_are_consistent() {
+    use clap::CommandFactory;
+    Router::command().debug_assert();
+    Control::command().debug_assert();
+}
+
+#[test]
+fn the_daemon_listens_at_each_address_that_is_named() {
+    let args = router(&["--listen", "[::]:8741", "--listen=127.0.0.1:0", "--listen", "unix:/run/a.sock"]).unwrap();
+    let shown: Vec<String> = args.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["[::]:8741", "127.0.0.1:0", "unix:/run/a.sock"]);
+    assert_eq!(args.config, None);
+    assert_eq!(router(&["--listen", "systemd:http"]).unwrap().listen, [ListenAddress::Inherited("http".into())]);
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_at_is_a_usage_error_with_the_mend() {
+    let refusal = router(&["--listen", "localhost:80"]).unwrap_err();
+    assert_eq!(exit_status(&refusal), 64);
+    assert!(refusal.to_string().contains("write \"127.0.0.1:80\""), "{refusal}");
+}
+
+#[test]
+fn nonsense_exits_with_64_and_questions_with_0() {
+    for args in
+        [&["--frobnicate"][..], &["file"], &["--config"], &["--inetd", "--check"], &["--inetd", "--listen", "[::]:1"]]
+    {
+        assert_eq!(exit_status(&router(args).unwrap_err()), 64, "{args:?}");
+    }
+    for args in [&["--help"][..], &["--version"], &["-h"], &["-V"]] {
+        assert_eq!(exit_status(&router(args).unwrap_err()), 0, "{args:?}");
+        assert_eq!(exit_status(&control(args).unwrap_err()), 0, "{args:?}");
+    }
+    for args in [
+        &[][..],
+        &["fly"],
+        &["show"],
+        &["show", "short"],
+        &["show", "abcd1234", "abcd5678"],
+        &["remove"],
+        &["disconnect", "first"],
+        &["check", "example.com"],
+        &["check", "ftp://example.com"],
+        &["check", "http://user:word@example.com"],
+        &["check", "http://example.com", "--timeout", "0s"],
+        &["list", "--insecure"],
+    ] {
+        assert_eq!(exit_status(&control(args).unwrap_err()), 64, "{args:?}");
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let text = router(&["--version"]).unwrap_err().to_string();
+    assert_eq!(text, concat!("ws-router ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn the_control_program_takes_its_options_before_and_behind_the_command() {
+    for args in [&["--socket", "/s", "--json", "list"][..], &["list", "--json", "--socket", "/s"]] {
+        let args = control(args).unwrap();
+        assert_eq!((args.socket, args.json, args.command), (Some("/s".into()), true, Command::List));
+    }
+}
+
+#[test]
+fn each_command_takes_what_it_acts_on() {
+    let id = |text| RegistrationId::parse(text).unwrap();
+    let cases = [
+        (&["show", "abcd1234"][..], Command::Show { id: id("abcd1234") }),
+        (&["remove", "abcd1234", "abcd5678"], Command::Remove { ids: vec![id("abcd1234"), id("abcd5678")] }),
+        (&["disconnect", "7", "12"], Command::Disconnect { members: vec![MemberId(7), MemberId(12)] }),
+        (&["status"], Command::Status),
+        (&["events"], Command::Events),
+        (&["reload"], Command::Reload),
+        (&["version"], Command::Version),
+    ];
+    for (args, command) in cases {
+        assert_eq!(control(args).unwrap().command, command);
+    }
+}
+
+#[test]
+fn a_check_takes_ten_seconds_a_step_and_honest_certificates_unless_told_otherwise() {
+    let check = |args: &[&str]| match control(args).unwrap().command {
+        Command::Check(check) => check,
+        other => panic!("{other:?}"),
+    };
+    let plain = check(&["check", "http://127.0.0.1:8741"]);
+    assert_eq!((plain.insecure, plain.timeout), (false, Duration::from_secs(10)));
+    let told = check(&["check", "wss://example.com:8741/sub", "--insecure", "--timeout", "500ms"]);
+    assert_eq!((told.insecure, told.timeout), (true, Duration::from_millis(500)));
+    assert_eq!(told.url.path(), "/sub");
+}
