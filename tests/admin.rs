@@ -76,7 +76,10 @@ async fn a_registration_is_listed_and_shown_with_its_members_and_without_its_key
     second.next().await.unwrap().unwrap();
 
     let list = admin.document("GET", "/v1/registrations").await;
-    assert_eq!((&list[0]["id"], &list[0]["kind"], &list[0]["seats"]), (&id.as_str().into(), &"lobby".into(), &2.into()));
+    assert_eq!(
+        (&list[0]["id"], &list[0]["kind"], &list[0]["seats"]),
+        (&id.as_str().into(), &"lobby".into(), &2.into())
+    );
     assert_eq!(list[0]["expires_in_ms"], Value::Null);
 
     let shown = admin.document("GET", &format!("/v1/registrations/{id}")).await;

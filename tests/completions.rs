@@ -20,7 +20,10 @@ fn the_completions_are_those_of_the_arguments() {
             }
             let kept = fs::read_to_string(&file).unwrap_or_default();
             let file = file.display();
-            assert!(kept == fresh, "{file} is out of date; refresh it with `{REFRESH}=1 cargo test --test completions`");
+            assert!(
+                kept == fresh,
+                "{file} is out of date; refresh it with `{REFRESH}=1 cargo test --test completions`"
+            );
         }
     }
 }

@@ -113,7 +113,8 @@ async fn without_a_daemon_there_is_one_clear_line_and_69() {
 
 #[tokio::test]
 async fn arguments_that_make_no_sense_exit_with_64() {
-    for arguments in [&["frobnicate"][..], &["show"], &["remove", "short"], &["disconnect", "x"], &["check", "x"], &[]] {
+    for arguments in [&["frobnicate"][..], &["show"], &["remove", "short"], &["disconnect", "x"], &["check", "x"], &[]]
+    {
         let (status, out, errors) = run(program(arguments)).await;
         assert_eq!((status, out.as_str(), errors.is_empty()), (64, "", false), "{arguments:?}");
     }
@@ -204,9 +205,8 @@ async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() 
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let certificate = file("certificate.pem", made.cert.pem());
     let key = file("key.pem", made.signing_key.serialize_pem());
-    let mut config = Config::default();
-    config.listeners = vec![Listener { tls: Some(Tls { certificate: certificate.clone(), key }), ..plain() }];
-    let admin = Admin::start(config).await;
+    let listeners = vec![Listener { tls: Some(Tls { certificate: certificate.clone(), key }), ..plain() }];
+    let admin = Admin::start(Config { listeners, ..Config::default() }).await;
     let url = format!("https://localhost:{}", admin.server.https.unwrap().port());
 
     let (status, out, _) = check(&url, &["--insecure"]).await;
