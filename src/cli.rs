@@ -135,7 +135,11 @@ fn url(text: &str) -> Result<http::Uri, String> {
     let mend = "write it like https://example.com:8741 (http, https, ws or wss)";
     let url: http::Uri = text.parse().map_err(|_| mend.to_string())?;
     let known = matches!(url.scheme_str(), Some("http" | "https" | "ws" | "wss"));
-    let plain = url.query().is_none() && url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    // The parser takes any digits for a port; where they are none, there is more written than the host.
+    let plain = url.query().is_none()
+        && url
+            .authority()
+            .is_some_and(|it| !it.as_str().contains('@') && (it.port().is_some() || it.as_str() == it.host()));
     if known && plain { Ok(url) } else { Err(mend.into()) }
 }
 

@@ -33,8 +33,8 @@ mod tests {
     fn memory_is_read_in_bytes() {
         assert_eq!(kibibytes("Name:\tx\nVmRSS:\t    12 kB\n", "VmRSS:"), 12 * 1024);
         assert_eq!(kibibytes("Name:\tx\n", "VmRSS:"), 0);
-        assert!(memory().resident_bytes > 0);
-        assert!(memory().peak_bytes >= memory().resident_bytes);
+        let now = memory();
+        assert!(now.resident_bytes > 0 && now.peak_bytes >= now.resident_bytes);
     }
 
     #[test]

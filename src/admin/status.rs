@@ -23,6 +23,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
         registrations: context.directory.len() as u64,
         members: threads.iter().map(|thread| thread.members.value()).sum(),
         connections: front.connections.value(),
+        pending: front.pending.value(),
         front: wire::Front {
             accepted: front.accepted.value(),
             turned_away: front.turned_away.value(),

@@ -29,6 +29,8 @@ pub struct Status {
     pub members: u64,
     /// Connections open now, members included.
     pub connections: u64,
+    /// Those among them that are not websockets: handshakes in progress and HTTP requests.
+    pub pending: u64,
     /// What the front has done since the start.
     pub front: Front,
     /// What the relay threads have done since the start, all together.

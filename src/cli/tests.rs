@@ -53,6 +53,8 @@ fn nonsense_exits_with_64_and_questions_with_0() {
         &["check", "example.com"],
         &["check", "ftp://example.com"],
         &["check", "http://user:word@example.com"],
+        &["check", "http://user@example.com:80"],
+        &["check", "http://example.com:99999"],
         &["check", "http://example.com", "--timeout", "0s"],
         &["list", "--insecure"],
     ] {

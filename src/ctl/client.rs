@@ -144,3 +144,15 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
 fn broken(error: hyper::Error) -> Fault {
     Fault::Unavailable(format!("the daemon broke off: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_who_may_not_use_the_socket_is_told_which_group_may() {
+        let fault = Client::new("/run/x.sock".into()).unreachable(&io::ErrorKind::PermissionDenied.into());
+        assert_eq!(fault.status(), 77);
+        assert!(fault.text().unwrap().contains("/run/x.sock: permission denied; join the group ws-router"));
+    }
+}

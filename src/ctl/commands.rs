@@ -191,7 +191,7 @@ pub(super) async fn events(client: &Client, json: bool, out: &mut impl Write) ->
         if json {
             out.write_all(&line)?;
         } else {
-            writeln!(out, "{}", event(&parse(&line)?))?;
+            writeln!(out, "{}", event(parse(&line)?))?;
         }
         // Whoever watches wants to see it now.
         out.flush()?;
@@ -200,16 +200,23 @@ pub(super) async fn events(client: &Client, json: bool, out: &mut impl Write) ->
 }
 
 /// Shows an event: its time, its name, and whatever else it says, so that events of a newer daemon are shown too.
-fn event(event: &Map<String, Value>) -> String {
-    let at = event.get("at_ms").and_then(Value::as_u64).unwrap_or_default();
-    let name = event.get("event").and_then(Value::as_str).unwrap_or("?");
-    let facts = event.iter().filter(|(name, _)| !matches!(name.as_str(), "at_ms" | "event"));
-    let facts = facts.map(|(name, fact)| match fact {
-        Value::String(text) => format!(" {name}={text}"),
-        other => format!(" {name}={other}"),
-    });
-    format!("{} {name}{}", time(at), facts.collect::<String>())
+fn event(mut event: Map<String, Value>) -> String {
+    let at = event.remove("at_ms").and_then(|at| at.as_u64()).unwrap_or_default();
+    let mut line = time(at);
+    let known = FIRST.iter().filter_map(|name| event.remove(*name).map(|fact| (*name, fact))).collect::<Vec<_>>();
+    let others = event.iter().map(|(name, fact)| (name.as_str(), fact.clone()));
+    for (name, fact) in known.into_iter().chain(others) {
+        let fact = fact.as_str().map_or_else(|| fact.to_string(), str::to_owned);
+        match name {
+            "event" => line += &format!(" {fact}"),
+            _ => line += &format!(" {name}={fact}"),
+        }
+    }
+    line
 }
+
+/// The order in which an event reads well.
+const FIRST: [&str; 7] = ["event", "registration", "kind", "member", "role", "peer", "reason"];
 
 /// Has the configuration read again, and says what that changed.
 pub(super) async fn reload(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
@@ -262,7 +269,7 @@ mod tests {
     #[test]
     fn an_event_of_a_newer_daemon_is_shown_as_it_comes() {
         let line = parse(br#"{"at_ms":1000,"event":"moved","registration":"my-device","count":3}"#).unwrap();
-        assert_eq!(event(&line), "1970-01-01T00:00:01Z moved count=3 registration=my-device");
+        assert_eq!(event(line), "1970-01-01T00:00:01Z moved registration=my-device count=3");
     }
 
     #[test]

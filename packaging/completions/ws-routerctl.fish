@@ -1,0 +1,68 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_ws_routerctl_global_optspecs
+    string join \n socket= json h/help V/version
+end
+
+function __fish_ws_routerctl_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_ws_routerctl_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_ws_routerctl_using_subcommand
+    set -l cmd (__fish_ws_routerctl_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -s V -l version -d 'Print version'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "list" -d 'Lists the registrations'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "show" -d 'Shows a registration and its members'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "remove" -d 'Removes registrations and closes their members\' connections'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "disconnect" -d 'Closes connections of members, by the numbers that "show" prints'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "status" -d 'Shows how the daemon is doing'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "events" -d 'Prints what happens, a line each, until it is interrupted'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "reload" -d 'Has the daemon read its configuration and certificates again'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "check" -d 'Proves a deployment from outside: registers, joins twice, passes a message, times it, removes'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "version" -d 'Prints the versions of this program and of the daemon'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Gives up when a step takes longer' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l insecure -d 'Accepts any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -s h -l help -d 'Print help'

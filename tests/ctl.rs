@@ -1,0 +1,229 @@
+//! The control program itself, against an admin socket and a router in the test's process.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+#[path = "support/admin.rs"]
+mod support_admin;
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command as Program, Output, Stdio};
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+use ws_router::admin::{Command, ReloadReport};
+use ws_router::config::{Config, Listener, Tls};
+
+use support::plain;
+use support_admin::Admin;
+
+fn program(arguments: &[impl AsRef<OsStr>]) -> Program {
+    let mut program = Program::new(env!("CARGO_BIN_EXE_ws-routerctl"));
+    program.args(arguments).stdin(Stdio::null());
+    program
+}
+
+/// Runs the program to its end, while the router goes on in this process.
+async fn run(mut program: Program) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = spawn_blocking(move || program.output().unwrap()).await.unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// Runs a command on an admin socket.
+async fn ask(socket: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut program = program(arguments);
+    program.arg("--socket").arg(socket);
+    run(program).await
+}
+
+async fn check(url: &str, options: &[&str]) -> (i32, String, String) {
+    run(program(&[&["check", url], options].concat())).await
+}
+
+#[tokio::test]
+async fn registrations_are_listed_as_a_table_and_as_json() {
+    let admin = Admin::start(Config::default()).await;
+    admin.server.register("key=a&host_key=b&reg_type=hostclient&id_req=my-device").await;
+    let (status, table, errors) = ask(&admin.socket, &["list"]).await;
+    assert_eq!((status, errors.as_str()), (0, ""));
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["ID", "KIND", "SEATS", "AGE", "ENDS", "IN"]);
+    assert_eq!(lines[1][..3], ["my-device", "hostclient", "0"]);
+    let (_, json, _) = ask(&admin.socket, &["list", "--json"]).await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["id"], "my-device");
+}
+
+#[tokio::test]
+async fn a_registration_is_shown_with_its_members() {
+    let admin = Admin::start(Config::default()).await;
+    admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=my-device").await;
+    let member = admin.server.websocket("/connect?id=my-device&key=a").await.unwrap();
+    let address = member.get_ref().local_addr().unwrap().to_string();
+    let (status, shown, _) = ask(&admin.socket, &["show", "my-device"]).await;
+    assert_eq!(status, 0);
+    assert!(shown.starts_with("my-device  lobby, since 20"), "{shown}");
+    assert!(shown.contains(&address), "{shown}");
+    let (status, shown, errors) = ask(&admin.socket, &["show", "other-device"]).await;
+    assert_eq!((status, shown.as_str()), (1, ""));
+    assert_eq!(errors, "ws-routerctl: no such registration: other-device\n");
+}
+
+#[tokio::test]
+async fn an_unknown_id_is_told_and_the_others_are_removed_all_the_same() {
+    let admin = Admin::start(Config::default()).await;
+    for id in ["device-one", "device-two"] {
+        admin.server.register(&format!("key=a&host_key=b&reg_type=lobby&id_req={id}")).await;
+    }
+    let (status, out, errors) = ask(&admin.socket, &["remove", "device-one", "no-device", "device-two"]).await;
+    assert_eq!((status, out.as_str()), (1, "removed device-one\nremoved device-two\n"));
+    assert_eq!(errors, "ws-routerctl: no such registration: no-device\n");
+    assert!(admin.server.directory.is_empty());
+    let (status, _, errors) = ask(&admin.socket, &["disconnect", "7"]).await;
+    assert_eq!((status, errors.as_str()), (1, "ws-routerctl: no such connection: 7\n"));
+}
+
+#[tokio::test]
+async fn the_status_and_the_versions_are_those_of_the_running_daemon() {
+    let admin = Admin::start(Config::default()).await;
+    let (status, text, _) = ask(&admin.socket, &["status"]).await;
+    assert_eq!(status, 0);
+    assert!(text.starts_with(concat!("ws-router ", env!("CARGO_PKG_VERSION"), ", process ")), "{text}");
+    let (_, json, _) = ask(&admin.socket, &["--json", "version"]).await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["ws-router"], &json["ws-routerctl"]), (&env!("CARGO_PKG_VERSION").into(), &json["ws-router"]));
+    let (status, text, _) = ask(Path::new("/nowhere/admin.sock"), &["version"]).await;
+    assert_eq!((status, text.ends_with("ws-router not running\n")), (0, true));
+}
+
+#[tokio::test]
+async fn without_a_daemon_there_is_one_clear_line_and_69() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("admin.sock");
+    let abandoned = folder.path().join("abandoned.sock");
+    drop(std::os::unix::net::UnixListener::bind(&abandoned).unwrap());
+    for socket in [absent, abandoned] {
+        let (status, out, errors) = ask(&socket, &["list"]).await;
+        assert_eq!((status, out.as_str()), (69, ""));
+        let told = format!("ws-routerctl: no daemon at {}; start ws-router, ", socket.display());
+        assert!(errors.starts_with(&told) && errors.lines().count() == 1, "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_that_make_no_sense_exit_with_64() {
+    for arguments in [&["frobnicate"][..], &["show"], &["remove", "short"], &["disconnect", "x"], &["check", "x"], &[]]
+    {
+        let (status, out, errors) = run(program(arguments)).await;
+        assert_eq!((status, out.as_str(), errors.is_empty()), (64, "", false), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let admin = Admin::start(Config::default()).await;
+    let mut program = program(&["list", "--socket"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    program.arg(&admin.socket).stdout(writer);
+    assert_eq!(run(program).await, (0, String::new(), String::new()));
+}
+
+#[tokio::test]
+async fn a_reload_says_what_changed_and_a_refused_one_exits_with_78() {
+    let mut admin = Admin::start(Config::default()).await;
+    let (report, _) = tokio::join!(ask(&admin.socket, &["reload"]), async {
+        let Some(Command::Reload(asked)) = admin.life.recv().await else { panic!("no reload") };
+        let report = ReloadReport { changed: vec!["log.level".into()], need_restart: vec!["relay.threads".into()] };
+        asked.send(Ok(report)).unwrap();
+    });
+    assert_eq!(report, (0, "changed: log.level\nneeds a restart: relay.threads\n".into(), String::new()));
+    let (refused, _) = tokio::join!(ask(&admin.socket, &["reload"]), async {
+        let Some(Command::Reload(asked)) = admin.life.recv().await else { panic!("no reload") };
+        asked.send(Err("a.toml:1:1: this\na.toml:2:1: that".into())).unwrap();
+    });
+    assert_eq!((refused.0, refused.1.as_str()), (78, ""));
+    assert!(refused.2.ends_with("stays in force\na.toml:1:1: this\na.toml:2:1: that\n"), "{}", refused.2);
+}
+
+#[tokio::test]
+async fn events_are_printed_until_the_daemon_stops() {
+    let admin = Admin::start(Config::default()).await;
+    let mut program = program(&["events", "--socket"]);
+    let mut child = program.arg(&admin.socket).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Until it listens, nothing is kept for it; so something happens until the first line comes.
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let first = spawn_blocking(move || lines.next().unwrap().unwrap());
+    while !first.is_finished() {
+        admin.server.register("key=a&host_key=b&reg_type=lobby").await;
+    }
+    let first = first.await.unwrap();
+    assert!(first.contains("Z registered registration=") && first.ends_with(" kind=lobby"), "{first}");
+    admin.stop.cancel();
+    let status = spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+    // The test has closed its end of the output, so either is right.
+    assert!(matches!(status.code(), Some(0 | 69)), "{status}");
+}
+
+#[tokio::test]
+async fn a_check_proves_both_kinds_and_leaves_nothing_behind() {
+    let mut config = Config::default();
+    config.http.path_prefix = "/relay".into();
+    let admin = Admin::start(config).await;
+    let (status, out, errors) = check(&format!("http://{}/relay/", admin.server.http), &[]).await;
+    assert_eq!((status, errors.as_str()), (0, ""), "{out}");
+    assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 18);
+    assert_eq!(out.matches("4000 registration removed").count(), 4);
+    assert!(out.lines().last().unwrap().starts_with("passed: 18 steps in "), "{out}");
+    assert!(admin.server.directory.is_empty());
+}
+
+#[tokio::test]
+async fn a_failed_check_exits_with_1_and_an_unreachable_one_with_69() {
+    let admin = Admin::start(Config::default()).await;
+    admin.server.draining.store(true, Ordering::Relaxed);
+    let url = format!("http://{}", admin.server.http);
+    let (status, out, _) = check(&url, &["--json"]).await;
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &report["passed"], &report["steps"][1]["step"]), (1, &false.into(), &"health".into()));
+    admin.server.stop().await;
+    let (status, out, errors) = check(&url, &[]).await;
+    assert_eq!(status, 69);
+    assert!(out.starts_with("FAILED  connect"), "{out}");
+    assert!(errors.contains("Connection refused"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let certificate = file("certificate.pem", made.cert.pem());
+    let key = file("key.pem", made.signing_key.serialize_pem());
+    let listeners = vec![Listener { tls: Some(Tls { certificate: certificate.clone(), key }), ..plain() }];
+    let admin = Admin::start(Config { listeners, ..Config::default() }).await;
+    let url = format!("https://localhost:{}", admin.server.https.unwrap().port());
+
+    let (status, out, _) = check(&url, &["--insecure"]).await;
+    assert_eq!(status, 0, "{out}");
+    assert!(out.contains("TLSv1_3, certificate not checked"), "{out}");
+
+    let with_authority = |file: &Path| {
+        let mut program = program(&["check", &url]);
+        program.env("SSL_CERT_FILE", file).env_remove("SSL_CERT_DIR");
+        program
+    };
+    let (status, out, _) = run(with_authority(&certificate)).await;
+    assert_eq!(status, 0, "{out}");
+    assert!(out.contains("certificate good for "), "{out}");
+
+    let other = rcgen::generate_simple_self_signed(vec!["elsewhere".into()]).unwrap();
+    let (status, out, _) = run(with_authority(&file("other.pem", other.cert.pem()))).await;
+    assert_eq!(status, 1);
+    assert!(out.contains("invalid peer certificate") && out.contains("--insecure accepts any"), "{out}");
+}

@@ -1,0 +1,71 @@
+//! An admin server beside a running front, and requests on its socket.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use tempfile::TempDir;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use ws_router::admin::{self, Command, Context};
+use ws_router::config::Config;
+
+use super::support::{Answer, Server, exchange};
+
+/// A router with its admin socket.
+pub struct Admin {
+    pub server: Server,
+    pub socket: PathBuf,
+    /// What the interface asks of the life cycle.
+    pub life: mpsc::Receiver<Command>,
+    pub stop: CancellationToken,
+    pub serving: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Admin {
+    pub async fn start(config: Config) -> Self {
+        let server = Server::start(config).await;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (sender, life) = mpsc::channel(1);
+        let context = Context {
+            directory: server.directory.clone(),
+            relay: server.relay.clone(),
+            live: server.live.subscribe(),
+            front: server.front.clone(),
+            events: server.events.clone(),
+            started: Instant::now(),
+            listeners: vec![server.http.to_string()],
+            life: sender,
+        };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(admin::serve(listener, context, stop.clone()));
+        Self { server, socket, life, stop, serving, _folder: folder }
+    }
+
+    pub async fn connect(&self) -> UnixStream {
+        UnixStream::connect(&self.socket).await.unwrap()
+    }
+
+    /// Makes a request on a connection of its own.
+    pub async fn ask(&self, method: &str, path: &str) -> Answer {
+        self.raw(&format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")).await
+    }
+
+    /// Makes a request that must succeed, and reads the document.
+    pub async fn document(&self, method: &str, path: &str) -> serde_json::Value {
+        let answer = self.ask(method, path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// Sends bytes as they are, and reads until the daemon closes.
+    pub async fn raw(&self, bytes: &str) -> Answer {
+        exchange(self.connect().await, bytes.as_bytes()).await
+    }
+}
