@@ -54,7 +54,7 @@ impl Life {
     /// Lives from readiness to the end.
     pub(super) async fn live(mut self) -> Result<(), Fault> {
         self.notify.ready(self.status());
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), listener = self.addresses, "ready");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         let reason = self.serve().await;
         self.stop(reason).await;
         Ok(())
