@@ -115,6 +115,9 @@ impl Life {
         self.stop.cancel();
         self.tasks.close();
         self.socket_files.clear();
+        // Who asked for something that can't be done any more is told so by the end of the channel.
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
         let peaceful = async {
             let relay = self.service.relay.stop(CloseReason::Stopping, patience);
             let (_, front) = tokio::join!(relay, timeout(patience, self.tasks.wait()));

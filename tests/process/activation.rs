@@ -16,7 +16,7 @@ fn an_inherited_http_socket_takes_the_place_of_the_listener() {
     assert_eq!(router.address(), address);
     assert_eq!(ask(connect(address), "/healthz").0, 200);
     let end = router.stopped();
-    assert!(!end.log.iter().any(|line| line.contains("\"listening\"")), "{:#?}", end.log);
+    assert_eq!(end.log.iter().filter(|line| line.contains("\"listening\"")).count(), 1, "{:#?}", end.log);
 }
 
 #[test]
@@ -92,6 +92,20 @@ fn a_wrong_kind_of_descriptor_is_78_and_named() {
     setup.start().ended().says(78, &["admin", "Unix"]);
     let (connected, _other) = UnixStream::pair().unwrap();
     Setup::on_loopback().pass("admin", connected).start().ended().says(78, &["admin", "listening"]);
+}
+
+#[test]
+fn what_is_meant_for_another_process_is_left_alone() {
+    let mut router = Setup::on_loopback().variable("LISTEN_PID", "1").variable("LISTEN_FDS", "1").start().ready();
+    assert_eq!(ask(connect(router.address()), "/healthz").0, 200);
+}
+
+#[test]
+fn an_announcement_that_can_not_be_true_is_78() {
+    let names = Setup::new().pass("http", loopback()).variable("LISTEN_FDNAMES", "http:https");
+    names.start().ended().says(78, &["inherited descriptors", "LISTEN_FDNAMES"]);
+    let count = Setup::new().pass("http", loopback()).variable("LISTEN_FDS", "many");
+    count.start().ended().says(78, &["inherited descriptors", "LISTEN_FDS"]);
 }
 
 #[test]

@@ -49,13 +49,13 @@ pub(crate) fn register(stream: impl Stream, key: &str) -> String {
 pub(crate) struct Member<S>(WebSocket<S>);
 
 impl<S: Stream> Member<S> {
-    /// Joins a lobby.
+    /// Joins a lobby. The pong comes from the relay thread, so from then on the member hears what others say.
     pub(crate) fn join(stream: S, id: &str, key: &str) -> Self {
         let url = format!("ws://router/connect?id={id}&key={key}");
-        match tungstenite::client(url, stream) {
-            Ok((socket, _)) => Self(socket),
-            Err(error) => panic!("{error}"),
-        }
+        let Ok((mut socket, _)) = tungstenite::client(url, stream) else { panic!("not joined") };
+        socket.send(Message::Ping("there?".into())).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::Pong("there?".into()));
+        Self(socket)
     }
 
     /// Sends a text.

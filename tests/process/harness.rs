@@ -71,7 +71,7 @@ impl Setup {
         self
     }
 
-    /// Sets a variable; `FOLDER` in its value is the daemon's folder.
+    /// Sets a variable, whatever a service manager would have set it to.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
@@ -138,9 +138,6 @@ impl Setup {
             command.env_remove(name);
         }
         command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
-        for (name, value) in &self.environment {
-            command.env(name, value.replace("FOLDER", &self.folder.path().display().to_string()));
-        }
         if !self.descriptors.is_empty() {
             let names: Vec<_> = self.descriptors.iter().map(|(_, name)| name.as_str()).collect();
             command.env("LISTEN_FDS", names.len().to_string());
@@ -154,6 +151,7 @@ impl Setup {
                 .map(|((descriptor, _), child_fd)| FdMapping { parent_fd: descriptor.try_clone().unwrap(), child_fd });
             command.fd_mappings(mappings.collect()).unwrap();
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }

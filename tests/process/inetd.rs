@@ -1,6 +1,7 @@
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::client::{Member, ask, connect, register};
 use super::harness::Setup;
@@ -56,7 +57,23 @@ fn a_nowait_line_without_a_running_daemon_is_69_and_writes_nothing_to_the_device
     assert_eq!(end.status.code(), Some(69));
     drop(end);
     let mut text = String::new();
-    std::io::Read::read_to_string(&mut device, &mut text).unwrap();
+    device.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "");
+}
+
+#[test]
+fn nothing_is_written_to_a_socket_that_is_standard_error_too() {
+    let inetd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut device = connect(inetd.local_addr().unwrap());
+    let (accepted, _) = inetd.accept().unwrap();
+    let copy = || Stdio::from(OwnedFd::from(accepted.try_clone().unwrap()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ws-router"));
+    command.args(["--inetd", "--config", "/nonexistent/ws-router.toml"]);
+    let status = command.stdin(copy()).stdout(copy()).stderr(copy()).status().unwrap();
+    assert_eq!(status.code(), Some(78));
+    drop((accepted, command));
+    let mut text = String::new();
+    device.read_to_string(&mut text).unwrap();
     assert_eq!(text, "");
 }
 

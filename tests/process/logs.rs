@@ -31,6 +31,6 @@ fn no_log_of_any_level_holds_a_key_or_a_query_string() {
 #[test]
 fn text_is_written_without_colour_where_nobody_looks() {
     let end = Setup::on_loopback().log("format = \"text\"\n").start().ready().stopped();
-    assert!(end.log.iter().any(|line| line.contains("INFO listening listener=127.0.0.1:")), "{:#?}", end.log);
+    assert!(end.log.iter().any(|line| line.contains("INFO listening listener=\"127.0.0.1:")), "{:#?}", end.log);
     assert!(!end.log.iter().any(|line| line.contains('\u{1b}')), "{:#?}", end.log);
 }

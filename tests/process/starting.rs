@@ -20,7 +20,7 @@ fn a_taken_port_is_69_and_the_text_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let end = Setup::new().argument("--listen").argument(&address).start().ended();
-    end.says(69, &[&address, "in use"]);
+    end.says(69, &[&address, "another program"]);
 }
 
 #[test]
