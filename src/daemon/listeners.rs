@@ -135,7 +135,11 @@ impl Public {
 }
 
 fn cannot_listen(error: net::ListenError) -> Fault {
-    Fault::new(Status::Unavailable, error)
+    let status = match &error {
+        net::ListenError::Unavailable(_) => Status::Unavailable,
+        net::ListenError::Forbidden(_) => Status::NoPermission,
+    };
+    Fault::new(status, error)
 }
 
 /// Everywhere; an unspecified IPv6 address takes IPv4 too.

@@ -82,7 +82,7 @@ fn a_bad_certificate_leaves_all_settings_and_a_good_one_is_taken() {
     router.told("READY=1");
     certificate(router.setup.folder.path(), "own");
     router.signal(Signal::SIGHUP);
-    router.logged(&["reloaded", "own.crt"]);
+    router.logged(&["certificate read again", "own.crt"]);
 }
 
 #[test]
