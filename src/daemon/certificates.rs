@@ -79,3 +79,6 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     problems.sort();
     problems
 }
+
+#[cfg(test)]
+mod tests;
