@@ -31,11 +31,6 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// Tells what is wrong with the files of those in use and of those that `next` names.
-    pub(super) fn problems(&self, next: &Config) -> Vec<String> {
-        problems_of(self.0.iter().map(|known| &known.files).chain(named(next)))
-    }
-
     /// Reads all files again; names those whose certificate is another one now.
     pub(super) fn reload(&mut self) -> Vec<String> {
         self.0.iter_mut().filter_map(InUse::reload).collect()
@@ -75,15 +70,15 @@ impl InUse {
 
 /// Tells what is wrong with the certificates that a configuration names.
 pub(super) fn problems(config: &Config) -> Vec<String> {
-    problems_of(named(config))
+    let files: HashSet<_> = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).collect();
+    let mut problems: Vec<_> = files
+        .into_iter()
+        .filter_map(|files| net::Certificates::load(files).err())
+        .map(|error| error.to_string())
+        .collect();
+    problems.sort();
+    problems
 }
 
-fn named(config: &Config) -> impl Iterator<Item = &Tls> {
-    config.listeners.iter().filter_map(|listener| listener.tls.as_ref())
-}
-
-fn problems_of<'a>(files: impl Iterator<Item = &'a Tls>) -> Vec<String> {
-    let mut seen = HashSet::new();
-    let fresh = files.filter(|files| seen.insert(*files));
-    fresh.filter_map(|files| net::Certificates::load(files).err()).map(|error| error.to_string()).collect()
-}
+#[cfg(test)]
+mod tests;

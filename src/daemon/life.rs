@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR2};
 use signal_hook_tokio::Signals;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,7 +54,7 @@ impl Life {
     /// Lives from readiness to the end.
     pub(super) async fn live(mut self) -> Result<(), Fault> {
         self.notify.ready(self.status());
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), listener = self.addresses, "ready");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         let reason = self.serve().await;
         self.stop(reason).await;
         Ok(())
@@ -62,7 +62,10 @@ impl Life {
 
     /// Does what is asked until there is a reason to stop.
     async fn serve(&mut self) -> &'static str {
-        let (mut status, mut certificates) = (interval(STATUS), interval(CERTIFICATES));
+        // Both are as of now, so they are due after their time for the first time.
+        let now = tokio::time::Instant::now();
+        let mut status = interval_at(now + STATUS, STATUS);
+        let mut certificates = interval_at(now + CERTIFICATES, CERTIFICATES);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -115,6 +118,9 @@ impl Life {
         self.stop.cancel();
         self.tasks.close();
         self.socket_files.clear();
+        // Who asked for something that can't be done any more is told so by the end of the channel.
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
         let peaceful = async {
             let relay = self.service.relay.stop(CloseReason::Stopping, patience);
             let (_, front) = tokio::join!(relay, timeout(patience, self.tasks.wait()));

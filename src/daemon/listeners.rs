@@ -5,7 +5,7 @@
 //! file's listeners. The decision is a pure rule, and binding comes after it, so that a mistake is found before
 //! anything is bound.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 
 use super::certificates::Certificates;
@@ -129,23 +129,22 @@ impl Public {
                 net::Listener::inherited(one.descriptor, &one.name, tls).map_err(Fault::configuration)
             }
             Place::Bind(address) => net::Listener::bind(&address, tls).map_err(cannot_listen),
-            Place::Default => net::Listener::bind(&default_address(), tls).map_err(cannot_listen),
+            Place::Default => net::Listener::bind(&DEFAULT, tls).map_err(cannot_listen),
         }
     }
 }
 
 fn cannot_listen(error: net::ListenError) -> Fault {
-    Fault::new(Status::Unavailable, error)
+    let status = match &error {
+        net::ListenError::Unavailable(_) => Status::Unavailable,
+        net::ListenError::Forbidden(_) => Status::NoPermission,
+    };
+    Fault::new(status, error)
 }
 
-/// Port 8741 of all addresses; of the IPv4 ones where the kernel has no IPv6.
-fn default_address() -> ListenAddress {
-    let has_ipv6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
-    let everywhere = if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    ListenAddress::Inet(SocketAddr::new(everywhere, DEFAULT_PORT))
-}
-
-const DEFAULT_PORT: u16 = 8741;
+/// Everywhere; an unspecified IPv6 address takes IPv4 too.
+const DEFAULT: ListenAddress =
+    ListenAddress::Inet(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 8741, 0, 0)));
 
 #[cfg(test)]
 mod tests;

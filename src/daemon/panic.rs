@@ -21,3 +21,6 @@ pub(super) fn end_the_process() {
 fn text<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
     info.payload().downcast_ref::<&'static str>().copied().unwrap_or("panic")
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::certificates::Certificates;
+use super::certificates::{self, Certificates};
 use super::settings::Source;
 use crate::admin::ReloadReport;
 use crate::config::{Config, Problems};
@@ -72,7 +72,7 @@ impl Reload {
 
     fn read(&self) -> Result<Config, Problems> {
         let next = self.source.read()?;
-        match self.certificates.problems(&next) {
+        match certificates::problems(&next) {
             none if none.is_empty() => Ok(next),
             problems => Err(Problems(problems)),
         }

@@ -69,63 +69,80 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     for public in plan.public {
         listeners.push(public.open(&mut certificates)?);
     }
+    let addresses: BTreeSet<_> = listeners.iter().map(net::Listener::address).collect();
     let admin_sockets = admin_sockets(plan.admin, &config)?;
-
-    let config = Arc::new(config);
-    let (publish, live) = watch::channel(Arc::clone(&config));
-    let (events, front) = (Events::new(), Arc::new(Front::default()));
-    let hasher = KeyHasher::random().map_err(|error| Fault::system("random numbers", &error))?;
-    let directory = Directory::new(hasher, reload::rules(&config), events.clone());
-    let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone())
-        .map_err(|error| Fault::system("relay threads", &error))?;
+    let core = Core::start(config)?;
     let (life, commands) = mpsc::channel(COMMANDS);
-    let service = http::Service {
-        directory: Arc::clone(&directory),
-        relay: relay.clone(),
-        live: live.clone(),
-        front: Arc::clone(&front),
-        draining: Arc::new(AtomicBool::new(false)),
-    };
-    let context = admin::Context {
-        directory: Arc::clone(&directory),
-        relay: relay.clone(),
-        live: live.clone(),
-        front: Arc::clone(&front),
-        events: events.clone(),
-        started: Instant::now(),
-        listeners: listeners.iter().map(net::Listener::address).collect(),
-        life,
-    };
-    let reload = Reload {
-        source,
-        started: config,
-        publish,
-        log,
-        certificates,
-        directory: Arc::clone(&directory),
-        relay: relay.clone(),
-        front,
-        events,
-    };
+    let (service, context) = (core.service(), core.context(addresses.iter().cloned().collect(), life));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let addresses = addresses(&listeners);
     accept(listeners, &service, &tasks, &stop);
     let socket_files = serve_admin(admin_sockets, &context, &tasks, &stop)?;
-    tasks.spawn(keepers::sweep(directory, stop.clone()));
-    tasks.spawn(keepers::watchdog(relay, stop.clone()));
+    tasks.spawn(keepers::sweep(Arc::clone(&core.directory), stop.clone()));
+    tasks.spawn(keepers::watchdog(core.relay.clone(), stop.clone()));
     Ok(Life {
         service,
-        reload,
+        reload: core.reload(source, log, certificates),
         notify: Notify::default(),
         signals,
         commands,
         idleness: Idleness::new(idle),
-        addresses,
+        addresses: addresses.into_iter().collect::<Vec<_>>().join(", "),
         socket_files,
         tasks,
         stop,
     })
+}
+
+/// What devices, administrators and reloads all work with.
+struct Core {
+    publish: watch::Sender<Arc<Config>>,
+    directory: Arc<Directory>,
+    relay: Relay,
+    front: Arc<Front>,
+    events: Events,
+}
+
+impl Core {
+    fn start(config: Config) -> Result<Self, Fault> {
+        let events = Events::new();
+        let hasher = KeyHasher::random().map_err(|error| Fault::system("random numbers", &error))?;
+        let directory = Directory::new(hasher, reload::rules(&config), events.clone());
+        let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok());
+        let threads = threads.map_or(1, NonZeroUsize::get);
+        let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone())
+            .map_err(|error| Fault::system("relay threads", &error))?;
+        let publish = watch::Sender::new(Arc::new(config));
+        Ok(Self { publish, directory, relay, front: Arc::default(), events })
+    }
+
+    fn service(&self) -> http::Service {
+        http::Service {
+            directory: Arc::clone(&self.directory),
+            relay: self.relay.clone(),
+            live: self.publish.subscribe(),
+            front: Arc::clone(&self.front),
+            draining: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    fn context(&self, listeners: Vec<String>, life: mpsc::Sender<admin::Command>) -> admin::Context {
+        admin::Context {
+            directory: Arc::clone(&self.directory),
+            relay: self.relay.clone(),
+            live: self.publish.subscribe(),
+            front: Arc::clone(&self.front),
+            events: self.events.clone(),
+            started: Instant::now(),
+            listeners,
+            life,
+        }
+    }
+
+    fn reload(self, source: Source, log: log::Control, certificates: Certificates) -> Reload {
+        let started = Arc::clone(&self.publish.borrow());
+        let Self { publish, directory, relay, front, events } = self;
+        Reload { source, started, publish, log, certificates, directory, relay, front, events }
+    }
 }
 
 fn admin_sockets(inherited: Vec<OwnedFd>, config: &Config) -> Result<Vec<AdminSocket>, Fault> {
@@ -171,12 +188,6 @@ fn serve_admin(
         files.extend(file);
     }
     Ok(files)
-}
-
-/// Names the addresses for people, each once.
-fn addresses(listeners: &[net::Listener]) -> String {
-    let all: BTreeSet<_> = listeners.iter().map(net::Listener::address).collect();
-    all.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// Takes as many descriptors as the administrator allows at most: a member is one.

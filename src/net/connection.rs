@@ -46,16 +46,18 @@ enum Layer {
 impl Connection {
     /// Takes a connected stream socket that somebody else has accepted (inetd).
     pub fn adopt(descriptor: OwnedFd, front: &Arc<Front>) -> Result<Self, ListenError> {
-        let refused = |error: io::Error| ListenError(format!("handed-over connection: {error}"));
+        let refused = |error: io::Error| ListenError::Unavailable(format!("handed-over connection: {error}"));
         let is_unix = {
             let socket = SockRef::from(&descriptor);
             if socket.r#type().map_err(refused)? != Type::STREAM {
-                return Err(ListenError(
+                return Err(ListenError::Unavailable(
                     "handed-over connection: not a stream socket; use `stream` in inetd's line".into(),
                 ));
             }
             socket.peer_addr().map_err(|_| {
-                ListenError("handed-over connection: not connected; use `nowait` in inetd's line for this".into())
+                ListenError::Unavailable(
+                    "handed-over connection: not connected; use `nowait` in inetd's line for this".into(),
+                )
             })?;
             socket.domain().map_err(refused)? == Domain::UNIX
         };

@@ -33,8 +33,23 @@ enum Listening {
 
 /// Why there is no listener; names the address and the mend.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ListenError(pub String);
+pub enum ListenError {
+    /// The address is taken, missing or of a wrong kind.
+    #[error("{0}")]
+    Unavailable(String),
+    /// This user may not listen there.
+    #[error("{0}")]
+    Forbidden(String),
+}
+
+impl ListenError {
+    fn of(error: &io::Error, text: String) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Forbidden(text),
+            _ => Self::Unavailable(text),
+        }
+    }
+}
 
 impl Listener {
     /// Binds an address of this machine; an inherited one is refused here. Needs a running event loop.
@@ -42,15 +57,15 @@ impl Listener {
         match address {
             ListenAddress::Inet(address) => bind_inet(*address)
                 .and_then(|socket| Self::of_socket(socket, tls))
-                .map_err(|error| ListenError(format!("listen {address}: {}", mend_inet(&error)))),
+                .map_err(|error| ListenError::of(&error, format!("listen {address}: {}", mend_inet(&error)))),
             ListenAddress::Unix(path) => {
-                let problem = |what: String| ListenError(format!("listen unix:{}: {what}", path.display()));
-                remove_stale(path).map_err(problem)?;
+                let problem = |what: String| format!("listen unix:{}: {what}", path.display());
+                remove_stale(path).map_err(|what| ListenError::Unavailable(problem(what)))?;
                 bind_unix(path)
                     .and_then(|socket| Self::of_socket(socket, tls))
-                    .map_err(|error| problem(mend_unix(&error)))
+                    .map_err(|error| ListenError::of(&error, problem(mend_unix(&error))))
             }
-            ListenAddress::Inherited(name) => Err(ListenError(format!(
+            ListenAddress::Inherited(name) => Err(ListenError::Unavailable(format!(
                 "listen systemd:{name}: no such descriptor was passed; start through a socket unit with FileDescriptorName={name}"
             ))),
         }
@@ -59,7 +74,7 @@ impl Listener {
     /// Takes over a listening stream socket, TCP or Unix; another kind of descriptor is refused. Needs a running event
     /// loop.
     pub fn inherited(descriptor: OwnedFd, name: &str, tls: Option<Arc<Certificates>>) -> Result<Self, ListenError> {
-        let problem = |what: &str| ListenError(format!("descriptor {name}: {what}"));
+        let problem = |what: &str| ListenError::Unavailable(format!("descriptor {name}: {what}"));
         {
             let socket = SockRef::from(&descriptor);
             match socket.r#type() {

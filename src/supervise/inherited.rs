@@ -67,3 +67,14 @@ fn own(descriptor: RawFd) -> OwnedFd {
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_taken_over_once() {
+        assert!(inherited().unwrap().is_empty());
+        assert!(matches!(inherited(), Err(InheritError::Taken)));
+    }
+}

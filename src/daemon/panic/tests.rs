@@ -1,0 +1,50 @@
+use std::env;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::config;
+use crate::log::{self, Place};
+
+/// Runs one of the tests below in a process of its own, and gives its exit status and what it wrote.
+fn elsewhere(test: &str) -> (Option<i32>, String) {
+    let name = format!("daemon::panic::tests::{test}");
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", &name, "--nocapture"]).env(ELSEWHERE, "1").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn panic_if_elsewhere(panic: impl FnOnce() + Send + 'static) -> bool {
+    let is_elsewhere = env::var_os(ELSEWHERE).is_some();
+    if is_elsewhere {
+        log::start(&config::Log::default(), Place::StandardError).unwrap();
+        end_the_process();
+        let _ = thread::Builder::new().name("relay-7".into()).spawn(panic).unwrap().join();
+    }
+    is_elsewhere
+}
+
+const ELSEWHERE: &str = "WS_ROUTER_TEST_PANICS";
+
+#[test]
+fn a_panic_in_any_thread_ends_the_process_with_70_and_a_line() {
+    if panic_if_elsewhere(|| panic!("the impossible")) {
+        return;
+    }
+    let (status, log) = elsewhere("a_panic_in_any_thread_ends_the_process_with_70_and_a_line");
+    assert_eq!(status, Some(70), "{log}");
+    for part in ["ERROR", "the impossible", "relay-7", "panic/tests.rs"] {
+        assert!(log.contains(part), "{log}");
+    }
+}
+
+#[test]
+fn what_a_panic_quotes_stays_out_of_the_log() {
+    let quoted = std::hint::black_box("sesame");
+    if panic_if_elsewhere(move || panic!("what a peer sent: {quoted}")) {
+        return;
+    }
+    let (status, log) = elsewhere("what_a_panic_quotes_stays_out_of_the_log");
+    assert_eq!(status, Some(70), "{log}");
+    assert!(!log.contains("sesame"), "{log}");
+}

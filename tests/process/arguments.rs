@@ -1,0 +1,73 @@
+use std::process::Stdio;
+
+use super::harness::{End, Setup, certificate};
+
+fn check(setup: Setup) -> End {
+    setup.argument("--check").start().ended()
+}
+
+#[test]
+fn a_good_configuration_is_checked_with_ok() {
+    let end = check(Setup::on_loopback());
+    assert_eq!((end.status.code(), end.stdout.as_str()), (Some(0), "ok\n"));
+    assert_eq!(end.log, Vec::<String>::new());
+}
+
+#[test]
+fn a_check_binds_nothing() {
+    let setup = Setup::on_loopback();
+    let admin = setup.admin();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let listener = format!("[[listener]]\naddress = \"127.0.0.1:{port}\"\n");
+    assert_eq!(check(setup.config(&listener)).status.code(), Some(0));
+    assert!(!admin.exists());
+}
+
+#[test]
+fn a_check_reads_certificates_too() {
+    let setup = Setup::new();
+    certificate(setup.folder.path(), "one");
+    let (certificate, key) = (setup.folder.path().join("one.crt"), setup.folder.path().join("missing.key"));
+    let listener = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
+        certificate.display(),
+        key.display()
+    );
+    let end = check(setup.config(&listener));
+    assert_eq!(end.stdout, "");
+    end.says(78, &["missing.key"]);
+}
+
+#[test]
+fn a_bad_configuration_is_checked_with_all_problems() {
+    let end = check(Setup::on_loopback().config("[websocket]\nmax-mesage = \"1MiB\"\n[relay]\nthreads = \"many\"\n"));
+    end.says(78, &["max-mesage", "max-message"]);
+    end.says(78, &["threads"]);
+}
+
+#[test]
+fn the_configuration_in_force_is_printed_as_a_file_that_says_the_same() {
+    let end =
+        Setup::on_loopback().config("[registration]\nlinger = \"3s\"\n").argument("--print-config").start().ended();
+    assert_eq!(end.status.code(), Some(0));
+    let again = Setup::new();
+    std::fs::write(again.folder.path().join("again.toml"), &end.stdout).unwrap();
+    let file = again.folder.path().join("again.toml").display().to_string();
+    let second = again.argument("--print-config").argument("--config").argument(file).start_on(Stdio::null()).ended();
+    assert!(end.stdout.contains("linger = \"3s\""), "{}", end.stdout);
+    assert_eq!(second.stdout, end.stdout);
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_64() {
+    Setup::new().argument("--lissen").start().ended().says(64, &["--lissen"]);
+    Setup::new().argument("--inetd").start().ended().says(64, &["descriptor 0 is no socket"]);
+}
+
+#[test]
+fn help_and_version_are_0() {
+    assert_eq!(Setup::new().argument("--help").start().ended().status.code(), Some(0));
+    let end = Setup::new().argument("--version").start().ended();
+    assert_eq!(end.stdout, format!("ws-router {}\n", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,84 @@
+//! A device, as simple as can be.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+
+use super::harness::PATIENCE;
+
+/// A stream that a device speaks through.
+pub(crate) trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
+/// Connects, with a bound on every wait.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Connects to a socket in the file system, with a bound on every wait.
+pub(crate) fn connect_unix(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Asks for a path, and gives the status and the body.
+pub(crate) fn ask(mut stream: impl Stream, path: &str) -> (u16, String) {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// Registers a lobby with this key and gives its id.
+pub(crate) fn register(stream: impl Stream, key: &str) -> String {
+    let (status, id) = ask(stream, &format!("/register?key={key}&host_key={key}&reg_type=lobby"));
+    assert_eq!(status, 200, "{id}");
+    id
+}
+
+/// A member of a lobby.
+pub(crate) struct Member<S>(WebSocket<S>);
+
+impl<S: Stream> Member<S> {
+    /// Joins a lobby. The pong comes from the relay thread, so from then on the member hears what others say.
+    pub(crate) fn join(stream: S, id: &str, key: &str) -> Self {
+        let url = format!("ws://router/connect?id={id}&key={key}");
+        let Ok((mut socket, _)) = tungstenite::client(url, stream) else { panic!("not joined") };
+        socket.send(Message::Ping("there?".into())).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::Pong("there?".into()));
+        Self(socket)
+    }
+
+    /// Sends a text.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.0.send(Message::text(text)).unwrap();
+    }
+
+    /// Waits for a text.
+    pub(crate) fn hear(&mut self) -> String {
+        self.0.read().unwrap().into_text().unwrap().to_string()
+    }
+
+    /// Waits for the close, answers it, and gives its code and reason.
+    pub(crate) fn closed(mut self) -> (u16, String) {
+        loop {
+            match self.0.read() {
+                Ok(Message::Close(Some(CloseFrame { code, reason }))) => {
+                    let _ = self.0.flush();
+                    return (code.into(), reason.to_string());
+                }
+                Ok(_) => {}
+                Err(error) => panic!("no close: {error}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The real program under a harness that plays the service manager: sockets passed with names, readiness awaited,
+//! signals sent, what it says and its exit status looked at.
+
+#![allow(clippy::unwrap_used)] // A test that can't go on fails.
+
+mod activation;
+mod admin_socket;
+mod arguments;
+mod client;
+mod harness;
+mod inetd;
+mod logs;
+mod reload;
+mod running;
+mod starting;
+mod stopping;

@@ -1,0 +1,101 @@
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use super::client::{Member, ask, connect, register};
+use super::harness::{Setup, certificate};
+
+fn rewrite(setup: &Setup, from: &str, to: &str) {
+    let text = fs::read_to_string(setup.file()).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(setup.file(), text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn hup_takes_new_settings_into_force_and_members_stay() {
+    let mut router = Setup::on_loopback().config("[http]\npublic-stats = false\n").start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let mut one = Member::join(connect(address), &id, "key");
+    let mut other = Member::join(connect(address), &id, "key");
+    assert_eq!(ask(connect(address), "/stats").0, 404);
+    rewrite(&router.setup, "public-stats = false", "public-stats = true");
+    router.signal(Signal::SIGHUP);
+    assert!(router.told("RELOADING=1").contains("MONOTONIC_USEC="));
+    router.told("READY=1");
+    assert_eq!(ask(connect(address), "/stats").0, 200);
+    router.logged(&["reloaded", "http.public-stats"]);
+    one.say("still here");
+    assert_eq!(other.hear(), "still here");
+}
+
+#[test]
+fn a_bad_file_leaves_the_settings_and_tells_all_problems() {
+    let mut router = Setup::on_loopback().config("[http]\npublic-stats = false\n").start().ready();
+    let address = router.address();
+    rewrite(&router.setup, "public-stats = false", "public-stats = true\nconsol = 1\n[relay]\nthreads = \"many\"");
+    router.signal(Signal::SIGHUP);
+    router.told("RELOADING=1");
+    router.told("READY=1");
+    assert_eq!(ask(connect(address), "/stats").0, 404);
+    router.logged(&["not reloaded", "consol"]);
+    router.logged(&["not reloaded", "threads"]);
+}
+
+#[test]
+fn what_needs_a_restart_is_named() {
+    let mut router = Setup::on_loopback().config("[relay]\nthreads = 1\n").start().ready();
+    rewrite(&router.setup, "threads = 1", "threads = 2");
+    for _ in 0..2 {
+        router.signal(Signal::SIGHUP);
+        router.logged(&["restart", "relay.threads"]);
+    }
+}
+
+#[test]
+fn the_log_level_changes_at_once() {
+    let mut router = Setup::on_loopback().start().ready();
+    let address = router.address();
+    rewrite(&router.setup, "format = \"json\"", "format = \"json\"\nlevel = \"error\"");
+    router.signal(Signal::SIGHUP);
+    router.told("READY=1");
+    assert_eq!(ask(connect(address), "/healthz").0, 200);
+    let end = router.stopped();
+    assert_eq!(end.status.code(), Some(0));
+    assert!(!end.log.iter().any(|line| line.contains("\"stopping\"")), "{:#?}", end.log);
+}
+
+#[test]
+fn a_bad_certificate_leaves_all_settings_and_a_good_one_is_taken() {
+    let setup = Setup::new();
+    certificate(setup.folder.path(), "own");
+    let (crt, key) = (setup.folder.path().join("own.crt"), setup.folder.path().join("own.key"));
+    let listener = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
+        crt.display(),
+        key.display()
+    );
+    let mut router = setup.config(&listener).start().ready();
+    fs::write(&crt, "rubbish").unwrap();
+    router.signal(Signal::SIGHUP);
+    router.logged(&["own.crt"]);
+    router.told("READY=1");
+    certificate(router.setup.folder.path(), "own");
+    router.signal(Signal::SIGHUP);
+    router.logged(&["certificate read again", "own.crt"]);
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_without_being_told() {
+    let setup = Setup::new();
+    certificate(setup.folder.path(), "own");
+    let (crt, key) = (setup.folder.path().join("own.crt"), setup.folder.path().join("own.key"));
+    let listener = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
+        crt.display(),
+        key.display()
+    );
+    let mut router = setup.config(&listener).start().ready();
+    certificate(router.setup.folder.path(), "own");
+    router.logged(&["certificate read again", "own.crt"]);
+}

@@ -1,0 +1,75 @@
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use super::client::{ask, connect};
+use super::harness::{Setup, certificate};
+
+#[test]
+fn it_starts_on_an_address_of_the_command_line_and_says_where() {
+    let mut router = Setup::new().argument("--listen").argument("127.0.0.1:0").start();
+    let address = router.address();
+    let message = router.told("READY=1");
+    assert!(message.contains(&format!("STATUS=0 registrations, 0 members; listening on {address}")), "{message}");
+    assert_eq!(ask(connect(address), "/healthz"), (200, "ok".into()));
+    assert_eq!(router.stopped().status.code(), Some(0));
+}
+
+#[test]
+fn a_taken_port_is_69_and_the_text_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let end = Setup::new().argument("--listen").argument(&address).start().ended();
+    end.says(69, &[&address, "another program"]);
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_its_key_is_78() {
+    let setup = Setup::new();
+    let folder = setup.folder.path().to_owned();
+    certificate(&folder, "one");
+    certificate(&folder, "two");
+    let (one, two) = (folder.join("one.crt"), folder.join("two.key"));
+    let listener = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
+        one.display(),
+        two.display()
+    );
+    let end = setup.config(&listener).start().ended();
+    end.says(78, &["two.key"]);
+}
+
+#[test]
+fn a_named_file_that_is_not_there_is_78() {
+    let end = Setup::new().argument("--config").argument("/nonexistent/ws-router.toml").start_on(null()).ended();
+    end.says(78, &["/nonexistent/ws-router.toml"]);
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_78() {
+    if nix::unistd::geteuid().is_root() {
+        // Root reads everything; a folder in the file's place is as unreadable.
+        let setup = Setup::new();
+        let folder = setup.folder.path().display().to_string();
+        setup.argument("--config").argument(&folder).start_on(null()).ended().says(78, &[&folder]);
+        return;
+    }
+    let setup = Setup::new();
+    let file = setup.folder.path().join("secret.toml");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o000)).unwrap();
+    let name = file.display().to_string();
+    setup.argument("--config").argument(&name).start_on(null()).ended().says(78, &[&name]);
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once() {
+    let end =
+        Setup::on_loopback().config("[registration]\nliger = \"3s\"\nunclaimed-timeout = \"soon\"\n").start().ended();
+    end.says(78, &["liger", "linger"]);
+    end.says(78, &["unclaimed-timeout"]);
+}
+
+fn null() -> std::process::Stdio {
+    std::process::Stdio::null()
+}

@@ -1,0 +1,67 @@
+use nix::sys::signal::Signal;
+
+use super::client::{Member, ask, connect, register};
+use super::harness::Setup;
+
+#[test]
+fn term_closes_every_member_with_1001_and_exits_0() {
+    let mut router = Setup::on_loopback().start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let members: Vec<_> = (0..3).map(|_| Member::join(connect(address), &id, "key")).collect();
+    router.signal(Signal::SIGTERM);
+    router.told("STOPPING=1");
+    for member in members {
+        assert_eq!(member.closed(), (1001, "the router stops".into()));
+    }
+    router.ended().says(0, &["\"stopped\""]);
+}
+
+#[test]
+fn int_stops_as_term_does() {
+    let mut router = Setup::on_loopback().start().ready();
+    assert_eq!(ask(connect(router.address()), "/healthz").0, 200);
+    router.signal(Signal::SIGINT);
+    router.ended().says(0, &["stopping", "interrupted"]);
+}
+
+#[test]
+fn a_member_that_does_not_answer_delays_the_stop_only_so_long() {
+    let mut router = Setup::on_loopback().config("[websocket]\nclose-timeout = \"200ms\"\n").start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let _silent = Member::join(connect(address), &id, "key");
+    assert_eq!(router.stopped().status.code(), Some(0));
+}
+
+#[test]
+fn a_second_term_does_not_wait() {
+    let mut router = Setup::on_loopback().config("[websocket]\nclose-timeout = \"1h\"\n").start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let _silent = Member::join(connect(address), &id, "key");
+    router.signal(Signal::SIGTERM);
+    router.told("STOPPING=1");
+    router.stopped().says(0, &["without waiting"]);
+}
+
+#[test]
+fn it_exits_when_idle_if_it_is_told_to() {
+    let mut router = Setup::on_loopback().config("[service]\nexit-when-idle = \"1s\"\n").start().ready();
+    router.told("STOPPING=1");
+    router.ended().says(0, &["stopping", "idle"]);
+}
+
+#[test]
+fn it_stays_while_a_registration_lives() {
+    let mut router = Setup::on_loopback()
+        .config("[service]\nexit-when-idle = \"1s\"\n[registration]\nunclaimed-timeout = \"3s\"\n")
+        .start()
+        .ready();
+    let address = router.address();
+    register(connect(address), "key");
+    router.told("STATUS=1 registration, 0 members");
+    router.told("STATUS=0 registrations, 0 members");
+    router.told("STOPPING=1");
+    assert_eq!(router.ended().status.code(), Some(0));
+}
