@@ -2,6 +2,9 @@
 # What the system tests and .ci/run have in common: installing by name, and running the daemon. Sourced, not run.
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# Both are set by run: a folder that it removes, and where the checks' outcomes are counted.
+work=${work:-${TMPDIR:-/tmp}}
+results=${results:-/dev/null}
 binary=${WS_ROUTER:-${CARGO_TARGET_DIR:-$top/target}/release/ws-router}
 
 # Installs the packages whose programs are missing: need PROGRAM:PACKAGE... Fails where that can't be done.
@@ -22,8 +25,8 @@ need() {
         timeout 180 "${apt[@]}" update >&2 || return 1
         export APT_IS_FRESH=1
     fi
-    timeout 300 "${apt[@]}" install --no-install-recommends "${wanted[@]}" >"${work:-/tmp}/apt.log" 2>&1 ||
-        { tail -5 "${work:-/tmp}/apt.log" >&2; return 1; }
+    timeout 300 "${apt[@]}" install --no-install-recommends "${wanted[@]}" >"$work/apt.log" 2>&1 ||
+        { tail -5 "$work/apt.log" >&2; return 1; }
 }
 
 # Builds both programs as they are shipped.
