@@ -148,6 +148,8 @@ def report(fuzzers, cases, seconds):
         print("  %2s %-24s %3d cases, %3d OK, %2d non-strict, %2d informational, %6.1f s" % (
             group, TITLES.get(group, ""), row["cases"], row["OK"], row["NON-STRICT"], row["INFORMATIONAL"],
             row["ms"] / 1000))
+    took = sorted(((result["duration"], case) for case, (_, result) in results.items()), reverse=True)
+    print("  slowest: " + ", ".join("%s %.1f s" % (case, ms / 1000) for ms, case in took[:6]))
     for line in bad:
         print("  " + line)
     print("  %d cases in %.0f s, %d remarks" % (len(cases), seconds, len(bad)))
