@@ -132,10 +132,13 @@ impl Assembly {
         buffers.give(self.buffer);
     }
 
-    /// Makes room for what the frame announces, in steps that what has arrived justifies.
+    /// Makes room for what the frame announces, in steps that what has arrived justifies. If more fragments are to come,
+    /// the room at least doubles, so that many small ones don't each move all that is there.
     fn grow(&mut self, buffers: &mut Buffers) {
         let whole = self.filled + self.remaining();
-        let mut larger = buffers.take(whole.min((self.filled * 2).max(FIRST)), whole);
+        let is_final = self.frame.as_ref().is_none_or(|frame| frame.is_final);
+        let wish = if is_final { whole } else { whole.max(self.filled * 2) };
+        let mut larger = buffers.take(wish.min((self.filled * 2).max(FIRST)), wish);
         larger[HEADROOM..self.filled].copy_from_slice(&self.buffer[HEADROOM..self.filled]);
         buffers.give(std::mem::replace(&mut self.buffer, larger));
     }

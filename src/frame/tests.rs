@@ -179,6 +179,21 @@ fn an_announcement_alone_costs_little_memory() {
 }
 
 #[test]
+fn many_small_fragments_seldom_move_what_is_there() {
+    let (mut decoder, mut buffers, mut batch) = (Decoder::default(), Buffers::default(), Batch::default());
+    let (mut moves, mut held) = (0, 0);
+    for turn in 0..16_384 {
+        let mut fragment = client(if turn == 0 { 0x02 } else { 0x00 }, &[7; 64]);
+        decoder.decode(0, &mut fragment, 1 << 20, &mut buffers, &mut batch).unwrap();
+        if decoder.held() != held {
+            (moves, held) = (moves + 1, decoder.held());
+        }
+    }
+    assert!(moves < 20, "{moves} moves");
+    assert!(held < 4 << 20, "{held} bytes for a message of 1 MiB");
+}
+
+#[test]
 fn an_idle_stream_holds_nothing() {
     let mut decoder = Decoder::default();
     let (mut buffers, mut batch) = (Buffers::default(), Batch::default());

@@ -1,0 +1,91 @@
+"""Two pages in one headless Chromium talk through the router: two_pages.py HTTP_URL HTTPS_URL
+
+The pages come from a server of their own, so that to the router they are of another origin. A line per check:
+"ok", or "FAIL", its name and the reason, with tabs between.
+"""
+import functools
+import http.server
+import os
+import sys
+import threading
+import urllib.parse
+
+from webdriver import Browser
+
+
+def check(name, condition, seen=""):
+    print("ok\t" + name if condition else "FAIL\t%s\tsaw %r" % (name, str(seen)[:200]), flush=True)
+
+
+class Pages(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def serve_pages():
+    folder = os.path.dirname(os.path.abspath(__file__))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Pages, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return "http://127.0.0.1:%d/page.html" % server.server_port
+
+
+FETCH = "const answer = await fetch(args[0]); return [answer.status, await answer.text()];"
+POST = """
+const answer = await fetch(args[0], {method: "POST", body: new URLSearchParams(args[1])});
+return [answer.status, await answer.text()];"""
+JOIN = "return await join(args[0]);"
+SEND = "socket.send(typeof args[0] === 'string' ? args[0] : new Uint8Array(args[0])); return true;"
+NEXT = "return await next();"
+
+
+def through(base, one, other):
+    """All checks against one listener."""
+    scheme = "wss" if base.startswith("https") else "ws"
+    keys = {"key": "pass+word & more", "host_key": "höst"}
+
+    def url(path, **query):
+        return "%s/%s?%s" % (base, path, urllib.parse.urlencode(query))
+
+    status, id = one.run(FETCH, url("register", reg_type="lobby", **keys))
+    check("%s: fetch() of another origin registers" % scheme, status == 200 and len(id) == 32, (status, id))
+    status, again = other.run(POST, base + "/register", dict(keys, reg_type="lobby", id_req=id))
+    check("%s: a POST form with the same keys gives the same id" % scheme, (status, again) == (200, id), (status, again))
+
+    socket_url = url("connect", id=id, key=keys["key"]).replace("http", "ws", 1)
+    joined = [page.run(JOIN, socket_url) for page in (one, other)]
+    check("%s: both pages join" % scheme, joined == [True, True], joined)
+
+    text, big = "grüße 👋", "x" * 300_000
+    raw = list(range(256)) * 8
+    for name, sent, received in [("text", text, text), ("a text of 300,000 characters", big, big),
+                                 ("binary", raw, {"bytes": raw})]:
+        for way, sender, receiver in [("there", one, other), ("back", other, one)]:
+            sender.run(SEND, sent)
+            got = receiver.run(NEXT)
+            check("%s: %s goes %s" % (scheme, name, way), got == received, got)
+
+    status, _ = one.run(FETCH, url("remove", id=id, **keys))
+    check("%s: fetch() removes" % scheme, status == 200, status)
+    for name, page in [("one", one), ("other", other)]:
+        got = page.run(NEXT)
+        expected = {"code": 4000, "reason": "registration removed"}
+        check("%s: the %s page sees close code 4000" % (scheme, name), got == expected, got)
+
+    status, body = one.run(FETCH, url("remove", id=id, **keys))
+    check("%s: fetch() can read an error" % scheme, status == 404 and body.strip(), (status, body))
+
+
+def main():
+    page = serve_pages()
+    with Browser() as browser:
+        one, other = browser.first_window(), browser.new_window()
+        one.open(page)
+        other.open(page)
+        for base in sys.argv[1:]:
+            through(base.rstrip("/"), one, other)
+
+
+try:
+    main()
+except Exception as e:
+    check("the pages get to the end", False, "%s: %s" % (type(e).__name__, e))
