@@ -1,8 +1,8 @@
 //! `/connect`: a device takes a seat in a registration and becomes a websocket (RFC 6455 section 4.2).
 //!
 //! The parameters are checked first, then the upgrade, then the seat, so that the answer names the first thing to mend
-//! and a seat is taken only by a request that can use it. The seat is held from before the 101 on: it is given back
-//! by itself wherever the way to the relay thread ends.
+//! and a seat is taken only by a request that can use it. The device is a member from before the 101 on, so that it
+//! hears whatever is sent after it; the place is given back by itself if the connection breaks on its way to the relay.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, StatusCode, Version};
@@ -14,23 +14,27 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::Service;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
-use crate::directory::{Seat, SeatError};
+use crate::directory::SeatError;
 use crate::kind::Role;
-use crate::metrics::Refusal;
 use crate::net::Connection;
 use crate::peer::Peer;
+use crate::relay::{Busy, Reservation};
 use crate::secret::Key;
 
-/// A seat whose connection is on its way to the relay.
+/// A member whose connection is on its way to the relay.
 #[derive(Debug)]
 pub(super) struct Joining {
-    seat: Seat,
+    reservation: Reservation,
     upgrade: OnUpgrade,
 }
 
 impl Service {
-    /// Takes a seat and answers 101; the connection follows in [`Service::join`].
-    pub(super) fn connect(&self, request: &mut Request<Incoming>) -> Result<(Reply, Joining), Refused> {
+    /// Makes the device a member and answers 101; the connection follows in [`Service::join`].
+    pub(super) async fn connect(
+        &self,
+        request: &mut Request<Incoming>,
+        peer: Peer,
+    ) -> Result<(Reply, Joining), Refused> {
         if self.is_draining() {
             return Err(Refused::draining());
         }
@@ -46,12 +50,14 @@ impl Service {
             SeatError::RoleRequired => Refused::malformed("sock_type must be host or client, once"),
             SeatError::Full => Refused::unavailable("this registration is full; try again later"),
         })?;
+        let busy = |Busy| Refused::unavailable("the router is busy; try again later");
+        let reservation = self.relay.reserve(seat, peer).await.map_err(busy)?;
         let mut reply = bare(StatusCode::SWITCHING_PROTOCOLS);
         let headers = reply.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-        Ok((reply, Joining { seat, upgrade: hyper::upgrade::on(request) }))
+        Ok((reply, Joining { reservation, upgrade: hyper::upgrade::on(request) }))
     }
 
     /// Hands the connection over to the relay, with the bytes that came behind the request.
@@ -60,13 +66,7 @@ impl Service {
         let Ok(upgraded) = joining.upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
         match parts.io.into_inner().into_socket() {
-            Ok(socket) => {
-                if self.relay.join(joining.seat, socket, parts.read_buf).is_err() {
-                    // The 101 is out, so all that is left is to close, and the device tries again.
-                    self.front.refused(Refusal::Full);
-                    tracing::debug!(%peer, "connection closed, the relay thread is busy");
-                }
-            }
+            Ok(socket) => joining.reservation.attach(socket, parts.read_buf),
             Err(error) => tracing::debug!(%peer, %error, "connection can't go to the relay"),
         }
     }

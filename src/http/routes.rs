@@ -36,7 +36,7 @@ impl Service {
         let found = Route::find(request.uri().path(), &config.http.path_prefix);
         let answered = match found {
             _ if target_len(&request) > MAX_TARGET => Err(too_long()),
-            Some(route) => self.dispatch(route, &mut request, &config).await,
+            Some(route) => self.dispatch(route, &mut request, peer, &config).await,
             None => Err(unknown_path()),
         };
         self.front.requests.up();
@@ -61,6 +61,7 @@ impl Service {
         &self,
         route: Route,
         request: &mut Request<Incoming>,
+        peer: Peer,
         config: &Config,
     ) -> Result<(Reply, Option<Joining>), Refused> {
         match (route, request.method()) {
@@ -68,7 +69,7 @@ impl Service {
             (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
             (_, &Method::OPTIONS) => Ok(preflight(route, config)),
             (Route::Connect, &Method::GET) => {
-                return self.connect(request).map(|(reply, joining)| (reply, Some(joining)));
+                return self.connect(request, peer).await.map(|(reply, joining)| (reply, Some(joining)));
             }
             (Route::Register | Route::Remove, &Method::GET) => {
                 self.change(route, Form::new(request.uri().query().unwrap_or_default().as_bytes()), config)

@@ -11,17 +11,27 @@ use crate::close::CloseReason;
 use crate::directory::Seat;
 use crate::ids::{MemberId, Serial};
 use crate::net::Socket;
+use crate::peer::Peer;
 use crate::shard::Rules;
 
 /// What a relay thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    Join {
+    /// Let a member in whose connection follows; the answer tells that it hears from now on.
+    Reserve {
         id: MemberId,
         seat: Box<Seat>,
+        peer: Peer,
+        done: oneshot::Sender<()>,
+    },
+    /// The connection of a member, and the bytes that came behind its handshake.
+    Attach {
+        id: MemberId,
         socket: Box<Socket>,
         early: Bytes,
     },
+    /// The connection of a member won't come.
+    Abandon(MemberId),
     Probe {
         ids: [MemberId; 2],
         serial: Serial,

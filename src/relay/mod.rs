@@ -75,6 +75,30 @@ pub struct MemberView {
     pub outbox: u64,
 }
 
+/// A member whose connection is on its way; it leaves again when this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    id: MemberId,
+    inbox: Arc<Inbox>,
+    is_open: bool,
+}
+
+impl Reservation {
+    /// Hands the connection over, with the bytes that came behind its handshake.
+    pub fn attach(mut self, socket: Socket, early: Bytes) {
+        self.is_open = false;
+        self.inbox.push(Command::Attach { id: self.id, socket: Box::new(socket), early });
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.inbox.push(Command::Abandon(self.id));
+        }
+    }
+}
+
 /// The thread's inbox is full; the caller answers 503.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy;
@@ -92,13 +116,15 @@ impl Relay {
         Ok(Self(Arc::new(Inner { threads, members: Sequence::after(0), probes: Sequence::after(0) })))
     }
 
-    /// Hands a connection over, with the bytes that came behind its handshake; a registration that ended meanwhile
-    /// closes it at once.
-    pub fn join(&self, seat: Seat, socket: Socket, early: Bytes) -> Result<MemberId, Busy> {
+    /// Lets a member in before its handshake is answered, so that it hears everything that is sent after the answer;
+    /// what it hears waits for its connection. A registration that ended meanwhile closes it at once.
+    pub async fn reserve(&self, seat: Seat, peer: Peer) -> Result<Reservation, Busy> {
         let id = MemberId(self.0.members.next());
-        let inbox = self.inbox_of(seat.registration.serial);
-        let command = Command::Join { id, seat: Box::new(seat), socket: Box::new(socket), early };
-        inbox.offer(command).map(|()| id).map_err(|_| Busy)
+        let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
+        let (done, is_done) = oneshot::channel();
+        inbox.offer(Command::Reserve { id, seat: Box::new(seat), peer, done }).map_err(|_| Busy)?;
+        let reservation = Reservation { id, inbox, is_open: true };
+        is_done.await.map(|()| reservation).map_err(|_| Busy)
     }
 
     /// Closes all members of a registration that has ended.
@@ -175,7 +201,7 @@ impl Relay {
         }
     }
 
-    fn inbox_of(&self, serial: Serial) -> &Inbox {
+    fn inbox_of(&self, serial: Serial) -> &Arc<Inbox> {
         &self.0.threads[serial.0 as usize % self.0.threads.len()].inbox
     }
 }

@@ -1,6 +1,7 @@
 //! One relay thread: wait for readiness, let the shard do its round, take commands, sweep now and then.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::ids::{MemberId, Serial};
 use crate::kind::Role;
 use crate::metrics::ThreadTotals;
 use crate::net::Socket;
+use crate::peer::Peer;
 use crate::shard::{Glimpse, Moment, Newcomer, Rules, Shard};
 
 /// The token of the inbox's waker; slots are small numbers.
@@ -35,6 +37,8 @@ pub(super) struct Thread {
     begin: Instant,
     now: Moment,
     busy_poll: Duration,
+    /// Members whose connections are on their way, with their slots.
+    awaited: HashMap<MemberId, usize>,
     stop: Option<Stop>,
 }
 
@@ -56,7 +60,7 @@ impl Thread {
     ) -> Self {
         let common = Rc::new(Common { events, sealed: RefCell::new(vec![0; SEALED]) });
         let (shard, begin, now) = (Shard::new(rules), Instant::now(), Moment(0));
-        Self { poll, inbox, shard, common, totals, begin, now, busy_poll, stop: None }
+        Self { poll, inbox, shard, common, totals, begin, now, busy_poll, awaited: HashMap::new(), stop: None }
     }
 
     /// Runs until it is told to stop; fails when the kernel's event queue does.
@@ -127,11 +131,17 @@ impl Thread {
     fn obey(&mut self, command: Command) {
         // Whoever asked may have gone away meanwhile; then the answer is for nobody.
         match command {
-            Command::Join { id, seat, socket, early } => self.join(id, *seat, *socket, &early),
+            Command::Reserve { id, seat, peer, done } => {
+                self.reserve(id, *seat, peer);
+                let _ = done.send(());
+            }
+            Command::Attach { id, socket, early } => self.attach(id, *socket, &early),
+            Command::Abandon(id) => self.abandon(id),
             Command::Probe { ids, serial, ends } => {
                 for (id, end) in ids.into_iter().zip(*ends) {
                     let newcomer = Newcomer { id, serial, role: Role::Peer, counts: false };
-                    self.admit(&newcomer, Wire::probe(id, end, &self.common), &[]);
+                    let slot = self.shard.join(&newcomer, Wire::probe(id, end, &self.common), self.now);
+                    self.watch(slot, id);
                 }
             }
             Command::End(serial, reason) => self.shard.end(serial, reason, self.now),
@@ -156,11 +166,10 @@ impl Thread {
         }
     }
 
-    fn join(&mut self, id: MemberId, seat: Seat, socket: Socket, early: &Bytes) {
+    fn reserve(&mut self, id: MemberId, seat: Seat, peer: Peer) {
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
-        let wire = Wire::new(id, seat, socket, &self.common);
-        let (role, peer) = (newcomer.role, wire.peer);
+        let role = newcomer.role;
         tracing::debug!(registration = %registration.id, member = %id, role = role.as_str(), %peer, "member joined");
         self.common.events.tell(|| What::Joined {
             registration: registration.id.clone(),
@@ -168,21 +177,36 @@ impl Thread {
             role,
             peer: peer.to_string(),
         });
-        self.admit(&newcomer, wire, early);
+        let slot = self.shard.join(&newcomer, Wire::awaited(id, seat, peer, &self.common), self.now);
+        self.awaited.insert(id, slot);
         let end = registration.end().map(crate::events::EndReason::close_reason);
         if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
             self.shard.disconnect(id, reason, self.now);
         }
     }
 
-    fn admit(&mut self, newcomer: &Newcomer, wire: Wire, early: &[u8]) {
-        let slot = self.shard.join(newcomer, wire, early, self.now);
-        if let Some(wire) = self.shard.link_mut(slot)
-            && let Err(error) =
-                self.poll.registry().register(wire.source(), Token(slot), Interest::READABLE | Interest::WRITABLE)
-        {
-            tracing::warn!(%error, member = %newcomer.id, "a connection can't be watched");
-            self.shard.disconnect(newcomer.id, CloseReason::Lost, self.now);
+    fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
+        let Some(slot) = self.awaited.remove(&id) else { return };
+        // It may have been closed meanwhile, and its time may be over; then the slot can be another's.
+        let Some(wire) = self.shard.link_mut(slot).filter(|wire| wire.id == id) else { return };
+        wire.attach(socket);
+        self.watch(slot, id);
+        self.shard.arrived(slot, early, self.now);
+    }
+
+    fn abandon(&mut self, id: MemberId) {
+        if self.awaited.remove(&id).is_some() {
+            self.shard.disconnect(id, CloseReason::Lost, self.now);
+        }
+    }
+
+    /// Has the event loop announce when a connection is ready.
+    fn watch(&mut self, slot: usize, id: MemberId) {
+        let Some(source) = self.shard.link_mut(slot).and_then(Wire::source) else { return };
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(source, Token(slot), interests) {
+            tracing::warn!(%error, member = %id, "a connection can't be watched");
+            self.shard.disconnect(id, CloseReason::Lost, self.now);
         }
     }
 

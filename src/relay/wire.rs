@@ -40,6 +40,8 @@ pub(super) struct Wire {
 
 #[derive(Debug)]
 enum Stream {
+    /// Not there yet: the member is in its room already while its handshake is answered, and what it hears waits.
+    Awaited,
     Bare(Bare),
     Tls(Box<Tls>),
 }
@@ -52,14 +54,18 @@ pub(super) enum Bare {
 }
 
 impl Wire {
-    /// Takes a connection over from the front.
-    pub(super) fn new(id: MemberId, seat: Seat, socket: Socket, common: &Rc<Common>) -> Self {
-        let stream = match socket.transport {
+    /// Makes a member's connection before it is there.
+    pub(super) fn awaited(id: MemberId, seat: Seat, peer: Peer, common: &Rc<Common>) -> Self {
+        Self { stream: Stream::Awaited, id, peer, seat: Some(seat), _permit: None, common: Rc::clone(common) }
+    }
+
+    /// Takes the connection over from the front.
+    pub(super) fn attach(&mut self, socket: Socket) {
+        self.stream = match socket.transport {
             Transport::Plain(plain) => Stream::Bare(plain.into()),
             Transport::Tls(plain, session) => Stream::Tls(Box::new(Tls::new(plain.into(), *session))),
         };
-        let (peer, common) = (socket.peer, Rc::clone(common));
-        Self { stream, id, peer, seat: Some(seat), _permit: Some(socket.permit), common }
+        self._permit = Some(socket.permit);
     }
 
     /// Makes one end of a probe.
@@ -75,21 +81,23 @@ impl Wire {
     }
 
     /// The socket, for the event loop.
-    pub(super) fn source(&mut self) -> &mut dyn Source {
+    pub(super) fn source(&mut self) -> Option<&mut dyn Source> {
         let bare = match &mut self.stream {
+            Stream::Awaited => return None,
             Stream::Bare(bare) => bare,
             Stream::Tls(tls) => tls.bare_mut(),
         };
-        match bare {
+        Some(match bare {
             Bare::Tcp(stream) => stream,
             Bare::Unix(stream) => stream,
-        }
+        })
     }
 }
 
 impl Link for Wire {
     fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
         match &mut self.stream {
+            Stream::Awaited => Err(io::ErrorKind::WouldBlock.into()),
             Stream::Bare(bare) => {
                 let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
                 let bytes = bare.read_vectored(buffers)?;
@@ -101,6 +109,7 @@ impl Link for Wire {
 
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.stream {
+            Stream::Awaited => Ok(0),
             Stream::Bare(bare) => would_block_is_nothing(bare.write_vectored(slices)),
             Stream::Tls(tls) => tls.send(slices),
         }
@@ -108,6 +117,7 @@ impl Link for Wire {
 
     fn flush(&mut self) -> io::Result<bool> {
         match &mut self.stream {
+            Stream::Awaited => Ok(false),
             Stream::Bare(_) => Ok(true),
             Stream::Tls(tls) => tls.push_out(),
         }
@@ -115,13 +125,14 @@ impl Link for Wire {
 
     fn has_unread(&self) -> bool {
         match &self.stream {
-            Stream::Bare(_) => false,
+            Stream::Awaited | Stream::Bare(_) => false,
             Stream::Tls(_) => true,
         }
     }
 
     fn finish(&mut self) {
         match &mut self.stream {
+            Stream::Awaited => {}
             Stream::Bare(bare) => bare.shutdown(),
             Stream::Tls(tls) => tls.finish(),
         }

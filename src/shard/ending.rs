@@ -45,6 +45,7 @@ impl<L: Link> Shard<L> {
             return;
         }
         member.phase = Phase::Closing(now.after(self.rules.close_timeout));
+        member.flags.parted = goodbye.is_some();
         member.link.left(reason);
         member.decoder.abandon(&mut self.buffers);
         self.tally.members -= u64::from(member.counts);
@@ -70,6 +71,7 @@ impl<L: Link> Shard<L> {
         {
             member.phase = Phase::Finished(deadline);
             member.link.finish();
+            self.heat(slot);
         }
     }
 

@@ -64,6 +64,8 @@ pub(super) struct Flags {
     pub(super) ending: bool,
     /// It has had its turn of writes and could take more.
     pub(super) owing: bool,
+    /// It said goodbye itself.
+    pub(super) parted: bool,
     /// It sent something in this round.
     pub(super) spoke: bool,
 }

@@ -110,9 +110,8 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Lets a member in, with the bytes that it sent right behind its handshake. Returns its slot, which stands for
-    /// it until its connection is dropped.
-    pub fn join(&mut self, newcomer: &Newcomer, link: L, early: &[u8], now: Moment) -> usize {
+    /// Lets a member in. Returns its slot, which stands for it until its connection is dropped.
+    pub fn join(&mut self, newcomer: &Newcomer, link: L, now: Moment) -> usize {
         // A newcomer hears what is sent from now on.
         self.flush(now);
         let room = self.room(newcomer);
@@ -123,15 +122,15 @@ impl<L: Link> Shard<L> {
         side.members.push(slot as u32);
         self.tally.members += u64::from(newcomer.counts);
         self.wake_senders(room, side_of(newcomer.role));
-        for piece in early.chunks(READ) {
-            if self.members.get(slot).is_some_and(Member::is_open) {
-                self.read_early(slot, piece, now);
-            }
-        }
+        slot
+    }
+
+    /// Takes note that a member's link is there now, with the bytes that it sent right behind its handshake.
+    pub fn arrived(&mut self, slot: usize, early: &[u8], now: Moment) {
+        self.read_early(slot, early, now);
         if self.members.get(slot).is_some_and(|member| member.link.has_unread()) {
             self.heat(slot);
         }
-        slot
     }
 
     /// Reaches the connection in a slot, as for an event loop that registers it.

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, IoSliceMut};
 
-use super::{Link, Moment, READ, Received, Shard, heard_by};
+use super::{Link, Moment, Phase, READ, Received, Shard, heard_by};
 use crate::close::CloseReason;
 
 impl<L: Link> Shard<L> {
@@ -58,17 +58,17 @@ impl<L: Link> Shard<L> {
     }
 
     /// Takes bytes that came with the handshake as if they had been read.
-    pub(super) fn read_early(&mut self, slot: usize, early: &[u8], now: Moment) {
-        let mut rest = early;
-        while !rest.is_empty() && self.members.get(slot).is_some_and(super::Member::is_open) {
-            let member = &mut self.members[slot];
+    pub(super) fn read_early(&mut self, slot: usize, mut early: &[u8], now: Moment) {
+        while !early.is_empty()
+            && let Some(member) = self.members.get_mut(slot).filter(|member| member.is_open())
+        {
             let intake = member.decoder.intake(&mut self.scratch, READ, &mut self.buffers);
             let staged = intake.staged;
-            let direct = rest.len().min(intake.direct.len());
-            intake.direct[..direct].copy_from_slice(&rest[..direct]);
-            let behind = if intake.has_room_behind { rest.len() - direct } else { 0 };
-            self.scratch[staged..staged + behind].copy_from_slice(&rest[direct..direct + behind]);
-            rest = &rest[direct + behind..];
+            let direct = early.len().min(intake.direct.len());
+            intake.direct[..direct].copy_from_slice(&early[..direct]);
+            let behind = if intake.has_room_behind { (early.len() - direct).min(READ) } else { 0 };
+            self.scratch[staged..staged + behind].copy_from_slice(&early[direct..direct + behind]);
+            early = &early[direct + behind..];
             self.take_in(slot, direct, staged + behind, now);
         }
     }
@@ -113,7 +113,12 @@ impl<L: Link> Shard<L> {
                     self.heat(slot);
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // A peer that said goodbye waits for the server to end the connection (RFC 6455 section 7.1.1).
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if member.flags.parted && matches!(member.phase, Phase::Finished(_)) {
+                    self.drop_connection(slot);
+                }
+            }
             Err(_) => self.drop_connection(slot),
         }
     }

@@ -1,7 +1,7 @@
 //! The real binary under many members and much data: what it promises about memory, order and the neighbours of a
 //! stuck device. `WS_ROUTER_TRANSFER` sets the MiB of the long transfer (default 96); tests/system/run sets 2048.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod device;
 mod router;
@@ -12,6 +12,9 @@ use std::thread;
 
 use device::{Device, Heard, frame};
 use router::Router;
+
+/// How long to wait for what must come.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A payload that tells its number in each place.
 fn payload(number: usize, len: usize) -> Vec<u8> {
@@ -53,7 +56,7 @@ fn in_a_lobby_with_a_stuck_member_the_others_lose_nothing_and_memory_stays_bound
         // As fast as they hear it: nobody healthy is ever more than the window behind.
         for number in 0..MESSAGES {
             while progress.iter().any(|done| number - done.load(Ordering::Acquire) >= WINDOW) {
-                told.recv().unwrap();
+                told.recv_timeout(PATIENCE).unwrap();
             }
             talker.send(&payload(number, SIZE));
         }

@@ -30,7 +30,9 @@ impl Router {
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let address = lines
             .by_ref()
-            .find_map(|line| line.unwrap().split_once("listening listener=\"127.0.0.1:").map(|(_, rest)| rest.to_owned()))
+            .find_map(|line| {
+                line.unwrap().split_once("listening listener=\"127.0.0.1:").map(|(_, rest)| rest.to_owned())
+            })
             .and_then(|rest| rest.split('"').next()?.parse().ok())
             .map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)))
             .expect("the router says where it listens");
