@@ -47,7 +47,8 @@ fn in_a_lobby_with_a_stuck_member_the_others_lose_nothing_and_memory_stays_bound
                     expect(&mut device, number, SIZE);
                     done.store(number + 1, Ordering::Release);
                     if number % (WINDOW / 2) == 0 {
-                        tell.send(()).unwrap();
+                        // At the end the talker no longer listens.
+                        let _ = tell.send(());
                     }
                 }
             });
