@@ -1,0 +1,148 @@
+//! Holds the manual pages and the README against the program: nothing undocumented, nothing documented that isn't there.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+use ws_router::cli::{Control, Router};
+use ws_router::close::CloseReason;
+use ws_router::config::Config;
+use ws_router::events::EndReason;
+use ws_router::metrics::Refusal;
+
+const DAEMON: &str = include_str!("../man/ws-router.8");
+const CONTROL: &str = include_str!("../man/ws-routerctl.1");
+const PROTOCOL: &str = include_str!("../man/ws-router-protocol.7");
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn each_option_stands_in_its_page_and_none_else() {
+    assert_eq!(options_of(&built(Router::command())), documented_options(DAEMON), "ws-router(8)");
+    assert_eq!(options_of(&built(Control::command())), documented_options(CONTROL), "ws-routerctl(1)");
+}
+
+#[test]
+fn each_command_of_the_control_program_stands_in_its_page_and_none_else() {
+    let items = items(CONTROL).filter_map(|item| item.strip_prefix("Cm "));
+    let documented: BTreeSet<_> = items.map(|item| item.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(commands_of(&built(Control::command())), documented);
+}
+
+#[test]
+fn each_close_code_stands_in_the_protocol_with_its_text_and_none_else() {
+    let sent = CloseReason::ALL.iter().filter_map(|reason| Some(format!("{} Dq {}", reason.code()?, reason.text())));
+    let documented = items(PROTOCOL).filter(|item| item.contains(" Dq ")).map(str::to_owned);
+    assert_eq!(sent.collect::<BTreeSet<_>>(), documented.collect());
+}
+
+#[test]
+fn each_reason_for_a_connections_end_stands_in_the_daemons_page_with_its_code_and_none_else() {
+    let page = subsection(DAEMON, "Why a connection ended");
+    assert_eq!(words(page), CloseReason::ALL.map(CloseReason::label).into());
+    for reason in CloseReason::ALL {
+        let entry = page.split(&format!(".It Ql {}\n", reason.label())).nth(1).unwrap().split(".It").next().unwrap();
+        assert!(reason.code().is_none_or(|code| entry.contains(&format!("({code})"))), "{}: {entry}", reason.label());
+    }
+}
+
+#[test]
+fn each_reason_for_a_registrations_end_stands_in_the_daemons_page_and_none_else() {
+    let reasons =
+        [EndReason::Removed, EndReason::RemovedByAdmin, EndReason::Emptied, EndReason::Lingered, EndReason::Unclaimed];
+    assert_eq!(words(subsection(DAEMON, "Why a registration ended")), reasons.map(EndReason::label).into());
+}
+
+#[test]
+fn each_reason_for_a_refusal_stands_in_the_daemons_page_and_none_else() {
+    assert_eq!(words(subsection(DAEMON, "Why a request was refused")), Refusal::ALL.map(Refusal::label).into());
+}
+
+#[test]
+fn each_key_that_a_document_names_is_there() {
+    let keys: toml::Table = Config::default().to_toml().parse().unwrap();
+    let is_there = |name: &str| {
+        let (section, key) = name.split_once('.').unwrap();
+        keys.get(section).and_then(|section| section.get(key)).is_some()
+    };
+    let in_pages = [DAEMON, PROTOCOL].into_iter().flat_map(str::lines).filter_map(|line| line.strip_prefix(".Ic "));
+    let in_pages = in_pages.map(|line| line.split(' ').next().unwrap());
+    let in_readme = README.split('`').skip(1).step_by(2);
+    let named = in_pages.chain(in_readme).filter(|name| is_key(name));
+    let unknown: Vec<_> = named.filter(|name| !is_there(name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn each_link_of_the_readme_leads_somewhere() {
+    let targets = README.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    let own: Vec<_> = targets.filter(|target| !target.starts_with("https://")).collect();
+    assert!(own.len() > 8, "{own:?}");
+    let broken: Vec<_> = own.into_iter().filter(|target| !Path::new(target).exists()).collect();
+    assert!(broken.is_empty(), "{broken:?}");
+}
+
+#[test]
+fn each_command_of_the_readme_is_there() {
+    let (options, commands) = (options_of(&built(Router::command())), commands_of(&built(Control::command())));
+    let manifest: toml::Table = fs::read_to_string("Cargo.toml").unwrap().parse().unwrap();
+    assert!(README.contains("    cargo run --release") && README.contains("    cargo test"));
+    assert_eq!(manifest["package"]["default-run"].as_str(), Some("ws-router"));
+    for (word, next) in README.split_whitespace().zip(README.split_whitespace().skip(1)) {
+        let (word, next) = (word.trim_matches('`'), next.trim_matches(['`', ';', ',', '.']));
+        if word.ends_with("ws-router") && next.starts_with("--") {
+            assert!(options.contains(&next[2..]), "ws-router {next}");
+        }
+        if word.ends_with("ws-routerctl") && next.starts_with(char::is_lowercase) {
+            assert!(commands.contains(next), "ws-routerctl {next}");
+        }
+    }
+}
+
+#[test]
+fn the_version_has_its_place_in_the_change_log() {
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    assert!(fs::read_to_string("CHANGELOG.md").unwrap().contains(&heading), "{heading}");
+}
+
+fn built(mut command: Command) -> Command {
+    command.build();
+    command
+}
+
+/// All long options of a program and its commands.
+fn options_of(command: &Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned);
+    own.chain(command.get_subcommands().flat_map(options_of)).collect()
+}
+
+fn commands_of(command: &Command) -> BTreeSet<String> {
+    command.get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
+/// The options that a page explains: the items of its lists that are flags.
+fn documented_options(page: &str) -> BTreeSet<String> {
+    let flags = items(page).filter(|item| item.starts_with("Fl "));
+    flags.flat_map(str::split_whitespace).filter_map(|word| word.strip_prefix('-')).map(str::to_owned).collect()
+}
+
+fn items(page: &str) -> impl Iterator<Item = &str> {
+    page.lines().filter_map(|line| line.strip_prefix(".It "))
+}
+
+fn subsection<'a>(page: &'a str, title: &str) -> &'a str {
+    page.split(&format!(".Ss {title}\n")).nth(1).unwrap().split("\n.S").next().unwrap()
+}
+
+/// The words that a list explains.
+fn words(list: &str) -> BTreeSet<&str> {
+    items(list).filter_map(|item| item.strip_prefix("Ql ")).collect()
+}
+
+/// Tells whether a word looks like `section.key`.
+fn is_key(word: &str) -> bool {
+    let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let sections = ["registration", "websocket", "relay", "http", "admin", "log", "limits", "service"];
+    word.split_once('.').is_some_and(|(section, key)| sections.contains(&section) && is_name(key))
+}
