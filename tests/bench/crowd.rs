@@ -1,12 +1,16 @@
 //! Many joins and registrations at once: what a mass reconnect or a busy day does to the front of a server.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use slab::Slab;
+use socket2::{Domain, Socket, Type};
 
 use crate::frames::wrong;
 use crate::link::{registration, reply, upgrade};
@@ -16,6 +20,8 @@ const AT_ONCE: usize = 64;
 /// Keep-alive connections that register, and requests in flight on each.
 const REGISTRARS: usize = 8;
 const PIPELINED: usize = 16;
+/// Connections from one loopback address: with more, the kernel begins to search long for a free port.
+const FROM_AN_ADDRESS: usize = 4_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Joins each of these registrations once, many at a time; gives the websockets.
@@ -27,7 +33,7 @@ pub(crate) fn join_all<'a>(address: SocketAddr, ids: impl Iterator<Item = &'a st
     loop {
         while joining.len() < AT_ONCE {
             let Some(request) = requests.next() else { break };
-            let mut stream = TcpStream::connect(address)?;
+            let mut stream = connect(address, joined.len() / FROM_AN_ADDRESS)?;
             let token = Token(joining.vacant_key());
             poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
             joining.insert((stream, Some(request)));
@@ -54,6 +60,20 @@ pub(crate) fn join_all<'a>(address: SocketAddr, ids: impl Iterator<Item = &'a st
                 joined.push(stream);
             }
         }
+    }
+}
+
+/// Begins to connect from the loopback address of that number.
+fn connect(address: SocketAddr, number: usize) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // The port is chosen by connect, which needs it to be free only towards this server.
+    setsockopt(&socket, IpBindAddressNoPort, &true)?;
+    let source = u32::from(Ipv4Addr::LOCALHOST) + number as u32;
+    socket.bind(&SocketAddr::from((Ipv4Addr::from(source), 0)).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 

@@ -153,10 +153,7 @@ impl Generator {
         while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
             self.round(left)?;
         }
-        match self.deliveries - before {
-            0 => Err(wrong(format_args!("nothing was delivered in {time:?}"))),
-            count => Ok(count),
-        }
+        Ok(self.deliveries - before)
     }
 
     /// Sends so many messages of each sender, and returns when all have arrived.

@@ -40,6 +40,8 @@ struct Connection {
     is_paused: bool,
     /// To be read from in the next round without an event.
     is_listed: bool,
+    /// The round in which it was last read from; it has one turn a round.
+    round: u32,
 }
 
 #[derive(Default)]
@@ -61,6 +63,7 @@ struct Relay {
     again: Vec<usize>,
     dirty: Vec<u32>,
     registrations: u64,
+    round: u32,
 }
 
 /// Serves until the process is ended.
@@ -80,6 +83,7 @@ pub(crate) fn serve(address: SocketAddr, batching: Batching) -> io::Result<()> {
         again: Vec::new(),
         dirty: Vec::new(),
         registrations: 0,
+        round: 0,
     };
     relay.poll.registry().register(&mut relay.listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
@@ -95,6 +99,7 @@ impl Relay {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
+        self.round = self.round.wrapping_add(1);
         let again = std::mem::take(&mut self.again);
         for &index in &again {
             self.connections[index].is_listed = false;
@@ -111,7 +116,7 @@ impl Relay {
             if event.is_writable() {
                 self.writable(index);
             }
-            if event.is_readable() && self.connections.get(index).is_some_and(|connection| !connection.is_listed) {
+            if event.is_readable() {
                 self.readable(index);
             }
         }
@@ -139,6 +144,7 @@ impl Relay {
                 written: 0,
                 is_paused: false,
                 is_listed: false,
+                round: 0,
             });
         }
     }
@@ -146,9 +152,15 @@ impl Relay {
     /// Reads once, and treats what has come; whoever filled the buffer has another turn in the next round.
     fn readable(&mut self, index: usize) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        if connection.is_paused {
+        if connection.is_paused || connection.is_listed {
             return;
         }
+        if connection.round == self.round {
+            connection.is_listed = true;
+            self.again.push(index);
+            return;
+        }
+        connection.round = self.round;
         let kept = connection.tail.len();
         self.buffer[..kept].copy_from_slice(&connection.tail);
         let result = match connection.stream.read(&mut self.buffer[kept..]) {

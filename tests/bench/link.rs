@@ -170,11 +170,6 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Makes a websocket of a plain connection that has been upgraded.
-    pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self { stream, tls: None }
-    }
-
     /// Reads what is there; zero is the end.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.stream.read(buffer) };

@@ -99,6 +99,9 @@ impl Meter {
 
     /// Makes a sample of what was done since.
     fn finish(&self, count: u64) -> io::Result<Sample> {
+        if count == 0 {
+            return Err(wrong("nothing came through"));
+        }
         let elapsed = self.begun.elapsed().as_secs_f64();
         let server = cpu_time(self.pid)?.saturating_sub(self.server).as_secs_f64();
         let own = cpu_time(std::process::id())?.saturating_sub(self.own).as_secs_f64();

@@ -72,9 +72,11 @@ impl Outcome {
                 continue;
             }
             let ratio = yardstick.and_then(Series::value).zip(series.value()).map(|(limit, value)| value / limit);
+            let cpu = |series: &Series| series.median(|sample| sample.cpu_each);
+            let cpu_ratio = yardstick.and_then(cpu).zip(cpu(series)).map(|(limit, cpu)| limit / cpu);
             let _ = writeln!(
                 text,
-                "{:<24} {:<13} {:>10} {:<15} {:>6} {:>5} {:>9} {:>9} {:>8} {:>6} {:>6} {:>8}  {}",
+                "{:<23} {:<11} {:>8} {:<15} {:>5} {:>4} {:>8} {:>8} {:>8} {:>9} {:>5} {:>5} {:>7}  {}",
                 self.scenario.name,
                 series.server,
                 figure(series.value(), self.scenario.unit()),
@@ -83,7 +85,8 @@ impl Outcome {
                 fixed(series.spread(), 0),
                 fixed(series.median(|sample| sample.p50), 1),
                 fixed(series.median(|sample| sample.p99), 1),
-                fixed(series.median(|sample| sample.cpu_each), 3),
+                fixed(cpu(series), 3),
+                fixed(cpu_ratio, 2),
                 fixed(series.median(|sample| sample.server_load.map(|load| load * 100.0)), 0),
                 fixed(series.median(|sample| sample.generator_load.map(|load| load * 100.0)), 0),
                 fixed(series.median(|sample| Some(sample.peak as f64 / f64::from(1 << 20))), 1),
@@ -119,7 +122,7 @@ impl Outcome {
 /// The table's head.
 pub(crate) fn head() -> String {
     format!(
-        "{:<24} {:<13} {:>10} {:<15} {:>6} {:>5} {:>9} {:>9} {:>8} {:>6} {:>6} {:>8}  more",
+        "{:<23} {:<11} {:>8} {:<15} {:>5} {:>4} {:>8} {:>8} {:>8} {:>9} {:>5} {:>5} {:>7}  more",
         "scenario",
         "server",
         "median",
@@ -129,6 +132,7 @@ pub(crate) fn head() -> String {
         "p50 us",
         "p99 us",
         "CPU us",
+        "CPU ratio",
         "srv %",
         "gen %",
         "peak MB"
