@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::frames::{HELLO, PONG, Reader, Seen, Tape, wrong};
+use crate::flight::Sender;
+use crate::frames::{HELLO, PONG, Reader, Seen, wrong};
 use crate::histogram::Histogram;
 use crate::link::{Link, Target};
 use crate::plan::{Plan, Talkers};
 
 /// A quiet time after which something must have been lost.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Expected of a sender by itself.
+const NEVER: u32 = u32::MAX;
 const READ: usize = 256 * 1024;
 
 struct Member {
@@ -27,17 +30,6 @@ struct Member {
     greeted: bool,
     waits_to_write: bool,
     talks: Option<usize>,
-}
-
-struct Sender {
-    member: usize,
-    tape: Tape,
-    next: u32,
-    done: u32,
-    receivers: u32,
-    /// By message in flight: when it was sent, and how many receivers haven't got it.
-    flights: Vec<(Instant, u32)>,
-    is_listed: bool,
 }
 
 /// A running load.
@@ -95,26 +87,21 @@ impl Generator {
     }
 
     fn seat(&mut self, lobby: usize, seat: usize, mut link: Link) -> io::Result<()> {
-        let Plan { shape, window, members, .. } = self.plan;
         let token = Token(self.members.len());
         self.poll.registry().register(&mut link.stream, token, Interest::READABLE)?;
         let talks = seat < self.senders_of_a_lobby();
         if talks {
-            self.senders.push(Sender {
-                member: token.0,
-                tape: Tape::new(self.senders.len() as u32, shape, window),
-                next: 0,
-                done: 0,
-                receivers: members as u32 - 1,
-                flights: vec![(Instant::now(), 0); window as usize],
-                is_listed: false,
-            });
+            self.senders.push(Sender::new(self.senders.len() as u32, token.0, self.plan));
+        }
+        let mut expected = vec![0; self.senders_of_a_lobby()];
+        if let Some(own) = expected.get_mut(seat) {
+            *own = NEVER;
         }
         self.members.push(Member {
             link,
-            reader: Reader::new(shape),
+            reader: Reader::new(self.plan.shape),
             lobby,
-            expected: vec![0; self.senders_of_a_lobby()],
+            expected,
             greeted: seat == 0,
             waits_to_write: false,
             talks: talks.then(|| self.senders.len() - 1),
@@ -154,6 +141,11 @@ impl Generator {
             self.round(left)?;
         }
         Ok(self.deliveries - before)
+    }
+
+    /// Payload bytes that each receiver of the first sender has had.
+    pub(crate) fn bytes_each(&self) -> u64 {
+        self.senders.first().map_or(0, |sender| u64::from(sender.done) * self.plan.shape.size as u64)
     }
 
     /// Sends so many messages of each sender, and returns when all have arrived.
@@ -242,35 +234,29 @@ impl Generator {
             Seen::Message { sender, number } => {
                 let seat = (sender as usize).wrapping_sub(first);
                 let next = expected.get_mut(seat).ok_or_else(|| wrong("a message came out of another lobby"))?;
+                if *next == NEVER {
+                    return Err(wrong(format_args!("message {number} of sender {sender} came back to it")));
+                }
                 if number != *next {
                     return Err(wrong(format_args!("message {number} of sender {sender} came in place of {next}")));
                 }
                 *next += 1;
                 *deliveries += 1;
-                let sender = &mut senders[first + seat];
-                let slot = number % plan.window;
-                let (sent, missing) = &mut sender.flights[slot as usize];
-                *missing -= 1;
-                if *missing == 0 {
-                    let sent = *sent;
-                    sender.done += 1;
-                    let now = *now.get_or_insert_with(Instant::now);
-                    let successor = match plan.talkers {
-                        Talkers::Turns if seat == 0 => first + 1,
-                        Talkers::Turns => {
-                            latency.record(now - senders[first].flights[0].0);
-                            first
-                        }
-                        _ => {
-                            latency.record(now - sent);
-                            first + seat
-                        }
-                    };
-                    let sender = &mut senders[successor];
-                    if !sender.is_listed && sender.next < *quota {
-                        sender.is_listed = true;
-                        due.push(successor);
+                let Some(sent) = senders[first + seat].landed(number) else { return Ok(()) };
+                let now = *now.get_or_insert_with(Instant::now);
+                let successor = match plan.talkers {
+                    Talkers::Turns if seat == 0 => first + 1,
+                    Talkers::Turns => {
+                        latency.record(now - senders[first].last_sent());
+                        first
                     }
+                    Talkers::One | Talkers::All => {
+                        latency.record(now - sent);
+                        first + seat
+                    }
+                };
+                if senders[successor].next < *quota && !std::mem::replace(&mut senders[successor].is_listed, true) {
+                    due.push(successor);
                 }
                 Ok(())
             }
@@ -290,32 +276,14 @@ impl Generator {
         let due = std::mem::take(&mut self.due);
         for &index in &due {
             self.senders[index].is_listed = false;
-            self.send(index)?;
+            if self.senders[index].load(self.quota) {
+                self.write(index)?;
+            }
         }
         // Nothing is listed while sending, so that the allocation can be kept.
         self.due = due;
         self.due.clear();
         Ok(())
-    }
-
-    fn send(&mut self, index: usize) -> io::Result<()> {
-        let Plan { window, talkers, .. } = self.plan;
-        let sender = &mut self.senders[index];
-        if !sender.tape.unsent().is_empty() {
-            return Ok(());
-        }
-        let room = if talkers == Talkers::Turns { 1 } else { window - (sender.next - sender.done) };
-        let count = room.min(self.quota - sender.next);
-        if count == 0 {
-            return Ok(());
-        }
-        let now = Instant::now();
-        for number in sender.next..sender.next + count {
-            sender.flights[(number % window) as usize] = (now, sender.receivers);
-        }
-        sender.tape.load(sender.next, count);
-        sender.next += count;
-        self.write(index)
     }
 
     fn write(&mut self, index: usize) -> io::Result<()> {

@@ -1,18 +1,21 @@
 //! One scenario with one server: start it, warm it up, measure, end it.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::crowd::{Registrars, join_all};
 use crate::frames::wrong;
 use crate::generator::Generator;
 use crate::link::Target;
+use crate::load::LoadProcess;
 use crate::plan::{Plan, Talkers};
 use crate::process::{Calls, Counting, cpu_time, memory, peak_memory};
-use crate::scenario::{Load, PING_PONG, Scenario, Work, fan};
+use crate::scenario::{Load, PING_PONG, Scenario, Work};
 use crate::servers::{Contender, Running};
+
+/// So much must have been sent to a member who doesn't read until the server has to keep something for it.
+const MORE_THAN_THE_KERNEL_KEEPS: u64 = 6 * 1024 * 1024;
 
 /// How a run is done.
 #[derive(Debug, Clone)]
@@ -118,6 +121,9 @@ impl Meter {
 fn traffic(server: &Running, target: &Target, plan: Plan, how: &Conditions) -> io::Result<Sample> {
     let mut generator = Generator::open(target, plan)?;
     generator.run_for(how.time / 4)?;
+    while plan.stalled > 0 && generator.bytes_each() < MORE_THAN_THE_KERNEL_KEEPS {
+        generator.run_for(how.time / 16)?;
+    }
     generator.latency.clear();
     let counting = how.counts_calls.then(|| Counting::start(server.pid(), how.time / 2)).transpose()?;
     let meter = Meter::start(server.pid())?;
@@ -181,7 +187,7 @@ fn beside(server: &Running, target: &Target, load: Load, how: &Conditions) -> io
     generator.latency.clear();
     generator.run_for(how.time)?;
     let alone = generator.latency.quantile(0.99).ok_or_else(|| wrong("no round trip was completed"))?;
-    let mut process = LoadProcess::start(load, server, how.time * 2)?;
+    let mut process = LoadProcess::start(load, server.address, how.time * 2)?;
     generator.run_for(how.time / 8)?;
     generator.latency.clear();
     let meter = Meter::start(server.pid())?;
@@ -196,96 +202,4 @@ fn beside(server: &Running, target: &Target, load: Load, how: &Conditions) -> io
     sample.extra.insert("times alone".into(), sample.value / alone);
     sample.extra.insert("load/s".into(), made);
     Ok(sample)
-}
-
-struct LoadProcess {
-    child: Child,
-    output: BufReader<std::process::ChildStdout>,
-}
-
-impl LoadProcess {
-    fn start(load: Load, server: &Running, time: Duration) -> io::Result<Self> {
-        let name = match load {
-            Load::Registrations => "load-registrations",
-            Load::Joins => "load-joins",
-            Load::Fan => "load-fan",
-        };
-        let mut child = Command::new("chrt")
-            .args(["--idle", "0"])
-            .arg(std::env::current_exe()?)
-            .args([name, &server.address.to_string(), &time.as_secs_f64().to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| io::Error::other(format!("chrt (util-linux): {error}")))?;
-        let output = child.stdout.take().ok_or_else(|| io::Error::other("the load has no output"))?;
-        let mut process = Self { child, output: BufReader::new(output) };
-        if process.line()? != "ready" {
-            return Err(wrong("the load couldn't begin"));
-        }
-        Ok(process)
-    }
-
-    /// Waits for its end; gives what it did a second.
-    fn finish(&mut self) -> io::Result<f64> {
-        let line = self.line()?;
-        line.parse().map_err(|_| wrong("the load failed"))
-    }
-
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        Ok(line.trim().to_owned())
-    }
-}
-
-impl Drop for LoadProcess {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Becomes a load, when the arguments say so.
-pub(crate) fn load(arguments: &[String]) -> Option<io::Result<()>> {
-    let [kind, address, seconds] = arguments else { return None };
-    let run = match kind.as_str() {
-        "load-registrations" => load_registrations,
-        "load-joins" => load_joins,
-        "load-fan" => load_fan,
-        _ => return None,
-    };
-    let target = address.parse().map(|address| Target { address, tls: None }).map_err(io::Error::other);
-    let time = seconds.parse().map(Duration::from_secs_f64).map_err(io::Error::other);
-    Some(target.and_then(|target| Ok((target, time?))).and_then(|(target, time)| {
-        let begun = Instant::now();
-        let count = run(&target, time)?;
-        println!("{}", count as f64 / begun.elapsed().as_secs_f64());
-        Ok(())
-    }))
-}
-
-fn load_registrations(target: &Target, time: Duration) -> io::Result<u64> {
-    let mut registrars = Registrars::open(target.address)?;
-    println!("ready");
-    registrars.run_for(time)
-}
-
-fn load_joins(target: &Target, time: Duration) -> io::Result<u64> {
-    const PAIRS: usize = 500;
-    println!("ready");
-    let (begun, mut count) = (Instant::now(), 0);
-    while begun.elapsed() < time {
-        // Emptied registrations end, so each turn needs its own.
-        let ids = target.register(PAIRS)?;
-        count += join_all(target.address, ids.iter().flat_map(|id| [id.as_str(); 2]))?.len() as u64;
-    }
-    Ok(count)
-}
-
-fn load_fan(target: &Target, time: Duration) -> io::Result<u64> {
-    let mut generator = Generator::open(target, fan(1000, 128, 1))?;
-    println!("ready");
-    generator.run_for(time)
 }

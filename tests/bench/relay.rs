@@ -8,12 +8,14 @@
 
 mod arguments;
 mod crowd;
+mod flight;
 mod frames;
 mod generator;
 mod handshake;
 mod histogram;
 mod limit;
 mod link;
+mod load;
 mod measure;
 mod plan;
 mod process;
@@ -33,7 +35,7 @@ use report::{Outcome, Series, head, write_json};
 
 fn main() -> ExitCode {
     let plain: Vec<String> = std::env::args().skip(1).collect();
-    let result = match servers::serve(&plain).or_else(|| measure::load(&plain)) {
+    let result = match servers::serve(&plain).or_else(|| load::serve(&plain)) {
         Some(result) => result.map(|()| ExitCode::SUCCESS),
         None => run(&Arguments::parse()),
     };
