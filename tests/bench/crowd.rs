@@ -1,0 +1,161 @@
+//! Many joins and registrations at once: what a mass reconnect or a busy day does to the front of a server.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use slab::Slab;
+use socket2::{Domain, Socket, Type};
+
+use crate::frames::wrong;
+use crate::link::{registration, reply, upgrade};
+
+/// Handshakes in progress at a time.
+const AT_ONCE: usize = 64;
+/// Keep-alive connections that register, and requests in flight on each.
+const REGISTRARS: usize = 8;
+const PIPELINED: usize = 16;
+/// Connections from one loopback address: with more, the kernel begins to search long for a free port.
+const FROM_AN_ADDRESS: usize = 4_000;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Joins each of these registrations once, many at a time; gives the websockets.
+pub(crate) fn join_all<'a>(address: SocketAddr, ids: impl Iterator<Item = &'a str>) -> io::Result<Vec<TcpStream>> {
+    let mut requests = ids.map(|id| upgrade(address, id));
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(AT_ONCE));
+    let mut joining: Slab<(TcpStream, Option<String>)> = Slab::new();
+    let mut joined = Vec::new();
+    loop {
+        while joining.len() < AT_ONCE {
+            let Some(request) = requests.next() else { break };
+            let mut stream = connect(address, joined.len() / FROM_AN_ADDRESS)?;
+            let token = Token(joining.vacant_key());
+            poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            joining.insert((stream, Some(request)));
+        }
+        if joining.is_empty() {
+            return Ok(joined);
+        }
+        poll.poll(&mut events, Some(PATIENCE))?;
+        if events.is_empty() {
+            return Err(wrong(format_args!("{} joins wait without an answer", joining.len())));
+        }
+        for event in &events {
+            let index = event.token().0;
+            let Some((stream, request)) = joining.get_mut(index) else { continue };
+            if event.is_writable()
+                && let Some(request) = request.take()
+            {
+                stream.set_nodelay(true)?;
+                stream.write_all(request.as_bytes())?;
+            }
+            if event.is_readable() && is_joined(stream)? {
+                let (mut stream, _) = joining.remove(index);
+                poll.registry().deregister(&mut stream)?;
+                joined.push(stream);
+            }
+        }
+    }
+}
+
+/// Begins to connect from the loopback address of that number.
+fn connect(address: SocketAddr, number: usize) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // The port is chosen by connect, which needs it to be free only towards this server.
+    setsockopt(&socket, IpBindAddressNoPort, &true)?;
+    let source = u32::from(Ipv4Addr::LOCALHOST) + number as u32;
+    socket.bind(&SocketAddr::from((Ipv4Addr::from(source), 0)).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+fn is_joined(stream: &mut TcpStream) -> io::Result<bool> {
+    let mut bytes = [0; 1024];
+    match stream.read(&mut bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+        // The answer is small and written at once.
+        Ok(count) => match reply(&bytes[..count])? {
+            Some(reply) if reply.status == 101 => Ok(true),
+            Some(reply) => Err(wrong(format_args!("/connect was answered with {}: {}", reply.status, reply.body))),
+            None => Err(wrong("a join was answered with half a head")),
+        },
+    }
+}
+
+/// Connections that register without a pause.
+pub(crate) struct Registrars {
+    poll: Poll,
+    lines: Vec<(TcpStream, Vec<u8>)>,
+    request: String,
+    is_set_off: bool,
+}
+
+impl Registrars {
+    /// Connects.
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut lines = Vec::new();
+        for token in 0..REGISTRARS {
+            let stream = std::net::TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            let mut stream = TcpStream::from_std(stream);
+            poll.registry().register(&mut stream, Token(token), Interest::READABLE)?;
+            lines.push((stream, Vec::new()));
+        }
+        Ok(Self { poll, lines, request: registration(address), is_set_off: false })
+    }
+
+    /// Registers for so long; tells how many registrations were made.
+    pub(crate) fn run_for(&mut self, time: Duration) -> io::Result<u64> {
+        let begun = Instant::now();
+        let mut events = Events::with_capacity(REGISTRARS);
+        if !std::mem::replace(&mut self.is_set_off, true) {
+            for (stream, _) in &mut self.lines {
+                stream.write_all(self.request.repeat(PIPELINED).as_bytes())?;
+            }
+        }
+        let mut count = 0;
+        while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+            self.poll.poll(&mut events, Some(left))?;
+            for event in &events {
+                let (stream, bytes) = &mut self.lines[event.token().0];
+                let answered = answers(stream, bytes)?;
+                stream.write_all(self.request.repeat(answered).as_bytes())?;
+                count += answered as u64;
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn answers(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut piece = [0; 16 * 1024];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(wrong("the server hung up on a registration")),
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let (mut count, mut taken) = (0, 0);
+    while let Some(reply) = reply(&bytes[taken..])? {
+        if reply.status != 200 {
+            return Err(wrong(format_args!("/register was answered with {}: {}", reply.status, reply.body)));
+        }
+        taken += reply.len;
+        count += 1;
+    }
+    bytes.drain(..taken);
+    Ok(count)
+}

@@ -1,0 +1,212 @@
+//! One connection of the generator, plain or through TLS, and the requests that make a websocket of it.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use crate::frames::wrong;
+use crate::servers::Running;
+
+/// How long a server may take to answer while a scenario is set up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a server is, and how to speak with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Its address.
+    pub(crate) address: SocketAddr,
+    /// TLS, or plain.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+impl Target {
+    /// Speaks with a server that has just been started.
+    pub(crate) fn of(server: &Running) -> io::Result<Self> {
+        let tls = match &server.certificate {
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                let certificate = CertificateDer::from_pem_file(path).map_err(io::Error::other)?;
+                roots.add(certificate).map_err(io::Error::other)?;
+                Some(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+            }
+            None => None,
+        };
+        Ok(Self { address: server.address, tls })
+    }
+
+    /// Registers lobbies over one connection, and gives their ids.
+    pub(crate) fn register(&self, count: usize) -> io::Result<Vec<String>> {
+        let mut line = self.open()?;
+        let request = registration(self.address);
+        (0..count)
+            .map(|_| {
+                line.write_all(request.as_bytes())?;
+                let reply = line.reply()?;
+                if reply.status != 200 {
+                    return Err(wrong(format_args!("/register was answered with {}: {}", reply.status, reply.body)));
+                }
+                Ok(reply.body)
+            })
+            .collect()
+    }
+
+    /// Joins a registration.
+    pub(crate) fn join(&self, id: &str) -> io::Result<Link> {
+        let mut line = self.open()?;
+        line.write_all(upgrade(self.address, id).as_bytes())?;
+        let reply = line.reply()?;
+        if reply.status != 101 {
+            return Err(wrong(format_args!("/connect was answered with {}: {}", reply.status, reply.body)));
+        }
+        line.stream.set_nonblocking(true)?;
+        Ok(Link { stream: TcpStream::from_std(line.stream), tls: line.tls })
+    }
+
+    fn open(&self) -> io::Result<Line> {
+        let stream = std::net::TcpStream::connect(self.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let tls = match &self.tls {
+            Some(config) => {
+                let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+                Some(Box::new(ClientConnection::new(config.clone(), name).map_err(io::Error::other)?))
+            }
+            None => None,
+        };
+        Ok(Line { stream, tls })
+    }
+}
+
+/// The request for a new lobby.
+pub(crate) fn registration(address: SocketAddr) -> String {
+    format!("GET /register?key=k&host_key=h&reg_type=lobby HTTP/1.1\r\nHost: {address}\r\n\r\n")
+}
+
+/// The request that joins a lobby.
+pub(crate) fn upgrade(address: SocketAddr, id: &str) -> String {
+    format!(
+        "GET /connect?id={id}&key=k HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// An answer to a request.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// Its status.
+    pub(crate) status: u16,
+    /// Its body.
+    pub(crate) body: String,
+    /// Its length in all.
+    pub(crate) len: usize,
+}
+
+/// Reads an answer; `None` when it isn't all there yet.
+pub(crate) fn reply(bytes: &[u8]) -> io::Result<Option<Reply>> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+    let head = String::from_utf8_lossy(&bytes[..end]);
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let status = status.ok_or_else(|| wrong("an answer has no status"))?;
+    let length = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok())
+        .unwrap_or(0);
+    let len = end + 4 + length;
+    let body = bytes.get(end + 4..len).map(|body| String::from_utf8_lossy(body).into_owned());
+    Ok(body.map(|body| Reply { status, body, len }))
+}
+
+/// A connection that isn't a websocket yet, and waits for its answers.
+struct Line {
+    stream: std::net::TcpStream,
+    tls: Option<Box<ClientConnection>>,
+}
+
+impl Line {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.tls {
+            Some(tls) => {
+                let mut stream = rustls::Stream::new(&mut **tls, &mut self.stream);
+                stream.write_all(bytes)?;
+                stream.flush()
+            }
+            None => self.stream.write_all(bytes),
+        }
+    }
+
+    fn reply(&mut self) -> io::Result<Reply> {
+        let mut bytes = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            let count = match &mut self.tls {
+                Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut piece)?,
+                None => self.stream.read(&mut piece)?,
+            };
+            if count == 0 {
+                return Err(wrong("the server hung up instead of answering"));
+            }
+            bytes.extend_from_slice(&piece[..count]);
+            if let Some(reply) = reply(&bytes)? {
+                return if reply.len == bytes.len() { Ok(reply) } else { Err(wrong("bytes follow an answer")) };
+            }
+        }
+    }
+}
+
+/// A websocket.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// The connection, for the event loop.
+    pub(crate) stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
+}
+
+impl Link {
+    /// Reads what is there; zero is the end.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.stream.read(buffer) };
+        loop {
+            match tls.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            tls.read_tls(&mut self.stream)?;
+            tls.process_new_packets().map_err(io::Error::other)?;
+        }
+    }
+
+    /// Whether a read that didn't fill its buffer has taken all that was there.
+    pub(crate) fn is_drained_by_a_short_read(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// Writes what the kernel takes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.stream.write(bytes) };
+        let taken = tls.writer().write(bytes)?;
+        match self.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && taken > 0 => Ok(taken),
+            Err(error) => Err(error),
+            Ok(()) if taken == 0 && !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(()) => Ok(taken),
+        }
+    }
+
+    /// Writes sealed records that are left over.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            while tls.wants_write() {
+                tls.write_tls(&mut self.stream)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! One scenario with one server: start it, warm it up, measure, end it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::crowd::{Registrars, join_all};
+use crate::frames::wrong;
+use crate::generator::Generator;
+use crate::link::Target;
+use crate::load::LoadProcess;
+use crate::plan::{Plan, Talkers};
+use crate::process::{Calls, Counting, cpu_time, memory, peak_memory};
+use crate::scenario::{Load, PING_PONG, Scenario, Work};
+use crate::servers::{Contender, Running};
+
+/// So much must have been sent to a member who doesn't read until the server has to keep something for it.
+const MORE_THAN_THE_KERNEL_KEEPS: u64 = 6 * 1024 * 1024;
+
+/// How a run is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Conditions {
+    /// How long each measurement lasts.
+    pub(crate) time: Duration,
+    /// The server's core.
+    pub(crate) server_core: usize,
+    /// The generator's core.
+    pub(crate) generator_core: usize,
+    /// Whether the system calls are counted.
+    pub(crate) counts_calls: bool,
+}
+
+/// What was measured once.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub(crate) struct Sample {
+    /// The scenario's main figure.
+    pub(crate) value: f64,
+    /// Latency in microseconds.
+    pub(crate) p50: Option<f64>,
+    /// Latency in microseconds.
+    pub(crate) p99: Option<f64>,
+    /// The server's processor time in microseconds for each of what is counted.
+    pub(crate) cpu_each: Option<f64>,
+    /// Cores that the server was busy on.
+    pub(crate) server_load: Option<f64>,
+    /// Cores that the generator was busy on; near one, it and not the server may have been the limit.
+    pub(crate) generator_load: Option<f64>,
+    /// Resident memory of the server at the end, bytes.
+    pub(crate) rss: u64,
+    /// Its proportional memory, bytes.
+    pub(crate) pss: u64,
+    /// The most resident memory that it ever had, bytes.
+    pub(crate) peak: u64,
+    /// What only this scenario has.
+    pub(crate) extra: BTreeMap<String, f64>,
+    /// System calls for each of what is counted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) calls: Calls,
+}
+
+/// Runs a scenario with a server once.
+pub(crate) fn measure(scenario: &Scenario, contender: &Contender, how: &Conditions) -> io::Result<Sample> {
+    let both = [how.server_core, how.generator_core];
+    let cores = if scenario.setup.threads > 1 { &both[..] } else { &both[..1] };
+    let server = contender.start(scenario.setup, cores, &[how.generator_core])?;
+    let target = Target::of(&server)?;
+    let mut sample = match scenario.work {
+        Work::Traffic(plan) => traffic(&server, &target, plan, how)?,
+        Work::Idle { connections, in_a_lobby } => idle(&server, &target, connections, in_a_lobby)?,
+        Work::Joins { connections } => joins(&server, &target, connections)?,
+        Work::Registrations => registrations(&server, how)?,
+        Work::Beside(load) => beside(&server, &target, load, how)?,
+    };
+    let now = memory(server.pid())?;
+    (sample.rss, sample.pss, sample.peak) = (now.rss, now.pss, peak_memory(server.pid())?);
+    Ok(sample)
+}
+
+/// Sends a fixed number of messages through a server, and fails unless all arrive as they should.
+pub(crate) fn check(scenario: &Scenario, contender: &Contender, how: &Conditions) -> io::Result<()> {
+    let Work::Traffic(plan) = scenario.work else { return Ok(()) };
+    let both = [how.server_core, how.generator_core];
+    let server = contender.start(scenario.setup, &both, &both)?;
+    let mut generator = Generator::open(&Target::of(&server)?, plan)?;
+    // So that each scenario carries a few megabytes, and is over in a moment.
+    let messages = 16 * 1024 * 1024 / plan.shape.size / plan.lobbies / plan.members;
+    generator.run_messages((messages as u32).clamp(8, 5_000))
+}
+
+/// Processor time used from one moment to another.
+struct Meter {
+    begun: Instant,
+    server: Duration,
+    own: Duration,
+    pid: u32,
+}
+
+impl Meter {
+    fn start(pid: u32) -> io::Result<Self> {
+        Ok(Self { server: cpu_time(pid)?, own: cpu_time(std::process::id())?, begun: Instant::now(), pid })
+    }
+
+    /// Makes a sample of what was done since.
+    fn finish(&self, count: u64) -> io::Result<Sample> {
+        if count == 0 {
+            return Err(wrong("nothing came through"));
+        }
+        let elapsed = self.begun.elapsed().as_secs_f64();
+        let server = cpu_time(self.pid)?.saturating_sub(self.server).as_secs_f64();
+        let own = cpu_time(std::process::id())?.saturating_sub(self.own).as_secs_f64();
+        Ok(Sample {
+            value: count as f64 / elapsed,
+            cpu_each: Some(server * 1e6 / count as f64),
+            server_load: Some(server / elapsed),
+            generator_load: Some(own / elapsed),
+            ..Sample::default()
+        })
+    }
+}
+
+fn traffic(server: &Running, target: &Target, plan: Plan, how: &Conditions) -> io::Result<Sample> {
+    let mut generator = Generator::open(target, plan)?;
+    generator.run_for(how.time / 4)?;
+    while plan.stalled > 0 && generator.bytes_each() < MORE_THAN_THE_KERNEL_KEEPS {
+        generator.run_for(how.time / 16)?;
+    }
+    generator.latency.clear();
+    let counting = how.counts_calls.then(|| Counting::start(server.pid(), how.time / 2)).transpose()?;
+    let meter = Meter::start(server.pid())?;
+    let count = generator.run_for(how.time)?;
+    let mut sample = meter.finish(count)?;
+    if let Some(counting) = counting {
+        sample.calls = counting.finish()?.into_iter().map(|(name, rate)| (name, rate / sample.value)).collect();
+    }
+    sample.p50 = generator.latency.quantile(0.5);
+    sample.p99 = generator.latency.quantile(0.99);
+    if plan.talkers == Talkers::Turns {
+        sample.value = sample.p50.ok_or_else(|| wrong("no round trip was completed"))?;
+    }
+    Ok(sample)
+}
+
+fn idle(server: &Running, target: &Target, connections: usize, in_a_lobby: usize) -> io::Result<Sample> {
+    let ids = target.register(connections / in_a_lobby + 1)?;
+    let ids = ids.iter().flat_map(|id| std::iter::repeat_n(id.as_str(), in_a_lobby));
+    // The first two make the server allocate what it has only once.
+    let _first: Vec<_> = ids.clone().take(2).map(|id| target.join(id)).collect::<io::Result<_>>()?;
+    let before = memory(server.pid())?;
+    let begun = Instant::now();
+    let ids = ids.skip(2).take(connections);
+    let (mut plain, mut sealed) = (Vec::new(), Vec::new());
+    match target.tls {
+        None => plain = join_all(target.address, ids)?,
+        Some(_) => sealed = ids.map(|id| target.join(id)).collect::<io::Result<_>>()?,
+    }
+    let elapsed = begun.elapsed();
+    // The last of them may still be on their way from the handshake to their seat.
+    std::thread::sleep(Duration::from_millis(200));
+    let after = memory(server.pid())?;
+    let count = (plain.len() + sealed.len()) as f64;
+    let mut sample = Sample { value: after.rss.saturating_sub(before.rss) as f64 / count, ..Sample::default() };
+    sample.extra.insert("joins/s".into(), count / elapsed.as_secs_f64());
+    sample.extra.insert("pss/connection".into(), after.pss.saturating_sub(before.pss) as f64 / count);
+    Ok(sample)
+}
+
+fn joins(server: &Running, target: &Target, connections: usize) -> io::Result<Sample> {
+    let ids = target.register(connections / 2)?;
+    let meter = Meter::start(server.pid())?;
+    let joined = join_all(target.address, ids.iter().flat_map(|id| [id.as_str(); 2]))?;
+    meter.finish(joined.len() as u64)
+}
+
+fn registrations(server: &Running, how: &Conditions) -> io::Result<Sample> {
+    let mut registrars = Registrars::open(server.address)?;
+    registrars.run_for(how.time / 4)?;
+    let meter = Meter::start(server.pid())?;
+    let count = registrars.run_for(how.time)?;
+    meter.finish(count)
+}
+
+/// Measures a ping-pong alone and then beside a load, which a process of its own makes in the time that is left on
+/// the generator's core, so that the ping-pong's own end isn't held up.
+fn beside(server: &Running, target: &Target, load: Load, how: &Conditions) -> io::Result<Sample> {
+    let mut generator = Generator::open(target, PING_PONG)?;
+    generator.run_for(how.time / 4)?;
+    generator.latency.clear();
+    generator.run_for(how.time)?;
+    let alone = generator.latency.quantile(0.99).ok_or_else(|| wrong("no round trip was completed"))?;
+    let mut process = LoadProcess::start(load, server.address, how.time * 2)?;
+    generator.run_for(how.time / 8)?;
+    generator.latency.clear();
+    let meter = Meter::start(server.pid())?;
+    let count = generator.run_for(how.time)?;
+    let mut sample = meter.finish(count)?;
+    let made = process.finish()?;
+    sample.cpu_each = None;
+    sample.p50 = generator.latency.quantile(0.5);
+    sample.p99 = generator.latency.quantile(0.99);
+    sample.value = sample.p99.ok_or_else(|| wrong("no round trip was completed"))?;
+    sample.extra.insert("alone p99 us".into(), alone);
+    sample.extra.insert("times alone".into(), sample.value / alone);
+    sample.extra.insert("load/s".into(), made);
+    Ok(sample)
+}

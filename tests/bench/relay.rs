@@ -1,0 +1,105 @@
+//! The relay against the limit: `cargo bench`, or `cargo bench -- --help`.
+//!
+//! A load generator on one core, a server on the other, and what the kernel lets a bare loop do as the measure, all in
+//! the same run. [`scenario`] lists what is measured, [`measure`] does it once, [`servers`] starts the servers,
+//! [`generator`] makes the load, [`limit`] and [`textbook`] are the yardsticks, [`report`] prints.
+//!
+//! This program knows the router only by its sockets and its process, so that it can compare any two builds of it.
+
+mod arguments;
+mod crowd;
+mod flight;
+mod frames;
+mod generator;
+mod handshake;
+mod histogram;
+mod limit;
+mod link;
+mod load;
+mod measure;
+mod plan;
+mod process;
+mod report;
+mod scenario;
+mod servers;
+mod textbook;
+mod unmask;
+
+use std::io;
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use clap::Parser;
+use measure::{check, measure};
+use report::{Outcome, Series, head, write_json};
+
+fn main() -> ExitCode {
+    let plain: Vec<String> = std::env::args().skip(1).collect();
+    let result = match servers::serve(&plain).or_else(|| load::serve(&plain)) {
+        Some(result) => result.map(|()| ExitCode::SUCCESS),
+        None => run(&Arguments::parse()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    if arguments.list {
+        for scenario in scenario::all() {
+            println!("{}", scenario.name);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.is_quick() { run_quick(arguments) } else { run_full(arguments) }
+}
+
+/// Checks that contents, order and count are right; says nothing about times.
+fn run_quick(arguments: &Arguments) -> io::Result<ExitCode> {
+    let (mut passed, mut failed) = (0, 0);
+    for scenario in arguments.select(scenario::quick())? {
+        for contender in arguments.contenders()?.iter().filter(|contender| contender.can(scenario.setup)) {
+            match check(&scenario, contender, &arguments.conditions()) {
+                Ok(()) => passed += 1,
+                Err(error) => {
+                    failed += 1;
+                    println!("FAILED {} with {}: {error}", scenario.name, contender.name);
+                }
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Measures all servers in turn, round by round, so that a change of the machine's mood meets them all.
+fn run_full(arguments: &Arguments) -> io::Result<ExitCode> {
+    let contenders = arguments.contenders()?;
+    let mut outcomes = Vec::new();
+    let mut code = ExitCode::SUCCESS;
+    println!("{}", head());
+    for scenario in arguments.select(scenario::all())? {
+        let setup = scenario.setup;
+        let able = contenders.iter().filter(|contender| contender.can(setup));
+        let series = able.clone().map(|contender| Series { server: contender.name.clone(), samples: Vec::new() });
+        let mut outcome = Outcome { series: series.collect(), scenario };
+        for _ in 0..arguments.rounds {
+            for (contender, series) in able.clone().zip(&mut outcome.series) {
+                match measure(&outcome.scenario, contender, &arguments.conditions()) {
+                    Ok(sample) => series.samples.push(sample),
+                    Err(error) => {
+                        code = ExitCode::FAILURE;
+                        println!("FAILED {} with {}: {error}", outcome.scenario.name, contender.name);
+                    }
+                }
+            }
+        }
+        print!("{}", outcome.table());
+        outcomes.push(outcome);
+    }
+    if let Some(path) = &arguments.json {
+        write_json(path, &outcomes)?;
+    }
+    Ok(code)
+}

@@ -1,0 +1,194 @@
+//! The scenarios by name; the names are stable, so that figures of different days can be held against each other.
+
+use crate::frames::Shape;
+use crate::plan::{Plan, Talkers};
+use crate::servers::Setup;
+
+/// Something to measure.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    /// Its name on the command line and in the table.
+    pub(crate) name: &'static str,
+    /// What is done.
+    pub(crate) work: Work,
+    /// How the servers are started for it.
+    pub(crate) setup: Setup,
+}
+
+/// What is done with a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// Messages flow; deliveries a second, or for a ping-pong the median round trip.
+    Traffic(Plan),
+    /// Connections that do nothing; bytes of the process a connection.
+    Idle {
+        /// How many.
+        connections: usize,
+        /// How many share a lobby.
+        in_a_lobby: usize,
+    },
+    /// Websockets are opened, many at a time; joins a second.
+    Joins {
+        /// How many.
+        connections: usize,
+    },
+    /// Registrations a second over keep-alive connections.
+    Registrations,
+    /// A ping-pong, whose 99th percentile is measured, while something else goes on.
+    Beside(Load),
+}
+
+/// What goes on beside a ping-pong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Registrations, as fast as they are answered.
+    Registrations,
+    /// Joins and leaves, as fast as they are answered.
+    Joins,
+    /// One talker and a thousand listeners.
+    Fan,
+}
+
+/// What the main figure of a scenario counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Messages that arrived at a receiver.
+    Deliveries,
+    /// Joins.
+    Joins,
+    /// Registrations.
+    Registrations,
+    /// Microseconds.
+    Micros,
+    /// Bytes a connection.
+    Bytes,
+}
+
+impl Unit {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Deliveries => "deliveries/s",
+            Self::Joins => "joins/s",
+            Self::Registrations => "registrations/s",
+            Self::Micros => "us",
+            Self::Bytes => "B/connection",
+        }
+    }
+
+    /// Whether more is better.
+    pub(crate) fn is_rate(self) -> bool {
+        !matches!(self, Self::Micros | Self::Bytes)
+    }
+}
+
+impl Scenario {
+    /// What its main figure counts.
+    pub(crate) fn unit(&self) -> Unit {
+        match self.work {
+            Work::Traffic(Plan { talkers: Talkers::Turns, .. }) | Work::Beside(_) => Unit::Micros,
+            Work::Traffic(_) => Unit::Deliveries,
+            Work::Idle { .. } => Unit::Bytes,
+            Work::Joins { .. } => Unit::Joins,
+            Work::Registrations => Unit::Registrations,
+        }
+    }
+}
+
+/// All scenarios.
+pub(crate) fn all() -> Vec<Scenario> {
+    const KIB: usize = 1024;
+    let lobby_of_50 = fan(49, 128, 16);
+    let stalled = Plan { stalled: 1, ..lobby_of_50 };
+    let text = Plan { shape: Shape { text: true, ..pairs(1, 64 * KIB, 16).shape }, ..pairs(1, 64 * KIB, 16) };
+    vec![
+        plain("pair-ping-pong", Work::Traffic(PING_PONG)),
+        with("pair-ping-pong-busy", Setup { busy_poll: true, ..PLAIN }, Work::Traffic(PING_PONG)),
+        plain("pair-64", Work::Traffic(pairs(1, 64, 64))),
+        plain("pair-1k", Work::Traffic(pairs(1, KIB, 64))),
+        plain("pair-64k", Work::Traffic(pairs(1, 64 * KIB, 16))),
+        plain("pair-64k-text", Work::Traffic(text)),
+        plain("pair-1m", Work::Traffic(pairs(1, KIB * KIB, 4))),
+        plain("pairs-500-w1", Work::Traffic(pairs(500, 128, 1))),
+        plain("pairs-500-w16", Work::Traffic(pairs(500, 128, 16))),
+        plain("fan-100-128-w1", Work::Traffic(fan(100, 128, 1))),
+        plain("fan-100-128-w16", Work::Traffic(fan(100, 128, 16))),
+        plain("fan-100-1k-w1", Work::Traffic(fan(100, KIB, 1))),
+        plain("fan-100-1k-w16", Work::Traffic(fan(100, KIB, 16))),
+        plain("fan-1000-128-w1", Work::Traffic(fan(1000, 128, 1))),
+        plain("fan-1000-128-w16", Work::Traffic(fan(1000, 128, 16))),
+        plain("fan-1000-1k-w1", Work::Traffic(fan(1000, KIB, 1))),
+        plain("fan-1000-1k-w16", Work::Traffic(fan(1000, KIB, 16))),
+        plain("talkers-20-w1", Work::Traffic(talkers(1))),
+        plain("talkers-20-w16", Work::Traffic(talkers(16))),
+        plain("lobby-50", Work::Traffic(lobby_of_50)),
+        plain("lobby-50-stalled", Work::Traffic(stalled)),
+        plain("idle-pairs-10k", Work::Idle { connections: 10_000, in_a_lobby: 2 }),
+        plain("idle-lobby-10k", Work::Idle { connections: 10_000, in_a_lobby: 10_000 }),
+        plain("idle-pairs-19k", Work::Idle { connections: 19_000, in_a_lobby: 2 }),
+        plain("idle-lobby-19k", Work::Idle { connections: 19_000, in_a_lobby: 19_000 }),
+        plain("joins", Work::Joins { connections: 5_000 }),
+        plain("registrations", Work::Registrations),
+        plain("beside-registrations", Work::Beside(Load::Registrations)),
+        plain("beside-joins", Work::Beside(Load::Joins)),
+        plain("beside-fan-1000", Work::Beside(Load::Fan)),
+        with("tls-pair-64", TLS, Work::Traffic(pairs(1, 64, 64))),
+        with("tls-pair-64k", TLS, Work::Traffic(pairs(1, 64 * KIB, 16))),
+        with("tls-pairs-500-w1", TLS, Work::Traffic(pairs(500, 128, 1))),
+        with("tls-pairs-500-w16", TLS, Work::Traffic(pairs(500, 128, 16))),
+        with("tls-fan-100-128-w1", TLS, Work::Traffic(fan(100, 128, 1))),
+        with("tls-fan-100-128-w16", TLS, Work::Traffic(fan(100, 128, 16))),
+        with("tls-fan-1000-128-w16", TLS, Work::Traffic(fan(1000, 128, 16))),
+        with("tls-idle-pairs-2k", TLS, Work::Idle { connections: 2_000, in_a_lobby: 2 }),
+        with("threads-2-pairs-500-w1", Setup { threads: 2, ..PLAIN }, Work::Traffic(pairs(500, 128, 1))),
+        with("threads-2-pairs-500-w16", Setup { threads: 2, ..PLAIN }, Work::Traffic(pairs(500, 128, 16))),
+    ]
+}
+
+/// The small traffic of the quick check: every byte is compared.
+pub(crate) fn quick() -> Vec<Scenario> {
+    let thorough = |plan: Plan| Work::Traffic(Plan { shape: Shape { thorough: true, ..plan.shape }, ..plan });
+    let text = |plan: Plan| Plan { shape: Shape { text: true, ..plan.shape }, ..plan };
+    vec![
+        plain("pair-ping-pong", thorough(PING_PONG)),
+        with("pair-ping-pong-busy", Setup { busy_poll: true, ..PLAIN }, thorough(PING_PONG)),
+        plain("pair-64", thorough(pairs(1, 64, 64))),
+        plain("pair-1k-text", thorough(text(pairs(1, 1024, 64)))),
+        plain("pair-64k-text", thorough(text(pairs(1, 64 * 1024, 16)))),
+        plain("pair-1m", thorough(pairs(1, 1024 * 1024, 4))),
+        plain("pairs-50-w16", thorough(pairs(50, 128, 16))),
+        plain("fan-100-1k-w16", thorough(fan(100, 1024, 16))),
+        plain("talkers-20-w16", thorough(talkers(16))),
+        plain("lobby-50-stalled", thorough(Plan { stalled: 1, ..fan(49, 128, 16) })),
+        with("tls-pair-64k", TLS, thorough(pairs(1, 64 * 1024, 16))),
+        with("tls-talkers-20-w16", TLS, thorough(talkers(16))),
+        with("threads-2-pairs-50-w16", Setup { threads: 2, ..PLAIN }, thorough(pairs(50, 128, 16))),
+    ]
+}
+
+const PLAIN: Setup = Setup { tls: false, busy_poll: false, threads: 1 };
+const TLS: Setup = Setup { tls: true, ..PLAIN };
+/// Two members who answer each other with 64 bytes.
+pub(crate) const PING_PONG: Plan = Plan { talkers: Talkers::Turns, ..pairs(1, 64, 1) };
+
+/// A lobby with one talker; what [`Load::Fan`] makes.
+pub(crate) const fn fan(receivers: usize, size: usize, window: u32) -> Plan {
+    Plan { members: receivers + 1, ..pairs(1, size, window) }
+}
+
+const fn pairs(lobbies: usize, size: usize, window: u32) -> Plan {
+    let shape = Shape { size, text: false, thorough: false };
+    Plan { lobbies, members: 2, talkers: Talkers::One, window, shape, stalled: 0 }
+}
+
+const fn talkers(window: u32) -> Plan {
+    Plan { members: 20, talkers: Talkers::All, ..pairs(1, 128, window) }
+}
+
+fn plain(name: &'static str, work: Work) -> Scenario {
+    Scenario { name, work, setup: PLAIN }
+}
+
+fn with(name: &'static str, setup: Setup, work: Work) -> Scenario {
+    Scenario { name, work, setup }
+}

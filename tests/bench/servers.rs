@@ -1,0 +1,195 @@
+//! The servers that are compared: each is a process of its own on the server's core, fresh for every run.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::limit::{self, Batching};
+use crate::process::pin;
+use crate::textbook;
+
+/// How long a server may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The limit, one write a receiver and read.
+    LimitRead,
+    /// The limit, one write a receiver and round.
+    LimitRound,
+    /// The textbook.
+    Textbook,
+    /// A build of ws-router.
+    Router(PathBuf),
+}
+
+/// A server under a name.
+#[derive(Debug, Clone)]
+pub(crate) struct Contender {
+    /// Its name in the table.
+    pub(crate) name: String,
+    /// What it is.
+    pub(crate) kind: Kind,
+}
+
+impl FromStr for Contender {
+    type Err = String;
+
+    /// Reads `NAME=PATH`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, path) = text.split_once('=').ok_or("give NAME=PATH, the path of a ws-router program")?;
+        if !Path::new(path).is_file() {
+            return Err(format!("{path} is no file"));
+        }
+        Ok(Self { name: name.to_owned(), kind: Kind::Router(path.into()) })
+    }
+}
+
+/// The yardsticks and this build.
+pub(crate) fn standard() -> Vec<Contender> {
+    let of = |name: &str, kind| Contender { name: name.to_owned(), kind };
+    vec![
+        of("limit-read", Kind::LimitRead),
+        of("limit-round", Kind::LimitRound),
+        of("textbook", Kind::Textbook),
+        of("ws-router", Kind::Router(env!("CARGO_BIN_EXE_ws-router").into())),
+    ]
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setup {
+    /// Behind TLS; the limit doesn't know it.
+    pub(crate) tls: bool,
+    /// ws-router with `relay.busy-poll`.
+    pub(crate) busy_poll: bool,
+    /// Relay threads of ws-router, and cores for the server.
+    pub(crate) threads: usize,
+}
+
+impl Contender {
+    /// Whether it can be started so.
+    pub(crate) fn can(&self, setup: Setup) -> bool {
+        !(setup.tls && matches!(self.kind, Kind::LimitRead | Kind::LimitRound))
+    }
+
+    /// Starts it on these cores, and waits until it listens.
+    pub(crate) fn start(&self, setup: Setup, server_cores: &[usize], own_cores: &[usize]) -> io::Result<Running> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let home = tempfile::tempdir()?;
+        let certificate = if setup.tls { Some(make_certificate(home.path())?) } else { None };
+        let mut command = self.command(setup, address, home.path())?;
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // A child inherits its parent's cores.
+        pin(server_cores)?;
+        let child = command.spawn();
+        pin(own_cores)?;
+        let mut running = Running { child: child?, address, certificate, _home: home };
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = running.child.try_wait()? {
+                return Err(io::Error::other(format!("{} ended with {status} before it listened", self.name)));
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(io::Error::other(format!("{} doesn't listen at {address}", self.name)));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(running)
+    }
+
+    fn command(&self, setup: Setup, address: SocketAddr, home: &Path) -> io::Result<Command> {
+        if let Kind::Router(program) = &self.kind {
+            let mut command = Command::new(program);
+            command.arg("--config").arg(write_configuration(setup, address, home)?);
+            if !setup.tls {
+                command.args(["--listen", &address.to_string()]);
+            }
+            return Ok(command);
+        }
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(match self.kind {
+            Kind::LimitRead => "serve-limit-read",
+            Kind::LimitRound => "serve-limit-round",
+            Kind::Textbook | Kind::Router(_) => "serve-textbook",
+        });
+        command.arg(address.to_string());
+        if setup.tls {
+            command.arg(home.join("certificate.pem")).arg(home.join("key.pem"));
+        }
+        Ok(command)
+    }
+}
+
+/// Becomes a yardstick, when the arguments say so.
+pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
+    let address = |text: &String| text.parse::<SocketAddr>().map_err(io::Error::other);
+    match arguments {
+        [kind, at] if kind == "serve-limit-read" => Some(address(at).and_then(|at| limit::serve(at, Batching::Read))),
+        [kind, at] if kind == "serve-limit-round" => Some(address(at).and_then(|at| limit::serve(at, Batching::Round))),
+        [kind, at] if kind == "serve-textbook" => Some(address(at).and_then(|at| textbook::serve(at, None))),
+        [kind, at, certificate, key] if kind == "serve-textbook" => {
+            Some(address(at).and_then(|at| textbook::serve(at, Some((certificate.as_ref(), key.as_ref())))))
+        }
+        _ => None,
+    }
+}
+
+/// A server process; it is ended when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Its certificate, when it speaks TLS.
+    pub(crate) certificate: Option<PathBuf>,
+    _home: TempDir,
+}
+
+impl Running {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing left to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write_configuration(setup: Setup, address: SocketAddr, home: &Path) -> io::Result<PathBuf> {
+    let at = |name: &str| home.join(name).display().to_string();
+    let mut text = String::new();
+    let tls = format!("{{ certificate = {:?}, key = {:?} }}", at("certificate.pem"), at("key.pem"));
+    if setup.tls {
+        let _ = writeln!(text, "[[listener]]\naddress = \"{address}\"\ntls = {tls}");
+    }
+    let _ = writeln!(text, "[relay]\nthreads = {}", setup.threads);
+    if setup.busy_poll {
+        let _ = writeln!(text, "busy-poll = \"50us\"");
+    }
+    let _ = writeln!(text, "[admin]\nsocket = {:?}\n[log]\nlevel = \"warn\"", at("admin.sock"));
+    let _ = writeln!(text, "[limits]\nregistrations = 1000000");
+    let path = home.join("ws-router.toml");
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+fn make_certificate(home: &Path) -> io::Result<PathBuf> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
+    let path = home.join("certificate.pem");
+    std::fs::write(&path, made.cert.pem())?;
+    std::fs::write(home.join("key.pem"), made.signing_key.serialize_pem())?;
+    Ok(path)
+}
