@@ -25,14 +25,6 @@ impl Buffers {
         }
     }
 
-    /// Takes a buffer to grow into: any used one, emptied, or a new one without memory.
-    pub fn take_empty(&mut self) -> Vec<u8> {
-        let mut buffer = self.free.pop().unwrap_or_default();
-        self.bytes -= buffer.len();
-        buffer.clear();
-        buffer
-    }
-
     /// Gives a buffer back.
     pub fn give(&mut self, buffer: Vec<u8>) {
         if self.bytes + buffer.len() <= KEPT && self.free.len() < PLACES && buffer.len() >= WORTH_KEEPING {

@@ -120,9 +120,9 @@ impl<L: Link> Shard<L> {
             let rest = range.start + std::mem::take(&mut sent)..range.end;
             match piece {
                 Piece::InPlace(_) => {
-                    let mut copy = self.buffers.take_empty();
-                    copy.extend_from_slice(&self.scratch[rest]);
-                    let len = copy.len();
+                    let len = rest.len();
+                    let mut copy = self.buffers.take(len, len);
+                    copy[..len].copy_from_slice(&self.scratch[rest]);
                     outbox.push(&Rc::new(copy), 0..len, std::mem::take(&mut begun));
                 }
                 Piece::Assembled(buffer, _) => outbox.push(&Rc::new(buffer), rest, std::mem::take(&mut begun)),
