@@ -11,25 +11,33 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Takes a buffer of at least `least` bytes: a used one that is as large as `wish`, or a new one.
+    /// Takes a buffer of at least `least` bytes: the smallest used one that is as large as `wish`, else the largest,
+    /// else a new one.
     pub fn take(&mut self, least: usize, wish: usize) -> Vec<u8> {
-        let best =
-            self.free.iter().enumerate().filter(|(_, free)| free.len() >= wish).min_by_key(|(_, free)| free.len());
-        match best.map(|(at, _)| at) {
-            Some(at) => {
-                let buffer = self.free.swap_remove(at);
-                self.bytes -= buffer.len();
-                buffer
+        let sizes = || self.free.iter().map(Vec::len).enumerate();
+        let fits = sizes().filter(|(_, len)| *len >= wish).min_by_key(|(_, len)| *len);
+        let best = fits.or_else(|| sizes().filter(|(_, len)| *len >= least).max_by_key(|(_, len)| *len));
+        match best {
+            Some((at, len)) => {
+                self.bytes -= len;
+                self.free.swap_remove(at)
             }
             None => vec![0; least],
         }
     }
 
-    /// Gives a buffer back.
+    /// Gives a buffer back; where there is no place for all, the largest stay, since they are the dearest to make.
     pub fn give(&mut self, buffer: Vec<u8>) {
-        if self.bytes + buffer.len() <= KEPT && self.free.len() < PLACES && buffer.len() >= WORTH_KEEPING {
-            self.bytes += buffer.len();
-            self.free.push(buffer);
+        if !(WORTH_KEEPING..=KEPT).contains(&buffer.len()) {
+            return;
+        }
+        self.bytes += buffer.len();
+        self.free.push(buffer);
+        while self.bytes > KEPT || self.free.len() > PLACES {
+            let smallest = self.free.iter().map(Vec::len).enumerate().min_by_key(|(_, len)| *len);
+            let Some((at, len)) = smallest else { return };
+            self.bytes -= len;
+            self.free.swap_remove(at);
         }
     }
 }
@@ -40,3 +48,31 @@ const KEPT: usize = 8 << 20;
 const PLACES: usize = 32;
 /// Smaller buffers are left to the allocator.
 const WORTH_KEEPING: usize = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_of_large_messages_finds_its_buffer_again() {
+        let mut buffers = Buffers::default();
+        for _ in 0..100 {
+            buffers.give(vec![0; 256 << 10]);
+        }
+        buffers.give(vec![0; 1 << 20]);
+        let large = buffers.take(256 << 10, 1 << 20);
+        assert_eq!(large.len(), 1 << 20);
+        assert!(buffers.bytes <= KEPT && buffers.free.len() <= PLACES);
+        assert_eq!(buffers.bytes, buffers.free.iter().map(Vec::len).sum::<usize>());
+    }
+
+    #[test]
+    fn without_a_fit_the_largest_is_taken_if_it_is_large_enough() {
+        let mut buffers = Buffers::default();
+        buffers.give(vec![0; 2000]);
+        buffers.give(vec![0; 3000]);
+        assert_eq!(buffers.take(1500, 9000).len(), 3000);
+        assert_eq!(buffers.take(2500, 9000).len(), 2500);
+        assert_eq!(buffers.take(10, 20).len(), 2000);
+    }
+}
