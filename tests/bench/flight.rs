@@ -19,6 +19,7 @@ pub(crate) struct Sender {
     /// Whether it is already among those who may send.
     pub(crate) is_listed: bool,
     receivers: u32,
+    burst: u32,
     /// By message in flight: when it was sent, and how many receivers miss it.
     flights: Vec<(Instant, u32)>,
 }
@@ -33,6 +34,7 @@ impl Sender {
             done: 0,
             is_listed: false,
             receivers: plan.members as u32 - 1,
+            burst: plan.burst,
             flights: vec![(Instant::now(), 0); plan.window as usize],
         }
     }
@@ -53,10 +55,10 @@ impl Sender {
         self.flights[self.next.wrapping_sub(1) as usize % self.flights.len()].0
     }
 
-    /// Puts as many messages on the tape as the window and the quota allow; tells whether there is one to write.
+    /// Puts as many messages on the tape as the window, the quota and the burst allow; tells whether there is one to write.
     pub(crate) fn load(&mut self, quota: u32) -> bool {
         let window = self.flights.len() as u32;
-        let count = (window - (self.next - self.done)).min(quota - self.next);
+        let count = (window - (self.next - self.done)).min(quota - self.next).min(self.burst);
         if count == 0 || !self.tape.unsent().is_empty() {
             return false;
         }

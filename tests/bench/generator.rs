@@ -276,7 +276,7 @@ impl Generator {
         let due = std::mem::take(&mut self.due);
         for &index in &due {
             self.senders[index].is_listed = false;
-            if self.senders[index].load(self.quota) {
+            while self.senders[index].load(self.quota) {
                 self.write(index)?;
             }
         }

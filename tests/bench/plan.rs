@@ -24,6 +24,9 @@ pub(crate) struct Plan {
     pub(crate) talkers: Talkers,
     /// Messages of a sender in flight.
     pub(crate) window: u32,
+    /// The most messages of a sender that are written at once: with fewer than the window, sender, server and receiver
+    /// can all be busy at the same time instead of handing one large batch around.
+    pub(crate) burst: u32,
     /// The messages.
     pub(crate) shape: Shape,
     /// Members of the first lobby who never read.

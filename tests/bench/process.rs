@@ -75,6 +75,7 @@ pub(crate) type Calls = BTreeMap<String, f64>;
 #[derive(Debug)]
 pub(crate) struct Counting {
     perf: Child,
+    time: Duration,
 }
 
 const COUNTED: [&str; 12] = [
@@ -104,14 +105,15 @@ impl Counting {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| io::Error::other(format!("perf: {error}; install it, or leave out --syscalls")))?;
-        Ok(Self { perf })
+        Ok(Self { perf, time })
     }
 
     /// Waits until the time is over, and reads what was counted.
     pub(crate) fn finish(self) -> io::Result<Calls> {
         let output = self.perf.wait_with_output()?;
         let text = String::from_utf8_lossy(&output.stderr);
-        let calls: Calls = text.lines().filter_map(counted).filter(|(_, rate)| *rate > 0.0).collect();
+        let counts = text.lines().filter_map(counted).filter(|(_, count)| *count > 0.0);
+        let calls = counts.map(|(name, count)| (name, count / self.time.as_secs_f64())).collect();
         if !output.status.success() {
             return Err(io::Error::other(format!("perf: {text}; tracepoints need root or perf_event_paranoid = -1")));
         }
@@ -119,11 +121,9 @@ impl Counting {
     }
 }
 
-/// Reads a line `count,unit,event,nanoseconds counted,…`.
+/// Reads a line `count,unit,event,…`.
 fn counted(line: &str) -> Option<(String, f64)> {
     let mut fields = line.split(',');
-    let count: f64 = fields.next()?.parse().ok()?;
-    let name = fields.nth(1)?.strip_prefix("syscalls:sys_enter_")?;
-    let nanos: f64 = fields.next()?.parse().ok()?;
-    (nanos > 0.0).then(|| (name.to_owned(), count * 1e9 / nanos))
+    let count = fields.next()?.parse().ok()?;
+    Some((fields.nth(1)?.strip_prefix("syscalls:sys_enter_")?.to_owned(), count))
 }

@@ -104,8 +104,8 @@ pub(crate) fn all() -> Vec<Scenario> {
     vec![
         plain("pair-ping-pong", Work::Traffic(PING_PONG)),
         with("pair-ping-pong-busy", Setup { busy_poll: true, ..PLAIN }, Work::Traffic(PING_PONG)),
-        plain("pair-64", Work::Traffic(pairs(1, 64, 64))),
-        plain("pair-1k", Work::Traffic(pairs(1, KIB, 64))),
+        plain("pair-64", Work::Traffic(stream(64, 64))),
+        plain("pair-1k", Work::Traffic(stream(KIB, 64))),
         plain("pair-64k", Work::Traffic(pairs(1, 64 * KIB, 16))),
         plain("pair-64k-text", Work::Traffic(text)),
         plain("pair-1m", Work::Traffic(pairs(1, KIB * KIB, 4))),
@@ -132,7 +132,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         plain("beside-registrations", Work::Beside(Load::Registrations)),
         plain("beside-joins", Work::Beside(Load::Joins)),
         plain("beside-fan-1000", Work::Beside(Load::Fan)),
-        with("tls-pair-64", TLS, Work::Traffic(pairs(1, 64, 64))),
+        with("tls-pair-64", TLS, Work::Traffic(stream(64, 64))),
         with("tls-pair-64k", TLS, Work::Traffic(pairs(1, 64 * KIB, 16))),
         with("tls-pairs-500-w1", TLS, Work::Traffic(pairs(500, 128, 1))),
         with("tls-pairs-500-w16", TLS, Work::Traffic(pairs(500, 128, 16))),
@@ -152,7 +152,7 @@ pub(crate) fn quick() -> Vec<Scenario> {
     vec![
         plain("pair-ping-pong", thorough(PING_PONG)),
         with("pair-ping-pong-busy", Setup { busy_poll: true, ..PLAIN }, thorough(PING_PONG)),
-        plain("pair-64", thorough(pairs(1, 64, 64))),
+        plain("pair-64", thorough(stream(64, 64))),
         plain("pair-1k-text", thorough(text(pairs(1, 1024, 64)))),
         plain("pair-64k-text", thorough(text(pairs(1, 64 * 1024, 16)))),
         plain("pair-1m", thorough(pairs(1, 1024 * 1024, 4))),
@@ -178,7 +178,12 @@ pub(crate) const fn fan(receivers: usize, size: usize, window: u32) -> Plan {
 
 const fn pairs(lobbies: usize, size: usize, window: u32) -> Plan {
     let shape = Shape { size, text: false, thorough: false };
-    Plan { lobbies, members: 2, talkers: Talkers::One, window, shape, stalled: 0 }
+    Plan { lobbies, members: 2, talkers: Talkers::One, window, burst: window, shape, stalled: 0 }
+}
+
+/// A pair whose window is written in quarters.
+const fn stream(size: usize, window: u32) -> Plan {
+    Plan { burst: window / 4, ..pairs(1, size, window) }
 }
 
 const fn talkers(window: u32) -> Plan {
