@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::header::ClientHeader;
 use super::mask::rotate;
 use super::{Buffers, Opcode, ServerHeader, Utf8, Violation, unmask};
@@ -21,11 +23,21 @@ pub(super) struct Assembly {
 }
 
 /// The frame whose payload is still coming in.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Unfinished {
     remaining: usize,
     mask: [u8; 4],
     is_final: bool,
+}
+
+/// A message in the making, as it is handed over to a successor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct AssemblyState {
+    is_text: bool,
+    #[serde(with = "serde_bytes")]
+    payload: Vec<u8>,
+    text: Utf8,
+    frame: Option<Unfinished>,
 }
 
 impl Assembly {
@@ -42,6 +54,29 @@ impl Assembly {
     pub(super) fn go_on(&mut self, header: &ClientHeader) {
         let remaining = header.payload as usize;
         self.frame = Some(Unfinished { remaining, mask: header.mask, is_final: header.is_final });
+    }
+
+    /// Copies what a successor needs to go on.
+    pub(super) fn state(&self) -> AssemblyState {
+        AssemblyState {
+            is_text: self.opcode == Opcode::Text,
+            payload: self.buffer[HEADROOM..self.filled].to_vec(),
+            text: self.text,
+            frame: self.frame.clone(),
+        }
+    }
+
+    /// Goes on where a predecessor stopped; `None` if that can't be.
+    pub(super) fn resume(state: AssemblyState, max_message: u64) -> Option<Self> {
+        let remaining = state.frame.as_ref().map_or(0, |frame| frame.remaining);
+        let fits = (state.payload.len() as u64).checked_add(remaining as u64).is_some_and(|whole| whole <= max_message);
+        if !fits || !state.text.is_sound() || state.frame.as_ref().is_some_and(|frame| frame.remaining == 0) {
+            return None;
+        }
+        let mut buffer = vec![0; HEADROOM + state.payload.len()];
+        buffer[HEADROOM..].copy_from_slice(&state.payload);
+        let opcode = if state.is_text { Opcode::Text } else { Opcode::Binary };
+        Some(Self { opcode, filled: buffer.len(), buffer, text: state.text, frame: state.frame })
     }
 
     /// Payload bytes of the frame that are still to come.

@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use super::assembly::{Assembly, Progress};
+use serde::{Deserialize, Serialize};
+
+use super::assembly::{Assembly, AssemblyState, Progress};
 use super::header::ClientHeader;
 use super::{Buffers, Goodbye, Opcode, ServerHeader, Utf8, Violation, unmask};
 
@@ -21,6 +23,14 @@ struct Partial {
     /// An incomplete header, control frame or small frame, as it came.
     tail: Vec<u8>,
     message: Option<Assembly>,
+}
+
+/// What a stream left incomplete, as it is handed over to a successor.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DecoderState {
+    #[serde(with = "serde_bytes")]
+    tail: Vec<u8>,
+    message: Option<AssemblyState>,
 }
 
 /// Where the next bytes of a stream belong.
@@ -178,6 +188,28 @@ impl Decoder {
         outcome
     }
 
+    /// Copies what a successor needs to go on.
+    pub fn state(&self) -> DecoderState {
+        let Some(partial) = self.partial.as_deref() else { return DecoderState::default() };
+        DecoderState { tail: partial.tail.clone(), message: partial.message.as_ref().map(Assembly::state) }
+    }
+
+    /// Goes on where a predecessor stopped; `None` if that can't be.
+    pub fn resume(state: DecoderState, max_message: u64) -> Option<Self> {
+        let message = match state.message {
+            Some(message) => Some(Assembly::resume(message, max_message)?),
+            None => None,
+        };
+        if state.tail.len() > MAX_TAIL
+            || (!state.tail.is_empty() && message.as_ref().is_some_and(Assembly::is_in_frame))
+        {
+            return None;
+        }
+        let mut decoder = Self { partial: Some(Box::new(Partial { tail: state.tail, message })) };
+        decoder.settle();
+        Some(decoder)
+    }
+
     /// Forgets everything and gives the memory back.
     pub fn abandon(&mut self, buffers: &mut Buffers) {
         if let Some(message) = self.partial.take().and_then(|partial| partial.message) {
@@ -311,3 +343,5 @@ const WORTH_MOVING: usize = 4 << 10;
 /// An incomplete frame up to this payload is kept as it came and put in front of the next read; a larger one is
 /// assembled in a buffer of its own.
 const SMALL: u64 = 16 << 10;
+/// The longest incomplete frame that is kept as it came.
+const MAX_TAIL: usize = SMALL as usize + 14;

@@ -15,7 +15,7 @@ mod utf8;
 
 pub use buffers::Buffers;
 pub use closing::{Goodbye, close_frame};
-pub use decoder::{Batch, Decoder, Intake, Piece};
+pub use decoder::{Batch, Decoder, DecoderState, Intake, Piece};
 pub use header::{Opcode, ServerHeader, whole_frame_len};
 pub use mask::unmask;
 pub use utf8::Utf8;

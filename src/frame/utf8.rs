@@ -1,9 +1,11 @@
 //! A text's UTF-8 checked as it comes in, across reads and fragments (RFC 6455 section 8.1).
 
+use serde::{Deserialize, Serialize};
+
 use super::Violation;
 
 /// Remembers a character that began in one piece and goes on in the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Utf8 {
     begun: [u8; 4],
     len: u8,
@@ -31,6 +33,13 @@ impl Utf8 {
         self.begun[..begun.len()].copy_from_slice(begun);
         self.len = begun.len() as u8;
         Ok(())
+    }
+
+    /// Tells whether the state can have come from a text; one that was handed over is checked.
+    pub(super) fn is_sound(&self) -> bool {
+        usize::from(self.len) < self.begun.len()
+            && std::str::from_utf8(&self.begun[..usize::from(self.len)])
+                .map_or_else(|error| error.error_len().is_none(), |_| self.len == 0)
     }
 
     /// Checks that the text doesn't end in the middle of a character.

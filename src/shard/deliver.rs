@@ -241,7 +241,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Notes whether a member is above the high-water mark, and wakes its senders when it is below the low one.
-    fn note_level(&mut self, slot: usize) {
+    pub(super) fn note_level(&mut self, slot: usize) {
         let member = &mut self.members[slot];
         let queued = member.queued();
         if !member.is_open() {

@@ -1,5 +1,7 @@
 //! One member: a few hundred bytes while it is idle.
 
+use serde::{Deserialize, Serialize};
+
 use super::outbox::Outbox;
 use super::{Link, Moment};
 use crate::close::CloseReason;
@@ -71,7 +73,7 @@ pub(super) struct Flags {
 }
 
 /// What a member has sent and been sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberTally {
     /// Messages received from it.
     pub messages_in: u64,

@@ -19,6 +19,7 @@ mod member;
 mod outbox;
 mod read;
 mod room;
+mod succession;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use slab::Slab;
 
 pub use link::{Link, Received};
 pub use member::{Glimpse, MemberTally, Newcomer, ShardTally};
+pub use succession::MemberState;
 
 use crate::close::CloseReason;
 use crate::frame::{Batch, Buffers};

@@ -105,6 +105,13 @@ impl Outbox {
         }
     }
 
+    /// Copies what waits, and tells how many bytes at its begin complete a frame that is on its way already.
+    pub(super) fn state(&self) -> (Vec<u8>, usize) {
+        let bytes = self.slices.iter().flat_map(|slice| &slice.chunk[slice.range.clone()]).copied().collect();
+        let begun = self.slices.front().map_or(0, |slice| slice.next_boundary() - slice.range.start);
+        (bytes, begun)
+    }
+
     /// Drops all frames that weren't begun; what remains is the end of the one that was.
     pub(super) fn keep_begun_frame(&mut self, buffers: &mut Buffers) {
         for dropped in self.slices.drain(self.slices.len().min(1)..) {

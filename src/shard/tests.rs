@@ -218,6 +218,24 @@ impl World {
         self.note_ends();
     }
 
+    /// A successor takes over, as after a restart: from bytes, with the same connections.
+    fn succeed(&mut self) {
+        self.shard.flush(self.now);
+        self.note_ends();
+        let states: Vec<MemberState> = self.shard.states(self.now).map(|(_, state)| state).collect();
+        let bytes = rmp_serde::to_vec_named(&states).unwrap();
+        let read: Vec<MemberState> = rmp_serde::from_slice(&bytes).unwrap();
+        assert_eq!(read, states);
+        let rules = self.shard.rules.clone();
+        self.shard = Shard::new(rules);
+        for state in read {
+            let device = self.devices.iter_mut().find(|device| device.id == state.id).unwrap();
+            device.pipe.borrow_mut().is_dropped = false;
+            let link = Queue(Rc::clone(&device.pipe));
+            device.slot = self.shard.succeed(state, link, self.now).unwrap();
+        }
+    }
+
     fn note_ends(&mut self) {
         let received = self.received();
         for device in &mut self.devices {
@@ -469,6 +487,26 @@ fn messages_without_a_hearer_are_counted_and_hold_nobody_up() {
     assert_eq!(world.devices[alone].pipe.borrow().inbound.len(), 0);
 }
 
+#[test]
+fn a_successor_that_knows_the_same_says_the_same() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 5000));
+    world.send(host, 200_000, 3);
+    world.send(host, 100, 1);
+    world.raw(host, 0x01, "half a t\u{fc}".as_bytes().split_last().unwrap().1);
+    world.round();
+    world.now = world.now.after(Duration::from_secs(7));
+    let before: Vec<MemberState> = world.shard.states(world.now).map(|(_, state)| state).collect();
+    world.succeed();
+    let after: Vec<MemberState> = world.shard.states(world.now).map(|(_, state)| state).collect();
+    assert_eq!(before, after);
+    assert!(world.shard.tally().outbox_bytes > 100_000);
+    world.raw(host, 0x80, "\u{fc}".as_bytes().split_first().unwrap().1);
+    world.devices[client].pipe.borrow_mut().room = 1 << 20;
+    world.shard.writable(world.devices[client].slot, world.now);
+    assert_eq!(world.shard.tally().outbox_bytes, 0);
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Join(u64, u8, usize),
@@ -479,6 +517,7 @@ enum Act {
     Vanish(usize),
     Remove(u64),
     Disconnect(usize),
+    Succeed,
     Round,
 }
 
@@ -494,6 +533,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any::<usize>().prop_map(Act::Vanish),
         1 => (1u64..4).prop_map(Act::Remove),
         1 => any::<usize>().prop_map(Act::Disconnect),
+        1 => Just(Act::Succeed),
         8 => Just(Act::Round),
     ]
 }
@@ -546,6 +586,7 @@ fn perform(world: &mut World, act: Act) {
                 world.note_ends();
             }
         }
+        Act::Succeed => world.succeed(),
         Act::Round => world.round(),
     }
 }
