@@ -4,6 +4,9 @@
 //! parsed here, at the edge: an address that can't be listened at or a malformed id is a usage error, and the
 //! programs never see it. Usage errors exit with 64 (`EX_USAGE`, sysexits.h); help and version with 0.
 
+// Doc comments here are what --help prints, and not written for rustdoc.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
+
 use std::path::PathBuf;
 use std::time::Duration;
 

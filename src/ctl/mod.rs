@@ -1,7 +1,7 @@
 //! The control program: one command, one or a few requests on the admin socket, a table or JSON on standard output.
 //!
 //! It knows the daemon only by the admin interface's wire types, so it works as well from another version. Exit
-//! statuses follow sysexits.h ([`Fault`]); what goes to standard output is the answer and nothing else, and a reader
+//! statuses follow sysexits.h (`Fault`); what goes to standard output is the answer and nothing else, and a reader
 //! that has seen enough (`| head`) ends it quietly.
 
 mod check;

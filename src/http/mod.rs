@@ -1,6 +1,6 @@
 //! The public routes: register, connect, remove, health and statistics.
 //!
-//! [`Service::serve`] is the life of one connection: requests one after the other, each answered by [`routes`], until
+//! [`Service::serve`] is the life of one connection: requests one after the other, each answered by `routes`, until
 //! the peer leaves, is too slow, or becomes a websocket and goes to a relay thread. All of it happens in the one task
 //! that the accept loop runs for the connection, so there is nothing to be tracked apart.
 
