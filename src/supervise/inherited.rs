@@ -9,6 +9,8 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
 /// A descriptor and the name that the service manager gave it (`FileDescriptorName=`).
 #[derive(Debug)]
 pub struct Inherited {
@@ -42,7 +44,8 @@ pub fn inherited() -> Result<Vec<Inherited>, InheritError> {
     if VARIABLES.iter().any(|name| env::var_os(name).is_some()) {
         forget_announcement()?;
     }
-    Ok(announced.into_iter().map(|(descriptor, name)| Inherited { name, descriptor: own(descriptor) }).collect())
+    let owned = announced.into_iter().map(|(descriptor, name)| Inherited { name, descriptor: own(descriptor) });
+    owned.map(keep_from_children).collect::<io::Result<_>>().map_err(InheritError::Announcement)
 }
 
 /// What the program before this one left open in this very process ([`SUCCESSION`]: descriptors with their names).
@@ -57,6 +60,11 @@ fn of_predecessor() -> io::Result<Vec<(RawFd, String)>> {
         if is_ours { Ok((descriptor, name.to_owned())) } else { Err(ErrorKind::InvalidData.into()) }
     };
     parts.map(parse).collect()
+}
+
+fn keep_from_children(inherited: Inherited) -> io::Result<Inherited> {
+    fcntl(&inherited.descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(inherited)
 }
 
 #[allow(unsafe_code)]
