@@ -228,6 +228,8 @@ impl<L: Link> Shard<L> {
                     self.tally.outbox_bytes -= sent as u64;
                     if outbox.queued() == 0 {
                         member.outbox = None;
+                        // A ping that waited behind what was owed is on its way only now.
+                        member.pinged = member.pinged.map(|_| now);
                     }
                     if sent < wanted {
                         break;

@@ -182,10 +182,14 @@ impl<L: Link> Shard<L> {
             stall_timeout: self.rules.stall_timeout,
         };
         let (mut silent, mut over) = (Vec::new(), Vec::new());
-        for (slot, member) in &self.members {
+        for (slot, member) in &mut self.members {
             match member.phase {
                 Phase::Closing(deadline) | Phase::Finished(deadline) if deadline <= now => over.push(slot),
                 Phase::Open => {
+                    if member.flags.paused {
+                        // Its pong may be there and isn't read, so its time to answer begins when it is read again.
+                        member.pinged = member.pinged.map(|_| now);
+                    }
                     let owed_since = member.outbox.as_deref().map(outbox::Outbox::progress);
                     let signs = Signs { heard: member.heard, pinged: member.pinged, owed_since };
                     let verdict = heartbeat.judge(signs, now);

@@ -423,6 +423,55 @@ fn the_silent_are_asked_and_the_dead_are_given_up() {
 }
 
 #[test]
+fn one_whom_a_slow_receiver_keeps_from_being_read_is_not_given_up() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1000));
+    for _ in 0..40 {
+        world.send(host, 64 << 10, 1);
+    }
+    world.round();
+    // Its pongs lie behind what it sent, which nobody reads now.
+    for _ in 0..100 {
+        world.take(client, 1000);
+        world.round();
+        world.now = world.now.after(Duration::from_secs(1));
+        world.shard.sweep(world.now);
+    }
+    assert_eq!(world.devices[host].pipe.borrow().left, None);
+    world.raw(host, 0x8a, b"");
+    world.settle();
+    world.check();
+    // From then on it has to answer as everybody else.
+    for _ in 0..2 {
+        world.now = world.now.after(Duration::from_secs(30));
+        world.shard.sweep(world.now);
+    }
+    assert_eq!(world.devices[host].pipe.borrow().left, Some(CloseReason::NoPong));
+}
+
+#[test]
+fn a_ping_behind_much_that_is_owed_leaves_time_for_the_pong_once_it_is_out() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1000));
+    world.send(host, 64 << 10, 1);
+    for _ in 0..60 {
+        world.round();
+        world.take(client, 1000);
+        world.now = world.now.after(Duration::from_secs(1));
+        world.shard.sweep(world.now);
+    }
+    world.take(client, 1 << 20);
+    world.round();
+    assert_eq!(world.shard.tally().outbox_bytes, 0);
+    world.now = world.now.after(Duration::from_secs(19));
+    world.shard.sweep(world.now);
+    assert_eq!(world.devices[client].pipe.borrow().left, None);
+    world.now = world.now.after(Duration::from_secs(1));
+    world.shard.sweep(world.now);
+    assert_eq!(world.devices[client].pipe.borrow().left, Some(CloseReason::NoPong));
+}
+
+#[test]
 fn one_polite_leave_ends_that_member_alone() {
     let mut world = World::new(rules());
     let (one, two, three) = (world.join(1, Role::Peer, 1 << 20), world.join(1, Role::Peer, 1 << 20), 2);
