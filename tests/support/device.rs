@@ -20,7 +20,7 @@ pub struct Device<S>(pub S);
 pub type Any = Device<Box<dyn Stream>>;
 
 /// What came.
-#[derive(Debug, PartialEq, Clone)]
+#[derive(PartialEq, Clone)]
 pub enum Heard {
     Text(String),
     Binary(Vec<u8>),
@@ -29,6 +29,19 @@ pub enum Heard {
     Close(u16, String),
     /// The connection ended: in order, or broken.
     End(bool),
+}
+
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "text {text:.100}"),
+            Self::Binary(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Ping => write!(f, "ping"),
+            Self::Pong(payload) => write!(f, "pong of {} bytes", payload.len()),
+            Self::Close(code, reason) => write!(f, "close {code} {reason}"),
+            Self::End(in_order) => write!(f, "end, {}", if *in_order { "in order" } else { "broken" }),
+        }
+    }
 }
 
 /// The request that joins.
