@@ -11,9 +11,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use support::{Server, until};
 use support_device::{Device, Heard, closes, frame, header};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use ws_router::close::CloseReason;
 use ws_router::config::{Config, SlowReceiver};
+use ws_router::frame::whole_frame_len;
 
 type Member = Device<TcpStream>;
 
@@ -200,6 +202,46 @@ async fn one_that_vanished_is_asked_and_closed_with_4004_while_those_who_answer_
     assert_eq!((ping, end), (Heard::Ping, Heard::Close(4004, "no pong".into())));
     until("it is counted", || lobby.closes(CloseReason::NoPong) == 1).await;
     lobby.check_undisturbed("one was given up").await;
+}
+
+/// A telephone on a bad line: the ping waits behind what it is still being sent, and its answer comes late.
+#[tokio::test]
+async fn one_that_takes_a_large_message_slowly_is_not_taken_for_dead() {
+    let mut lobby = Lobby::start(|config| {
+        config.websocket.ping_interval = Duration::from_millis(500);
+        config.websocket.pong_timeout = Duration::from_millis(1500);
+    })
+    .await;
+    let mut slow = lobby.join_with_little_room().await;
+    lobby.one.raw(&frame(0x82, &vec![5; 768 << 10])).await;
+    let (mut received, mut part) = (Vec::new(), vec![0; 20_000]);
+    let reading = async {
+        loop {
+            let bytes = slow.0.read(&mut part).await.unwrap();
+            assert!(bytes > 0, "closed after {} bytes", received.len());
+            received.extend_from_slice(&part[..bytes]);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            match whole_frame_len(&received) {
+                Some(len) if len <= received.len() => {
+                    let frame: Vec<u8> = received.drain(..len).collect();
+                    match frame[0] {
+                        0x89 => slow.raw(&support_device::frame(0x8a, b"")).await,
+                        first => return (first, len),
+                    }
+                }
+                _ => {}
+            }
+        }
+    };
+    let others = async {
+        assert!(lobby.other.hear().await == Heard::Binary(vec![5; 768 << 10]));
+        tokio::join!(lobby.other.hear(), lobby.one.hear())
+    };
+    tokio::select! {
+        heard = reading => assert_eq!(heard, (0x82, 10 + (768 << 10))),
+        heard = others => panic!("{heard:?}"),
+    }
+    assert_eq!(lobby.closes(CloseReason::NoPong), 0);
 }
 
 #[tokio::test]
