@@ -369,6 +369,23 @@ fn a_stuck_member_loses_its_seat_and_nobody_else_notices() {
 }
 
 #[test]
+fn tiny_messages_that_wait_count_for_what_it_takes_to_keep_them() {
+    let mut world = World::new(rules());
+    let talker = world.join(1, Role::Peer, usize::MAX / 2);
+    let (stuck, hearer) = (world.join(1, Role::Peer, 0), world.join(1, Role::Peer, usize::MAX / 2));
+    let mut sent = 0;
+    while world.devices[stuck].pipe.borrow().left.is_none() {
+        world.send(talker, 16, 1);
+        world.round();
+        sent += 1;
+        assert!(sent < 10_000, "a mebibyte of outbox, and each costs more than a hundred bytes");
+    }
+    assert_eq!(world.devices[stuck].pipe.borrow().left, Some(CloseReason::TooSlow));
+    world.settle();
+    assert_eq!(world.devices[hearer].heard[&talker].len(), sent);
+}
+
+#[test]
 fn who_takes_nothing_for_the_stall_timeout_is_closed_even_below_its_limit() {
     let mut world = World::new(rules());
     let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 0));
