@@ -75,21 +75,27 @@ talk_begins() {
     local line
     talk_ends
     coproc TALK { exec "$top/tests/system/with-systemd" net "$top/tests/system/talk.py" --hold "$@"; }
+    # Bash forgets the pipes at once when the program ends, with what is still in them.
     talk_pid=$TALK_PID
-    while read -r -t 20 line <&"${TALK[0]}"; do [ "$line" != ready ] || return 0; done
+    exec {talk_out}<&"${TALK[0]}" {talk_in}>&"${TALK[1]}"
+    while read -r -t 20 line <&"$talk_out"; do [ "$line" != ready ] || return 0; done
     echo "the members did not come together" >&2
     return 1
 }
 talk_says() {
     local line
-    echo "$1" >&"${TALK[1]}" && read -r -t 20 line <&"${TALK[0]}" && [ "$line" = ok ] || { echo "heard: ${line:-nothing}"; return 1; }
+    # In a shell of its own, which is all that ends if nobody is there to read it.
+    (echo "$1" >&"$talk_in") 2>/dev/null
+    read -r -t 20 line <&"$talk_out" && [ "$line" = ok ] || { echo "${line:-nothing is heard}"; return 1; }
 }
 talk_ended() {
     local line
-    read -r -t 20 line <&"${TALK[0]}" && echo "$line"
+    read -r -t 20 line <&"$talk_out" && echo "$line"
 }
 talk_ends() {
-    [ -z "${talk_pid:-}" ] || { kill "$talk_pid" && wait "$talk_pid"; } 2>/dev/null
+    [ -n "${talk_pid:-}" ] || return 0
+    { kill "$talk_pid" && wait "$talk_pid"; } 2>/dev/null
+    exec {talk_out}<&- {talk_in}>&-
     talk_pid=
 }
 
