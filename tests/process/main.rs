@@ -7,6 +7,7 @@ mod activation;
 mod admin_socket;
 mod arguments;
 mod client;
+#[path = "../support/harness.rs"]
 mod harness;
 mod inetd;
 mod logs;
@@ -14,3 +15,5 @@ mod reload;
 mod running;
 mod starting;
 mod stopping;
+#[path = "../support/store.rs"]
+mod store;
