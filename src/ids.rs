@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 /// Names a registration: 8 to 64 of `[0-9A-Za-z_-]`; cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RegistrationId(Arc<str>);
 
 /// Says that a text can't be a registration's id.
@@ -37,6 +38,14 @@ impl RegistrationId {
     /// Shows the id as it stands in URLs.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for RegistrationId {
+    type Error = MalformedId;
+
+    fn try_from(text: String) -> Result<Self, MalformedId> {
+        Self::parse(&text)
     }
 }
 
@@ -86,6 +95,11 @@ impl Sequence {
     /// Gives the next number.
     pub fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Leaves out all numbers up to `last`, which a predecessor gave.
+    pub fn skip(&self, last: u64) {
+        self.0.fetch_max(last.saturating_add(1), Ordering::Relaxed);
     }
 
     /// Tells the highest number given so far, for a successor to go on from.

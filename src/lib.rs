@@ -14,7 +14,7 @@
 //!
 //! Layers, each using only those before it (held by `tests/architecture.rs`): 0 [`ids`], [`kind`], [`secret`],
 //! [`peer`], [`close`], [`supervise`] · 1 [`frame`], [`events`], [`metrics`], [`config`], [`log`] · 2 [`shard`] ·
-//! 3 [`net`], [`directory`], [`relay`] · 4 [`http`], [`admin`] · 5 [`daemon`]. [`ctl`] knows only the admin
+//! 3 [`net`], [`directory`], [`handoff`], [`relay`] · 4 [`http`], [`admin`] · 5 [`daemon`]. [`ctl`] knows only the admin
 //! interface's wire types; [`cli`] holds the arguments of both programs.
 
 pub mod admin;
@@ -26,6 +26,7 @@ pub mod daemon;
 pub mod directory;
 pub mod events;
 pub mod frame;
+pub mod handoff;
 pub mod http;
 pub mod ids;
 pub mod kind;

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A key or host key as a device sent it; shows nothing of itself.
 #[derive(Clone)]
 pub struct Key(String);
@@ -24,8 +26,21 @@ impl fmt::Debug for Key {
 }
 
 /// A hashed key; `==` takes the same time wherever two differ.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[u8; 32]", into = "[u8; 32]")]
 pub struct KeyHash(blake3::Hash);
+
+impl From<[u8; 32]> for KeyHash {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(blake3::Hash::from_bytes(bytes))
+    }
+}
+
+impl From<KeyHash> for [u8; 32] {
+    fn from(hash: KeyHash) -> Self {
+        *hash.0.as_bytes()
+    }
+}
 
 impl fmt::Debug for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,8 +48,8 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// Hashes keys with this process's random value.
-#[derive(Clone)]
+/// Hashes keys with this process's random value; serialized only for a successor, through memory.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct KeyHasher([u8; 32]);
 
 impl KeyHasher {

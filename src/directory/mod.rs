@@ -6,6 +6,10 @@
 //! arrives at the relay thread, which looks there before it lets a member in. Relay threads come here only when a
 //! member leaves, never for a message.
 
+mod succession;
+
+pub use succession::DirectoryState;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -162,3 +162,43 @@ fn the_number_of_registrations_is_limited() {
     }
     assert_eq!(directory.register(&request(None), Instant::now()), Err(RegisterError::Full));
 }
+
+#[test]
+fn a_successor_knows_the_same_registrations_keys_and_deadlines() {
+    let lasting = Rules { linger: Duration::from_secs(300), ..rules() };
+    let old = directory(lasting.clone());
+    let now = Instant::now();
+    let joined = old.register(&request(Some("with-a-member")), now).unwrap();
+    let fresh = old.register(&request(Some("never-joined")), now).unwrap();
+    let seat = old.seat(joined.as_str(), &key("k"), None).unwrap();
+    let bytes = rmp_serde::to_vec_named(&old.state(now + Duration::from_secs(60))).unwrap();
+    let state = rmp_serde::from_slice(&bytes).unwrap();
+    let later = now + Duration::from_secs(1000);
+    let new = Directory::succeed(state, lasting, Events::new(), later);
+    assert!(new.retake(joined.as_str(), Serial(99), Role::Peer).is_none());
+    let again = new.retake(joined.as_str(), seat.registration.serial, Role::Peer).unwrap();
+    new.settle(Duration::from_secs(60), later);
+    assert_eq!(new.seat(joined.as_str(), &key("wrong"), None).unwrap_err(), SeatError::WrongKey);
+    drop(new.seat(joined.as_str(), &key("k"), None).unwrap());
+    new.sweep(later + Duration::from_secs(539));
+    assert_eq!(new.len(), 2);
+    new.sweep(later + Duration::from_secs(540));
+    assert!(new.find(fresh.as_str()).is_none(), "its ten minutes are over");
+    assert!(new.remove(joined.as_str(), &key("k"), &key("h")).is_ok());
+    drop(again);
+    let next = new.register(&request(None), later).unwrap();
+    assert!(new.find(next.as_str()).unwrap().registration.serial > seat.registration.serial);
+}
+
+#[test]
+fn a_registration_whose_members_are_told_to_come_back_waits_for_them() {
+    let old = directory(rules());
+    let now = Instant::now();
+    let id = old.register(&request(None), now).unwrap();
+    let _seat = old.seat(id.as_str(), &key("k"), None).unwrap();
+    let new = Directory::succeed(old.state(now), rules(), Events::new(), now);
+    new.settle(Duration::from_secs(60), now);
+    new.sweep(now + Duration::from_secs(59));
+    drop(new.seat(id.as_str(), &key("k"), None).unwrap());
+    assert!(new.is_empty(), "from then on the rules are as ever");
+}

@@ -1,5 +1,6 @@
 //! The one way into a relay thread: commands, in order, bounded, with a wake-up.
 
+use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use tokio::sync::oneshot;
 use super::MemberView;
 use crate::close::CloseReason;
 use crate::directory::Seat;
+use crate::handoff::Carried;
 use crate::ids::{MemberId, Serial};
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::shard::Rules;
+use crate::shard::{MemberState, Rules};
 
 /// What a relay thread is asked to do.
 #[derive(Debug)]
@@ -41,6 +43,23 @@ pub(super) enum Command {
     Members(Serial, oneshot::Sender<Vec<MemberView>>),
     Find(MemberId, oneshot::Sender<Option<MemberView>>),
     Disconnect(MemberId, CloseReason, oneshot::Sender<bool>),
+    /// A member of a predecessor, with its connection and where its stream stands.
+    Succeed {
+        seat: Box<Seat>,
+        state: Box<MemberState>,
+        socket: Box<Socket>,
+    },
+    /// Close some of the members that can't be carried over; the answer is how many of them are left.
+    Release {
+        reason: CloseReason,
+        at_most: usize,
+        left: oneshot::Sender<usize>,
+    },
+    /// Copy all members for a successor, and then do nothing until the receiver wakes or breaks.
+    Freeze {
+        copies: oneshot::Sender<Vec<(Carried, RawFd)>>,
+        thaw: std::sync::mpsc::Receiver<()>,
+    },
     Reconfigure(Box<Rules>, Duration),
     /// Close everybody, and end when all connections are gone or the time is over; the sender is dropped then.
     Stop(CloseReason, Duration, oneshot::Sender<()>),

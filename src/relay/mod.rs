@@ -10,6 +10,7 @@ mod tls;
 mod wire;
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +21,13 @@ use crate::close::CloseReason;
 use crate::config;
 use crate::directory::{Registration, Seat};
 use crate::events::Events;
+use crate::handoff::Carried;
 use crate::ids::{MemberId, RegistrationId, Sequence, Serial};
 use crate::kind::Role;
 use crate::metrics::ThreadTotals;
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::shard::Rules;
+use crate::shard::{MemberState, Rules};
 use inbox::{Command, Inbox};
 use thread::Thread;
 
@@ -97,6 +99,15 @@ impl Drop for Reservation {
             self.inbox.push(Command::Abandon(self.id));
         }
     }
+}
+
+/// All members as they are while the threads hold still.
+#[derive(Debug)]
+pub struct Frozen {
+    /// Each member and its descriptor, which stays the thread's.
+    pub members: Vec<(Carried, RawFd)>,
+    /// The threads go on when these are dropped.
+    _hold: Vec<std::sync::mpsc::Sender<()>>,
 }
 
 /// The thread's inbox is full; the caller answers 503.
@@ -199,6 +210,52 @@ impl Relay {
             // Nothing is sent: the sender's end is the thread's.
             let _ = thread.await;
         }
+    }
+
+    /// Goes on with a predecessor's member.
+    pub fn succeed(&self, seat: Seat, state: MemberState, socket: Socket) {
+        let inbox = self.inbox_of(seat.registration.serial);
+        inbox.push(Command::Succeed { seat: Box::new(seat), state: Box::new(state), socket: Box::new(socket) });
+    }
+
+    /// Leaves out the member numbers up to `last`, which a predecessor gave.
+    pub fn skip_members(&self, last: u64) {
+        self.0.members.skip(last);
+    }
+
+    /// Tells the highest member number given.
+    pub fn last_member(&self) -> u64 {
+        self.0.members.last()
+    }
+
+    /// Closes up to `at_most` members of each thread that can't be carried over to a successor; tells how many of their
+    /// connections are left.
+    pub async fn release(&self, at_most: usize, reason: CloseReason) -> usize {
+        let mut all = 0;
+        for thread in &self.0.threads {
+            let (left, answer) = oneshot::channel();
+            thread.inbox.push(Command::Release { reason, at_most, left });
+            all += answer.await.unwrap_or_default();
+        }
+        all
+    }
+
+    /// Copies all members that can be carried over, with their descriptors, and holds all threads until the copy is
+    /// dropped.
+    pub async fn freeze(&self) -> Frozen {
+        let ask = |thread: &Handle| {
+            let (copies, answer) = oneshot::channel();
+            let (hold, thaw) = std::sync::mpsc::channel();
+            thread.inbox.push(Command::Freeze { copies, thaw });
+            (answer, hold)
+        };
+        let asked: Vec<_> = self.0.threads.iter().map(ask).collect();
+        let mut frozen = Frozen { members: Vec::new(), _hold: Vec::new() };
+        for (answer, hold) in asked {
+            frozen.members.extend(answer.await.unwrap_or_default());
+            frozen._hold.push(hold);
+        }
+        frozen
     }
 
     fn inbox_of(&self, serial: Serial) -> &Arc<Inbox> {

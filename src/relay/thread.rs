@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +18,13 @@ use super::wire::{Common, Wire};
 use crate::close::CloseReason;
 use crate::directory::Seat;
 use crate::events::{Events, What};
+use crate::handoff::Carried;
 use crate::ids::{MemberId, Serial};
 use crate::kind::Role;
 use crate::metrics::ThreadTotals;
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::shard::{Glimpse, Moment, Newcomer, Rules, Shard};
+use crate::shard::{Glimpse, MemberState, Moment, Newcomer, Rules, Shard};
 
 /// The token of the inbox's waker; slots are small numbers.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -59,7 +61,7 @@ impl Thread {
         totals: Arc<ThreadTotals>,
     ) -> Self {
         let common = Rc::new(Common { events, sealed: RefCell::new(vec![0; SEALED]) });
-        let (shard, begin, now) = (Shard::new(rules), Instant::now(), Moment(0));
+        let (shard, begin, now) = (Shard::new(rules), Instant::now(), BEGIN);
         Self { poll, inbox, shard, common, totals, begin, now, busy_poll, awaited: HashMap::new(), stop: None }
     }
 
@@ -67,14 +69,14 @@ impl Thread {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut readiness = Readiness::with_capacity(EVENTS);
         let mut commands = Vec::new();
-        let (mut next_sweep, mut last_event) = (Moment(0).after(SWEEP), self.now);
+        let (mut next_sweep, mut last_event) = (self.now.after(SWEEP), self.now);
         loop {
             let timeout = self.patience(next_sweep, last_event);
             match self.poll.poll(&mut readiness, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.now = Moment(self.begin.elapsed().as_millis() as u64);
+            self.now = BEGIN.after(self.begin.elapsed());
             if !readiness.is_empty() {
                 last_event = self.now;
             }
@@ -155,6 +157,17 @@ impl Thread {
             Command::Disconnect(id, reason, answer) => {
                 let _ = answer.send(self.shard.disconnect(id, reason, self.now));
             }
+            Command::Succeed { seat, state, socket } => self.succeed(*seat, *state, *socket),
+            Command::Release { reason, at_most, left } => {
+                let _ = left.send(self.shard.close_some(Wire::is_tls, at_most, reason, self.now));
+            }
+            Command::Freeze { copies, thaw } => {
+                self.shard.flush(self.now);
+                if copies.send(self.copies()).is_ok() {
+                    // Woken or broken, it goes on: what came meanwhile waits in the kernel.
+                    let _ = thaw.recv();
+                }
+            }
             Command::Reconfigure(rules, busy_poll) => {
                 self.shard.set_rules(*rules);
                 self.busy_poll = busy_poll;
@@ -198,6 +211,31 @@ impl Thread {
         if self.awaited.remove(&id).is_some() {
             self.shard.disconnect(id, CloseReason::Lost, self.now);
         }
+    }
+
+    /// Goes on with a predecessor's member, or tells it to come back if that can't be.
+    fn succeed(&mut self, seat: Seat, state: MemberState, socket: Socket) {
+        let (id, serial, role) = (state.id, seat.registration.serial, seat.role);
+        let mut wire = Wire::awaited(id, seat, socket.peer, &self.common);
+        wire.attach(socket);
+        match self.shard.succeed(state, wire, self.now) {
+            Ok(slot) => self.watch(slot, id),
+            Err(wire) => {
+                let newcomer = Newcomer { id, serial, role, counts: true };
+                let slot = self.shard.join(&newcomer, wire, self.now);
+                self.watch(slot, id);
+                self.shard.disconnect(id, CloseReason::Restarting, self.now);
+            }
+        }
+    }
+
+    /// Copies all members that can move.
+    fn copies(&self) -> Vec<(Carried, RawFd)> {
+        let carry = |(wire, member): (&Wire, MemberState)| {
+            let registration = wire.seat.as_ref()?.registration.id.clone();
+            Some((Carried { registration, member, peer: wire.peer }, wire.movable()?))
+        };
+        self.shard.states(self.now).filter_map(carry).collect()
     }
 
     /// Has the event loop announce when a connection is ready.
@@ -247,6 +285,8 @@ pub(super) fn probe_serial(number: u64) -> Serial {
     Serial(u64::MAX - number)
 }
 
+/// The first moment of a thread: late enough that a predecessor's members can have come before it.
+const BEGIN: Moment = Moment(100 * 365 * 86_400_000);
 /// Readiness taken at once.
 const EVENTS: usize = 1024;
 /// How often the silent, the stalled and the overdue are looked for.

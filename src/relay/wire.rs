@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
 use mio::event::Source;
@@ -73,6 +74,15 @@ impl Wire {
         let stream = Stream::Bare(Bare::Unix(UnixStream::from_std(stream)));
         let peer = Peer::Unix { uid: 0, pid: 0 };
         Self { stream, id, peer, seat: None, _permit: None, common: Rc::clone(common) }
+    }
+
+    /// The socket's descriptor, if a successor can go on with it: TLS can't move, since its keys are in this process.
+    pub(super) fn movable(&self) -> Option<RawFd> {
+        match &self.stream {
+            Stream::Bare(Bare::Tcp(stream)) => Some(stream.as_raw_fd()),
+            Stream::Bare(Bare::Unix(stream)) => Some(stream.as_raw_fd()),
+            Stream::Awaited | Stream::Tls(_) => None,
+        }
     }
 
     /// Tells whether the connection is encrypted.

@@ -35,6 +35,19 @@ impl<L: Link> Shard<L> {
         }
     }
 
+    /// Closes some of the members whose links are `such`; tells how many of these connections are left, those included
+    /// that still say goodbye.
+    pub fn close_some(&mut self, such: impl Fn(&L) -> bool, at_most: usize, reason: CloseReason, now: Moment) -> usize {
+        self.flush(now);
+        let of_such = self.members.iter().filter(|(_, member)| such(&member.link));
+        let open: Vec<usize> =
+            of_such.filter(|(_, member)| member.is_open()).map(|(slot, _)| slot).take(at_most).collect();
+        for slot in open {
+            self.close(slot, reason, None, now);
+        }
+        self.members.iter().filter(|(_, member)| such(&member.link)).count()
+    }
+
     /// Ends a membership and begins the goodbye.
     pub(super) fn close(&mut self, slot: usize, reason: CloseReason, goodbye: Option<Goodbye>, now: Moment) {
         let Some(member) = self.members.get_mut(slot) else { return };

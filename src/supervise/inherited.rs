@@ -5,9 +5,11 @@
 
 use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 /// A descriptor and the name that the service manager gave it (`FileDescriptorName=`).
 #[derive(Debug)]
@@ -37,11 +39,32 @@ pub fn inherited() -> Result<Vec<Inherited>, InheritError> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(InheritError::Taken);
     }
-    let announced: Vec<_> = sd_notify::listen_fds_with_names().map_err(InheritError::Announcement)?.collect();
+    let mut announced: Vec<_> = sd_notify::listen_fds_with_names().map_err(InheritError::Announcement)?.collect();
+    announced.extend(of_predecessor().map_err(InheritError::Announcement)?);
     if VARIABLES.iter().any(|name| env::var_os(name).is_some()) {
         forget_announcement()?;
     }
-    Ok(announced.into_iter().map(|(descriptor, name)| Inherited { name, descriptor: own(descriptor) }).collect())
+    let owned = announced.into_iter().map(|(descriptor, name)| Inherited { name, descriptor: own(descriptor) });
+    owned.map(keep_from_children).collect::<io::Result<_>>().map_err(InheritError::Announcement)
+}
+
+/// What the program before this one left open in this very process ([`SUCCESSION`]: descriptors with their names).
+fn of_predecessor() -> io::Result<Vec<(RawFd, String)>> {
+    let text = env::var(SUCCESSION).unwrap_or_default();
+    let parts = text.split(',').filter(|part| !part.is_empty());
+    let parse = |part: &str| {
+        let (number, name) = part.split_once('=').ok_or(ErrorKind::InvalidData)?;
+        let descriptor: RawFd = number.parse().map_err(|_| ErrorKind::InvalidData)?;
+        // Also tells whether it is open; one of the standard descriptors is never ours.
+        let is_ours = descriptor > 2 && fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok();
+        if is_ours { Ok((descriptor, name.to_owned())) } else { Err(ErrorKind::InvalidData.into()) }
+    };
+    parts.map(parse).collect()
+}
+
+fn keep_from_children(inherited: Inherited) -> io::Result<Inherited> {
+    fcntl(&inherited.descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(inherited)
 }
 
 #[allow(unsafe_code)]
@@ -60,13 +83,17 @@ fn forget_announcement() -> Result<(), InheritError> {
 #[allow(unsafe_code)]
 fn own(descriptor: RawFd) -> OwnedFd {
     // SAFETY: the service manager opened it for this process (LISTEN_PID was compared, and the descriptor found open
-    // when it was made close-on-exec), and it is taken once, as TAKEN sees to; so nobody else owns it.
+    // when it was made close-on-exec), or the program before this one left it open; and it is taken once, as TAKEN sees
+    // to; so nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+/// The variable by which a program that replaces itself announces descriptors to the next: `NUMBER=NAME,…`.
+pub const SUCCESSION: &str = "WS_ROUTER_SUCCESSION";
+
+const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", SUCCESSION];
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,14 @@
 
 mod inetd;
 mod inherited;
+mod job;
 mod notify;
+mod parcel;
 mod passing;
 
 pub use inetd::{Input, standard_input};
-pub use inherited::{InheritError, Inherited, inherited};
-pub use notify::{Notify, alive, watchdog_interval};
+pub use inherited::{InheritError, Inherited, SUCCESSION, inherited};
+pub use job::{Job, is_systemd, job};
+pub use notify::{Notify, alive, is_managed, watchdog_interval};
+pub use parcel::{pack, unpack};
 pub use passing::{receive_descriptor, send_descriptor};

@@ -3,6 +3,8 @@
 //! Without a service manager nothing is sent. A message that can't be sent is logged and otherwise ignored: the
 //! devices are served all the same, and the manager draws its own conclusions from silence.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -45,6 +47,23 @@ impl Notify {
             send(&[NotifyState::Status(&self.status)]);
         }
     }
+
+    /// Gives descriptors into the service manager's store under a name, where they outlive this process; the manager is
+    /// told not to look at what they are ready for, since a parcel's other end is closed.
+    pub fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let states = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
+        sd_notify::notify_with_fds(&states, &[descriptor])
+    }
+
+    /// Takes what stands under a name out of the store.
+    pub fn unstore(name: &str) {
+        send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+    }
+}
+
+/// Tells whether there is a service manager to be told.
+pub fn is_managed() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
 }
 
 /// Gives the watchdog its sign of life.

@@ -46,7 +46,7 @@ pub fn receive_descriptor(stream: &impl AsFd) -> io::Result<OwnedFd> {
 }
 
 #[allow(unsafe_code)]
-fn own(descriptor: RawFd) -> OwnedFd {
+pub(super) fn own(descriptor: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just put this descriptor into our table for the message that was received, and each
     // number of that message comes here once; so nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(descriptor) }

@@ -1,0 +1,124 @@
+//! The state that one router hands over to the next, so that no connection is dropped and no message lost.
+//!
+//! It goes through sealed memory and never to a disk, since it holds the value that hashes the registrations' keys.
+//! The format has a number, a length and a checksum, and behind them fields by name (MessagePack): a newer program
+//! reads an older one's, and what is unknown or damaged is refused rather than guessed at. The descriptors travel
+//! beside it in a parcel ([`crate::supervise::pack`]): first the listeners', then the members', in the state's order.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+
+use crate::directory::DirectoryState;
+use crate::ids::RegistrationId;
+use crate::peer::Peer;
+use crate::shard::MemberState;
+
+/// All that a successor must know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State {
+    /// The version of the program that wrote it.
+    pub program: String,
+    /// The registrations.
+    pub directory: DirectoryState,
+    /// The highest member number given.
+    pub last_member: u64,
+    /// What each listener's descriptor is.
+    pub listeners: Vec<String>,
+    /// The members, each with a descriptor.
+    pub members: Vec<Carried>,
+}
+
+/// A member on its way to a successor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Where it is a member.
+    pub registration: RegistrationId,
+    /// How far its stream is.
+    pub member: MemberState,
+    /// From where it came.
+    pub peer: Peer,
+}
+
+/// Why a state can't be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It can't be read at all.
+    #[error("handed-over state: {0}")]
+    Io(#[from] io::Error),
+    /// It isn't a state.
+    #[error("handed-over state: not one of ws-router")]
+    Foreign,
+    /// A later version wrote it.
+    #[error("handed-over state: of format {0}, and this version knows {FORMAT} at most")]
+    TooNew(u32),
+    /// It is cut off or changed.
+    #[error("handed-over state: damaged")]
+    Damaged,
+    /// It doesn't say what it should.
+    #[error("handed-over state: {0}")]
+    Malformed(#[from] rmp_serde::decode::Error),
+}
+
+impl State {
+    /// Writes the state into memory that nobody can change any more; the descriptor stands for it.
+    pub fn seal(&self) -> io::Result<OwnedFd> {
+        let memory = memfd_create("ws-router-state", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        let mut file = File::from(memory);
+        file.write_all(&self.to_bytes().map_err(io::Error::other)?)?;
+        let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        Ok(file.into())
+    }
+
+    /// Reads what [`State::seal`] wrote.
+    pub fn open(memory: OwnedFd) -> Result<Self, Unreadable> {
+        let mut file = File::from(memory);
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// Writes the state.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+        let body = rmp_serde::to_vec_named(self)?;
+        let mut bytes = Vec::with_capacity(HEAD + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_be_bytes());
+        bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(blake3::hash(&body).as_bytes());
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    /// Reads a state.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(Unreadable::Foreign)?;
+        let (format, rest) = rest.split_first_chunk::<4>().ok_or(Unreadable::Damaged)?;
+        let format = u32::from_be_bytes(*format);
+        if format > FORMAT {
+            return Err(Unreadable::TooNew(format));
+        }
+        let (len, rest) = rest.split_first_chunk::<8>().ok_or(Unreadable::Damaged)?;
+        let (checksum, body) = rest.split_first_chunk::<32>().ok_or(Unreadable::Damaged)?;
+        if body.len() as u64 != u64::from_be_bytes(*len) || blake3::hash(body) != blake3::Hash::from_bytes(*checksum) {
+            return Err(Unreadable::Damaged);
+        }
+        Ok(rmp_serde::from_slice(body)?)
+    }
+}
+
+const MAGIC: &[u8; 16] = b"ws-router state\n";
+/// The newest format, which is the one that is written. A field that is added gets a default for older states; what
+/// can't be read so raises the number, and the older shape stays readable.
+const FORMAT: u32 = 1;
+/// Bytes in front of the fields.
+const HEAD: usize = MAGIC.len() + 4 + 8 + 32;
+
+#[cfg(test)]
+mod tests;
