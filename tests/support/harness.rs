@@ -107,16 +107,23 @@ impl Setup {
 
     /// Starts a copy of the program in the folder, which a test may replace: see [`Setup::program`].
     pub(crate) fn with_own_program(mut self) -> Self {
-        let copy = self.folder.path().join("ws-router");
-        // A link is no file being written, which could not be started.
-        fs::hard_link(&self.program, &copy).or_else(|_| fs::copy(&self.program, &copy).map(drop)).unwrap();
-        self.program = copy;
+        self.program = self.folder.path().join("ws-router");
+        self.restore_program();
         self
     }
 
     /// The program that is started.
     pub(crate) fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// Puts the real program back in its place.
+    pub(crate) fn restore_program(&self) {
+        let new = self.folder.path().join("ws-router.new");
+        let real = env!("CARGO_BIN_EXE_ws-router");
+        // A link is no file being written, which could not be started.
+        fs::hard_link(real, &new).or_else(|_| fs::copy(real, &new).map(drop)).unwrap();
+        fs::rename(&new, &self.program).unwrap();
     }
 
     /// Puts something else in the place of a program of its own, as a package upgrade does.
@@ -156,8 +163,8 @@ impl Setup {
         self.write_systemctl();
         let messages = Notifications::bind(&self.folder.path().join("notify"));
         let mut child = self.command(&[]).stdin(input).spawn().unwrap();
-        let lines = lines(child.stderr.take().unwrap());
-        Router { child, messages, patience: PATIENCE, lines, seen: Vec::new(), setup: self }
+        let (lines, listening) = (lines(child.stderr.take().unwrap()), SocketAddr::from(([0; 4], 0)));
+        Router { child, messages, patience: PATIENCE, lines, seen: Vec::new(), setup: self, listening }
     }
 
     /// Writes the program that the daemon asks for its job. The unit is the one that the daemon believes to be.
@@ -166,8 +173,8 @@ impl Setup {
         fs::create_dir(&folder).unwrap();
         fs::write(&job, "stop").unwrap();
         let script = format!(
-            "#!/bin/sh\n[ \"$*\" = '--no-legend --plain list-jobs' ] || exit 64\njob=$(cat {job:?}) || exit 1\n\
-             unit=$(sed -n 's/.*\\/\\([^/]*\\.service\\).*/\\1/p' /proc/$PPID/cgroup | tail -1)\n\
+            "#!/bin/sh\ncase \"$*\" in *list-jobs*) ;; *) exit 64 ;; esac\njob=$(cat {job:?}) || exit 1\n\
+             unit=$(sed -n 's/.*\\/\\([^/]*\\.service\\).*/\\1/p' /proc/$PPID/cgroup | head -1)\n\
              echo '11 another.service restart running'\n\
              [ -z \"$job\" ] || echo \"12 ${{unit:-ws-router.service}} $job running\"\n"
         );
@@ -232,6 +239,8 @@ pub(crate) struct Router {
     lines: Receiver<String>,
     seen: Vec<String>,
     pub(crate) setup: Setup,
+    /// The address that was asked for last.
+    pub(crate) listening: SocketAddr,
 }
 
 /// How a daemon ended.
@@ -294,11 +303,12 @@ impl Router {
         panic!("no line with {parts:?}: {:#?}", self.seen)
     }
 
-    /// Where it listens first.
+    /// Where it listens, one address after the other.
     pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.logged(&["\"listening\""]);
         let address = line["listener"].as_str().unwrap();
-        address.parse().unwrap_or_else(|_| panic!("not an address: {address}"))
+        self.listening = address.parse().unwrap_or_else(|_| panic!("not an address: {address}"));
+        self.listening
     }
 
     /// Where it listens first of all TCP sockets.
@@ -344,8 +354,18 @@ impl Router {
     /// Ends it with TERM, with status 0, and keeps what it stores.
     pub(crate) fn leave(&mut self) {
         self.signal(Signal::SIGTERM);
+        self.left();
+    }
+
+    /// Waits for its end, with status 0, and keeps what it stored.
+    pub(crate) fn left(&mut self) {
         let status = self.wait();
         assert!(status.success(), "{status}: {:#?}", self.seen);
+        self.catch_up();
+    }
+
+    /// Takes in all that it has sent until now.
+    pub(crate) fn catch_up(&mut self) {
         self.messages.catch_up();
     }
 
