@@ -4,7 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
@@ -68,6 +72,11 @@ impl<S: Stream> Member<S> {
         self.0.read().unwrap().into_text().unwrap().to_string()
     }
 
+    /// The connection itself, to write parts of frames.
+    pub(crate) fn stream(&mut self) -> &mut S {
+        self.0.get_mut()
+    }
+
     /// Waits for the close, answers it, and gives its code and reason.
     pub(crate) fn closed(mut self) -> (u16, String) {
         loop {
@@ -81,4 +90,15 @@ impl<S: Stream> Member<S> {
             }
         }
     }
+}
+
+/// Connects through TLS to a listener with the certificate in this file.
+pub(crate) fn connect_tls(address: SocketAddr, certificate: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = versions.with_root_certificates(roots).with_no_client_auth();
+    let client = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    StreamOwned::new(client, connect(address))
 }

@@ -6,11 +6,17 @@
 mod activation;
 mod admin_socket;
 mod arguments;
+mod carried;
 mod client;
+#[path = "../support/harness.rs"]
 mod harness;
 mod inetd;
+mod keeping;
 mod logs;
+mod refused;
 mod reload;
 mod running;
 mod starting;
 mod stopping;
+#[path = "../support/store.rs"]
+mod store;

@@ -1,0 +1,256 @@
+//! What a successor goes on with: the program that replaces itself and the one that the service manager restarts.
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::client::{Member, ask, connect, connect_tls, register};
+use super::harness::{PATIENCE, Router, Setup, certificate};
+
+/// Does the same with both ways to a successor.
+pub(crate) fn each_way(test: impl Fn(&dyn Fn(&mut Router))) {
+    println!("replacing itself");
+    test(&Router::replace);
+    println!("restarted by the service manager");
+    test(&Router::restart);
+}
+
+/// Waits until something has come true.
+pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A registration as administrators see it, without what time changes.
+fn shown(router: &Router, id: &str) -> Value {
+    let mut shown = router.admin(&format!("/v1/registrations/{id}"));
+    let members = shown["members"].as_array_mut().unwrap();
+    for one in members.iter_mut() {
+        for field in ["age_ms", "silent_ms"] {
+            one.as_object_mut().unwrap().remove(field).unwrap();
+        }
+    }
+    shown.as_object_mut().unwrap().remove("age_ms").unwrap();
+    shown
+}
+
+fn highest_member(shown: &Value) -> u64 {
+    shown["members"].as_array().unwrap().iter().map(|member| member["id"].as_u64().unwrap()).max().unwrap()
+}
+
+#[test]
+fn members_go_on_talking_through_the_same_connections() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let mut one = Member::join(connect(address), &id, "key");
+        let mut other = Member::join(connect(address), &id, "key");
+        for text in ["first", "second", "third"] {
+            one.say(text);
+            renew(&mut router);
+            assert_eq!(other.hear(), text);
+            other.say("and back");
+            assert_eq!(one.hear(), "and back");
+        }
+    });
+}
+
+#[test]
+fn a_replaced_program_is_the_same_process_and_a_restarted_one_is_not() {
+    let mut router = Setup::on_loopback().start().ready();
+    let pid = router.admin("/v1/status")["pid"].clone();
+    router.replace();
+    assert_eq!(router.admin("/v1/status")["pid"], pid);
+    router.restart();
+    assert_ne!(router.admin("/v1/status")["pid"], pid);
+}
+
+#[test]
+fn registrations_without_members_keep_their_ids_and_keys() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let wish = |keys: &str| ask(connect(address), &format!("/register?{keys}&reg_type=lobby&id_req=my-own-id"));
+        assert_eq!(wish("key=k&host_key=h"), (200, "my-own-id".into()));
+        let before = shown(&router, "my-own-id");
+        renew(&mut router);
+        assert_eq!(wish("key=k&host_key=h"), (200, "my-own-id".into()));
+        assert_ne!(wish("key=k&host_key=other").1, "my-own-id");
+        assert_eq!(shown(&router, "my-own-id")["since_ms"], before["since_ms"]);
+        assert_eq!(ask(connect(address), "/remove?id=my-own-id&key=other&host_key=h").0, 403);
+        assert_eq!(ask(connect(address), "/remove?id=my-own-id&key=k&host_key=h").0, 200);
+    });
+}
+
+#[test]
+fn a_deadline_goes_on() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().config("[registration]\nlinger = \"5s\"\n").start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        drop(Member::join(connect(address), &id, "key"));
+        let left = |router: &Router| router.admin(&format!("/v1/registrations/{id}"))["expires_in_ms"].as_u64();
+        until("the member has left", || left(&router).is_some_and(|left| left <= 5000));
+        let before = left(&router).unwrap();
+        let begun = Instant::now();
+        renew(&mut router);
+        let after = left(&router).unwrap();
+        let passed = begun.elapsed().as_millis() as u64;
+        assert!(after <= before && after + passed + 100 >= before, "{before} ms, {passed} ms later {after} ms");
+        router.told("STATUS=0 registrations, 0 members");
+        assert!(begun.elapsed() < Duration::from_millis(before + 2500), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn a_registration_ends_with_its_last_member_as_before() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let one = Member::join(connect(address), &id, "key");
+        renew(&mut router);
+        assert_eq!(router.admin("/v1/status")["members"], 1);
+        drop(one);
+        until("the registration has gone", || router.admin("/v1/status")["registrations"] == 0);
+    });
+}
+
+#[test]
+fn numbers_and_counters_of_members_go_on() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let mut one = Member::join(connect(address), &id, "key");
+        let mut other = Member::join(connect(address), &id, "key");
+        one.say("hello");
+        assert_eq!(other.hear(), "hello");
+        let left = Member::join(connect(address), &id, "key");
+        let last = highest_member(&shown(&router, &id));
+        drop(left);
+        until("one has left", || shown(&router, &id)["members"].as_array().unwrap().len() == 2);
+        let before = shown(&router, &id);
+        renew(&mut router);
+        assert_eq!(shown(&router, &id), before);
+        one.say("hello again");
+        assert_eq!(other.hear(), "hello again");
+        let _new = Member::join(connect(address), &id, "key");
+        assert_eq!(shown(&router, &id)["members"][0]["messages_in"], 2);
+        assert!(highest_member(&shown(&router, &id)) > last);
+    });
+}
+
+#[test]
+fn a_frame_that_was_half_sent_is_finished_afterwards() {
+    // A text in two fragments; the cut goes through a header, a length, a mask, a character of two bytes, a payload.
+    let mut frames = vec![0x01, 0x80 | 4, 0, 0, 0, 0];
+    frames.extend("abc\u{e9}".as_bytes()[..4].to_vec());
+    frames.extend([0x80, 0x80 | 126, 0, 200, 0, 0, 0, 0]);
+    frames.extend(&"abc\u{e9}".as_bytes()[4..]);
+    frames.extend([b'x'; 199]);
+    let whole = format!("abc\u{e9}{}", "x".repeat(199));
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let mut other = Member::join(connect(address), &id, "key");
+        let cuts = [1, 4, 9, 10, 12, 13, 15, 18, 19, 100];
+        let mut senders: Vec<_> = cuts.iter().map(|_| Member::join(connect(address), &id, "key")).collect();
+        for (sender, cut) in senders.iter_mut().zip(cuts) {
+            sender.stream().write_all(&frames[..cut]).unwrap();
+        }
+        renew(&mut router);
+        for (sender, cut) in senders.iter_mut().zip(cuts) {
+            sender.stream().write_all(&frames[cut..]).unwrap();
+            assert_eq!(other.hear(), whole, "cut at {cut}");
+        }
+    });
+}
+
+#[test]
+fn what_a_device_had_not_taken_comes_afterwards() {
+    const MESSAGES: usize = 96;
+    let text = |number: usize| format!("{number:04}").repeat(16 << 10);
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().config("[websocket]\noutbox = \"32MiB\"\n").start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let mut sleeper = Member::join(connect(address), &id, "key");
+        let mut sender = Member::join(connect(address), &id, "key");
+        (0..MESSAGES).for_each(|number| sender.say(&text(number)));
+        until("all is in the router", || router.admin("/v1/status")["relay"]["messages_in"] == MESSAGES);
+        let owed = router.admin("/v1/status")["relay"]["outbox_bytes"].as_u64().unwrap();
+        assert!(owed > 0);
+        for _ in 0..2 {
+            renew(&mut router);
+            assert_eq!(router.admin("/v1/status")["relay"]["outbox_bytes"], owed);
+        }
+        for number in 0..MESSAGES {
+            assert_eq!(sleeper.hear(), text(number), "{number}");
+        }
+    });
+}
+
+#[test]
+fn another_number_of_relay_threads_takes_all_members_over() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().config("[relay]\nthreads = 1\n").start().ready();
+        let address = router.address();
+        let mut pairs: Vec<_> = (0..20)
+            .map(|_| {
+                let id = register(connect(address), "key");
+                (Member::join(connect(address), &id, "key"), Member::join(connect(address), &id, "key"))
+            })
+            .collect();
+        let file = std::fs::read_to_string(router.setup.file()).unwrap();
+        for threads in [3, 2] {
+            std::fs::write(router.setup.file(), file.replace("threads = 1", &format!("threads = {threads}"))).unwrap();
+            renew(&mut router);
+            let status = router.admin("/v1/status");
+            assert_eq!((&status["relay"]["threads"], &status["members"]), (&threads.into(), &40.into()));
+            for (number, (one, other)) in pairs.iter_mut().enumerate() {
+                one.say(&format!("{number}"));
+                assert_eq!(other.hear(), format!("{number}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn members_through_tls_are_closed_with_1012_and_the_others_stay() {
+    each_way(|renew| {
+        let setup = Setup::new();
+        certificate(setup.folder.path(), "own");
+        let (crt, key) = (setup.folder.path().join("own.crt"), setup.folder.path().join("own.key"));
+        let tls = format!("tls = {{ certificate = \"{}\", key = \"{}\" }}\n", crt.display(), key.display());
+        let lines = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n{tls}");
+        let mut router = setup.config(&lines).start();
+        let both = [router.logged(&["\"listening\""]), router.logged(&["\"listening\""])];
+        router.told("READY=1");
+        let place = |is_tls: bool| {
+            let line = both.iter().find(|line| line["tls"].as_bool().unwrap_or(false) == is_tls).unwrap();
+            line["listener"].as_str().unwrap().parse().unwrap()
+        };
+        let (plain, secure) = (place(false), place(true));
+        let id = register(connect(plain), "key");
+        let mut one = Member::join(connect(plain), &id, "key");
+        let mut other = Member::join(connect(plain), &id, "key");
+        let secured: Vec<_> = (0..5).map(|_| Member::join(connect_tls(secure, &crt), &id, "key")).collect();
+        let ends = thread::spawn(move || secured.into_iter().map(Member::closed).collect::<Vec<_>>());
+        renew(&mut router);
+        for (code, reason) in ends.join().unwrap() {
+            assert_eq!(code, 1012, "{reason}");
+            assert_ne!(reason, "");
+        }
+        let mut back = Member::join(connect_tls(secure, &crt), &id, "key");
+        one.say("hello");
+        assert_eq!((other.hear(), back.hear()), ("hello".into(), "hello".into()));
+    });
+}

@@ -1,0 +1,167 @@
+//! Listeners that queue while there is no program, and what a crash leaves.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use nix::sys::signal::Signal;
+
+use super::carried::each_way;
+use super::client::{Member, ask, connect, connect_unix, register};
+use super::harness::Setup;
+
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n";
+
+fn healthy(mut early: impl Read) {
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+}
+
+#[test]
+fn own_listeners_keep_queueing_while_there_is_no_program() {
+    let setup = Setup::on_loopback();
+    let path = setup.folder.path().join("http.sock");
+    let mut router = setup.config(&format!("[[listener]]\naddress = \"unix:{}\"\n", path.display())).start().ready();
+    let address = router.tcp_address();
+    for _ in 0..2 {
+        router.job("restart");
+        router.leave();
+        let (mut inet, mut unix) = (connect(address), connect_unix(&path));
+        inet.write_all(HEALTH).unwrap();
+        unix.write_all(HEALTH).unwrap();
+        router.start_again();
+        router.told("READY=1");
+        healthy(inet);
+        healthy(unix);
+        router.replace();
+        assert_eq!(ask(connect(address), "/healthz").0, 200);
+        assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
+    }
+}
+
+#[test]
+fn inherited_listeners_keep_queueing_while_there_is_no_program() {
+    let (setup, socket) = (Setup::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (path, address) = (setup.folder.path().join("http.sock"), socket.local_addr().unwrap());
+    let setup = setup.pass("http", socket).pass("http", UnixListener::bind(&path).unwrap());
+    let mut router = setup.start().ready();
+    router.job("restart");
+    router.leave();
+    let (mut inet, mut unix) = (connect(address), connect_unix(&path));
+    inet.write_all(HEALTH).unwrap();
+    unix.write_all(HEALTH).unwrap();
+    router.start_again();
+    router.told("READY=1");
+    healthy(inet);
+    healthy(unix);
+    router.replace();
+    assert_eq!(ask(connect(address), "/healthz").0, 200);
+    assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
+}
+
+#[test]
+fn listeners_follow_the_file_at_a_restart() {
+    each_way(|renew| {
+        let setup = Setup::on_loopback();
+        let (old, new) = (setup.folder.path().join("old.sock"), setup.folder.path().join("new.sock"));
+        let mut router = setup.config(&format!("[[listener]]\naddress = \"unix:{}\"\n", old.display())).start().ready();
+        let address = router.tcp_address();
+        let file = fs::read_to_string(router.setup.file()).unwrap();
+        fs::write(router.setup.file(), file.replace("old.sock", "new.sock")).unwrap();
+        renew(&mut router);
+        assert_eq!(ask(connect(address), "/healthz").0, 200);
+        assert_eq!(ask(connect_unix(&new), "/healthz").0, 200);
+        assert!(UnixStream::connect(&old).is_err());
+    });
+}
+
+#[test]
+fn the_admin_socket_is_there_again() {
+    let mut router = Setup::on_loopback().start().ready();
+    router.replace();
+    assert_eq!(router.admin("/v1/status")["members"], 0);
+    router.restart();
+    assert_eq!(router.admin("/v1/status")["members"], 0);
+}
+
+#[test]
+fn nothing_stays_in_the_store_once_it_is_taken_over() {
+    let mut router = Setup::on_loopback().start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let _one = Member::join(connect(address), &id, "key");
+    router.job("restart");
+    router.leave();
+    let mut names: Vec<_> = router.store().iter().map(|(_, name)| name.clone()).collect();
+    names.sort();
+    assert_eq!(names, ["connections", "state"]);
+    router.start_again();
+    router.told("READY=1");
+    router.catch_up();
+    assert!(router.store().is_empty());
+}
+
+#[test]
+fn a_restart_is_taken_for_granted_when_the_service_manager_can_not_say() {
+    let mut router = Setup::on_loopback().start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let mut one = Member::join(connect(address), &id, "key");
+    let mut other = Member::join(connect(address), &id, "key");
+    router.without_jobs();
+    router.leave();
+    router.start_again();
+    router.told("READY=1");
+    one.say("hello");
+    assert_eq!(other.hear(), "hello");
+}
+
+#[test]
+fn a_stop_closes_all_members_with_1001_and_stores_nothing() {
+    for job in ["stop", ""] {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let one = Member::join(connect(address), &id, "key");
+        router.job(job);
+        router.signal(Signal::SIGTERM);
+        assert_eq!(one.closed().0, 1001);
+        router.left();
+        assert!(router.store().is_empty());
+    }
+}
+
+#[test]
+fn without_a_service_manager_term_is_a_stop() {
+    let mut router = Setup::on_loopback().without_manager().start();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let one = Member::join(connect(address), &id, "key");
+    router.job("restart");
+    router.signal(Signal::SIGTERM);
+    assert_eq!(one.closed().0, 1001);
+    router.ended().says(0, &["\"stopped\""]);
+}
+
+#[test]
+fn after_a_crash_the_listener_has_queued_and_a_device_takes_its_id_again() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut router = Setup::new().pass("http", socket).start().ready();
+    let wish = "/register?key=k&host_key=h&reg_type=lobby&id_req=my-own-id";
+    assert_eq!(ask(connect(address), wish).1, "my-own-id");
+    let _lost = Member::join(connect(address), "my-own-id", "k");
+    router.kill();
+    let mut early = connect(address);
+    early.write_all(HEALTH).unwrap();
+    router.start_again();
+    router.told("READY=1");
+    healthy(early);
+    assert_eq!(ask(connect(address), wish).1, "my-own-id");
+    let mut one = Member::join(connect(address), "my-own-id", "k");
+    let mut other = Member::join(connect(address), "my-own-id", "k");
+    one.say("back again");
+    assert_eq!(other.hear(), "back again");
+}

@@ -1,0 +1,446 @@
+//! Plays the service manager for one daemon: a folder of its own, a notify socket, passed descriptors, the descriptor
+//! store, jobs, its log.
+//!
+//! The daemon asks `systemctl` for its job when it is told to end; here it finds one that tells what the test set with
+//! [`Router::job`], a stop if nothing was set. Each wait ends after [`PATIENCE`] with what was seen instead, and a
+//! daemon that is still there at the end of its test is killed by its id.
+#![allow(dead_code, clippy::unwrap_used)] // Not every test needs everything.
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt, FdMapping};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::store::Notifications;
+
+/// Long enough for a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a daemon is started with.
+pub(crate) struct Setup {
+    pub(crate) folder: TempDir,
+    log: String,
+    config: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    descriptors: Vec<(OwnedFd, String)>,
+    has_names: bool,
+    has_manager: bool,
+    program: PathBuf,
+}
+
+impl Setup {
+    /// A configuration that logs JSON, with its admin socket in a folder of its own.
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            log: "format = \"json\"\n".into(),
+            config: String::new(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            descriptors: Vec::new(),
+            has_names: true,
+            has_manager: true,
+            program: env!("CARGO_BIN_EXE_ws-router").into(),
+        }
+    }
+
+    /// Like `new`, and listens on a port that the kernel chooses.
+    pub(crate) fn on_loopback() -> Self {
+        Self::new().config("[[listener]]\naddress = \"127.0.0.1:0\"\n")
+    }
+
+    /// Adds lines to the configuration.
+    pub(crate) fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self
+    }
+
+    /// Sets the lines of the configuration's `[log]`.
+    pub(crate) fn log(mut self, lines: &str) -> Self {
+        self.log = lines.into();
+        self
+    }
+
+    /// Adds an argument.
+    pub(crate) fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets a variable, whatever a service manager would have set it to.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Passes a descriptor under a name.
+    pub(crate) fn pass(mut self, name: &str, descriptor: impl Into<OwnedFd>) -> Self {
+        self.descriptors.push((descriptor.into(), name.into()));
+        self
+    }
+
+    /// Passes descriptors without names.
+    pub(crate) fn without_names(mut self) -> Self {
+        self.has_names = false;
+        self
+    }
+
+    /// Starts it as a shell does, that is without a service manager.
+    pub(crate) fn without_manager(mut self) -> Self {
+        self.has_manager = false;
+        self
+    }
+
+    /// Starts a copy of the program in the folder, which a test may replace: see [`Setup::program`].
+    pub(crate) fn with_own_program(mut self) -> Self {
+        self.program = self.folder.path().join("ws-router");
+        self.restore_program();
+        self
+    }
+
+    /// The program that is started.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Puts the real program back in its place.
+    pub(crate) fn restore_program(&self) {
+        let new = self.folder.path().join("ws-router.new");
+        let real = env!("CARGO_BIN_EXE_ws-router");
+        // A link is no file being written, which could not be started.
+        fs::hard_link(real, &new).or_else(|_| fs::copy(real, &new).map(drop)).unwrap();
+        fs::rename(&new, &self.program).unwrap();
+    }
+
+    /// Puts something else in the place of a program of its own, as a package upgrade does.
+    pub(crate) fn replace_program(&self, content: &[u8]) {
+        assert!(self.program.starts_with(self.folder.path()), "the program is everybody's");
+        let new = self.folder.path().join("ws-router.new");
+        fs::write(&new, content).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&new, &self.program).unwrap();
+    }
+
+    /// The configuration file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("ws-router.toml")
+    }
+
+    /// The admin socket's place.
+    pub(crate) fn admin(&self) -> PathBuf {
+        self.folder.path().join("admin.sock")
+    }
+
+    /// Writes the configuration file, as `start` does.
+    pub(crate) fn write_config(&self) {
+        let tables = format!("[log]\n{}[admin]\nsocket = \"{}\"\n", self.log, self.admin().display());
+        fs::write(self.file(), format!("{tables}{}", self.config)).unwrap();
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn start(self) -> Router {
+        let file = self.file().display().to_string();
+        self.argument("--config").argument(file).start_on(Stdio::null())
+    }
+
+    /// Starts the daemon with `input` as its descriptor 0.
+    pub(crate) fn start_on(self, input: Stdio) -> Router {
+        self.write_config();
+        self.write_systemctl();
+        let messages = Notifications::bind(&self.folder.path().join("notify"));
+        let mut child = self.command(&[]).stdin(input).spawn().unwrap();
+        let (lines, listening) = (lines(child.stderr.take().unwrap()), SocketAddr::from(([0; 4], 0)));
+        Router { child, messages, patience: PATIENCE, lines, seen: Vec::new(), setup: self, listening }
+    }
+
+    /// Writes the program that the daemon asks for its job. The unit is the one that the daemon believes to be.
+    fn write_systemctl(&self) {
+        let (folder, job) = (self.folder.path().join("bin"), self.folder.path().join("job"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&job, "stop").unwrap();
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in *list-jobs*) ;; *) exit 64 ;; esac\njob=$(cat {job:?}) || exit 1\n\
+             unit=$(sed -n 's/.*\\/\\([^/]*\\.service\\).*/\\1/p' /proc/$PPID/cgroup | head -1)\n\
+             echo '11 another.service restart running'\n\
+             [ -z \"$job\" ] || echo \"12 ${{unit:-ws-router.service}} $job running\"\n"
+        );
+        let file = folder.join("systemctl");
+        fs::write(&file, script).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The daemon's command line, with what it is passed and what a predecessor stored.
+    fn command(&self, stored: &[(OwnedFd, String)]) -> Command {
+        // The process that LISTEN_PID names has to be the daemon: the shell knows its own id and becomes the daemon.
+        let mut command = Command::new("/bin/sh");
+        let passed: Vec<_> = self.descriptors.iter().chain(stored).collect();
+        let pid = if passed.is_empty() { "" } else { "LISTEN_PID=$$ " };
+        command.args(["-c", &format!("{pid}exec \"$0\" \"$@\"")]).arg(&self.program);
+        command.args(&self.arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for name in FOREIGN {
+            command.env_remove(name);
+        }
+        if self.has_manager {
+            command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.folder.path().join("bin").display()));
+        if !passed.is_empty() {
+            let names: Vec<_> = passed.iter().map(|(_, name)| name.as_str()).collect();
+            command.env("LISTEN_FDS", names.len().to_string());
+            if self.has_names {
+                command.env("LISTEN_FDNAMES", names.join(":"));
+            }
+            let mappings = passed
+                .iter()
+                .zip(3..)
+                .map(|((descriptor, _), child_fd)| FdMapping { parent_fd: descriptor.try_clone().unwrap(), child_fd });
+            command.fd_mappings(mappings.collect()).unwrap();
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// What a service manager sets, and the one above this test may have set.
+const FOREIGN: [&str; 7] =
+    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"];
+
+/// Collects the lines of a log, until the process ends.
+fn lines(stderr: ChildStderr) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
+/// A daemon that runs.
+pub(crate) struct Router {
+    child: Child,
+    messages: Notifications,
+    patience: Duration,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    pub(crate) setup: Setup,
+    /// The address that was asked for last.
+    pub(crate) listening: SocketAddr,
+}
+
+/// How a daemon ended.
+pub(crate) struct End {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) log: Vec<String>,
+}
+
+impl End {
+    /// Asserts the exit status, and that a line says all of these.
+    pub(crate) fn says(&self, code: i32, texts: &[&str]) {
+        assert_eq!(self.status.code(), Some(code), "{:#?}", self.log);
+        let all = |line: &&String| texts.iter().all(|text| line.contains(text));
+        assert!(self.log.iter().any(|line| all(&line)), "no line says {texts:?}: {:#?}", self.log);
+    }
+}
+
+impl Router {
+    /// Waits until it says that it is ready.
+    pub(crate) fn ready(mut self) -> Self {
+        self.told("READY=1");
+        self
+    }
+
+    /// Waits for a message to the service manager that contains `part`, and gives it.
+    pub(crate) fn told(&mut self, part: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        let mut messages = Vec::new();
+        while Instant::now() < end {
+            match self.next_message() {
+                Some(message) if message.contains(part) => return message,
+                Some(message) => messages.push(message),
+                None => break,
+            }
+        }
+        self.seen.extend(self.lines.try_iter());
+        panic!("no message with {part:?}: {messages:?}; log: {:#?}", self.seen)
+    }
+
+    /// Gives the next message to the service manager.
+    pub(crate) fn next_message(&mut self) -> Option<String> {
+        self.messages.next(self.patience)
+    }
+
+    /// Bounds the wait for a message.
+    pub(crate) fn patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Waits for a log line that contains all of these, among those that were not yet asked for.
+    pub(crate) fn logged(&mut self, parts: &[&str]) -> Value {
+        let end = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.seen.push(line.clone());
+            if parts.iter().all(|part| line.contains(part)) {
+                return serde_json::from_str(&line).unwrap_or(Value::String(line));
+            }
+        }
+        panic!("no line with {parts:?}: {:#?}", self.seen)
+    }
+
+    /// Where it listens, one address after the other.
+    pub(crate) fn address(&mut self) -> SocketAddr {
+        let line = self.logged(&["\"listening\""]);
+        let address = line["listener"].as_str().unwrap();
+        self.listening = address.parse().unwrap_or_else(|_| panic!("not an address: {address}"));
+        self.listening
+    }
+
+    /// Where it listens first of all TCP sockets.
+    pub(crate) fn tcp_address(&mut self) -> SocketAddr {
+        loop {
+            let line = self.logged(&["\"listening\""]);
+            if let Some(address) = line["listener"].as_str().and_then(|address| address.parse().ok()) {
+                return address;
+            }
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Sets the job that the service manager has for it: `stop`, `restart`, or none with an empty word.
+    pub(crate) fn job(&self, job: &str) {
+        fs::write(self.setup.folder.path().join("job"), job).unwrap();
+    }
+
+    /// Makes the service manager unable to say what its job is.
+    pub(crate) fn without_jobs(&self) {
+        fs::remove_file(self.setup.folder.path().join("job")).unwrap();
+    }
+
+    /// Lets the program replace itself, and waits until the new one is ready. The process stays the same.
+    pub(crate) fn replace(&mut self) {
+        self.signal(Signal::SIGUSR2);
+        self.told("READY=1");
+    }
+
+    /// Restarts it as a service manager does, and waits until it is ready.
+    pub(crate) fn restart(&mut self) {
+        self.job("restart");
+        self.leave();
+        self.start_again();
+        self.told("READY=1");
+        self.job("stop");
+    }
+
+    /// Ends it with TERM, with status 0, and keeps what it stores.
+    pub(crate) fn leave(&mut self) {
+        self.signal(Signal::SIGTERM);
+        self.left();
+    }
+
+    /// Waits for its end, with status 0, and keeps what it stored.
+    pub(crate) fn left(&mut self) {
+        let status = self.wait();
+        assert!(status.success(), "{status}: {:#?}", self.seen);
+        self.catch_up();
+    }
+
+    /// Takes in all that it has sent until now.
+    pub(crate) fn catch_up(&mut self) {
+        self.messages.catch_up();
+    }
+
+    /// Starts the next process, with what the last one stored.
+    pub(crate) fn start_again(&mut self) {
+        let stored = self.messages.stored();
+        self.child = self.setup.command(&stored).stdin(Stdio::null()).spawn().unwrap();
+        self.lines = lines(self.child.stderr.take().unwrap());
+    }
+
+    /// What is in the descriptor store, and may be changed there.
+    pub(crate) fn store(&mut self) -> &mut Vec<(OwnedFd, String)> {
+        self.messages.store()
+    }
+
+    /// Kills it, and waits until it has ended.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.wait();
+    }
+
+    /// Its process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks the admin interface for something that is there.
+    pub(crate) fn admin(&self, path: &str) -> Value {
+        let mut stream = UnixStream::connect(self.setup.admin()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+    }
+
+    /// Waits for the process's end.
+    fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        // The log is closed when the process ends.
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.seen.push(line);
+        }
+        assert!(Instant::now() < end, "it doesn't end: {:#?}", self.seen);
+        self.child.wait().unwrap()
+    }
+
+    /// Waits until it ends.
+    pub(crate) fn ended(mut self) -> End {
+        let status = self.wait();
+        let mut stdout = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        End { status, stdout, log: std::mem::take(&mut self.seen) }
+    }
+
+    /// Stops it with TERM and waits until it ends.
+    pub(crate) fn stopped(self) -> End {
+        self.signal(Signal::SIGTERM);
+        self.ended()
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // One that has ended is not there any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes a certificate and its key in a folder, under a name.
+pub(crate) fn certificate(folder: &Path, name: &str) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+    fs::write(folder.join(format!("{name}.crt")), made.cert.pem()).unwrap();
+    fs::write(folder.join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+}
