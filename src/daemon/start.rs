@@ -78,6 +78,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     accept(listeners, &service, &tasks, &stop);
     let socket_files = serve_admin(admin_sockets, &context, &tasks, &stop)?;
     tasks.spawn(keepers::sweep(Arc::clone(&core.directory), stop.clone()));
+    tasks.spawn(keepers::tidy(Arc::clone(&core.front), stop.clone()));
     tasks.spawn(keepers::watchdog(core.relay.clone(), stop.clone()));
     Ok(Life {
         service,

@@ -4,14 +4,17 @@
 //! told to it later. Promises that each descriptor is taken over once, isn't passed to programs started later, and
 //! that nothing of this fails when there is no service manager at all.
 //!
-//! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here.
+//! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here, and the
+//! allocator is asked to give free memory back.
 
 mod inetd;
 mod inherited;
+mod memory;
 mod notify;
 mod passing;
 
 pub use inetd::{Input, standard_input};
 pub use inherited::{InheritError, Inherited, inherited};
+pub use memory::give_memory_back;
 pub use notify::{Notify, alive, watchdog_interval};
 pub use passing::{receive_descriptor, send_descriptor};
