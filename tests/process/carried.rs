@@ -4,6 +4,7 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::client::{Member, ask, connect, connect_tls, register};
@@ -252,5 +253,70 @@ fn members_through_tls_are_closed_with_1012_and_the_others_stay() {
         let mut back = Member::join(connect_tls(secure, &crt), &id, "key");
         one.say("hello");
         assert_eq!((other.hear(), back.hear()), ("hello".into(), "hello".into()));
+    });
+}
+
+#[test]
+fn the_patience_for_a_pong_goes_on() {
+    each_way(|renew| {
+        let limits = "[websocket]\nping-interval = \"2s\"\npong-timeout = \"3s\"\n";
+        let mut router = Setup::on_loopback().config(limits).start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let begun = Instant::now();
+        let silent = Member::join(connect(address), &id, "key");
+        renew(&mut router);
+        until("it is closed", || router.admin("/v1/status")["closes"]["no-pong"] == 1);
+        let passed = begun.elapsed();
+        assert!(passed > Duration::from_millis(4900) && passed < Duration::from_millis(7500), "{passed:?}");
+        assert_eq!(silent.closed().0, 4004);
+    });
+}
+
+#[test]
+fn nothing_is_left_open_however_often_it_is_renewed() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let mut one = Member::join(connect(address), &id, "key");
+        let mut other = Member::join(connect(address), &id, "key");
+        let open = |router: &Router| router.admin("/v1/status")["descriptors"]["open"].as_u64().unwrap();
+        renew(&mut router);
+        let before = open(&router);
+        (0..3).for_each(|_| renew(&mut router));
+        let after = open(&router);
+        assert!(after <= before, "{before} descriptors, and then {after}");
+        one.say("hello");
+        assert_eq!(other.hear(), "hello");
+    });
+}
+
+#[test]
+fn signals_that_come_meanwhile_do_no_harm() {
+    let mut router = Setup::on_loopback().start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let mut one = Member::join(connect(address), &id, "key");
+    let mut other = Member::join(connect(address), &id, "key");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        router.signal(Signal::SIGUSR2);
+        router.signal(Signal::SIGHUP);
+        thread::sleep(Duration::from_millis(1));
+    }
+    one.say("hello");
+    assert_eq!(other.hear(), "hello");
+    assert_eq!(router.stopped().status.code(), Some(0));
+}
+
+#[test]
+fn the_watchdog_is_fed_by_the_successor_too() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().variable("WATCHDOG_USEC", "400000").start().ready();
+        renew(&mut router);
+        for _ in 0..3 {
+            router.told("WATCHDOG=1");
+        }
     });
 }
