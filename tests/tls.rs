@@ -2,72 +2,26 @@
 #![allow(clippy::unwrap_used)]
 
 mod support;
+#[path = "support/tls.rs"]
+mod support_tls;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme, SupportedProtocolVersion};
-use support::{Server, exchange, plain, read_head, until};
-use tempfile::TempDir;
+use support::{exchange, read_head, until};
+use support_tls::{Secured, client, dial, ecdsa, generated};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
-use ws_router::config::{Config, Listener, Tls};
+use ws_router::config::Tls;
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-
-/// A router with a plain and a TLS listener, and the folder of its certificate.
-struct Secured {
-    server: Server,
-    files: Tls,
-    _folder: TempDir,
-}
-
-impl Secured {
-    async fn start(make: impl FnOnce(&Tls)) -> Self {
-        Self::start_with(make, |_| {}).await
-    }
-
-    async fn start_with(make: impl FnOnce(&Tls), change: impl FnOnce(&mut Config)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let files = Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
-        make(&files);
-        let secured = Listener { tls: Some(files.clone()), ..plain() };
-        let mut config = Config { listeners: vec![plain(), secured], ..Config::default() };
-        change(&mut config);
-        Self { server: Server::start(config).await, files, _folder: folder }
-    }
-
-    async fn dial(&self, client: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
-        dial(self.server.https.unwrap(), Arc::new(client)).await
-    }
-}
-
-async fn dial(address: SocketAddr, client: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    TlsConnector::from(client).connect(ServerName::try_from("localhost").unwrap(), stream).await
-}
-
-fn ecdsa(files: &Tls) {
-    generated(files, &rcgen::PKCS_ECDSA_P256_SHA256);
-}
-
-fn generated(files: &Tls, kind: &'static rcgen::SignatureAlgorithm) {
-    let key = rcgen::KeyPair::generate_for(kind).unwrap();
-    let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    std::fs::write(&files.certificate, certificate.pem()).unwrap();
-    std::fs::write(&files.key, key.serialize_pem()).unwrap();
-}
 
 /// Makes a key with one openssl command, and a certificate for it with another.
 fn by_openssl(files: &Tls, make_key: &[&str]) {
@@ -84,57 +38,6 @@ fn openssl(arguments: &[&str], into: &Path) {
 
 fn has_openssl() -> bool {
     Command::new("openssl").arg("version").output().is_ok()
-}
-
-/// A client that takes any certificate, as those in the field do.
-fn client(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-    let provider = Arc::new(ring::default_provider());
-    ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
-        .with_no_client_auth()
-}
-
-#[derive(Debug)]
-struct Trusting(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 async fn assert_serves_both_versions(secured: &Secured) {

@@ -18,11 +18,14 @@ use nix::unistd::{AccessFlags, Group, access, chown, geteuid};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::fault::{Fault, Status};
+use super::heritage::{Heritage, INHERITED};
 use crate::config;
 
 /// The admin socket, bound by us; its file goes away with it.
 #[derive(Debug)]
 pub(super) struct AdminSocket {
+    /// Names it, the same in predecessor and successor.
+    pub(super) key: String,
     /// What to accept on.
     pub(super) listener: UnixListener,
     /// Where it stands; `None` if the service manager knows.
@@ -48,18 +51,29 @@ impl AdminSocket {
                  use ListenStream= with a path in its socket unit, and Accept=no",
             ));
         }
-        Ok(Self { listener: UnixListener::from(OwnedFd::from(socket)), file: None })
+        let key = format!("{INHERITED}{ADMIN}");
+        Ok(Self { key, listener: UnixListener::from(OwnedFd::from(socket)), file: None })
     }
 
     /// Binds the place that the configuration names, or else the usual one; `None` if there is no usual place.
-    pub(super) fn bind(config: &config::Admin) -> Result<Option<Self>, Fault> {
+    /// One that a predecessor left there is taken over.
+    pub(super) fn bind(config: &config::Admin, heritage: &mut Heritage) -> Result<Option<Self>, Fault> {
         let Some(path) = place(config)? else { return Ok(None) };
-        clear(&path)?;
-        let listener = bind(&path).map_err(|error| fault(&path, &error))?;
+        let key = format!("bound-admin:{}", path.display());
+        let listener = match heritage.listener(&key) {
+            Some(left) => UnixListener::from(left),
+            None => {
+                clear(&path)?;
+                bind(&path).map_err(|error| fault(&path, &error))?
+            }
+        };
         let inode = inode(&path).map_err(|error| fault(&path, &error))?;
-        Ok(Some(Self { listener, file: Some(SocketFile { path, inode }) }))
+        Ok(Some(Self { key, listener, file: Some(SocketFile { path, inode }) }))
     }
 }
+
+/// The name of its descriptor in socket units.
+const ADMIN: &str = "admin";
 
 impl SocketFile {
     /// Where it stands.

@@ -20,7 +20,8 @@ use tokio_util::task::TaskTracker;
 use super::admin_socket::SocketFile;
 use super::fault::Fault;
 use super::reload::Reload;
-use crate::admin::{Command, ReloadReport};
+use super::succession::Kept;
+use crate::admin::{self, Command, ReloadReport};
 use crate::close::CloseReason;
 use crate::http;
 use crate::net::Connection;
@@ -30,6 +31,8 @@ use crate::supervise::Notify;
 pub(super) struct Life {
     /// Serves connections.
     pub(super) service: http::Service,
+    /// Serves administrators.
+    pub(super) context: admin::Context,
     /// Reads the configuration again.
     pub(super) reload: Reload,
     /// Tells the service manager.
@@ -42,6 +45,8 @@ pub(super) struct Life {
     pub(super) idleness: Idleness,
     /// Where devices find us.
     pub(super) addresses: String,
+    /// All listening sockets.
+    pub(super) kept: Vec<Kept>,
     /// Files to be removed at the end.
     pub(super) socket_files: Vec<SocketFile>,
     /// Everything that runs on the front.
@@ -56,6 +61,9 @@ impl Life {
         self.notify.ready(self.status());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         let reason = self.serve().await;
+        if reason == TERMINATED {
+            self.leave_to_successor().await;
+        }
         self.stop(reason).await;
         Ok(())
     }
@@ -72,8 +80,8 @@ impl Life {
             tokio::select! {
                 Some(signal) = self.signals.next() => match signal {
                     SIGHUP => drop(self.reload()),
-                    SIGUSR2 => tracing::warn!("USR2 has no effect: this version can't replace itself, restart it"),
-                    SIGTERM => return "terminated",
+                    SIGUSR2 => drop(self.replace().await),
+                    SIGTERM => return TERMINATED,
                     _ => return "interrupted",
                 },
                 Some(command) = self.commands.recv() => self.obey(command),
@@ -187,6 +195,9 @@ impl Idleness {
         patience.is_some_and(|patience| !busy && now.duration_since(since) >= patience)
     }
 }
+
+/// The reason for a stop that may be the first half of a restart.
+const TERMINATED: &str = "terminated";
 
 /// How often the line of status is looked at; also how exact `service.exit-when-idle` is.
 const STATUS: Duration = Duration::from_secs(1);

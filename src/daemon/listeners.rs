@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 
 use super::certificates::Certificates;
 use super::fault::{Fault, Status};
+use super::heritage::{Heritage, INHERITED};
 use crate::config::{Config, ListenAddress, Listener, Tls};
 use crate::net;
 use crate::supervise::Inherited;
@@ -121,15 +122,28 @@ fn unknown_name(name: &str) -> Fault {
 }
 
 impl Public {
-    /// Binds it, or takes the descriptor over.
-    pub(super) fn open(self, certificates: &mut Certificates) -> Result<net::Listener, Fault> {
+    /// Names it, the same in predecessor and successor.
+    pub(super) fn key(&self) -> String {
+        match &self.place {
+            Place::Inherited(one) => format!("{INHERITED}{}", one.name),
+            Place::Bind(address) => format!("bound:{address}"),
+            Place::Default => format!("bound:{DEFAULT}"),
+        }
+    }
+
+    /// Binds it, or takes over the descriptor that was passed or that a predecessor left.
+    pub(super) fn open(self, certificates: &mut Certificates, heritage: &mut Heritage) -> Result<net::Listener, Fault> {
+        let left = heritage.listener(&self.key());
         let tls = self.tls.map(|files| certificates.load(&files)).transpose().map_err(Fault::configuration)?;
-        match self.place {
-            Place::Inherited(one) => {
+        match (self.place, left) {
+            (Place::Bind(_) | Place::Default, Some(left)) => {
+                net::Listener::inherited(left, "of the predecessor", tls).map_err(Fault::configuration)
+            }
+            (Place::Inherited(one), _) => {
                 net::Listener::inherited(one.descriptor, &one.name, tls).map_err(Fault::configuration)
             }
-            Place::Bind(address) => net::Listener::bind(&address, tls).map_err(cannot_listen),
-            Place::Default => net::Listener::bind(&DEFAULT, tls).map_err(cannot_listen),
+            (Place::Bind(address), None) => net::Listener::bind(&address, tls).map_err(cannot_listen),
+            (Place::Default, None) => net::Listener::bind(&DEFAULT, tls).map_err(cannot_listen),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod admin_socket;
 mod certificates;
 mod fault;
+mod heritage;
 mod inetd;
 mod keepers;
 mod life;
@@ -16,11 +17,13 @@ mod panic;
 mod reload;
 mod settings;
 mod start;
+mod succession;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use fault::{Fault, Status};
+use heritage::Heritage;
 use inetd::Passed;
 use settings::Source;
 use start::Ingredients;
@@ -49,21 +52,24 @@ fn run_inner(arguments: Router) -> Result<(), Fault> {
     if arguments.print_config {
         return source.show();
     }
-    let passed = if arguments.inetd { Some(inetd::take()?) } else { None };
+    let heritage = Heritage::take(&mut inherited);
+    // What a predecessor got from inetd comes from it, and descriptor 0 is nothing any more.
+    let is_first = !heritage.is_some();
+    let passed = if arguments.inetd && is_first { Some(inetd::take()?) } else { None };
     // Under inetd, standard error may be the peer's socket: whatever is said goes elsewhere, mistakes in the file too.
-    let early_log = passed.as_ref().map(|_| start_log(&config::Log::default(), Place::System)).transpose()?;
+    let early_log = arguments.inetd.then(|| start_log(&config::Log::default(), Place::System)).transpose()?;
     let config = source.read()?;
     let log = early_log.map_or_else(|| start_log(&config.log, Place::StandardError), Ok)?;
     log.set_level(config.log.level);
     panic::end_the_process();
-    let idle = passed.as_ref().map(|_| INETD_IDLE);
+    let idle = arguments.inetd.then_some(INETD_IDLE);
     match passed {
         Some(Passed::Connection(connection)) => return inetd::hand_over(&connection, &config.admin),
         Some(Passed::Listener(listener)) => inherited.push(listener),
         None => {}
     }
     let plan = listeners::plan(inherited, &arguments.listen, &config)?;
-    start::start(Ingredients { config, source, plan, log, idle })
+    start::start(Ingredients { config, source, plan, heritage, log, idle })
 }
 
 fn start_log(settings: &config::Log, place: Place) -> Result<log::Control, Fault> {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -19,14 +20,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admin_socket::{AdminSocket, SocketFile};
+use super::admin_socket::AdminSocket;
 use super::certificates::Certificates;
 use super::fault::Fault;
+use super::heritage::Heritage;
 use super::keepers;
 use super::life::{Idleness, Life};
 use super::listeners::Plan;
 use super::reload::{self, Reload};
 use super::settings::Source;
+use super::succession::{Audience, Kept, hear_signals};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
@@ -45,6 +48,8 @@ pub(super) struct Ingredients {
     pub(super) source: Source,
     /// Where to listen.
     pub(super) plan: Plan,
+    /// What a predecessor left.
+    pub(super) heritage: Heritage,
     /// The log's level.
     pub(super) log: log::Control,
     /// How long to stay without work where the configuration doesn't say.
@@ -62,35 +67,62 @@ pub(super) fn start(ingredients: Ingredients) -> Result<(), Fault> {
 }
 
 fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
-    let Ingredients { config, source, plan, log, idle } = ingredients;
+    let Ingredients { config, source, plan, mut heritage, log, idle } = ingredients;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(|error| Fault::system("signals", &error))?;
+    hear_signals();
     let mut certificates = Certificates::default();
-    let mut listeners = Vec::new();
+    let (mut kept, mut addresses, mut socket_files) = (Vec::new(), BTreeSet::new(), Vec::new());
     for public in plan.public {
-        listeners.push(public.open(&mut certificates)?);
+        let key = public.key();
+        let listener = public.open(&mut certificates, &mut heritage)?;
+        let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
+        tracing::info!(listener = listener.address(), tls = listener.certificates().is_some(), "listening");
+        addresses.insert(listener.address());
+        kept.push(Kept { key, descriptor, audience: Audience::Devices(listener.certificates().cloned()) });
     }
-    let addresses: BTreeSet<_> = listeners.iter().map(net::Listener::address).collect();
-    let admin_sockets = admin_sockets(plan.admin, &config)?;
-    let core = Core::start(config)?;
+    for AdminSocket { key, listener, file } in admin_sockets(plan.admin, &config, &mut heritage)? {
+        let place = file.as_ref().map_or("inherited".into(), |file| file.path().display().to_string());
+        tracing::info!(listener = place, "administrators are served");
+        socket_files.extend(file);
+        kept.push(Kept { key, descriptor: listener.into(), audience: Audience::Administrators });
+    }
+    let core = Core::start(config, &heritage)?;
+    heritage.settle(&core.directory, &core.relay, &core.front);
     let (life, commands) = mpsc::channel(COMMANDS);
-    let (service, context) = (core.service(), core.context(addresses.iter().cloned().collect(), life));
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    accept(listeners, &service, &tasks, &stop);
-    let socket_files = serve_admin(admin_sockets, &context, &tasks, &stop)?;
-    tasks.spawn(keepers::sweep(Arc::clone(&core.directory), stop.clone()));
-    tasks.spawn(keepers::watchdog(core.relay.clone(), stop.clone()));
-    Ok(Life {
-        service,
+    let mut life = Life {
+        service: core.service(),
+        context: core.context(addresses.iter().cloned().collect(), life),
         reload: core.reload(source, log, certificates),
         notify: Notify::default(),
         signals,
         commands,
         idleness: Idleness::new(idle),
         addresses: addresses.into_iter().collect::<Vec<_>>().join(", "),
+        kept,
         socket_files,
-        tasks,
-        stop,
-    })
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    };
+    open(&mut life)?;
+    Ok(life)
+}
+
+/// Accepts on all listening sockets, and has done what is to be done again and again.
+pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
+    for kept in &life.kept {
+        let descriptor = kept.descriptor.try_clone().map_err(|error| Fault::system("listener", &error))?;
+        match &kept.audience {
+            Audience::Devices(tls) => {
+                let listener = net::Listener::inherited(descriptor, &kept.key, tls.clone());
+                accept(listener.map_err(Fault::configuration)?, life);
+            }
+            Audience::Administrators => serve_admin(UnixListener::from(descriptor), life)?,
+        }
+    }
+    let (directory, relay) = (Arc::clone(&life.service.directory), life.service.relay.clone());
+    life.tasks.spawn(keepers::sweep(directory, life.stop.clone()));
+    life.tasks.spawn(keepers::watchdog(relay, life.stop.clone()));
+    Ok(())
 }
 
 /// What devices, administrators and reloads all work with.
@@ -103,10 +135,15 @@ struct Core {
 }
 
 impl Core {
-    fn start(config: Config) -> Result<Self, Fault> {
+    fn start(config: Config, heritage: &Heritage) -> Result<Self, Fault> {
         let events = Events::new();
-        let hasher = KeyHasher::random().map_err(|error| Fault::system("random numbers", &error))?;
-        let directory = Directory::new(hasher, reload::rules(&config), events.clone());
+        let directory = match heritage.directory(&reload::rules(&config), &events) {
+            Some(directory) => directory,
+            None => {
+                let hasher = KeyHasher::random().map_err(|error| Fault::system("random numbers", &error))?;
+                Directory::new(hasher, reload::rules(&config), events.clone())
+            }
+        };
         let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok());
         let threads = threads.map_or(1, NonZeroUsize::get);
         let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone())
@@ -145,49 +182,33 @@ impl Core {
     }
 }
 
-fn admin_sockets(inherited: Vec<OwnedFd>, config: &Config) -> Result<Vec<AdminSocket>, Fault> {
+fn admin_sockets(inherited: Vec<OwnedFd>, config: &Config, heritage: &mut Heritage) -> Result<Vec<AdminSocket>, Fault> {
     if !inherited.is_empty() {
         return inherited.into_iter().map(AdminSocket::inherited).collect();
     }
-    let bound = AdminSocket::bind(&config.admin)?;
+    let bound = AdminSocket::bind(&config.admin, heritage)?;
     if bound.is_none() {
         tracing::warn!("no admin socket: XDG_RUNTIME_DIR isn't set, and neither is admin.socket");
     }
     Ok(bound.into_iter().collect())
 }
 
-fn accept(listeners: Vec<net::Listener>, service: &http::Service, tasks: &TaskTracker, stop: &CancellationToken) {
-    for listener in listeners {
-        tracing::info!(listener = listener.address(), tls = listener.certificates().is_some(), "listening");
-        let (service, cancelled) = (service.clone(), stop.clone());
-        let (live, front) = (service.live.clone(), Arc::clone(&service.front));
-        tasks.spawn(net::accept(listener, live, front, tasks.clone(), stop.clone(), move |connection| {
-            let (service, cancelled) = (service.clone(), cancelled.clone());
-            async move { service.serve(connection, cancelled).await }
-        }));
-    }
+fn accept(listener: net::Listener, life: &Life) {
+    let (service, stop, tasks) = (life.service.clone(), life.stop.clone(), life.tasks.clone());
+    let (live, front, cancelled) = (service.live.clone(), Arc::clone(&service.front), stop.clone());
+    life.tasks.spawn(net::accept(listener, live, front, tasks, stop, move |connection| {
+        let (service, cancelled) = (service.clone(), cancelled.clone());
+        async move { service.serve(connection, cancelled).await }
+    }));
 }
 
-fn serve_admin(
-    sockets: Vec<AdminSocket>,
-    context: &admin::Context,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Vec<SocketFile>, Fault> {
-    let mut files = Vec::new();
-    for AdminSocket { listener, file } in sockets {
-        let listener = listener
-            .set_nonblocking(true)
-            .and_then(|()| tokio::net::UnixListener::from_std(listener))
-            .map_err(|error| Fault::system("admin socket", &error))?;
-        match &file {
-            Some(file) => tracing::info!(listener = %file.path().display(), "administrators are served"),
-            None => tracing::info!(listener = "inherited", "administrators are served"),
-        }
-        tasks.spawn(admin::serve(listener, context.clone(), stop.clone()));
-        files.extend(file);
-    }
-    Ok(files)
+fn serve_admin(listener: UnixListener, life: &Life) -> Result<(), Fault> {
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::UnixListener::from_std(listener))
+        .map_err(|error| Fault::system("admin socket", &error))?;
+    life.tasks.spawn(admin::serve(listener, life.context.clone(), life.stop.clone()));
+    Ok(())
 }
 
 /// Takes as many descriptors as the administrator allows at most: a member is one.

@@ -4,6 +4,7 @@
 //! `destroy` is always false here.
 
 use http::StatusCode;
+use nix::sys::sysinfo::sysinfo;
 use serde::Serialize;
 
 use super::Service;
@@ -61,9 +62,17 @@ impl Service {
 fn memory() -> Memory {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let (system, own) = (read("/proc/meminfo"), read("/proc/self/status"));
-    let total_mem = bytes_of(&system, "MemTotal:");
-    let used_mem = total_mem.saturating_sub(bytes_of(&system, "MemAvailable:"));
-    Memory { total_mem, used_mem, proc_mem: bytes_of(&own, "VmRSS:") }
+    let proc_mem = bytes_of(&own, "VmRSS:");
+    match bytes_of(&system, "MemTotal:") {
+        // A sandbox may hide the machine's own files (`ProcSubset=pid`), but not this call.
+        0 => sysinfo().map_or(Memory { total_mem: 0, used_mem: 0, proc_mem }, |system| {
+            let total_mem = system.ram_total();
+            Memory { total_mem, used_mem: total_mem.saturating_sub(system.ram_unused()), proc_mem }
+        }),
+        total_mem => {
+            Memory { total_mem, used_mem: total_mem.saturating_sub(bytes_of(&system, "MemAvailable:")), proc_mem }
+        }
+    }
 }
 
 /// Finds a line such as `MemTotal:   16384 kB`.

@@ -78,7 +78,7 @@ fn admit(stream: Stream, limits: &config::Limits, front: &Arc<Front>) -> Option<
     let permit = Permit::take(front, connection_limit(limits))?;
     let pending = Pending::take(front, limits.pending)?;
     let peer = stream.peer().ok()?;
-    stream.set_nodelay().ok()?;
+    stream.set_eager().ok()?;
     Some(Connection::plain(stream, peer, permit, Some(pending)))
 }
 

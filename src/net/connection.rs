@@ -63,7 +63,7 @@ impl Connection {
         };
         let stream = Stream::from_descriptor(descriptor, is_unix).map_err(refused)?;
         let peer = stream.peer().map_err(refused)?;
-        stream.set_nodelay().map_err(refused)?;
+        stream.set_eager().map_err(refused)?;
         front.accepted.up();
         Ok(Self::plain(stream, peer, Permit::unlimited(front), None))
     }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -102,6 +102,14 @@ impl Listener {
     /// The certificates in use, if it speaks TLS.
     pub fn certificates(&self) -> Option<&Arc<Certificates>> {
         self.certificates.as_ref()
+    }
+
+    /// A second descriptor of the socket.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Listening::Unix(socket) => socket.as_fd().try_clone_to_owned(),
+        }
     }
 
     pub(super) async fn accept(&self) -> io::Result<Stream> {

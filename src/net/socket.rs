@@ -1,6 +1,7 @@
 //! A connection on its way from the front to a relay thread: a plain socket, or one with the TLS session above it.
 
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -16,6 +17,17 @@ pub struct Socket {
     pub peer: Peer,
     /// Counts the connection as long as it lives.
     pub permit: Permit,
+}
+
+impl Socket {
+    /// Takes over a connection that a predecessor served, without TLS.
+    pub fn carried(descriptor: OwnedFd, peer: Peer, front: &Arc<Front>) -> Self {
+        let plain = match peer {
+            Peer::Inet(_) => Plain::Tcp(TcpStream::from(descriptor)),
+            Peer::Unix { .. } => Plain::Unix(UnixStream::from(descriptor)),
+        };
+        Self { transport: Transport::Plain(plain), peer, permit: Permit::unlimited(front) }
+    }
 }
 
 /// How bytes get to a peer.

@@ -43,12 +43,8 @@ pub(super) enum Command {
     Members(Serial, oneshot::Sender<Vec<MemberView>>),
     Find(MemberId, oneshot::Sender<Option<MemberView>>),
     Disconnect(MemberId, CloseReason, oneshot::Sender<bool>),
-    /// A member of a predecessor, with its connection and where its stream stands.
-    Succeed {
-        seat: Box<Seat>,
-        state: Box<MemberState>,
-        socket: Box<Socket>,
-    },
+    /// All members of a predecessor: none may be read from before the others are there to hear it.
+    Succeed(Vec<Successor>),
     /// Close some of the members that can't be carried over; the answer is how many of them are left.
     Release {
         reason: CloseReason,
@@ -63,6 +59,14 @@ pub(super) enum Command {
     Reconfigure(Box<Rules>, Duration),
     /// Close everybody, and end when all connections are gone or the time is over; the sender is dropped then.
     Stop(CloseReason, Duration, oneshot::Sender<()>),
+}
+
+/// A predecessor's member, with its connection and where its stream stands.
+#[derive(Debug)]
+pub(super) struct Successor {
+    pub(super) seat: Seat,
+    pub(super) state: MemberState,
+    pub(super) socket: Socket,
 }
 
 /// Commands that wait for a thread, and what wakes it.

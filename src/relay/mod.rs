@@ -28,7 +28,7 @@ use crate::metrics::ThreadTotals;
 use crate::net::Socket;
 use crate::peer::Peer;
 use crate::shard::{MemberState, Rules};
-use inbox::{Command, Inbox};
+use inbox::{Command, Inbox, Successor};
 use thread::Thread;
 
 /// A handle on all relay threads; cheap to clone.
@@ -212,10 +212,15 @@ impl Relay {
         }
     }
 
-    /// Goes on with a predecessor's member.
-    pub fn succeed(&self, seat: Seat, state: MemberState, socket: Socket) {
-        let inbox = self.inbox_of(seat.registration.serial);
-        inbox.push(Command::Succeed { seat: Box::new(seat), state: Box::new(state), socket: Box::new(socket) });
+    /// Goes on with a predecessor's members.
+    pub fn succeed(&self, members: impl IntoIterator<Item = (Seat, MemberState, Socket)>) {
+        let mut by_thread: Vec<Vec<Successor>> = self.0.threads.iter().map(|_| Vec::new()).collect();
+        for (seat, state, socket) in members {
+            by_thread[self.thread_of(seat.registration.serial)].push(Successor { seat, state, socket });
+        }
+        for (thread, members) in self.0.threads.iter().zip(by_thread) {
+            thread.inbox.push(Command::Succeed(members));
+        }
     }
 
     /// Leaves out the member numbers up to `last`, which a predecessor gave.
@@ -259,7 +264,11 @@ impl Relay {
     }
 
     fn inbox_of(&self, serial: Serial) -> &Arc<Inbox> {
-        &self.0.threads[serial.0 as usize % self.0.threads.len()].inbox
+        &self.0.threads[self.thread_of(serial)].inbox
+    }
+
+    fn thread_of(&self, serial: Serial) -> usize {
+        serial.0 as usize % self.0.threads.len()
     }
 }
 

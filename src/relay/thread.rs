@@ -13,7 +13,7 @@ use mio::{Events as Readiness, Interest, Poll, Token};
 use tokio::sync::oneshot;
 
 use super::MemberView;
-use super::inbox::{Command, Inbox};
+use super::inbox::{Command, Inbox, Successor};
 use super::wire::{Common, Wire};
 use crate::close::CloseReason;
 use crate::directory::Seat;
@@ -157,7 +157,12 @@ impl Thread {
             Command::Disconnect(id, reason, answer) => {
                 let _ = answer.send(self.shard.disconnect(id, reason, self.now));
             }
-            Command::Succeed { seat, state, socket } => self.succeed(*seat, *state, *socket),
+            Command::Succeed(members) => {
+                let arrived: Vec<_> = members.into_iter().map(|member| self.succeed(member)).collect();
+                for (slot, id) in arrived {
+                    self.watch(slot, id);
+                }
+            }
             Command::Release { reason, at_most, left } => {
                 let _ = left.send(self.shard.close_some(Wire::is_tls, at_most, reason, self.now));
             }
@@ -214,19 +219,18 @@ impl Thread {
     }
 
     /// Goes on with a predecessor's member, or tells it to come back if that can't be.
-    fn succeed(&mut self, seat: Seat, state: MemberState, socket: Socket) {
+    fn succeed(&mut self, member: Successor) -> (usize, MemberId) {
+        let Successor { seat, state, socket } = member;
         let (id, serial, role) = (state.id, seat.registration.serial, seat.role);
         let mut wire = Wire::awaited(id, seat, socket.peer, &self.common);
         wire.attach(socket);
-        match self.shard.succeed(state, wire, self.now) {
-            Ok(slot) => self.watch(slot, id),
-            Err(wire) => {
-                let newcomer = Newcomer { id, serial, role, counts: true };
-                let slot = self.shard.join(&newcomer, wire, self.now);
-                self.watch(slot, id);
-                self.shard.disconnect(id, CloseReason::Restarting, self.now);
-            }
-        }
+        let slot = self.shard.succeed(state, wire, self.now).unwrap_or_else(|wire| {
+            let newcomer = Newcomer { id, serial, role, counts: true };
+            let slot = self.shard.join(&newcomer, wire, self.now);
+            self.shard.disconnect(id, CloseReason::Restarting, self.now);
+            slot
+        });
+        (slot, id)
     }
 
     /// Copies all members that can move.

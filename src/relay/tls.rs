@@ -17,13 +17,15 @@ pub(super) struct Tls {
     session: ServerConnection,
     /// Whether the peer is to be told that nothing more comes, once all is out.
     finishing: bool,
+    /// Whether the peer broke the session; what it sent before is still heard.
+    is_broken: bool,
 }
 
 impl Tls {
     /// Takes over a session whose handshake is done.
     pub(super) fn new(bare: Bare, mut session: ServerConnection) -> Self {
         session.set_buffer_limit(Some(SEALED_AHEAD));
-        Self { bare, session, finishing: false }
+        Self { bare, session, finishing: false, is_broken: false }
     }
 
     pub(super) fn bare_mut(&mut self) -> &mut Bare {
@@ -46,30 +48,41 @@ impl Tls {
         loop {
             match target.fill_from(&mut self.session) {
                 Ok(()) => return Ok(End::Full),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(End::OfStream),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                Err(_) if self.is_broken => return Err(ErrorKind::InvalidData.into()),
+                Err(_) => {}
             }
             let room = target.room().min(sealed.len());
             let bytes = self.bare.read(&mut sealed[..room])?;
-            let mut fresh = &sealed[..bytes];
             if bytes == 0 {
                 return Ok(End::OfStream);
             }
-            while !fresh.is_empty() {
-                self.session.read_tls(&mut fresh)?;
-                self.session.process_new_packets().map_err(io::Error::other)?;
-                match target.fill_from(&mut self.session) {
-                    Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::UnexpectedEof) => {
-                        return Err(error);
-                    }
-                    _ => {}
-                }
-            }
+            self.unseal(&sealed[..bytes], target)?;
             if self.session.wants_write() {
                 self.push_out()?;
             }
         }
+    }
+
+    /// Opens what has come, as far as it means anything.
+    fn unseal(&mut self, mut sealed: &[u8], target: &mut Target<'_, '_>) -> io::Result<()> {
+        while !sealed.is_empty() {
+            // Behind the peer's close_notify the session takes no more, and what comes there is to be ignored
+            // (RFC 8446 section 6.1).
+            if self.session.read_tls(&mut sealed)? == 0 {
+                return Ok(());
+            }
+            self.is_broken = self.session.process_new_packets().is_err();
+            match target.fill_from(&mut self.session) {
+                Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::UnexpectedEof) => {
+                    return Err(error);
+                }
+                _ if self.is_broken => return Ok(()),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Seals and sends as much as the socket takes, and some more that waits here for it.

@@ -199,9 +199,9 @@ impl<L: Link> Shard<L> {
     /// Counts what came into an outbox that held `before` bytes; closes its member if that was too much already.
     fn charge(&mut self, slot: usize, before: usize, now: Moment) {
         let member = &mut self.members[slot];
-        let queued = member.queued();
-        self.tally.outbox_bytes += (queued - before) as u64;
-        if before > self.rules.outbox && !self.rules.pace && member.is_open() {
+        let added = member.queued() - before;
+        self.tally.outbox_bytes += added as u64;
+        if member.weight() - added > self.rules.outbox && !self.rules.pace && member.is_open() {
             self.close(slot, CloseReason::TooSlow, None, now);
         } else {
             self.note_level(slot);
@@ -228,6 +228,8 @@ impl<L: Link> Shard<L> {
                     self.tally.outbox_bytes -= sent as u64;
                     if outbox.queued() == 0 {
                         member.outbox = None;
+                        // A ping that waited behind what was owed is on its way only now.
+                        member.pinged = member.pinged.map(|_| now);
                     }
                     if sent < wanted {
                         break;
@@ -243,15 +245,15 @@ impl<L: Link> Shard<L> {
     /// Notes whether a member is above the high-water mark, and wakes its senders when it is below the low one.
     pub(super) fn note_level(&mut self, slot: usize) {
         let member = &mut self.members[slot];
-        let queued = member.queued();
+        let weight = member.weight();
         if !member.is_open() {
             return;
         }
         let (room, side) = (member.room, side_of(member.role));
-        if !member.flags.above && queued > HIGH_WATER {
+        if !member.flags.above && weight > HIGH_WATER {
             member.flags.above = true;
             self.rooms[room as usize].sides[side].above += 1;
-        } else if member.flags.above && queued <= LOW_WATER {
+        } else if member.flags.above && weight <= LOW_WATER {
             member.flags.above = false;
             self.rooms[room as usize].sides[side].above -= 1;
             self.wake_senders(room, side);

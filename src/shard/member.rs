@@ -154,6 +154,11 @@ impl<L: Link> Member<L> {
         self.outbox.as_deref().map_or(0, Outbox::queued)
     }
 
+    /// What it costs to keep them.
+    pub(super) fn weight(&self) -> usize {
+        self.outbox.as_deref().map_or(0, Outbox::weight)
+    }
+
     pub(super) fn glimpse(&self) -> Glimpse<'_, L> {
         Glimpse {
             link: &self.link,

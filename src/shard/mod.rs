@@ -59,7 +59,7 @@ impl Moment {
 pub struct Rules {
     /// The largest message, in bytes of payload.
     pub max_message: u64,
-    /// Bytes that a receiver may be behind; a message more is let in.
+    /// Bytes that a receiver may be behind, with what it takes to keep them; a message more is let in.
     pub outbox: usize,
     /// Whether the slowest receiver sets the pace instead of the fastest.
     pub pace: bool,
@@ -182,10 +182,14 @@ impl<L: Link> Shard<L> {
             stall_timeout: self.rules.stall_timeout,
         };
         let (mut silent, mut over) = (Vec::new(), Vec::new());
-        for (slot, member) in &self.members {
+        for (slot, member) in &mut self.members {
             match member.phase {
                 Phase::Closing(deadline) | Phase::Finished(deadline) if deadline <= now => over.push(slot),
                 Phase::Open => {
+                    if member.flags.paused {
+                        // Its pong may be there and isn't read, so its time to answer begins when it is read again.
+                        member.pinged = member.pinged.map(|_| now);
+                    }
                     let owed_since = member.outbox.as_deref().map(outbox::Outbox::progress);
                     let signs = Signs { heard: member.heard, pinged: member.pinged, owed_since };
                     let verdict = heartbeat.judge(signs, now);
@@ -240,9 +244,9 @@ impl<L: Link> Shard<L> {
 const READ: usize = 256 << 10;
 /// A read, and what a member may have left incomplete.
 const SCRATCH: usize = READ + (20 << 10);
-/// Bytes in an outbox above which a receiver no longer has its senders read from.
+/// Weight of an outbox above which a receiver no longer has its senders read from.
 const HIGH_WATER: usize = 256 << 10;
-/// Bytes below which it has again.
+/// Weight below which it has again.
 const LOW_WATER: usize = 64 << 10;
 
 #[cfg(test)]

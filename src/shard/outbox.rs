@@ -48,6 +48,11 @@ impl Outbox {
         self.queued
     }
 
+    /// Bytes that wait, and what it takes to keep them: tiny messages cost far more memory than they are long.
+    pub(super) fn weight(&self) -> usize {
+        self.queued + self.slices.len() * SLICE_WEIGHT
+    }
+
     /// When the socket last took something.
     pub(super) fn progress(&self) -> Moment {
         self.progress
@@ -173,5 +178,7 @@ fn recycle(chunk: Chunk, buffers: &mut Buffers) {
     }
 }
 
+/// What a slice costs beside its bytes: itself, and a chunk's two allocations, which it may have for itself alone.
+const SLICE_WEIGHT: usize = 128;
 /// Slices in one system call; the kernel takes 1,024 at most (IOV_MAX).
 const SLICES_A_WRITE: usize = 64;

@@ -4,9 +4,12 @@
 //! devices are served all the same, and the manager draws its own conclusions from silence.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::pipe2;
 use sd_notify::NotifyState;
 
 /// The way to the service manager.
@@ -53,6 +56,19 @@ impl Notify {
     pub fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         let states = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
         sd_notify::notify_with_fds(&states, &[descriptor])
+    }
+
+    /// Waits until the service manager has read all that was told before (sd_notify_barrier(3)), but not for ever.
+    pub fn barrier(patience: Duration) -> io::Result<()> {
+        let (far, near) = pipe2(OFlag::O_CLOEXEC)?;
+        sd_notify::notify_with_fds(&[NotifyState::Custom("BARRIER=1")], &[near.as_fd()])?;
+        drop(near);
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        let mut hangup = [PollFd::new(far.as_fd(), PollFlags::empty())];
+        match poll(&mut hangup, patience)? {
+            0 => Err(io::Error::new(io::ErrorKind::TimedOut, "the service manager doesn't answer")),
+            _ => Ok(()),
+        }
     }
 
     /// Takes what stands under a name out of the store.

@@ -1,5 +1,9 @@
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command};
+
 use super::client::{Member, ask, connect, register};
-use super::harness::Setup;
+use super::harness::{PATIENCE, Setup};
 
 const KEY: &str = "sesame-open-4711";
 
@@ -33,4 +37,63 @@ fn text_is_written_without_colour_where_nobody_looks() {
     let end = Setup::on_loopback().log("format = \"text\"\n").start().ready().stopped();
     assert!(end.log.iter().any(|line| line.contains("INFO listening listener=\"127.0.0.1:")), "{:#?}", end.log);
     assert!(!end.log.iter().any(|line| line.contains('\u{1b}')), "{:#?}", end.log);
+}
+
+/// Ended with its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// A program with a file system of its own, where `/run` can be another.
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !nix::unistd::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command
+}
+
+/// Tells whether an entry in the journal's own protocol has this field: name, length in eight bytes, value.
+fn holds(entry: &[u8], name: &str, value: &str) -> bool {
+    let field = [name.as_bytes(), b"\n", &(value.len() as u64).to_le_bytes(), value.as_bytes(), b"\n"].concat();
+    entry.windows(field.len()).any(|window| window == field)
+}
+
+#[test]
+fn events_go_to_the_journal_with_their_fields_where_systemd_has_connected_it() {
+    if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
+        println!("skipped: no mount namespace can be made here");
+        return;
+    }
+    let setup = Setup::on_loopback().log("");
+    setup.write_config();
+    let run = setup.folder.path().join("run");
+    fs::create_dir_all(run.join("systemd/journal")).unwrap();
+    let journal = UnixDatagram::bind(run.join("systemd/journal/socket")).unwrap();
+    journal.set_read_timeout(Some(PATIENCE)).unwrap();
+    let stderr = setup.folder.path().join("stderr");
+    let script = "mount --bind \"$1\" /run && exec 2>\"$2\" && \
+        JOURNAL_STREAM=$(stat -Lc %d:%i \"$2\") exec \"$0\" --config \"$3\"";
+    let mut command = unshare();
+    command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_ws-router")]).args([&run, &stderr, &setup.file()]);
+    let _router = Running(command.spawn().unwrap());
+    let (mut entry, mut has_listener) = (vec![0; 65_536], false);
+    loop {
+        let len = journal.recv(&mut entry).unwrap();
+        let has = |name: &str, value: &str| holds(&entry[..len], name, value);
+        has_listener |= has("MESSAGE", "listening") && has("WSROUTER_TLS", "false");
+        if has("MESSAGE", "ready") {
+            assert!(has("PRIORITY", "6") && has("SYSLOG_IDENTIFIER", "ws-router"));
+            assert!(has("WSROUTER_VERSION", env!("CARGO_PKG_VERSION")));
+            break;
+        }
+    }
+    assert!(has_listener);
+    assert_eq!(fs::read_to_string(stderr).unwrap(), "", "nothing is written twice");
 }

@@ -24,6 +24,14 @@ fn a_taken_port_is_69_and_the_text_names_it() {
 }
 
 #[test]
+fn a_place_where_nobody_may_listen_is_77_and_the_text_names_it() {
+    // Not even root makes files there.
+    let place = "unix:/sys/ws-router.sock";
+    let end = Setup::new().argument("--listen").argument(place).start().ended();
+    end.says(77, &["/sys/ws-router.sock", "ermi"]);
+}
+
+#[test]
 fn a_certificate_that_does_not_fit_its_key_is_78() {
     let setup = Setup::new();
     let folder = setup.folder.path().to_owned();

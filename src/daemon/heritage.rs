@@ -1,0 +1,145 @@
+//! What a predecessor left: listeners that kept queueing, registrations, and members in the middle of their streams.
+//!
+//! It comes through the service manager's store after a restart, or straight from the program that replaced itself by
+//! this one. Either all of it is understood, or its members are told to come back (1012) and the start goes on
+//! without: a state is never guessed at.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::close::CloseReason;
+use crate::directory::{Directory, Rules};
+use crate::events::Events;
+use crate::frame::close_frame;
+use crate::handoff::{State, Unreadable};
+use crate::metrics::Front;
+use crate::net;
+use crate::relay::Relay;
+use crate::supervise::{self, Inherited, Notify};
+
+/// What a predecessor left.
+#[derive(Debug, Default)]
+pub(super) struct Heritage {
+    state: Option<State>,
+    trouble: Option<Unreadable>,
+    listeners: HashMap<String, Vec<OwnedFd>>,
+    members: Vec<OwnedFd>,
+}
+
+impl Heritage {
+    /// Takes it out of what was inherited. Descriptors that a predecessor was given by name, and this process was not,
+    /// are put there instead.
+    pub(super) fn take(inherited: &mut Vec<Inherited>) -> Self {
+        let (mut heritage, mut states, mut parcels) = (Self::default(), Vec::new(), Vec::new());
+        for one in inherited.extract_if(.., |one| one.name == STATE || one.name == CONNECTIONS) {
+            if one.name == STATE { states.push(one.descriptor) } else { parcels.push(one.descriptor) }
+        }
+        let mut descriptors: Vec<_> =
+            parcels.iter().filter_map(|parcel| supervise::unpack(parcel).ok()).flatten().collect();
+        match states.pop().map(State::open) {
+            None if descriptors.is_empty() => return heritage,
+            None => heritage.trouble = Some(Unreadable::Damaged),
+            Some(Err(trouble)) => heritage.trouble = Some(trouble),
+            Some(Ok(state)) if descriptors.len() != state.listeners.len() + state.members.len() => {
+                heritage.trouble = Some(Unreadable::Damaged);
+            }
+            Some(Ok(state)) => {
+                let members = descriptors.split_off(state.listeners.len());
+                for (key, descriptor) in state.listeners.iter().zip(std::mem::replace(&mut descriptors, members)) {
+                    heritage.listeners.entry(key.clone()).or_default().push(descriptor);
+                }
+                heritage.state = Some(state);
+            }
+        }
+        heritage.members = descriptors;
+        heritage.lend(inherited);
+        heritage
+    }
+
+    /// Tells whether there is any.
+    pub(super) fn is_some(&self) -> bool {
+        self.state.is_some() || self.trouble.is_some()
+    }
+
+    /// Takes a listening socket that a predecessor had under the same key.
+    pub(super) fn listener(&mut self, key: &str) -> Option<OwnedFd> {
+        self.listeners.get_mut(key)?.pop()
+    }
+
+    /// Takes the registrations.
+    pub(super) fn directory(&self, rules: &Rules, events: &Events) -> Option<Arc<Directory>> {
+        let state = self.state.as_ref()?.directory.clone();
+        Some(Directory::succeed(state, rules.clone(), events.clone(), Instant::now()))
+    }
+
+    /// Lets the members in again, and empties the service manager's store.
+    pub(super) fn settle(self, directory: &Arc<Directory>, relay: &Relay, front: &Arc<Front>) {
+        if !self.is_some() {
+            return;
+        }
+        if let Some(trouble) = &self.trouble {
+            tracing::error!(error = %trouble, "the predecessor's members are told to come back");
+            self.members.into_iter().for_each(turn_away);
+        } else if let Some(state) = self.state {
+            let (program, total) = (state.program, state.members.len());
+            relay.skip_members(state.last_member);
+            let mut carried = Vec::with_capacity(total);
+            for (member, descriptor) in state.members.into_iter().zip(self.members) {
+                let seat = directory.retake(member.registration.as_str(), member.member.serial, member.member.role);
+                let Some(seat) = seat else {
+                    turn_away(descriptor);
+                    continue;
+                };
+                carried.push((seat, member.member, net::Socket::carried(descriptor, member.peer, front)));
+            }
+            let count = carried.len();
+            relay.succeed(carried);
+            directory.settle(COME_BACK, Instant::now());
+            tracing::info!(predecessor = program, members = count, lost = total - count, "carried over");
+        }
+        if supervise::is_managed() {
+            Notify::unstore(STATE);
+            Notify::unstore(CONNECTIONS);
+        }
+    }
+
+    /// Puts sockets of units back under their names, unless the service manager passed them itself.
+    fn lend(&mut self, inherited: &mut Vec<Inherited>) {
+        for (key, descriptors) in &mut self.listeners {
+            let Some(name) = key.strip_prefix(INHERITED) else { continue };
+            if inherited.iter().all(|one| one.name != name) {
+                let lent = descriptors.drain(..).map(|descriptor| Inherited { name: name.to_owned(), descriptor });
+                inherited.extend(lent);
+            }
+        }
+    }
+}
+
+/// Tells a device to come back, as well as that can be done without knowing its stream.
+fn turn_away(descriptor: OwnedFd) {
+    let mut socket = Socket::from(descriptor);
+    // Unread bytes would turn the close into a reset, and the device might miss the frame. All this is as good as it
+    // goes: a device that is gone needn't be told.
+    let _ = socket.set_nonblocking(true);
+    let mut bytes = [0; 4096];
+    while socket.read(&mut bytes).is_ok_and(|read| read > 0) {}
+    if let Some(frame) = close_frame(CloseReason::Restarting, None) {
+        let _ = socket.send(&frame);
+    }
+    let _ = socket.shutdown(Shutdown::Write);
+}
+
+/// The names in the service manager's store.
+pub(super) const STATE: &str = "state";
+/// The descriptors beside the state.
+pub(super) const CONNECTIONS: &str = "connections";
+/// The key of a socket that was passed by name begins so.
+pub(super) const INHERITED: &str = "inherited:";
+/// How long a registration waits at least for members that were told to come back.
+pub(super) const COME_BACK: Duration = Duration::from_secs(60);

@@ -1,0 +1,189 @@
+//! The life of a registration over real sockets: members by every kind of listener, devices that come back, and ends
+//! that everybody notices at once.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+#[path = "support/device.rs"]
+mod support_device;
+#[path = "support/tls.rs"]
+mod support_tls;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use support::{Server, plain, read_head, until};
+use support_device::{Any, Device, Heard, closes, frame, request};
+use support_tls::{Secured, client, ecdsa};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio_rustls::TlsConnector;
+use ws_router::close::CloseReason;
+use ws_router::config::{Config, ListenAddress, Listener};
+
+const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
+const PAIR: &str = "key=k&host_key=h&reg_type=hostclient";
+
+async fn server(change: impl FnOnce(&mut Config)) -> Server {
+    let mut config = Config::default();
+    change(&mut config);
+    Server::start(config).await
+}
+
+/// The status that a join is answered with.
+async fn status(server: &Server, target: &str) -> u16 {
+    let mut stream = server.connect().await;
+    stream.write_all(request(target).as_bytes()).await.unwrap();
+    read_head(&mut stream).await.status
+}
+
+/// A router that listens in four ways at once, and a member of one lobby by each of them.
+async fn members_by_every_listener() -> (Secured, tempfile::TempDir, String, Vec<Any>) {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = [folder.path().join("plain.sock"), folder.path().join("tls.sock")];
+    let secured = Secured::start_with(ecdsa, |config| {
+        let tls = config.listeners[1].tls.clone();
+        config.listeners.push(Listener { address: ListenAddress::Unix(paths[0].clone()), tls: None });
+        config.listeners.push(Listener { address: ListenAddress::Unix(paths[1].clone()), tls });
+        config.listeners.push(plain());
+    })
+    .await;
+    let id = secured.server.register(LOBBY).await;
+    let target = format!("/connect?id={id}&key=k");
+    let connector = TlsConnector::from(Arc::new(client(&[&TLS13])));
+    let name = ServerName::try_from("localhost").unwrap();
+    let sealed = connector.connect(name, UnixStream::connect(&paths[1]).await.unwrap()).await.unwrap();
+    let members = vec![
+        Device::join(secured.server.connect().await, &target).await.boxed(),
+        Device::join(secured.dial(client(&[&TLS12])).await.unwrap(), &target).await.boxed(),
+        Device::join(UnixStream::connect(&paths[0]).await.unwrap(), &target).await.boxed(),
+        Device::join(sealed, &target).await.boxed(),
+    ];
+    (secured, folder, id, members)
+}
+
+#[tokio::test]
+async fn members_by_every_kind_of_listener_hear_each_other() {
+    let (secured, _folder, _, mut members) = members_by_every_listener().await;
+    let message = vec![9; 300_000];
+    for talker in 0..members.len() {
+        members[talker].raw(&frame(0x82, &message)).await;
+        for hearer in (0..members.len()).filter(|hearer| *hearer != talker) {
+            assert!(members[hearer].hear().await == Heard::Binary(message.clone()), "{hearer} of {talker}");
+        }
+    }
+    assert_eq!(secured.server.front.connections.value(), 4);
+}
+
+#[tokio::test]
+async fn a_removal_closes_every_member_at_once_though_none_of_them_says_anything() {
+    let (secured, _folder, id, mut members) = members_by_every_listener().await;
+    let server = &secured.server;
+    let other = server.register(LOBBY).await;
+    let mut bystander = Device::join(server.connect().await, &format!("/connect?id={other}&key=k")).await;
+    assert_eq!(server.get(&format!("/remove?id={id}&key=k&host_key=h")).await.status, 200);
+    assert_eq!(status(server, &format!("/connect?id={id}&key=k")).await, 404);
+    for member in &mut members {
+        member.expect_close(CloseReason::Removed).await;
+    }
+    until("they are counted", || closes(server, CloseReason::Removed) == 4).await;
+    bystander.raw(&frame(0x89, b"still here?")).await;
+    assert_eq!(bystander.hear().await, Heard::Pong(b"still here?".to_vec()));
+}
+
+#[tokio::test]
+async fn a_removed_id_is_free_again_and_its_old_members_hear_nothing_of_the_new_ones() {
+    let server = server(|_| {}).await;
+    let wanted = format!("{LOBBY}&id_req=living-room");
+    assert_eq!(server.register(&wanted).await, "living-room");
+    let target = "/connect?id=living-room&key=k";
+    let mut old = Device::join(server.connect().await, target).await;
+    assert_eq!(server.get("/remove?id=living-room&key=k&host_key=h").await.status, 200);
+    assert_eq!(server.register(&wanted).await, "living-room");
+    let mut one = Device::join(server.connect().await, target).await;
+    let mut two = Device::join(server.connect().await, target).await;
+    one.say("among us").await;
+    two.expect("among us").await;
+    old.expect_close(CloseReason::Removed).await;
+    drop(old);
+    two.say("still").await;
+    one.expect("still").await;
+    assert_eq!(server.directory.find("living-room").unwrap().seats, 2);
+}
+
+#[tokio::test]
+async fn a_registration_ends_with_its_last_member() {
+    let server = server(|_| {}).await;
+    let id = server.register(PAIR).await;
+    let host = Device::join(server.connect().await, &format!("/connect?id={id}&key=k&sock_type=host")).await;
+    let client = Device::join(server.connect().await, &format!("/connect?id={id}&key=k&sock_type=client")).await;
+    drop(host);
+    until("the host is gone", || server.directory.find(&id).is_some_and(|found| found.seats == 1)).await;
+    drop(client);
+    until("the registration has ended", || server.directory.find(&id).is_none()).await;
+    assert_eq!(status(&server, &format!("/connect?id={id}&key=k&sock_type=host")).await, 404);
+}
+
+/// The phone app loses its network, and connects again at once with the id that it has, without registering.
+#[tokio::test]
+async fn under_a_linger_both_clients_come_back_with_the_old_id_and_go_on() {
+    let server = server(|config| config.registration.linger = Duration::from_secs(60)).await;
+    let id = server.register(PAIR).await;
+    let targets = ["host", "client/"].map(|role| format!("/connect?id={id}&key=k&sock_type={role}"));
+    for goodbye in [true, false, true] {
+        let mut host = Device::join(server.connect().await, &targets[0]).await;
+        let mut client = Device::join(server.connect().await, &targets[1]).await;
+        client.say("question").await;
+        host.expect("question").await;
+        host.say("answer").await;
+        client.expect("answer").await;
+        for mut device in [host, client] {
+            if goodbye {
+                device.raw(&frame(0x88, &1000_u16.to_be_bytes())).await;
+                device.expect_close(CloseReason::Left).await;
+            }
+        }
+        until("both are gone", || server.directory.find(&id).is_some_and(|found| found.seats == 0)).await;
+    }
+    server.directory.sweep(Instant::now() + Duration::from_secs(59));
+    drop(Device::join(server.connect().await, &targets[0]).await);
+    until("it is gone again", || server.directory.find(&id).is_some_and(|found| found.expires.is_some())).await;
+    server.directory.sweep(Instant::now() + Duration::from_secs(61));
+    assert_eq!(status(&server, &targets[0]).await, 404);
+}
+
+#[tokio::test]
+async fn an_honest_device_that_tries_without_pause_is_answered_each_time() {
+    let server = server(|_| {}).await;
+    for _ in 0..300 {
+        assert_eq!(status(&server, "/connect?id=long-since-gone&key=k&sock_type=host").await, 404);
+    }
+    let id = server.register(LOBBY).await;
+    assert_eq!(status(&server, &format!("/connect?id={id}&key=k")).await, 101);
+}
+
+#[tokio::test]
+async fn whoever_joins_while_the_registration_is_removed_is_refused_or_closed() {
+    let server = server(|_| {}).await;
+    for _ in 0..30 {
+        let id = server.register(LOBBY).await;
+        let target = format!("/connect?id={id}&key=k");
+        let join = || async {
+            let mut stream = server.connect().await;
+            stream.write_all(request(&target).as_bytes()).await.unwrap();
+            match read_head(&mut stream).await.status {
+                101 => Device(stream).expect_close(CloseReason::Removed).await,
+                status => assert_eq!(status, 404),
+            }
+        };
+        let remove = async {
+            tokio::task::yield_now().await;
+            let path = format!("/remove?id={id}&key=k&host_key=h");
+            assert_eq!(server.get(&path).await.status, 200);
+        };
+        tokio::join!(join(), join(), remove, join(), join());
+    }
+    until("nobody is left", || server.front.connections.value() == 0).await;
+    assert!(server.directory.is_empty());
+}

@@ -1,0 +1,163 @@
+//! A device that speaks websocket by hand, over any stream: what it sends may break any rule, and what it is sent is
+//! shown frame by frame.
+#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use ws_router::close::CloseReason;
+
+use super::support::{Server, read_head};
+
+/// What a device may be connected by.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A member's end.
+pub struct Device<S>(pub S);
+
+/// A device whatever it is connected by.
+pub type Any = Device<Box<dyn Stream>>;
+
+/// What came.
+#[derive(PartialEq, Clone)]
+pub enum Heard {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping,
+    Pong(Vec<u8>),
+    Close(u16, String),
+    /// The connection ended: in order, or broken.
+    End(bool),
+}
+
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "text {text:.100}"),
+            Self::Binary(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Ping => write!(f, "ping"),
+            Self::Pong(payload) => write!(f, "pong of {} bytes", payload.len()),
+            Self::Close(code, reason) => write!(f, "close {code} {reason}"),
+            Self::End(in_order) => write!(f, "end, {}", if *in_order { "in order" } else { "broken" }),
+        }
+    }
+}
+
+/// The request that joins.
+pub fn request(target: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+impl<S: Stream> Device<S> {
+    pub async fn join(mut stream: S, target: &str) -> Self {
+        stream.write_all(request(target).as_bytes()).await.unwrap();
+        let answer = read_head(&mut stream).await;
+        assert_eq!(answer.status, 101, "{answer:?}");
+        Self(stream)
+    }
+
+    pub fn boxed(self) -> Any
+    where
+        S: 'static,
+    {
+        Device(Box::new(self.0))
+    }
+
+    /// Sends bytes as they are.
+    pub async fn raw(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+        self.0.flush().await.unwrap();
+    }
+
+    pub async fn say(&mut self, text: &str) {
+        self.raw(&frame(0x81, text.as_bytes())).await;
+    }
+
+    /// Waits for the next frame, or the end; fails the test when there is neither within ten seconds.
+    pub async fn frame(&mut self) -> Heard {
+        let frame = tokio::time::timeout(Duration::from_secs(10), read_frame(&mut self.0));
+        match frame.await.expect("nothing came") {
+            Ok(heard) => heard,
+            Err(error) => Heard::End(error.kind() == std::io::ErrorKind::UnexpectedEof),
+        }
+    }
+
+    /// Waits for the next frame that isn't a ping, and answers those.
+    pub async fn hear(&mut self) -> Heard {
+        loop {
+            match self.frame().await {
+                Heard::Ping => self.raw(&frame(0x8a, b"")).await,
+                heard => return heard,
+            }
+        }
+    }
+
+    pub async fn expect(&mut self, text: &str) {
+        assert_eq!(self.hear().await, Heard::Text(text.into()));
+    }
+
+    /// Waits for the goodbye of this reason and for the end behind it.
+    pub async fn expect_close(&mut self, reason: CloseReason) {
+        assert_eq!(self.hear().await, Heard::Close(reason.code().unwrap(), reason.text().into()));
+        assert!(matches!(self.frame().await, Heard::End(_)));
+    }
+}
+
+/// Reads one frame of a server.
+pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Heard> {
+    let (first, short) = (stream.read_u8().await?, stream.read_u8().await?);
+    let len = match short {
+        126 => u64::from(stream.read_u16().await?),
+        127 => stream.read_u64().await?,
+        short => u64::from(short),
+    };
+    let mut payload = vec![0; len as usize];
+    stream.read_exact(&mut payload).await?;
+    Ok(match first {
+        0x81 => Heard::Text(String::from_utf8(payload).unwrap()),
+        0x82 => Heard::Binary(payload),
+        0x88 => {
+            let (code, reason) = payload.split_first_chunk().unwrap();
+            Heard::Close(u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).unwrap())
+        }
+        0x89 => Heard::Ping,
+        0x8a => Heard::Pong(payload),
+        other => panic!("a frame that begins with {other:x}"),
+    })
+}
+
+/// Makes a client's frame, masked, with the shortest length.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, payload.len() as u64);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// Makes the header of a client's frame.
+pub fn header(first: u8, len: u64) -> Vec<u8> {
+    let mut header = vec![first];
+    match len {
+        0..126 => header.push(0x80 | len as u8),
+        126..=0xffff => {
+            header.push(0x80 | 126);
+            header.extend((len as u16).to_be_bytes());
+        }
+        _ => {
+            header.push(0x80 | 127);
+            header.extend(len.to_be_bytes());
+        }
+    }
+    header.extend(MASK);
+    header
+}
+
+/// How many connections ended for this reason.
+pub fn closes(server: &Server, reason: CloseReason) -> u64 {
+    server.relay.totals().iter().map(|thread| thread.closes(reason)).sum()
+}
+
+const MASK: [u8; 4] = [0x5a, 0x11, 0xc3, 0x08];

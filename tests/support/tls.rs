@@ -1,0 +1,111 @@
+//! A router with TLS, and clients that take any certificate, as those in the field do.
+#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use ws_router::config::{Config, Listener, Tls};
+
+use super::support::{Server, plain};
+
+/// A router with a plain and a TLS listener, and the folder of its certificate.
+pub struct Secured {
+    pub server: Server,
+    pub files: Tls,
+    _folder: TempDir,
+}
+
+impl Secured {
+    pub async fn start(make: impl FnOnce(&Tls)) -> Self {
+        Self::start_with(make, |_| {}).await
+    }
+
+    pub async fn start_with(make: impl FnOnce(&Tls), change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        make(&files);
+        let secured = Listener { tls: Some(files.clone()), ..plain() };
+        let mut config = Config { listeners: vec![plain(), secured], ..Config::default() };
+        change(&mut config);
+        Self { server: Server::start(config).await, files, _folder: folder }
+    }
+
+    pub async fn dial(&self, client: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
+        dial(self.server.https.unwrap(), Arc::new(client)).await
+    }
+}
+
+pub async fn dial(address: SocketAddr, client: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    TlsConnector::from(client).connect(ServerName::try_from("localhost").unwrap(), stream).await
+}
+
+pub fn ecdsa(files: &Tls) {
+    generated(files, &rcgen::PKCS_ECDSA_P256_SHA256);
+}
+
+pub fn generated(files: &Tls, kind: &'static rcgen::SignatureAlgorithm) {
+    let key = rcgen::KeyPair::generate_for(kind).unwrap();
+    let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    std::fs::write(&files.certificate, certificate.pem()).unwrap();
+    std::fs::write(&files.key, key.serialize_pem()).unwrap();
+}
+
+/// A client that takes any certificate, as those in the field do.
+pub fn client(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    let provider = Arc::new(ring::default_provider());
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
+        .with_no_client_auth()
+}
+
+#[derive(Debug)]
+struct Trusting(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,215 @@
+//! Members through TLS: what they send and are sent is whole however it is cut, a slow one sets the pace, and one who
+//! breaks the session ends alone.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+#[path = "support/device.rs"]
+mod support_device;
+#[path = "support/tls.rs"]
+mod support_tls;
+
+use std::time::Duration;
+
+use rustls::SupportedProtocolVersion;
+use rustls::version::{TLS12, TLS13};
+use support::{read_head, until};
+use support_device::{Device, Heard, closes, frame, read_frame, request};
+use support_tls::{Secured, client, ecdsa};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use ws_router::close::CloseReason;
+
+const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+type Sealed = Device<TlsStream<TcpStream>>;
+
+/// A lobby, and how to get there.
+struct Lobby {
+    secured: Secured,
+    target: String,
+}
+
+impl Lobby {
+    async fn start() -> Self {
+        let secured = Secured::start(ecdsa).await;
+        let id = secured.server.register(LOBBY).await;
+        Self { secured, target: format!("/connect?id={id}&key=k") }
+    }
+
+    async fn join(&self, version: &'static SupportedProtocolVersion) -> Sealed {
+        let stream = self.secured.dial(client(&[version])).await.unwrap();
+        Device::join(stream, &self.target).await
+    }
+
+    async fn join_plain(&self) -> Device<TcpStream> {
+        Device::join(self.secured.server.connect().await, &self.target).await
+    }
+}
+
+/// Bytes that differ from each other and tell their message.
+fn payload(number: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ number) as u8).collect()
+}
+
+/// Sends all messages and hears as many, at the same time, `delay` after each.
+async fn converse(mut device: Sealed, sizes: Vec<usize>, delay: Duration) {
+    let (mut reader, mut writer) = tokio::io::split(&mut device.0);
+    let send = async {
+        for (number, len) in sizes.iter().enumerate() {
+            writer.write_all(&frame(0x82, &payload(number, *len))).await.unwrap();
+        }
+        writer.flush().await.unwrap();
+    };
+    let hear = async {
+        for (number, len) in sizes.iter().enumerate() {
+            let heard = read_frame(&mut reader).await.unwrap();
+            assert!(heard == Heard::Binary(payload(number, *len)), "message {number} of {len} bytes");
+            if !delay.is_zero() && number % 100 == 0 {
+                tokio::time::sleep(delay).await;
+            }
+        }
+    };
+    tokio::join!(send, hear);
+}
+
+/// Two members send each other messages of these sizes at the same time.
+async fn exchange_all(sizes: &[usize], delay: Duration) {
+    for version in VERSIONS {
+        let lobby = Lobby::start().await;
+        let (one, other) = (lobby.join(version).await, lobby.join(version).await);
+        let both = async {
+            tokio::join!(converse(one, sizes.to_vec(), Duration::ZERO), converse(other, sizes.to_vec(), delay))
+        };
+        tokio::time::timeout(Duration::from_secs(60), both).await.expect("it got stuck");
+        assert_eq!(closes(&lobby.secured.server, CloseReason::TooSlow), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_go_both_ways_at_once() {
+    exchange_all(&[16 << 20, 1, 16 << 20, 65_535, 65_536], Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_messages_wait_for_a_slow_reader_and_none_is_lost() {
+    let sizes: Vec<usize> = (0..20_000).map(|number| (number * 7) % 1500).collect();
+    exchange_all(&sizes, Duration::from_millis(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_around_the_size_of_a_record_arrive_whole() {
+    let sizes: Vec<usize> = (16_300..16_500).collect();
+    exchange_all(&sizes, Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn what_is_sent_before_the_answer_is_relayed_however_much_it_is() {
+    for version in VERSIONS {
+        let lobby = Lobby::start().await;
+        let mut hearer = lobby.join_plain().await;
+        let mut stream = lobby.secured.dial(client(&[version])).await.unwrap();
+        let mut burst = request(&lobby.target).into_bytes();
+        for number in 0..20 {
+            burst.extend(frame(0x82, &payload(number, 4000)));
+        }
+        stream.write_all(&burst).await.unwrap();
+        stream.flush().await.unwrap();
+        for number in 0..20 {
+            assert!(hearer.hear().await == Heard::Binary(payload(number, 4000)), "message {number}");
+        }
+        assert_eq!(read_head(&mut stream).await.status, 101);
+        let mut device = Device(stream);
+        hearer.say("all heard").await;
+        device.expect("all heard").await;
+    }
+}
+
+#[tokio::test]
+async fn a_goodbye_is_said_on_both_layers() {
+    for version in VERSIONS {
+        let lobby = Lobby::start().await;
+        let (mut leaver, mut stayer) = (lobby.join(version).await, lobby.join(version).await);
+        leaver.raw(&frame(0x88, &1000_u16.to_be_bytes())).await;
+        assert_eq!(leaver.frame().await, Heard::Close(1000, "goodbye".into()));
+        // Without a close_notify the session would fail here instead of being at its end.
+        assert_eq!(leaver.0.read(&mut [0]).await.unwrap(), 0);
+        until("it is counted", || closes(&lobby.secured.server, CloseReason::Left) == 1).await;
+        let mut third = lobby.join_plain().await;
+        third.say("still here?").await;
+        stayer.expect("still here?").await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_or_broken_ends_its_member_alone() {
+    let lobby = Lobby::start().await;
+    let (mut one, mut other) = (lobby.join(&TLS12).await, lobby.join(&TLS13).await);
+    for (number, version) in VERSIONS.into_iter().cycle().take(8).enumerate() {
+        let mut offender = lobby.join(version).await;
+        let (stream, session) = offender.0.get_mut();
+        let mut sealed = Vec::new();
+        match number / 2 {
+            // Bytes behind the end of the session, of which nothing is to be understood any more.
+            0 => {
+                session.send_close_notify();
+                session.write_tls(&mut sealed).unwrap();
+                sealed.extend([0x17; 20_000]);
+            }
+            // A record that wasn't sealed by this session's keys.
+            1 => sealed.extend([&[0x17, 3, 3, 0, 40][..], &[7; 40]].concat()),
+            // No record at all.
+            2 => sealed.extend(b"GET / HTTP/1.1\r\n\r\n"),
+            // A message, and a broken record right behind it.
+            _ => {
+                std::io::Write::write_all(&mut session.writer(), &frame(0x81, b"last words")).unwrap();
+                session.write_tls(&mut sealed).unwrap();
+                sealed.extend([&[0x17, 3, 3, 0, 40][..], &[7; 40]].concat());
+            }
+        }
+        stream.write_all(&sealed).await.unwrap();
+        if number / 2 == 3 {
+            one.expect("last words").await;
+            other.expect("last words").await;
+        }
+        // The connection itself is ended, in order or by a reset.
+        let mut byte = [0];
+        let ended = tokio::time::timeout(Duration::from_secs(5), offender.0.read(&mut byte));
+        assert!(!matches!(ended.await.expect("it was not closed"), Ok(1..)));
+        until("it is counted", || closes(&lobby.secured.server, CloseReason::Lost) == number as u64 + 1).await;
+        one.say("still here").await;
+        other.expect("still here").await;
+    }
+}
+
+#[tokio::test]
+async fn a_stuck_member_is_closed_with_4003_when_it_reads_on() {
+    let secured = Secured::start_with(ecdsa, |config| {
+        config.websocket.outbox = bytesize::ByteSize::kib(256);
+        config.websocket.close_timeout = Duration::from_secs(30);
+    })
+    .await;
+    let id = secured.server.register(LOBBY).await;
+    let lobby = Lobby { secured, target: format!("/connect?id={id}&key=k") };
+    let mut stuck = lobby.join(&TLS13).await;
+    let (mut talker, mut hearer) = (lobby.join(&TLS13).await, lobby.join(&TLS12).await);
+    let mut sent = 0;
+    while closes(&lobby.secured.server, CloseReason::TooSlow) == 0 {
+        talker.raw(&frame(0x82, &payload(sent, 100_000))).await;
+        assert!(hearer.hear().await == Heard::Binary(payload(sent, 100_000)), "message {sent}");
+        sent += 1;
+        assert!(sent < 1000, "it was never closed");
+    }
+    let mut heard = 0;
+    loop {
+        match stuck.frame().await {
+            Heard::Binary(message) => {
+                assert!(message == payload(heard, 100_000), "message {heard}");
+                heard += 1;
+            }
+            end => break assert_eq!(end, Heard::Close(4003, "too slow".into())),
+        }
+    }
+    assert!(heard < sent);
+}
