@@ -56,7 +56,7 @@ impl<S: Stream> Member<S> {
     /// Joins a lobby. The pong comes from the relay thread, so from then on the member hears what others say.
     pub(crate) fn join(stream: S, id: &str, key: &str) -> Self {
         let url = format!("ws://router/connect?id={id}&key={key}");
-        let Ok((mut socket, _)) = tungstenite::client(url, stream) else { panic!("not joined") };
+        let (mut socket, _) = tungstenite::client(url, stream).unwrap_or_else(|error| panic!("not joined: {error}"));
         socket.send(Message::Ping("there?".into())).unwrap();
         assert_eq!(socket.read().unwrap(), Message::Pong("there?".into()));
         Self(socket)
