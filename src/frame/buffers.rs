@@ -1,13 +1,23 @@
-//! A free list of byte buffers, so that a stream of large messages neither allocates nor clears memory for each.
+//! A free list of byte buffers, so that a stream of large messages neither allocates nor clears memory for each; and
+//! of the small things around them, so that it allocates nothing at all.
 //!
 //! The buffers are initialised up to their length and stay so; whoever takes one keeps count of what it has filled.
-//! What is kept is bounded: a relay thread's idle memory grows by no more than [`KEPT`] bytes through it.
+//! What is kept is bounded: a relay thread's idle memory grows by little more than [`KEPT`] bytes through it.
+
+use std::rc::Rc;
+
+use super::decoder::Partial;
 
 /// Buffers that wait for their next use.
 #[derive(Debug, Default)]
 pub struct Buffers {
     free: Vec<Vec<u8>>,
     bytes: usize,
+    /// Shared buffers whose contents were taken out.
+    shells: Vec<Rc<Vec<u8>>>,
+    /// Boxed, since they are moved into decoders and back.
+    #[allow(clippy::vec_box)]
+    partials: Vec<Box<Partial>>,
 }
 
 impl Buffers {
@@ -22,8 +32,13 @@ impl Buffers {
                 self.bytes -= len;
                 self.free.swap_remove(at)
             }
-            None => vec![0; least],
+            None => vec![0; least.max(WORTH_KEEPING)],
         }
+    }
+
+    /// Takes a buffer for a copy of so many bytes; small ones are right-sized, since many may wait in an outbox.
+    pub fn take_for_copy(&mut self, bytes: usize) -> Vec<u8> {
+        if bytes < WORTH_KEEPING { vec![0; bytes] } else { self.take(bytes, bytes) }
     }
 
     /// Gives a buffer back; where there is no place for all, the largest stay, since they are the dearest to make.
@@ -40,12 +55,45 @@ impl Buffers {
             self.free.swap_remove(at);
         }
     }
+
+    /// Makes a buffer one that several may hold.
+    pub fn share(&mut self, buffer: Vec<u8>) -> Rc<Vec<u8>> {
+        let mut shell = self.shells.pop().unwrap_or_default();
+        match Rc::get_mut(&mut shell) {
+            Some(inside) => *inside = buffer,
+            None => return Rc::new(buffer),
+        }
+        shell
+    }
+
+    /// Gives a shared buffer back, if nobody else holds it.
+    pub fn give_shared(&mut self, mut shared: Rc<Vec<u8>>) {
+        let Some(inside) = Rc::get_mut(&mut shared) else { return };
+        let buffer = std::mem::take(inside);
+        self.give(buffer);
+        if self.shells.len() < SHELLS {
+            self.shells.push(shared);
+        }
+    }
+
+    pub(super) fn take_partial(&mut self) -> Box<Partial> {
+        self.partials.pop().unwrap_or_default()
+    }
+
+    /// Gives back a partial that is empty again.
+    pub(super) fn give_partial(&mut self, partial: Box<Partial>) {
+        if self.partials.len() < PLACES {
+            self.partials.push(partial);
+        }
+    }
 }
 
 /// Bytes that are kept at most.
 const KEPT: usize = 8 << 20;
 /// Buffers that are kept at most, so that a search among them stays short.
-const PLACES: usize = 32;
+const PLACES: usize = 64;
+/// Emptied shared buffers that are kept at most, of 40 bytes each.
+const SHELLS: usize = 256;
 /// Smaller buffers are left to the allocator.
 const WORTH_KEEPING: usize = 1 << 10;
 

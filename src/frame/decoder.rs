@@ -19,7 +19,7 @@ pub struct Decoder {
 
 /// What a read left incomplete.
 #[derive(Debug, Default)]
-struct Partial {
+pub(super) struct Partial {
     /// An incomplete header, control frame or small frame, as it came.
     tail: Vec<u8>,
     message: Option<Assembly>,
@@ -184,7 +184,7 @@ impl Decoder {
         let mut run = Run::default();
         let outcome = self.decode_scratch(scratch, max_message, buffers, batch, &mut run);
         run.end(batch);
-        self.settle();
+        self.settle(buffers);
         outcome
     }
 
@@ -205,9 +205,8 @@ impl Decoder {
         {
             return None;
         }
-        let mut decoder = Self { partial: Some(Box::new(Partial { tail: state.tail, message })) };
-        decoder.settle();
-        Some(decoder)
+        let is_idle = state.tail.is_empty() && message.is_none();
+        Some(Self { partial: (!is_idle).then(|| Box::new(Partial { tail: state.tail, message })) })
     }
 
     /// Forgets everything and gives the memory back.
@@ -281,7 +280,7 @@ impl Decoder {
             }
         }
         if at < scratch.len() {
-            self.partial.get_or_insert_default().tail.extend_from_slice(&scratch[at..]);
+            self.partial(buffers).tail.extend_from_slice(&scratch[at..]);
         }
         Ok(())
     }
@@ -301,10 +300,14 @@ impl Decoder {
     }
 
     fn assemble(&mut self, header: &ClientHeader, buffers: &mut Buffers) {
-        match &mut self.partial.get_or_insert_default().message {
+        match &mut self.partial(buffers).message {
             Some(message) => message.go_on(header),
             none => *none = Some(Assembly::begin(header, buffers)),
         }
+    }
+
+    fn partial(&mut self, buffers: &mut Buffers) -> &mut Partial {
+        self.partial.get_or_insert_with(|| buffers.take_partial())
     }
 
     fn end_frame(&mut self, batch: &mut Batch) -> Result<(), Violation> {
@@ -319,10 +322,10 @@ impl Decoder {
         Ok(())
     }
 
-    /// Frees what an idle stream doesn't need.
-    fn settle(&mut self) {
-        if self.partial.as_deref().is_some_and(|partial| partial.tail.is_empty() && partial.message.is_none()) {
-            self.partial = None;
+    /// Gives back what an idle stream doesn't need.
+    fn settle(&mut self, buffers: &mut Buffers) {
+        if let Some(partial) = self.partial.take_if(|partial| partial.tail.is_empty() && partial.message.is_none()) {
+            buffers.give_partial(partial);
         }
     }
 }

@@ -44,7 +44,8 @@ impl Service {
 }
 
 async fn read_away(connection: &mut Connection) -> io::Result<()> {
-    let mut rest = [0; 4096];
+    // On the heap, since every connection's task has the room of what it may once hold.
+    let mut rest = vec![0; 4096];
     let mut read = 0;
     while read < MOST {
         match connection.read(&mut rest).await? {

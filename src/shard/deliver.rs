@@ -10,7 +10,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::member::Member;
-use super::outbox::{Outbox, rest_of_begun_frame};
+use super::outbox::rest_of_begun_frame;
 use super::room::{Round, Slices};
 use super::{HIGH_WATER, LOW_WATER, Link, Moment, Shard, heard_by, side_of};
 use crate::close::CloseReason;
@@ -36,11 +36,11 @@ impl<L: Link> Shard<L> {
             }
             _ => {
                 if side.round.is_none() {
-                    side.round = Some(self.spare_rounds.pop().unwrap_or_default());
+                    side.round = Some(self.spares.take_round());
                     self.dirty.push((room, target));
                 }
                 if let Some(round) = &mut side.round {
-                    round.push(sender as u32, batch, &self.scratch);
+                    round.push(sender as u32, batch, &self.scratch, &mut self.buffers);
                     self.members[sender].flags.spoke = true;
                     if round.bytes > ROUND_LIMIT {
                         self.flush_side(room, target, now);
@@ -79,17 +79,14 @@ impl<L: Link> Shard<L> {
             self.tally.bytes_out += batch.bytes as u64;
         }
         let (sent, begun) = {
-            let pieces: SmallVec<[&[u8]; 16]> =
-                batch.pieces.iter().map(|piece| bytes_of(piece, &self.scratch)).collect();
+            let slices: Slices =
+                batch.pieces.iter().map(|piece| IoSlice::new(bytes_of(piece, &self.scratch))).collect();
             let sent = match member.outbox {
                 Some(_) => Ok(0),
-                None => {
-                    let slices: Slices = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-                    send_all(&mut member.link, &slices)
-                }
+                None => send_all(&mut member.link, &slices),
             };
             let begun = match sent {
-                Ok(sent) if sent < batch.bytes => rest_of_begun_frame(&pieces, sent),
+                Ok(sent) if sent < batch.bytes => rest_of_begun_frame(&slices, sent),
                 _ => 0,
             };
             (sent, begun)
@@ -107,7 +104,7 @@ impl<L: Link> Shard<L> {
     /// Puts all of the batch but its first `sent` bytes into a member's outbox.
     fn owe(&mut self, receiver: usize, batch: &mut Batch, mut sent: usize, mut begun: usize, now: Moment) {
         let before = self.members[receiver].queued();
-        let outbox = self.members[receiver].outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
+        let outbox = self.members[receiver].outbox.get_or_insert_with(|| self.spares.take_outbox(now));
         for piece in batch.pieces.drain(..) {
             let (Piece::InPlace(range) | Piece::Assembled(_, range)) = &piece;
             if sent >= range.len() {
@@ -121,11 +118,13 @@ impl<L: Link> Shard<L> {
             match piece {
                 Piece::InPlace(_) => {
                     let len = rest.len();
-                    let mut copy = self.buffers.take(len, len);
+                    let mut copy = self.buffers.take_for_copy(len);
                     copy[..len].copy_from_slice(&self.scratch[rest]);
-                    outbox.push(&Rc::new(copy), 0..len, std::mem::take(&mut begun));
+                    outbox.push(self.buffers.share(copy), 0..len, std::mem::take(&mut begun));
                 }
-                Piece::Assembled(buffer, _) => outbox.push(&Rc::new(buffer), rest, std::mem::take(&mut begun)),
+                Piece::Assembled(buffer, _) => {
+                    outbox.push(self.buffers.share(buffer), rest, std::mem::take(&mut begun));
+                }
             }
         }
         self.charge(receiver, before, now);
@@ -135,7 +134,7 @@ impl<L: Link> Shard<L> {
         let Some(side) = self.rooms.get_mut(room as usize).map(|room| &mut room.sides[target]) else { return };
         let Some(mut round) = side.round.take() else { return };
         let receivers = std::mem::take(&mut side.members);
-        let (mut lagging, mut lost) = (SmallVec::<[(u32, usize); 16]>::new(), SmallVec::<[u32; 4]>::new());
+        let (mut lagging, mut lost) = (std::mem::take(&mut self.lagging), SmallVec::<[u32; 4]>::new());
         let common = round.slices(u32::MAX, false);
         for &slot in &receivers {
             let member = &mut self.members[slot as usize];
@@ -169,7 +168,9 @@ impl<L: Link> Shard<L> {
             room.sides[target].members = receivers;
         }
         self.settle_round(&mut round, &lagging, now);
-        self.keep_round(round);
+        self.spares.give_round(round);
+        lagging.clear();
+        self.lagging = lagging;
         for slot in lost {
             self.close(slot as usize, CloseReason::Lost, None, now);
         }
@@ -178,22 +179,17 @@ impl<L: Link> Shard<L> {
     /// Has those who lag owed what they didn't take.
     fn settle_round(&mut self, round: &mut Round, lagging: &[(u32, usize)], now: Moment) {
         if !lagging.is_empty() {
-            let frozen = round.freeze();
+            let small = round.keep(&mut self.buffers);
             for &(slot, sent) in lagging {
                 let member = &mut self.members[slot as usize];
                 let before = member.queued();
-                let outbox = member.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
-                frozen.owe(slot, sent, outbox);
+                let outbox = member.outbox.get_or_insert_with(|| self.spares.take_outbox(now));
+                round.owe(&small, slot, sent, outbox);
                 self.charge(slot as usize, before, now);
             }
+            self.buffers.give_shared(small);
         }
-        round.clear(|buffer| self.buffers.give(buffer));
-    }
-
-    fn keep_round(&mut self, round: Box<Round>) {
-        if self.spare_rounds.len() < SPARE_ROUNDS && round.capacity() <= ROUND_LIMIT {
-            self.spare_rounds.push(round);
-        }
+        round.clear(&mut self.buffers);
     }
 
     /// Counts what came into an outbox that held `before` bytes; closes its member if that was too much already.
@@ -226,8 +222,8 @@ impl<L: Link> Shard<L> {
                 Ok(sent) => {
                     outbox.consume(sent, now, &mut self.buffers);
                     self.tally.outbox_bytes -= sent as u64;
-                    if outbox.queued() == 0 {
-                        member.outbox = None;
+                    if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
+                        self.spares.give_outbox(outbox, &mut self.buffers);
                         // A ping that waited behind what was owed is on its way only now.
                         member.pinged = member.pinged.map(|_| now);
                     }
@@ -272,30 +268,30 @@ impl<L: Link> Shard<L> {
                 outbox.push_pong(pongs, last);
                 self.tally.outbox_bytes = self.tally.outbox_bytes + outbox.queued() as u64 - before as u64;
             }
-            None => self.send_control(slot, pongs.to_vec(), now),
+            None => self.send_control(slot, pongs, now),
         }
     }
 
     /// Asks a member for a sign of life.
     pub(super) fn ping(&mut self, slot: usize, now: Moment) {
         self.members[slot].pinged = Some(now);
-        self.send_control(slot, ServerHeader::new(Opcode::Ping, 0).as_bytes().to_vec(), now);
+        self.send_control(slot, ServerHeader::new(Opcode::Ping, 0).as_bytes(), now);
     }
 
     /// Sends control frames behind whatever is owed.
-    pub(super) fn send_control(&mut self, slot: usize, frames: Vec<u8>, now: Moment) {
+    pub(super) fn send_control(&mut self, slot: usize, frames: &[u8], now: Moment) {
         let member = &mut self.members[slot];
         let sent = match member.outbox {
             Some(_) => Ok(0),
-            None => member.link.send(&[IoSlice::new(&frames)]),
+            None => member.link.send(&[IoSlice::new(frames)]),
         };
         match sent {
             Ok(sent) if sent == frames.len() => {}
             Ok(sent) => {
-                let begun = rest_of_begun_frame(&[&frames], sent);
-                let outbox = member.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
+                let begun = rest_of_begun_frame(&[IoSlice::new(frames)], sent);
+                let outbox = member.outbox.get_or_insert_with(|| self.spares.take_outbox(now));
                 let len = frames.len();
-                outbox.push(&Rc::new(frames), sent..len, begun);
+                outbox.push(Rc::new(frames.to_vec()), sent..len, begun);
                 self.tally.outbox_bytes += (len - sent) as u64;
                 self.note_level(slot);
             }
@@ -350,5 +346,3 @@ const SLICES_A_WRITE: usize = 1024;
 const WRITES_A_TURN: usize = 16;
 /// What a room collects before it is flushed in the middle of a round, so that many senders don't fill the memory.
 const ROUND_LIMIT: usize = 1 << 20;
-/// Rounds kept for their next use: as many busy rooms as a round of the loop is likely to see.
-const SPARE_ROUNDS: usize = 256;

@@ -68,7 +68,7 @@ impl<L: Link> Shard<L> {
         if !keeps_what_is_owed(reason) {
             self.drop_owed(slot);
         }
-        self.send_control(slot, frame, now);
+        self.send_control(slot, &frame, now);
         self.finish_if_flushed(slot);
         // What still comes in is to be thrown away, and so is what came in before and was not read.
         if self.members.contains(slot) {
@@ -96,7 +96,7 @@ impl<L: Link> Shard<L> {
         let mut member = self.members.remove(slot);
         self.tally.outbox_bytes -= member.queued() as u64;
         if let Some(outbox) = member.outbox.take() {
-            outbox.abandon(&mut self.buffers);
+            self.spares.give_outbox(outbox, &mut self.buffers);
         }
     }
 
@@ -131,9 +131,9 @@ impl<L: Link> Shard<L> {
         let before = member.queued();
         if let Some(outbox) = &mut member.outbox {
             outbox.keep_begun_frame(&mut self.buffers);
-            if outbox.queued() == 0 {
-                member.outbox = None;
-            }
+        }
+        if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
+            self.spares.give_outbox(outbox, &mut self.buffers);
         }
         self.tally.outbox_bytes -= (before - member.queued()) as u64;
     }

@@ -19,6 +19,7 @@ mod member;
 mod outbox;
 mod read;
 mod room;
+mod spares;
 mod succession;
 
 use std::collections::HashMap;
@@ -35,7 +36,8 @@ use crate::frame::{Batch, Buffers};
 use crate::ids::{MemberId, Serial};
 use heartbeat::{Heartbeat, Signs, Verdict};
 use member::{Member, Phase};
-use room::{Room, Round, heard_by, side_of};
+use room::{Room, heard_by, side_of};
+use spares::Spares;
 
 /// A point in time: milliseconds since a begin that all moments of a shard share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -84,13 +86,14 @@ pub struct Shard<L> {
     scratch: Vec<u8>,
     batch: Batch,
     buffers: Buffers,
-    /// Rounds that wait for their next use; boxed, since they are moved into rooms and back.
-    #[allow(clippy::vec_box)]
-    spare_rounds: Vec<Box<Round>>,
+    spares: Spares,
     /// Sides with a round to flush.
     dirty: Vec<(u32, usize)>,
     /// Members to read from again without waiting.
     hot: Vec<u32>,
+    /// The list that was worked off last, kept for its memory; likewise the one of those who lagged in a round.
+    cold: Vec<u32>,
+    lagging: Vec<(u32, usize)>,
     tally: ShardTally,
 }
 
@@ -105,9 +108,11 @@ impl<L: Link> Shard<L> {
             scratch: vec![0; SCRATCH],
             batch: Batch::default(),
             buffers: Buffers::default(),
-            spare_rounds: Vec::new(),
+            spares: Spares::default(),
             dirty: Vec::new(),
             hot: Vec::new(),
+            cold: Vec::new(),
+            lagging: Vec::new(),
             tally: ShardTally::default(),
         }
     }
@@ -228,8 +233,9 @@ impl<L: Link> Shard<L> {
 
     /// Reads again from all who were paused because of a side that takes more now.
     fn wake_senders(&mut self, room: u32, side: usize) {
-        let Some(room) = self.rooms.get_mut(room as usize) else { return };
-        for slot in std::mem::take(&mut room.sides[side].paused) {
+        let Some(found) = self.rooms.get_mut(room as usize) else { return };
+        let mut paused = std::mem::take(&mut found.sides[side].paused);
+        for slot in paused.drain(..) {
             if let Some(member) = self.members.get_mut(slot as usize)
                 && member.flags.paused
             {
@@ -237,6 +243,7 @@ impl<L: Link> Shard<L> {
                 self.heat(slot as usize);
             }
         }
+        self.rooms[room as usize].sides[side].paused = paused;
     }
 }
 

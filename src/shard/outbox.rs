@@ -59,11 +59,11 @@ impl Outbox {
     }
 
     /// Adds a part of a chunk whose first `begun` bytes are the end of a frame that is on its way already.
-    pub(super) fn push(&mut self, chunk: &Chunk, range: Range<usize>, begun: usize) {
+    pub(super) fn push(&mut self, chunk: Chunk, range: Range<usize>, begun: usize) {
         self.ends_with_pong = false;
         self.queued += range.len();
         let boundary = range.start + begun;
-        self.slices.push_back(Slice { chunk: Rc::clone(chunk), range, boundary });
+        self.slices.push_back(Slice { chunk, range, boundary });
     }
 
     /// Adds the rest of a chunk's part of which `taken` bytes are out.
@@ -83,12 +83,12 @@ impl Outbox {
             self.queued -= old.range.len();
         }
         let pong = &pongs[last..];
-        self.push(&Rc::new(pong.to_vec()), 0..pong.len(), 0);
+        self.push(Rc::new(pong.to_vec()), 0..pong.len(), 0);
         self.ends_with_pong = true;
     }
 
     /// The bytes that are to go out next.
-    pub(super) fn front(&self) -> SmallVec<[IoSlice<'_>; 16]> {
+    pub(super) fn front(&self) -> SmallVec<[IoSlice<'_>; SLICES_A_WRITE]> {
         self.slices.iter().take(SLICES_A_WRITE).map(|slice| IoSlice::new(&slice.chunk[slice.range.clone()])).collect()
     }
 
@@ -105,7 +105,7 @@ impl Outbox {
             }
             bytes -= slice.range.len();
             if let Some(slice) = self.slices.pop_front() {
-                recycle(slice.chunk, buffers);
+                buffers.give_shared(slice.chunk);
             }
         }
     }
@@ -120,7 +120,7 @@ impl Outbox {
     /// Drops all frames that weren't begun; what remains is the end of the one that was.
     pub(super) fn keep_begun_frame(&mut self, buffers: &mut Buffers) {
         for dropped in self.slices.drain(self.slices.len().min(1)..) {
-            recycle(dropped.chunk, buffers);
+            buffers.give_shared(dropped.chunk);
         }
         if let Some(slice) = self.slices.front_mut() {
             let end = slice.next_boundary();
@@ -130,11 +130,18 @@ impl Outbox {
         self.queued = self.slices.iter().map(|slice| slice.range.len()).sum();
     }
 
-    /// Gives the memory back.
-    pub(super) fn abandon(mut self, buffers: &mut Buffers) {
+    /// Gives the memory back, and begins anew.
+    pub(super) fn clear(&mut self, buffers: &mut Buffers) {
         for slice in self.slices.drain(..) {
-            recycle(slice.chunk, buffers);
+            buffers.give_shared(slice.chunk);
         }
+        (self.queued, self.ends_with_pong) = (0, false);
+        self.slices.shrink_to(SLICES_A_WRITE);
+    }
+
+    /// Counts progress from now on.
+    pub(super) fn begin(&mut self, now: Moment) {
+        self.progress = now;
     }
 }
 
@@ -153,7 +160,7 @@ impl Slice {
 }
 
 /// Tells how many bytes complete the frame that is begun after `sent` bytes of `slices`, which begin with a frame.
-pub(super) fn rest_of_begun_frame(slices: &[&[u8]], mut sent: usize) -> usize {
+pub(super) fn rest_of_begun_frame(slices: &[IoSlice<'_>], mut sent: usize) -> usize {
     for slice in slices {
         if sent >= slice.len() {
             sent -= slice.len();
@@ -169,13 +176,6 @@ pub(super) fn rest_of_begun_frame(slices: &[&[u8]], mut sent: usize) -> usize {
         return boundary - sent;
     }
     0
-}
-
-/// Gives a chunk's memory back if nobody else shares it.
-fn recycle(chunk: Chunk, buffers: &mut Buffers) {
-    if let Ok(buffer) = Rc::try_unwrap(chunk) {
-        buffers.give(buffer);
-    }
 }
 
 /// What a slice costs beside its bytes: itself, and a chunk's two allocations, which it may have for itself alone.

@@ -21,7 +21,8 @@ impl<L: Link> Shard<L> {
 
     /// Reads again from those who had more than one read's worth, or were paused and are not any more.
     pub fn resume(&mut self, now: Moment) {
-        for slot in std::mem::take(&mut self.hot) {
+        let mut hot = std::mem::replace(&mut self.hot, std::mem::take(&mut self.cold));
+        for slot in hot.drain(..) {
             if let Some(member) = self.members.get_mut(slot as usize)
                 && std::mem::take(&mut member.flags.hot)
             {
@@ -31,6 +32,7 @@ impl<L: Link> Shard<L> {
                 self.readable(slot as usize, false, now);
             }
         }
+        self.cold = hot;
     }
 
     fn read(&mut self, slot: usize, now: Moment) {

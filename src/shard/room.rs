@@ -5,12 +5,11 @@
 
 use std::io::IoSlice;
 use std::ops::Range;
-use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use super::outbox::{Chunk, Outbox};
-use crate::frame::{Batch, Piece};
+use crate::frame::{Batch, Buffers, Piece};
 use crate::ids::Serial;
 use crate::kind::Role;
 
@@ -85,12 +84,12 @@ enum Place {
     Large(Chunk, Range<usize>),
 }
 
-/// Slices for one write.
-pub(super) type Slices<'a> = SmallVec<[IoSlice<'a>; 16]>;
+/// Slices for one write; a read of messages that aren't worth moving together gives up to 65.
+pub(super) type Slices<'a> = SmallVec<[IoSlice<'a>; 96]>;
 
 impl Round {
     /// Adds what one read of a sender gave.
-    pub(super) fn push(&mut self, sender: u32, batch: &mut Batch, scratch: &[u8]) {
+    pub(super) fn push(&mut self, sender: u32, batch: &mut Batch, scratch: &[u8], buffers: &mut Buffers) {
         let mut messages = batch.messages;
         for piece in batch.pieces.drain(..) {
             let place = match piece {
@@ -99,7 +98,7 @@ impl Round {
                     self.small.extend_from_slice(&scratch[range]);
                     Place::Small(start..self.small.len())
                 }
-                Piece::Assembled(buffer, range) => Place::Large(Rc::new(buffer), range),
+                Piece::Assembled(buffer, range) => Place::Large(buffers.share(buffer), range),
             };
             // The whole read's messages stand with its first part: they are only ever asked for by sender.
             self.push_part(Part { sender, place, messages: std::mem::take(&mut messages) });
@@ -164,19 +163,34 @@ impl Round {
         self.small.capacity()
     }
 
-    /// Makes what lagging members share, and leaves an empty round.
-    pub(super) fn freeze(&mut self) -> Frozen {
-        let Self { small, parts, .. } = std::mem::take(self);
-        Frozen { small: Rc::new(small), parts }
+    /// Copies what lagging members are to share of the small parts, right-sized.
+    pub(super) fn keep(&self, buffers: &mut Buffers) -> Chunk {
+        let len = self.small.len();
+        let mut copy = buffers.take_for_copy(len);
+        copy[..len].copy_from_slice(&self.small);
+        buffers.share(copy)
+    }
+
+    /// Puts into a member's outbox what it hasn't taken: all parts for it but the first `taken` bytes.
+    pub(super) fn owe(&self, small: &Chunk, receiver: u32, mut taken: usize, outbox: &mut Outbox) {
+        for part in self.parts.iter().filter(|part| part.sender != receiver) {
+            let (chunk, range) = match &part.place {
+                Place::Small(range) => (small, range.clone()),
+                Place::Large(chunk, range) => (chunk, range.clone()),
+            };
+            if taken >= range.len() {
+                taken -= range.len();
+            } else {
+                outbox.push_rest(chunk, range, std::mem::take(&mut taken));
+            }
+        }
     }
 
     /// Ends the round for the next one; gives chunks back that nobody shares.
-    pub(super) fn clear(&mut self, mut recycle: impl FnMut(Vec<u8>)) {
+    pub(super) fn clear(&mut self, buffers: &mut Buffers) {
         for part in self.parts.drain(..) {
-            if let Place::Large(chunk, _) = part.place
-                && let Ok(buffer) = Rc::try_unwrap(chunk)
-            {
-                recycle(buffer);
+            if let Place::Large(chunk, _) = part.place {
+                buffers.give_shared(chunk);
             }
         }
         self.small.clear();
@@ -188,29 +202,5 @@ impl Part {
     fn range(&self) -> &Range<usize> {
         let (Place::Small(range) | Place::Large(_, range)) = &self.place;
         range
-    }
-}
-
-/// A round that somebody couldn't take.
-#[derive(Debug)]
-pub(super) struct Frozen {
-    small: Chunk,
-    parts: SmallVec<[Part; 2]>,
-}
-
-impl Frozen {
-    /// Puts into a member's outbox what it hasn't taken: all parts for it but the first `taken` bytes.
-    pub(super) fn owe(&self, receiver: u32, mut taken: usize, outbox: &mut Outbox) {
-        for part in self.parts.iter().filter(|part| part.sender != receiver) {
-            let (chunk, range) = match &part.place {
-                Place::Small(range) => (&self.small, range.clone()),
-                Place::Large(chunk, range) => (chunk, range.clone()),
-            };
-            if taken >= range.len() {
-                taken -= range.len();
-            } else {
-                outbox.push_rest(chunk, range, std::mem::take(&mut taken));
-            }
-        }
     }
 }

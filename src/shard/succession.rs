@@ -73,7 +73,7 @@ impl<L: Link> Shard<L> {
         (member.tally, member.decoder) = (state.tally, decoder);
         if !state.owed.is_empty() {
             let (len, mut outbox) = (state.owed.len(), Outbox::new(now));
-            outbox.push(&Rc::new(state.owed), 0..len, state.begun);
+            outbox.push(Rc::new(state.owed), 0..len, state.begun);
             member.outbox = Some(Box::new(outbox));
             self.tally.outbox_bytes += len as u64;
             self.note_level(slot);

@@ -1,0 +1,295 @@
+//! Once warm, the shard's core passes messages on without a single allocation: counted by an allocator, with links
+//! that are in memory and allocate nothing themselves.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ws_router::close::CloseReason;
+use ws_router::ids::{MemberId, Serial};
+use ws_router::kind::Role;
+use ws_router::shard::{Link, Moment, Newcomer, Received, Rules, Shard};
+
+/// A device's end of a connection: it sends the same message again and again, and takes what comes.
+#[derive(Debug, Default)]
+struct Device {
+    /// Frames that are one message.
+    message: Vec<u8>,
+    /// Where in the message the next byte to send is, and how many wait.
+    at: usize,
+    waiting: usize,
+    /// Bytes that it has in the kernel at a time, and room in the kernel for it.
+    at_once: usize,
+    room: usize,
+    taken: usize,
+    has_left: bool,
+}
+
+#[derive(Debug)]
+struct Queue(Rc<RefCell<Device>>);
+
+impl Link for Queue {
+    fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
+        let mut device = self.0.borrow_mut();
+        let mut left = device.waiting.min(device.at_once);
+        let mut bytes = 0;
+        for buffer in buffers {
+            let mut buffer = &mut buffer[..];
+            while left > 0 && !buffer.is_empty() {
+                let part = (device.message.len() - device.at).min(left).min(buffer.len());
+                let (head, rest) = buffer.split_at_mut(part);
+                head.copy_from_slice(&device.message[device.at..device.at + part]);
+                device.at = (device.at + part) % device.message.len();
+                (buffer, left, bytes) = (rest, left - part, bytes + part);
+            }
+        }
+        device.waiting -= bytes;
+        match bytes {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(Received { bytes, more: device.waiting > 0 }),
+        }
+    }
+
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut device = self.0.borrow_mut();
+        let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>().min(device.room);
+        (device.room, device.taken) = (device.room - bytes, device.taken + bytes);
+        Ok(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn has_unread(&self) -> bool {
+        false
+    }
+
+    fn finish(&mut self) {}
+
+    fn left(&mut self, _: CloseReason) {
+        self.0.borrow_mut().has_left = true;
+    }
+}
+
+struct World {
+    shard: Shard<Queue>,
+    devices: Vec<(usize, Rc<RefCell<Device>>)>,
+}
+
+const NOW: Moment = Moment(1000);
+const TURNS: u64 = 24;
+
+impl World {
+    fn new() -> Self {
+        let rules = Rules {
+            max_message: 4 << 20,
+            outbox: 4 << 20,
+            pace: false,
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(20),
+            stall_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+        };
+        Self { shard: Shard::new(rules), devices: Vec::new() }
+    }
+
+    /// Lets a device in that sends `message`, cut as bytes come in.
+    fn join(&mut self, role: Role, message: Vec<u8>, at_once: usize) -> usize {
+        let device = Device { message, at_once, room: usize::MAX / 2, ..Device::default() };
+        let device = Rc::new(RefCell::new(device));
+        let id = MemberId(self.devices.len() as u64 + 1);
+        let newcomer = Newcomer { id, serial: Serial(1), role, counts: true };
+        let slot = self.shard.join(&newcomer, Queue(Rc::clone(&device)), NOW);
+        self.devices.push((slot, device));
+        self.devices.len() - 1
+    }
+
+    fn device(&self, who: usize) -> std::cell::RefMut<'_, Device> {
+        self.devices[who].1.borrow_mut()
+    }
+
+    fn say(&self, who: usize, messages: usize) {
+        let mut device = self.device(who);
+        device.waiting += device.message.len() * messages;
+    }
+
+    /// Runs rounds of the loop until nothing more moves.
+    fn run(&mut self) {
+        for (slot, _) in &self.devices {
+            self.shard.readable(*slot, false, NOW);
+        }
+        self.shard.flush(NOW);
+        while self.shard.has_work() {
+            self.shard.resume(NOW);
+            self.shard.flush(NOW);
+        }
+    }
+
+    /// Has a device that lags take so much more.
+    fn take(&mut self, who: usize, bytes: usize) {
+        self.device(who).room = bytes;
+        self.shard.writable(self.devices[who].0, NOW);
+    }
+
+    /// Does the same until all is warm, and then counts allocations while it is done again and again.
+    fn allocations(&mut self, mut turn: impl FnMut(&mut Self)) -> u64 {
+        for _ in 0..TURNS {
+            turn(self);
+        }
+        let before = self.shard.tally().deliveries;
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..TURNS {
+                turn(self);
+            }
+        });
+        let messages = self.shard.tally().deliveries - before;
+        assert!(messages >= TURNS, "{messages} messages were delivered");
+        assert!(self.devices.iter().all(|(_, device)| !device.borrow().has_left));
+        counted.count_total
+    }
+}
+
+/// A message in frames as a client sends them.
+fn message(opcode: u8, size: usize, fragments: usize) -> Vec<u8> {
+    let mut frames = Vec::new();
+    let part = size.div_ceil(fragments);
+    for fragment in 0..fragments {
+        let is_final = if fragment + 1 == fragments { 0x80 } else { 0 };
+        let len = part.min(size - part * fragment);
+        frames.push(is_final | if fragment == 0 { opcode } else { 0 });
+        match len {
+            0..126 => frames.push(0x80 | len as u8),
+            126..=0xffff => {
+                frames.push(0x80 | 126);
+                frames.extend((len as u16).to_be_bytes());
+            }
+            _ => {
+                frames.push(0x80 | 127);
+                frames.extend((len as u64).to_be_bytes());
+            }
+        }
+        frames.extend([1, 2, 3, 4]);
+        frames.extend([1, 2, 3, 4].iter().cycle().map(|mask| b'x' ^ mask).take(len));
+    }
+    frames
+}
+
+/// Sizes of messages, from those that lie in the read buffer by the thousand to those of several reads.
+const SIZES: [usize; 5] = [64, 5 << 10, 20 << 10, 64 << 10, 1 << 20];
+/// How much of a stream is there at a time: all, and pieces that end in the middle of headers and payloads.
+const CUTS: [usize; 3] = [usize::MAX, 70_001, 1_009];
+
+fn streams() -> impl Iterator<Item = (usize, usize)> {
+    // A megabyte in a thousand pieces takes long and shows nothing else.
+    SIZES.into_iter().flat_map(|size| CUTS.map(|cut| (size, cut))).filter(|(size, cut)| size / cut < 1000)
+}
+
+/// Runs all cases, and shows those that allocated.
+fn assert_none<T: Copy + std::fmt::Debug>(cases: impl IntoIterator<Item = T>, run: impl Fn(T) -> u64) {
+    let counted = cases.into_iter().map(|case| (case, run(case)));
+    let allocating: Vec<_> = counted.filter(|(_, allocations)| *allocations > 0).collect();
+    assert!(allocating.is_empty(), "allocations: {allocating:?}");
+}
+
+#[test]
+fn a_stream_between_two_allocates_nothing() {
+    assert_none(streams().flat_map(|stream| [(2, 1), (1, 1), (2, 3)].map(|kind| (stream, kind))), |case| {
+        let ((size, cut), (opcode, fragments)) = case;
+        let mut world = World::new();
+        let host = world.join(Role::Host, message(opcode, size, fragments), cut);
+        world.join(Role::Client, Vec::new(), 0);
+        world.allocations(|world| {
+            world.say(host, 6);
+            world.run();
+        })
+    });
+}
+
+#[test]
+fn a_stream_to_one_that_lags_allocates_nothing() {
+    assert_none(streams().filter(|(size, _)| *size > 1024), |(size, cut)| {
+        let mut world = World::new();
+        let host = world.join(Role::Host, message(2, size, 1), cut);
+        let client = world.join(Role::Client, Vec::new(), 0);
+        world.allocations(|world| {
+            world.take(client, size / 3);
+            world.say(host, 4);
+            world.run();
+            for _ in 0..4 {
+                world.take(client, size + size / 3);
+                world.run();
+            }
+        })
+    });
+}
+
+#[test]
+fn who_lags_by_less_than_a_kilobyte_costs_one_allocation_a_round() {
+    let mut world = World::new();
+    let host = world.join(Role::Host, message(2, 64, 1), usize::MAX);
+    let client = world.join(Role::Client, Vec::new(), 0);
+    let allocations = world.allocations(|world| {
+        world.take(client, 30);
+        world.say(host, 4);
+        world.run();
+        world.take(client, 1_000);
+    });
+    assert_eq!(allocations, TURNS);
+}
+
+#[test]
+fn a_lobby_of_20_talkers_allocates_nothing() {
+    // Twenty megabytes in progress at a time would be more than is kept for the next message.
+    assert_none(streams().filter(|(size, _)| *size < 1 << 20), |(size, cut)| {
+        let mut world = World::new();
+        let members: Vec<_> = (0..20).map(|_| world.join(Role::Peer, message(2, size, 1), cut)).collect();
+        world.allocations(|world| {
+            for who in &members {
+                world.say(*who, 4);
+            }
+            world.run();
+        })
+    });
+}
+
+#[test]
+fn a_fan_out_to_100_of_whom_some_lag_allocates_nothing() {
+    let cases = [(128, 0), (4 << 10, 10), (4 << 10, 60), (64 << 10, 10), (64 << 10, 100), (1 << 20, 10)];
+    assert_none(cases, |(size, laggards)| {
+        let mut world = World::new();
+        let talker = world.join(Role::Peer, message(2, size, 1), usize::MAX);
+        for _ in 0..100 {
+            world.join(Role::Peer, Vec::new(), 0);
+        }
+        world.allocations(|world| {
+            for who in 1..=laggards {
+                world.take(who, size * who / 50);
+            }
+            for _ in 0..3 {
+                world.say(talker, 1);
+                world.run();
+            }
+            for who in 1..=laggards {
+                world.take(who, usize::MAX / 2);
+            }
+        })
+    });
+}
+
+#[test]
+fn pings_beside_a_stream_allocate_nothing() {
+    assert_none([()], |()| {
+        let mut world = World::new();
+        let mut frames = message(2, 64, 1);
+        frames.extend([0x89, 0x82, 0, 0, 0, 0, b'h', b'i']);
+        let host = world.join(Role::Host, frames, 1_009);
+        world.join(Role::Client, Vec::new(), 0);
+        world.allocations(|world| {
+            world.say(host, 100);
+            world.run();
+        })
+    });
+}
