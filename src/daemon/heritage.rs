@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
 use crate::close::CloseReason;
 use crate::directory::{Directory, Rules};
@@ -57,6 +57,10 @@ impl Heritage {
                 heritage.state = Some(state);
             }
         }
+        if heritage.trouble.is_some() {
+            // Whose they were can't be told, and as long as they are open nobody can listen in their places.
+            descriptors.retain(|descriptor| !SockRef::from(descriptor).is_listener().unwrap_or(false));
+        }
         heritage.members = descriptors;
         heritage.lend(inherited);
         heritage
@@ -69,7 +73,9 @@ impl Heritage {
 
     /// Takes a listening socket that a predecessor had under the same key.
     pub(super) fn listener(&mut self, key: &str) -> Option<OwnedFd> {
-        self.listeners.get_mut(key)?.pop()
+        let same = self.listeners.get_mut(key)?;
+        // In their order: two may have the same key, and differ in TLS.
+        if same.is_empty() { None } else { Some(same.remove(0)) }
     }
 
     /// Takes the registrations.

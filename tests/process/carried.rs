@@ -4,9 +4,10 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::client::{Member, ask, connect, connect_tls, register};
+use super::client::{Member, ask, connect, connect_narrow, connect_tls, register};
 use super::harness::{PATIENCE, Router, Setup, certificate};
 
 /// Does the same with both ways to a successor.
@@ -31,7 +32,8 @@ fn shown(router: &Router, id: &str) -> Value {
     let mut shown = router.admin(&format!("/v1/registrations/{id}"));
     let members = shown["members"].as_array_mut().unwrap();
     for one in members.iter_mut() {
-        for field in ["age_ms", "silent_ms"] {
+        // Without the time between predecessor and successor.
+        for field in ["age_ms", "since_ms", "silent_ms"] {
             one.as_object_mut().unwrap().remove(field).unwrap();
         }
     }
@@ -177,24 +179,25 @@ fn a_frame_that_was_half_sent_is_finished_afterwards() {
 #[test]
 fn what_a_device_had_not_taken_comes_afterwards() {
     const MESSAGES: usize = 96;
-    let text = |number: usize| format!("{number:04}").repeat(16 << 10);
+    let text = |number: usize| format!("{number:04}").repeat(32 << 10);
     each_way(|renew| {
-        let mut router = Setup::on_loopback().config("[websocket]\noutbox = \"32MiB\"\n").start().ready();
+        let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
-        let mut sleeper = Member::join(connect(address), &id, "key");
+        let mut sleeper = Member::join(connect_narrow(address), &id, "key");
         let mut sender = Member::join(connect(address), &id, "key");
-        (0..MESSAGES).for_each(|number| sender.say(&text(number)));
-        until("all is in the router", || router.admin("/v1/status")["relay"]["messages_in"] == MESSAGES);
-        let owed = router.admin("/v1/status")["relay"]["outbox_bytes"].as_u64().unwrap();
-        assert!(owed > 0);
+        // Is held up as soon as too much waits, and says the rest meanwhile and afterwards.
+        let talk = thread::spawn(move || (0..MESSAGES).for_each(|number| sender.say(&text(number))));
+        let owed = |router: &Router| router.admin("/v1/status")["relay"]["outbox_bytes"].as_u64().unwrap();
+        until("much waits in the router", || owed(&router) > 64 << 10);
         for _ in 0..2 {
             renew(&mut router);
-            assert_eq!(router.admin("/v1/status")["relay"]["outbox_bytes"], owed);
+            assert!(owed(&router) > 32 << 10, "{}", owed(&router));
         }
         for number in 0..MESSAGES {
-            assert_eq!(sleeper.hear(), text(number), "{number}");
+            assert!(sleeper.hear() == text(number), "message {number}");
         }
+        talk.join().unwrap();
     });
 }
 
@@ -252,5 +255,70 @@ fn members_through_tls_are_closed_with_1012_and_the_others_stay() {
         let mut back = Member::join(connect_tls(secure, &crt), &id, "key");
         one.say("hello");
         assert_eq!((other.hear(), back.hear()), ("hello".into(), "hello".into()));
+    });
+}
+
+#[test]
+fn the_patience_for_a_pong_goes_on() {
+    each_way(|renew| {
+        let limits = "[websocket]\nping-interval = \"2s\"\npong-timeout = \"3s\"\n";
+        let mut router = Setup::on_loopback().config(limits).start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let begun = Instant::now();
+        let silent = Member::join(connect(address), &id, "key");
+        renew(&mut router);
+        until("it is closed", || router.admin("/v1/status")["closes"]["no-pong"] == 1);
+        let passed = begun.elapsed();
+        assert!(passed > Duration::from_millis(4900) && passed < Duration::from_millis(7500), "{passed:?}");
+        assert_eq!(silent.closed().0, 4004);
+    });
+}
+
+#[test]
+fn nothing_is_left_open_however_often_it_is_renewed() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let mut one = Member::join(connect(address), &id, "key");
+        let mut other = Member::join(connect(address), &id, "key");
+        let open = |router: &Router| router.admin("/v1/status")["descriptors"]["open"].as_u64().unwrap();
+        renew(&mut router);
+        let before = open(&router);
+        (0..3).for_each(|_| renew(&mut router));
+        let after = open(&router);
+        assert!(after <= before, "{before} descriptors, and then {after}");
+        one.say("hello");
+        assert_eq!(other.hear(), "hello");
+    });
+}
+
+#[test]
+fn signals_that_come_meanwhile_do_no_harm() {
+    let mut router = Setup::on_loopback().start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let mut one = Member::join(connect(address), &id, "key");
+    let mut other = Member::join(connect(address), &id, "key");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        router.signal(Signal::SIGUSR2);
+        router.signal(Signal::SIGHUP);
+        thread::sleep(Duration::from_millis(1));
+    }
+    one.say("hello");
+    assert_eq!(other.hear(), "hello");
+    assert_eq!(router.stopped().status.code(), Some(0));
+}
+
+#[test]
+fn the_watchdog_is_fed_by_the_successor_too() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().variable("WATCHDOG_USEC", "400000").start().ready();
+        renew(&mut router);
+        for _ in 0..3 {
+            router.told("WATCHDOG=1");
+        }
     });
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
@@ -23,6 +24,15 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// Connects with room for little, so that what isn't read stays at the other end.
+pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
 }
 
 /// Connects to a socket in the file system, with a bound on every wait.
@@ -56,7 +66,7 @@ impl<S: Stream> Member<S> {
     /// Joins a lobby. The pong comes from the relay thread, so from then on the member hears what others say.
     pub(crate) fn join(stream: S, id: &str, key: &str) -> Self {
         let url = format!("ws://router/connect?id={id}&key={key}");
-        let Ok((mut socket, _)) = tungstenite::client(url, stream) else { panic!("not joined") };
+        let (mut socket, _) = tungstenite::client(url, stream).unwrap_or_else(|error| panic!("not joined: {error}"));
         socket.send(Message::Ping("there?".into())).unwrap();
         assert_eq!(socket.read().unwrap(), Message::Pong("there?".into()));
         Self(socket)

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 
@@ -104,14 +105,19 @@ fn nothing_stays_in_the_store_once_it_is_taken_over() {
 }
 
 #[test]
-fn a_restart_is_taken_for_granted_when_the_service_manager_can_not_say() {
+fn when_the_service_manager_can_not_say_it_is_a_restart_for_systemd_and_a_stop_for_others() {
     let mut router = Setup::on_loopback().start().ready();
     let address = router.address();
     let id = register(connect(address), "key");
     let mut one = Member::join(connect(address), &id, "key");
     let mut other = Member::join(connect(address), &id, "key");
     router.without_jobs();
-    router.leave();
+    router.signal(Signal::SIGTERM);
+    if !Path::new("/run/systemd/system").exists() {
+        assert_eq!(one.closed().0, 1001);
+        return;
+    }
+    router.left();
     router.start_again();
     router.told("READY=1");
     one.say("hello");

@@ -126,11 +126,12 @@ fn goes_on_without_them<const N: usize>(mut router: Router, members: [Member<Tcp
         let (code, reason) = member.closed();
         assert_eq!(code, 1012, "{reason}");
     }
+    let address = router.address();
     let line = router.logged(&["\"ERROR\""]);
     assert!(line.to_string().contains("state"), "{line}");
     router.catch_up();
     assert!(router.store().is_empty());
-    Pair::join(router.address()).talk();
+    Pair::join(address).talk();
 }
 
 fn sealed(bytes: &[u8]) -> OwnedFd {

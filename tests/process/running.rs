@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::client::{Member, ask, connect, register};
+use super::client::{Member, connect, register};
 use super::harness::Setup;
 
 #[test]
@@ -37,13 +37,4 @@ fn another_process_s_watchdog_is_left_alone() {
     while let Some(message) = router.next_message() {
         assert!(!message.contains("WATCHDOG"), "{message}");
     }
-}
-
-#[test]
-fn usr2_is_answered_in_the_log_and_disturbs_nobody() {
-    let mut router = Setup::on_loopback().start().ready();
-    let address = router.address();
-    router.signal(Signal::SIGUSR2);
-    router.logged(&["USR2"]);
-    assert_eq!(ask(connect(address), "/healthz").0, 200);
 }

@@ -26,7 +26,8 @@ fn a_crowd_moves_and_a_pair_in_it_hardly_notices() {
     for (way, mut router) in [("replacing itself", Managed::by_itself()), ("restarted", Managed::by_the_manager())] {
         let place = router.places().remove(0);
         let mut pairs: Vec<_> = (0..connections / 2 - 1).map(|_| pair(&place)).collect();
-        let (pause, usual) = timed(pair(&place), || router.restart(1));
+        let mut watched = pair(&place);
+        let (pause, usual) = timed(&mut watched, || router.restart(1));
         println!("{connections} connections, {way}: {pause:?} at most from message to answer, {usual:?} before");
         assert_eq!(router.router().admin("/v1/status")["members"], connections as u64 / 2 * 2);
         for (number, (host, client)) in pairs.iter_mut().enumerate() {
@@ -39,7 +40,7 @@ fn a_crowd_moves_and_a_pair_in_it_hardly_notices() {
 }
 
 /// Sends messages to and fro before, during and after; gives the longest round during it, and the longest before.
-fn timed((mut host, mut client): (Socket, Socket), restart: impl FnOnce()) -> (Duration, Duration) {
+fn timed((host, client): &mut (Socket, Socket), restart: impl FnOnce()) -> (Duration, Duration) {
     let (is_over, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     let longest = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -47,10 +48,10 @@ fn timed((mut host, mut client): (Socket, Socket), restart: impl FnOnce()) -> (D
             while !is_over.load(Relaxed) {
                 let begun = Instant::now();
                 let number = rounds.load(Relaxed);
-                say(&mut host, number);
-                hear(&mut client, number);
-                say(&mut client, number);
-                hear(&mut host, number);
+                say(host, number);
+                hear(client, number);
+                say(client, number);
+                hear(host, number);
                 longest.fetch_max(begun.elapsed().as_micros() as u64, Relaxed);
                 rounds.fetch_add(1, Relaxed);
             }

@@ -31,7 +31,11 @@ impl Notifications {
         let (sender, messages) = channel();
         thread::spawn(move || {
             loop {
-                let message = receive(&socket);
+                let mut message = receive(&socket);
+                // All that came before it is as good as stored; the daemon waits for this to be closed.
+                if message.0.lines().any(|line| line == "BARRIER=1") {
+                    message.1.clear();
+                }
                 if message.0 == END || sender.send(message).is_err() {
                     return;
                 }
