@@ -40,10 +40,10 @@ fn another_process_s_watchdog_is_left_alone() {
 }
 
 #[test]
-fn usr2_is_answered_in_the_log_and_disturbs_nobody() {
+fn usr2_puts_the_program_on_the_disk_in_its_place() {
     let mut router = Setup::on_loopback().start().ready();
     let address = router.address();
     router.signal(Signal::SIGUSR2);
-    router.logged(&["USR2"]);
+    router.logged(&["\"carried over\""]);
     assert_eq!(ask(connect(address), "/healthz").0, 200);
 }

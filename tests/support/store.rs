@@ -31,7 +31,11 @@ impl Notifications {
         let (sender, messages) = channel();
         thread::spawn(move || {
             loop {
-                let message = receive(&socket);
+                let mut message = receive(&socket);
+                if message.0.trim() == "BARRIER=1" {
+                    // The sender waits until this end is closed, which tells that all before it has been read.
+                    message.1.clear();
+                }
                 if message.0 == END || sender.send(message).is_err() {
                     return;
                 }
