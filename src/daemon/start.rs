@@ -29,7 +29,7 @@ use super::life::{Idleness, Life};
 use super::listeners::Plan;
 use super::reload::{self, Reload};
 use super::settings::Source;
-use super::succession::{Audience, Kept, hear_signals};
+use super::succession::{Audience, Kept, hear_signals, hold_signals};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
@@ -59,6 +59,7 @@ pub(super) struct Ingredients {
 /// Starts the router and lives until its end.
 pub(super) fn start(ingredients: Ingredients) -> Result<(), Fault> {
     raise_descriptor_limit();
+    hold_signals().map_err(|error| Fault::system("signals", &error))?;
     let runtime = runtime().map_err(|error| Fault::system("threads of the front", &error))?;
     let result = runtime.block_on(async { assemble(ingredients)?.live().await });
     // Whatever still reads a file needn't be waited for.
@@ -69,7 +70,6 @@ pub(super) fn start(ingredients: Ingredients) -> Result<(), Fault> {
 fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     let Ingredients { config, source, plan, mut heritage, log, idle } = ingredients;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(|error| Fault::system("signals", &error))?;
-    hear_signals();
     let mut certificates = Certificates::default();
     let (mut kept, mut addresses, mut socket_files) = (Vec::new(), BTreeSet::new(), Vec::new());
     for public in plan.public {
@@ -104,6 +104,8 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         stop: CancellationToken::new(),
     };
     open(&mut life)?;
+    // All other threads were started with the signals held back, so this one gets them.
+    hear_signals();
     Ok(life)
 }
 

@@ -17,8 +17,10 @@ use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{FutureExt, StreamExt};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::time::{interval, timeout};
 
 use super::heritage::{COME_BACK, CONNECTIONS, STATE};
@@ -71,11 +73,28 @@ impl Life {
     pub(super) async fn become_program(&mut self, program: &Path) {
         tracing::info!(program = %program.display(), "making place for a successor");
         let error = match self.package().await {
-            Ok(package) => become_successor(program, &package),
+            Ok(package) => match self.hold_signals() {
+                Ok(()) => become_successor(program, &package),
+                Err(error) => error,
+            },
             Err(error) => error,
         };
+        hear_signals();
         self.resume();
         tracing::error!(%error, program = %program.display(), "the new program can't take over");
+    }
+
+    /// Leaves the signals that come from now on to the successor; fails if one to stop has come already.
+    fn hold_signals(&mut self) -> io::Result<()> {
+        hold_signals()?;
+        while let Some(Some(signal)) = self.signals.next().now_or_never() {
+            // A reload is what the successor begins with, and another replacement is none.
+            if signal == SIGTERM || signal == SIGINT {
+                raise(Signal::try_from(signal)?)?;
+                return Err(io::Error::other("told to stop meanwhile"));
+            }
+        }
+        Ok(())
     }
 
     /// Leaves everything in the service manager's store and ends the process, if this is a restart; returns otherwise,
@@ -182,23 +201,22 @@ fn become_successor(program: &Path, package: &Package) -> io::Error {
         }
         announcement.push(format!("{}={name},", descriptor.as_raw_fd()));
     }
-    // Until the successor listens to them, these would end it.
-    let early: SigSet = EARLY.into_iter().collect();
-    if let Err(error) = early.thread_block() {
-        return error.into();
-    }
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| program.into());
-    let error =
-        process::Command::new(program).arg0(name).args(arguments).env(supervise::SUCCESSION, announcement).exec();
-    hear_signals();
-    error
+    process::Command::new(program).arg0(name).args(arguments).env(supervise::SUCCESSION, announcement).exec()
 }
 
-/// Lets the signals through that were held back until somebody listens to them.
+/// Holds back the signals that would be lost in a thread that nobody asks, or would end a program that doesn't listen
+/// to them yet: in this thread and in those that it starts.
+pub(super) fn hold_signals() -> io::Result<()> {
+    let held: SigSet = HELD.into_iter().collect();
+    Ok(held.thread_block()?)
+}
+
+/// Lets the signals through again, in this thread alone: so that, when it holds them back, no other one takes them.
 pub(super) fn hear_signals() {
-    let early: SigSet = EARLY.into_iter().collect();
-    if let Err(error) = early.thread_unblock() {
+    let held: SigSet = HELD.into_iter().collect();
+    if let Err(error) = held.thread_unblock() {
         tracing::warn!(%error, "signals can't be heard");
     }
 }
@@ -231,8 +249,8 @@ pub(super) async fn try_out() -> Result<PathBuf, String> {
 
 /// What the kernel appends to the path of a running program that was replaced on the disk (proc(5)).
 const DELETED: &[u8] = b" (deleted)";
-/// Signals that end a process which doesn't expect them.
-const EARLY: [Signal; 2] = [Signal::SIGHUP, Signal::SIGUSR2];
+/// Signals that the life cycle listens to.
+const HELD: [Signal; 4] = [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGTERM, Signal::SIGINT];
 /// How long requests in progress may take to be finished.
 const REQUESTS: Duration = Duration::from_secs(2);
 /// Over how long members that can't move are told to come back: a thousand a second, but no longer than this.

@@ -73,3 +73,50 @@ proptest! {
         let _ = State::from_bytes(&bytes);
     }
 }
+
+/// A state of the first format with everything in it that a member can have left half done.
+fn full() -> State {
+    let member = serde_json::json!({
+        "id": 5, "serial": 1, "role": "peer", "age_ms": 1000, "silent_ms": 20, "pinged_ms": 10,
+        "tally": { "messages_in": 1, "bytes_in": 2, "messages_out": 3, "bytes_out": 4 },
+        "unparsed": { "tail": [], "message": {
+            "is_text": true, "payload": [104, 97], "text": { "begun": [0, 0, 0, 0], "len": 0 },
+            "frame": { "remaining": 5, "mask": [1, 2, 3, 4], "is_final": true }
+        } },
+        "owed": [120, 0x82, 1, 121], "begun": 1
+    });
+    let carried = Carried {
+        registration: RegistrationId::parse("my-device").unwrap(),
+        member: serde_json::from_value(member).unwrap(),
+        peer: Peer::inet("127.0.0.1:5000".parse().unwrap()),
+    };
+    State { members: vec![carried], ..state() }
+}
+
+#[test]
+fn a_state_of_the_first_format_is_still_read() {
+    // Written once by this, and never again: `full().to_bytes()`.
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/handoff/tests/state-1");
+    if std::env::var_os("WS_ROUTER_WRITE_STATE").is_some() {
+        std::fs::write(path, full().to_bytes().unwrap()).unwrap();
+    }
+    let read = State::from_bytes(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(read.members, full().members);
+    assert_eq!((read.last_member, read.listeners), (7, full().listeners));
+    assert_eq!(read.program, "0.0.0");
+}
+
+#[test]
+fn fields_that_a_later_program_of_the_same_format_adds_are_passed_over() {
+    #[derive(Serialize)]
+    struct Later {
+        something_new: Vec<u8>,
+        #[serde(flatten)]
+        known: State,
+    }
+    let body = rmp_serde::to_vec_named(&Later { something_new: vec![1, 2, 3], known: full() }).unwrap();
+    let mut bytes = [&MAGIC[..], &FORMAT.to_be_bytes(), &(body.len() as u64).to_be_bytes()].concat();
+    bytes.extend(blake3::hash(&body).as_bytes());
+    bytes.extend(body);
+    assert_eq!(State::from_bytes(&bytes).unwrap().members, full().members);
+}
