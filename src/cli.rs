@@ -89,6 +89,8 @@ pub enum Command {
     Events,
     /// Has the daemon read its configuration and certificates again
     Reload,
+    /// Has the daemon become the program that is on the disk now, without dropping a connection
+    Upgrade,
     /// Proves a deployment from outside: registers, joins twice, passes a message, times it, removes
     Check(Check),
     /// Prints the versions of this program and of the daemon

@@ -40,6 +40,9 @@ _ws__routerctl() {
             ws__routerctl,status)
                 cmd="ws__routerctl__subcmd__status"
                 ;;
+            ws__routerctl,upgrade)
+                cmd="ws__routerctl__subcmd__upgrade"
+                ;;
             ws__routerctl,version)
                 cmd="ws__routerctl__subcmd__version"
                 ;;
@@ -50,7 +53,7 @@ _ws__routerctl() {
 
     case "${cmd}" in
         ws__routerctl)
-            opts="-h -V --socket --json --help --version list show remove disconnect status events reload check version"
+            opts="-h -V --socket --json --help --version list show remove disconnect status events reload upgrade check version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -198,6 +201,24 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__status)
+            opts="-h --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ws__subcmd__routerctl__subcmd__upgrade)
             opts="-h --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -60,6 +60,8 @@ pub struct Context {
 pub enum Command {
     /// Read the configuration and certificates again; answers what changed, or all problems.
     Reload(oneshot::Sender<Result<ReloadReport, String>>),
+    /// Become the program that is on the disk now; answers before it happens, or why it can't.
+    Upgrade(oneshot::Sender<Result<(), String>>),
     /// Serve a connection that inetd accepted.
     Adopt(OwnedFd, oneshot::Sender<Result<(), String>>),
 }

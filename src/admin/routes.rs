@@ -25,6 +25,7 @@ enum Resource<'a> {
     Connection(&'a str),
     Events,
     Reload,
+    Upgrade,
     Adopt,
 }
 
@@ -40,6 +41,7 @@ impl<'a> Resource<'a> {
             [Some("v1"), Some("connections"), Some(number), None] => Some(Self::Connection(number)),
             [Some("v1"), Some("events"), None, None] => Some(Self::Events),
             [Some("v1"), Some("reload"), None, None] => Some(Self::Reload),
+            [Some("v1"), Some("upgrade"), None, None] => Some(Self::Upgrade),
             [Some("v1"), Some("adopt"), None, None] => Some(Self::Adopt),
             _ => None,
         }
@@ -49,7 +51,7 @@ impl<'a> Resource<'a> {
         match self {
             Self::Status | Self::Registrations | Self::Events => "GET",
             Self::Registration(_) | Self::Connection(_) => "GET, DELETE",
-            Self::Reload | Self::Adopt => "POST",
+            Self::Reload | Self::Upgrade | Self::Adopt => "POST",
         }
     }
 }
@@ -76,6 +78,7 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
             reply::lines(Lines::new(session.context.events.listen(), session.stop.clone()))
         }
         (Resource::Reload, &Method::POST) => reload(session).await,
+        (Resource::Upgrade, &Method::POST) => upgrade(session).await,
         (Resource::Adopt, &Method::POST) => adopt::agree(session, head),
         (resource, _) => wrong_method(resource),
     };
@@ -132,6 +135,20 @@ async fn disconnect(session: &Session, number: &str) -> Reply {
     let Administrator { uid, pid } = session.administrator;
     tracing::info!(member = %id, uid, pid, "connection closed by an administrator");
     reply::document(&wire::Disconnected { disconnected: id.0 })
+}
+
+/// Has the life cycle make place for the program that is on the disk now.
+async fn upgrade(session: &Session) -> Reply {
+    let Administrator { uid, pid } = session.administrator;
+    tracing::info!(uid, pid, "upgrade asked for by an administrator");
+    let (answer, answered) = oneshot::channel();
+    // Whether the command or its answer was lost, the life cycle has ended.
+    let _ = session.context.life.send(Command::Upgrade(answer)).await;
+    match answered.await {
+        Ok(Ok(())) => reply::document(&wire::Upgraded { upgrading: true }),
+        Ok(Err(problem)) => reply::problems(&problem),
+        Err(_) => reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
+    }
 }
 
 /// Has the life cycle read the configuration again.

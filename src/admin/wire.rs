@@ -207,3 +207,10 @@ pub struct Refused {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
 }
+
+/// The daemon is about to become the program that is on the disk now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// Always true; a refusal is an error.
+    pub upgrading: bool,
+}

@@ -86,6 +86,7 @@ fn each_command_takes_what_it_acts_on() {
         (&["status"], Command::Status),
         (&["events"], Command::Events),
         (&["reload"], Command::Reload),
+        (&["upgrade"], Command::Upgrade),
         (&["version"], Command::Version),
     ];
     for (args, command) in cases {

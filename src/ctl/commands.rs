@@ -218,17 +218,33 @@ fn event(mut event: Map<String, Value>) -> String {
 /// The order in which an event reads well.
 const FIRST: [&str; 7] = ["event", "registration", "kind", "member", "role", "peer", "reason"];
 
-/// Has the configuration read again, and says what that changed.
-pub(super) async fn reload(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let text = match client.ask(Method::POST, "/v1/reload").await? {
-        Answer::Document(text) => text,
-        Answer::Unknown(refused) => return Err(Fault::Software(refused.error)),
+/// Has the daemon become the program that is on the disk now.
+pub(super) async fn upgrade(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let text = order(client, "/v1/upgrade").await?;
+    if json {
+        out.write_all(&text)?
+    } else {
+        writeln!(out, "the new program takes over")?
+    }
+    Ok(())
+}
+
+/// Asks for what the daemon may have problems with, which are then printed a line each.
+async fn order(client: &Client, path: &str) -> Result<bytes::Bytes, Fault> {
+    match client.ask(Method::POST, path).await? {
+        Answer::Document(text) => Ok(text),
+        Answer::Unknown(refused) => Err(Fault::Software(refused.error)),
         Answer::Refused(http::StatusCode::UNPROCESSABLE_ENTITY, refused) => {
             let lines = std::iter::once(refused.error).chain(refused.problems);
-            return Err(Fault::Configuration(lines.collect::<Vec<_>>().join("\n")));
+            Err(Fault::Configuration(lines.collect::<Vec<_>>().join("\n")))
         }
-        Answer::Refused(_, refused) => return Err(Fault::Unavailable(refused.error)),
-    };
+        Answer::Refused(_, refused) => Err(Fault::Unavailable(refused.error)),
+    }
+}
+
+/// Has the configuration read again, and says what that changed.
+pub(super) async fn reload(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let text = order(client, "/v1/reload").await?;
     let report: wire::ReloadReport = parse(&text)?;
     if json {
         return Ok(out.write_all(&text)?);

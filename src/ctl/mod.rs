@@ -54,6 +54,7 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault>
         Command::Status => commands::status(&client, json, out).await,
         Command::Events => commands::events(&client, json, out).await,
         Command::Reload => commands::reload(&client, json, out).await,
+        Command::Upgrade => commands::upgrade(&client, json, out).await,
         Command::Version => commands::version(&client, json, out).await,
         Command::Check(what) => check::check(what, json, out).await,
     }

@@ -1,4 +1,5 @@
-//! What has to happen again and again beside the life cycle: registrations that end by time, signs of life.
+//! What has to happen again and again beside the life cycle: registrations that end by time, signs of life, memory
+//! given back after a rush.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::directory::Directory;
+use crate::metrics::Front;
 use crate::relay::Relay;
 use crate::supervise;
 
@@ -15,6 +17,20 @@ pub(super) async fn sweep(directory: Arc<Directory>, stop: CancellationToken) {
     let mut ticks = ticks(SWEEP);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         directory.sweep(Instant::now());
+    }
+}
+
+/// Gives memory back when a rush of connections is over, until `stop`.
+pub(super) async fn tidy(front: Arc<Front>, stop: CancellationToken) {
+    let mut ticks = ticks(QUIET);
+    let (mut before, mut tidied) = (0, 0);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let accepted = front.accepted.value();
+        if accepted == before && accepted - tidied >= RUSH {
+            supervise::give_memory_back();
+            tidied = accepted;
+        }
+        before = accepted;
     }
 }
 
@@ -40,3 +56,7 @@ fn ticks(period: Duration) -> Interval {
 
 /// Coarse, since nobody waits for the end of a registration to the millisecond.
 const SWEEP: Duration = Duration::from_millis(250);
+/// So long nobody has come when a rush is over.
+const QUIET: Duration = Duration::from_millis(250);
+/// Connections whose handshakes leave enough behind to be worth the look.
+const RUSH: u64 = 256;

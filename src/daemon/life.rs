@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::admin_socket::SocketFile;
 use super::fault::Fault;
 use super::reload::Reload;
-use super::succession::Kept;
+use super::succession::{self, Kept};
 use crate::admin::{self, Command, ReloadReport};
 use crate::close::CloseReason;
 use crate::http;
@@ -80,11 +80,11 @@ impl Life {
             tokio::select! {
                 Some(signal) = self.signals.next() => match signal {
                     SIGHUP => drop(self.reload()),
-                    SIGUSR2 => drop(self.replace().await),
+                    SIGUSR2 => self.replace().await,
                     SIGTERM => return TERMINATED,
                     _ => return "interrupted",
                 },
-                Some(command) = self.commands.recv() => self.obey(command),
+                Some(command) = self.commands.recv() => self.obey(command).await,
                 _ = status.tick() => {
                     self.notify.status(self.status());
                     if self.is_idle() {
@@ -97,9 +97,16 @@ impl Life {
     }
 
     /// Answers an administrator; who went away meanwhile needs no answer.
-    fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command) {
         match command {
             Command::Reload(reply) => drop(reply.send(self.reload())),
+            Command::Upgrade(reply) => match succession::try_out().await {
+                Ok(program) => {
+                    drop(reply.send(Ok(())));
+                    self.become_program(&program).await;
+                }
+                Err(problem) => drop(reply.send(Err(problem))),
+            },
             Command::Adopt(descriptor, reply) => drop(reply.send(self.adopt(descriptor))),
         }
     }

@@ -121,6 +121,7 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
     }
     let (directory, relay) = (Arc::clone(&life.service.directory), life.service.relay.clone());
     life.tasks.spawn(keepers::sweep(directory, life.stop.clone()));
+    life.tasks.spawn(keepers::tidy(Arc::clone(&life.service.front), life.stop.clone()));
     life.tasks.spawn(keepers::watchdog(relay, life.stop.clone()));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Making place for a successor: the same program, or a newer one, that goes on where this one stops.
 //!
-//! Two ways lead there. [`Life::replace`] tries the program that is on the disk now, and becomes it in this very
+//! Two ways lead there. [`Life::replace`] tries out the program that is on the disk now, and becomes it in this very
 //! process; if that can't be, all goes on as if nothing had happened. [`Life::leave_to_successor`] leaves everything
 //! in the service manager's store. In both, the listeners keep queueing callers and the members' bytes wait in the
 //! kernel meanwhile. Members with TLS can't move, since their keys are in this process's memory: they are told to come
@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,26 +59,23 @@ struct Package {
 }
 
 impl Life {
-    /// Becomes the program that is on the disk now; returns only if that can't be, with the reason.
-    pub(super) async fn replace(&mut self) -> String {
-        let why = match self.try_replace().await {
-            Ok(never) => match never {},
-            Err(why) => why,
-        };
-        tracing::error!(error = %why, "the new program can't take over");
-        why
+    /// Becomes the program that is on the disk now; returns only if that can't be.
+    pub(super) async fn replace(&mut self) {
+        match try_out().await {
+            Ok(program) => self.become_program(&program).await,
+            Err(error) => tracing::error!(error, "the new program can't take over"),
+        }
     }
 
-    async fn try_replace(&mut self) -> Result<std::convert::Infallible, String> {
-        let program = program().map_err(|error| error.to_string())?;
-        try_out(&program).await?;
+    /// Becomes a program that was tried out; returns only if that can't be.
+    pub(super) async fn become_program(&mut self, program: &Path) {
         tracing::info!(program = %program.display(), "making place for a successor");
         let error = match self.package().await {
-            Ok(package) => become_successor(&program, &package),
+            Ok(package) => become_successor(program, &package),
             Err(error) => error,
         };
         self.resume();
-        Err(format!("{}: {error}", program.display()))
+        tracing::error!(%error, program = %program.display(), "the new program can't take over");
     }
 
     /// Leaves everything in the service manager's store and ends the process, if this is a restart; returns otherwise,
@@ -177,7 +174,7 @@ impl Package {
 }
 
 /// Replaces the running program; returns only when that fails.
-fn become_successor(program: &PathBuf, package: &Package) -> io::Error {
+fn become_successor(program: &Path, package: &Package) -> io::Error {
     let mut announcement = OsString::new();
     for (name, descriptor) in [(STATE, &package.state), (CONNECTIONS, &package.parcel)] {
         if let Err(error) = fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty())) {
@@ -213,10 +210,12 @@ fn program() -> io::Result<PathBuf> {
     Ok(PathBuf::from(std::ffi::OsStr::from_bytes(path)))
 }
 
-/// Has the program check the configuration, so that one that doesn't run at all, or not with this file, is found out.
-async fn try_out(program: &PathBuf) -> Result<(), String> {
+/// Has the program that is on the disk now check the configuration, so that one that doesn't run at all, or not with
+/// this file, is found out.
+pub(super) async fn try_out() -> Result<PathBuf, String> {
+    let program = program().map_err(|error| error.to_string())?;
     let arguments = env::args_os().skip(1).filter(|argument| argument != "--inetd");
-    let mut trial = tokio::process::Command::new(program);
+    let mut trial = tokio::process::Command::new(&program);
     trial.args(arguments).arg("--check").stdin(process::Stdio::null()).kill_on_drop(true);
     let outcome = match timeout(TRIAL, trial.output()).await {
         Ok(Ok(outcome)) => outcome,
@@ -224,7 +223,7 @@ async fn try_out(program: &PathBuf) -> Result<(), String> {
         Err(_) => return Err(format!("{}: its check didn't end", program.display())),
     };
     if outcome.status.success() {
-        return Ok(());
+        return Ok(program);
     }
     let text = String::from_utf8_lossy(&outcome.stderr);
     Err(format!("{}: {}: {}", program.display(), outcome.status, text.trim()))

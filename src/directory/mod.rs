@@ -6,8 +6,10 @@
 //! arrives at the relay thread, which looks there before it lets a member in. Relay threads come here only when a
 //! member leaves, never for a message.
 
+mod outcome;
 mod succession;
 
+pub use outcome::{RegisterError, RemoveError, SeatError};
 pub use succession::DirectoryState;
 
 use std::collections::{BTreeMap, HashMap};
@@ -77,37 +79,6 @@ pub struct Request {
     pub wanted: Option<RegistrationId>,
     /// Whether to refuse a wanted id that is taken, instead of giving a fresh one.
     pub reject_taken: bool,
-}
-
-/// Why there is no registration for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RegisterError {
-    /// The wanted id is taken by somebody with other keys.
-    Taken,
-    /// There are as many registrations as allowed.
-    Full,
-}
-
-/// Why there is no seat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SeatError {
-    /// No registration has this id.
-    Unknown,
-    /// The key isn't the registration's.
-    WrongKey,
-    /// A hostclient registration wants to know whether host or client joins.
-    RoleRequired,
-    /// The registration has as many members as allowed.
-    Full,
-}
-
-/// Why nothing was removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RemoveError {
-    /// No registration has this id.
-    Unknown,
-    /// One of the keys isn't the registration's.
-    WrongKey,
 }
 
 /// A line of the list of registrations.

@@ -135,7 +135,7 @@ impl Run {
         let body = &mut buffer[body..body + len];
         unmask(body, header.mask);
         if header.opcode == Opcode::Text {
-            std::str::from_utf8(body).map_err(|_| Violation::InvalidUtf8)?;
+            simdutf8::compat::from_utf8(body).map_err(|_| Violation::InvalidUtf8)?;
         }
         self.range.end += head_len + len;
         self.messages += 1;

@@ -25,7 +25,7 @@ impl Utf8 {
                 Err(_) => return Err(Violation::InvalidUtf8),
             }
         }
-        let Err(error) = std::str::from_utf8(bytes) else { return Ok(()) };
+        let Err(error) = simdutf8::compat::from_utf8(bytes) else { return Ok(()) };
         if error.error_len().is_some() {
             return Err(Violation::InvalidUtf8);
         }

@@ -235,3 +235,15 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_stays_small() {
+        // In debug builds mio remembers more of a socket.
+        assert!(size_of::<Wire>() <= if cfg!(debug_assertions) { 112 } else { 96 });
+        assert!(size_of::<Seat>() <= 24);
+    }
+}

@@ -171,3 +171,15 @@ impl<L: Link> Member<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::room::Room;
+    use super::*;
+
+    #[test]
+    fn a_member_and_its_room_stay_small() {
+        assert!(size_of::<Member<()>>() <= 128);
+        assert!(size_of::<Room>() <= 136);
+    }
+}

@@ -4,11 +4,13 @@
 //! told to it later. Promises that each descriptor is taken over once, isn't passed to programs started later, and
 //! that nothing of this fails when there is no service manager at all.
 //!
-//! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here.
+//! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here, and the
+//! allocator is asked to give free memory back.
 
 mod inetd;
 mod inherited;
 mod job;
+mod memory;
 mod notify;
 mod parcel;
 mod passing;
@@ -16,6 +18,7 @@ mod passing;
 pub use inetd::{Input, standard_input};
 pub use inherited::{InheritError, Inherited, SUCCESSION, inherited};
 pub use job::{Job, is_systemd, job};
+pub use memory::give_memory_back;
 pub use notify::{Notify, alive, is_managed, watchdog_interval};
 pub use parcel::{pack, unpack};
 pub use passing::{receive_descriptor, send_descriptor};

@@ -154,8 +154,9 @@ fn idle(server: &Running, target: &Target, connections: usize, in_a_lobby: usize
         Some(_) => sealed = ids.map(|id| target.join(id)).collect::<io::Result<_>>()?,
     }
     let elapsed = begun.elapsed();
-    // The last of them may still be on their way from the handshake to their seat.
-    std::thread::sleep(Duration::from_millis(200));
+    // The last of them may still be on their way from the handshake to their seat, and what the rush needed is given
+    // back when it is quiet.
+    std::thread::sleep(Duration::from_secs(1));
     let after = memory(server.pid())?;
     let count = (plain.len() + sealed.len()) as f64;
     let mut sample = Sample { value: after.rss.saturating_sub(before.rss) as f64 / count, ..Sample::default() };

@@ -1,0 +1,104 @@
+//! Who is taken for dead, for stalled, for too slow, and who is not.
+
+use super::*;
+
+#[test]
+fn the_silent_are_asked_and_the_dead_are_given_up() {
+    let mut world = World::new(rules());
+    let quiet = world.join(1, Role::Peer, 1 << 20);
+    world.now = world.now.after(Duration::from_secs(30));
+    world.shard.sweep(world.now);
+    world.take(quiet, 1 << 20);
+    world.raw(quiet, 0x8a, b"");
+    world.round();
+    world.now = world.now.after(Duration::from_secs(29));
+    world.shard.sweep(world.now);
+    assert_eq!(world.devices[quiet].pipe.borrow().sends, 1, "one ping so far");
+    world.now = world.now.after(Duration::from_secs(1));
+    world.shard.sweep(world.now);
+    world.now = world.now.after(Duration::from_secs(20));
+    world.shard.sweep(world.now);
+    world.take(quiet, 1 << 20);
+    assert_eq!(world.devices[quiet].close_code, Some(4004));
+    assert_eq!(world.shard.tally().closes[CloseReason::NoPong as usize], 1);
+}
+
+#[test]
+fn one_whom_a_slow_receiver_keeps_from_being_read_is_not_given_up() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1000));
+    for _ in 0..40 {
+        world.send(host, 64 << 10, 1);
+    }
+    world.round();
+    // Its pongs lie behind what it sent, which nobody reads now.
+    for _ in 0..100 {
+        world.take(client, 1000);
+        world.round();
+        world.now = world.now.after(Duration::from_secs(1));
+        world.shard.sweep(world.now);
+    }
+    assert_eq!(world.devices[host].pipe.borrow().left, None);
+    world.raw(host, 0x8a, b"");
+    world.settle();
+    world.check();
+    // From then on it has to answer as everybody else.
+    for _ in 0..2 {
+        world.now = world.now.after(Duration::from_secs(30));
+        world.shard.sweep(world.now);
+    }
+    assert_eq!(world.devices[host].pipe.borrow().left, Some(CloseReason::NoPong));
+}
+
+#[test]
+fn a_ping_behind_much_that_is_owed_leaves_time_for_the_pong_once_it_is_out() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1000));
+    world.send(host, 64 << 10, 1);
+    for _ in 0..60 {
+        world.round();
+        world.take(client, 1000);
+        world.now = world.now.after(Duration::from_secs(1));
+        world.shard.sweep(world.now);
+    }
+    world.take(client, 1 << 20);
+    world.round();
+    assert_eq!(world.shard.tally().outbox_bytes, 0);
+    world.now = world.now.after(Duration::from_secs(19));
+    world.shard.sweep(world.now);
+    assert_eq!(world.devices[client].pipe.borrow().left, None);
+    world.now = world.now.after(Duration::from_secs(1));
+    world.shard.sweep(world.now);
+    assert_eq!(world.devices[client].pipe.borrow().left, Some(CloseReason::NoPong));
+}
+
+#[test]
+fn who_takes_nothing_for_the_stall_timeout_is_closed_even_below_its_limit() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 0));
+    world.send(host, 1000, 1);
+    world.round();
+    world.now = world.now.after(Duration::from_secs(29));
+    world.shard.sweep(world.now);
+    assert_eq!(world.devices[client].pipe.borrow().left, None);
+    world.now = world.now.after(Duration::from_secs(1));
+    world.shard.sweep(world.now);
+    assert_eq!(world.devices[client].pipe.borrow().left, Some(CloseReason::TooSlow));
+}
+
+#[test]
+fn tiny_messages_that_wait_count_for_what_it_takes_to_keep_them() {
+    let mut world = World::new(rules());
+    let talker = world.join(1, Role::Peer, usize::MAX / 2);
+    let (stuck, hearer) = (world.join(1, Role::Peer, 0), world.join(1, Role::Peer, usize::MAX / 2));
+    let mut sent = 0;
+    while world.devices[stuck].pipe.borrow().left.is_none() {
+        world.send(talker, 16, 1);
+        world.round();
+        sent += 1;
+        assert!(sent < 10_000, "a mebibyte of outbox, and each costs more than a hundred bytes");
+    }
+    assert_eq!(world.devices[stuck].pipe.borrow().left, Some(CloseReason::TooSlow));
+    world.settle();
+    assert_eq!(world.devices[hearer].heard[&talker].len(), sent);
+}
