@@ -56,6 +56,8 @@ pub(crate) struct Group {
     /// Each member's, in their order.
     members: Vec<Member>,
     in_flight: usize,
+    /// Whose message doesn't fit beside what is in flight: nobody else says more until it does.
+    held_up: Option<usize>,
     payload: Vec<u8>,
     is_leaving: bool,
 }
@@ -108,7 +110,7 @@ impl Group {
         }
         let (name, seed) = (format!("{manner:?} {shape:?} {number}"), chance(seed ^ number as u64));
         let (payload, in_flight) = (Vec::new(), 0);
-        Ok(Self { name, shape, manner, seed, devices, members, in_flight, payload, is_leaving: false })
+        Ok(Self { name, shape, manner, seed, devices, members, in_flight, held_up: None, payload, is_leaving: false })
     }
 
     /// Whether a member halts in the middle of a frame when the course says so.
@@ -273,7 +275,11 @@ impl Group {
         while self.devices[index].out.len() < PIECE {
             let message = Message { sender: index, number: self.members[index].next, seed: self.seed };
             let len = message.len();
-            if self.in_flight + len > IN_FLIGHT {
+            if self.held_up.is_some_and(|other| other != index) {
+                return;
+            }
+            self.held_up = (self.in_flight + len > IN_FLIGHT).then_some(index);
+            if self.held_up.is_some() {
                 return;
             }
             message.frames(&mut self.payload, &mut self.devices[index].out);

@@ -70,7 +70,10 @@ fn soak(way: &str, router: &mut dyn Restart) {
         if number % 2 == 1 {
             load.halt();
         }
-        longest = longest.max(load.course.during(|| router.restart(number)));
+        let took = load.course.during(|| router.restart(number));
+        longest = longest.max(took);
+        let (heard, at) = (load.course.messages.load(Relaxed), begun.elapsed().as_secs_f64());
+        println!("{way}: {at:.1} s, restart {number} took {} ms, {heard} messages until now", took.as_millis());
         load.go_on();
     }
     load.hear(members as u64 * 10);
