@@ -203,6 +203,8 @@ static void as_root(void) {
         snprintf(text, sizeof text, "write %s", paths[i]);
         refused("ProtectSystem", text, writable(paths[i]), EROFS);
     }
+    refused("ReadOnlyPaths", "write /usr/lib/probe", writable("/usr/lib/probe"), EROFS);
+    refused("ReadOnlyPaths", "change its own program", open("/usr/bin/ws-router", O_WRONLY), EROFS);
     refused("ProtectHome", "look into /root", open("/root", O_RDONLY | O_DIRECTORY), EACCES);
     refused("ProtectHome", "look into /home", open("/home", O_RDONLY | O_DIRECTORY), EACCES);
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
