@@ -3,10 +3,11 @@
 # lib.sh, not run.
 
 # Builds the packages, once for all groups of a run: packages [VERSION]. They are in $packages, or $packages-VERSION.
-packages=$work/packages
+packages=$work/ws-router-packages
 build_packages() {
     local folder=$packages${1:+-$1}
-    [ -d "$folder" ] && return
+    # Nobody else's, and of this source: kept only within a run, which has a folder of its own.
+    if [ "$results" != /dev/null ]; then [ ! -d "$folder" ] || return 0; else rm -rf "$folder"; fi
     need dpkg-shlibdeps:dpkg-dev objcopy:binutils rpmbuild:rpm python3:python3 || return 1
     OUT=$folder.new "$top/packaging/build" ${1:+--version "$1"} && mv "$folder.new" "$folder"
 }
