@@ -331,6 +331,46 @@ fn in_a_round_each_receiver_is_written_to_once() {
 }
 
 #[test]
+fn a_busy_registration_gets_a_read_a_round_and_the_others_get_theirs() {
+    let mut world = World::new(rules());
+    let busy: Vec<usize> = (0..3).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
+    let (host, client) = (world.join(2, Role::Host, 1 << 20), world.join(2, Role::Client, 1 << 20));
+    for who in &busy {
+        for _ in 0..50 {
+            world.send(*who, 100_000, 1);
+        }
+    }
+    let received = |world: &World| busy.iter().map(|who| world.devices[*who].pipe.borrow().received).max();
+    for turn in 1..=4 {
+        world.send(host, 100, 1);
+        world.round();
+        // One read for its readiness and one because there was more, each of a message's rest and the scratch buffer.
+        assert!(received(&world) <= Some(turn * 2 * 2 * READ));
+        world.take(client, 1 << 20);
+        assert_eq!(world.devices[client].heard[&host].len(), turn);
+    }
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn who_catches_up_has_a_bounded_turn() {
+    let mut world = World::new(rules());
+    let (talker, late) = (world.join(1, Role::Peer, usize::MAX / 2), world.join(1, Role::Peer, 0));
+    world.join(1, Role::Peer, usize::MAX / 2);
+    for _ in 0..3000 {
+        world.send(talker, 16, 1);
+        world.round();
+    }
+    world.take(late, usize::MAX / 2);
+    world.shard.writable(world.devices[late].slot, world.now);
+    assert!(world.devices[late].pipe.borrow().sends <= 17, "16, and the one that failed");
+    assert!(world.shard.tally().outbox_bytes > 0);
+    world.settle();
+    world.check();
+}
+
+#[test]
 fn a_stream_between_two_waits_for_the_slow_one_and_holds_little_memory() {
     let mut world = World::new(rules());
     let (host, client) = (world.join(1, Role::Host, 0), world.join(1, Role::Client, 1000));
