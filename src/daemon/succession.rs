@@ -112,6 +112,8 @@ impl Life {
             None => return,
         }
         tracing::info!("leaving everything to the successor");
+        let goodbyes = self.service.live.borrow().websocket.close_timeout;
+        self.notify.stopping(REQUESTS + SPREAD + goodbyes + STORED);
         let stored = match self.package().await {
             Ok(package) => package.store().map(|()| package),
             Err(error) => Err(error),
