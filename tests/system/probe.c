@@ -161,6 +161,8 @@ static void as_service(void) {
     only_loopback();
     namespace_differs("PrivateIPC", "ipc", getenv("OUTSIDE_IPC"));
     namespace_differs("PrivateMounts", "mnt", getenv("OUTSIDE_MNT"));
+    refused("ProtectSystem", "write /usr/lib/probe", writable("/usr/lib/probe"), EACCES);
+    refused("ProtectSystem", "change its own program", open("/usr/bin/ws-router", O_WRONLY), EACCES);
     refused("PrivateTmp", "see another's temporary file", open("/tmp/outside", O_RDONLY), ENOENT);
     refused("ProtectProc", "see process 1", open("/proc/1/stat", O_RDONLY), ENOENT);
     refused("ProcSubset", "see /proc/kcore", open("/proc/kcore", O_RDONLY), ENOENT);
@@ -194,7 +196,7 @@ static void as_service(void) {
 }
 
 static void as_root(void) {
-    const char *const paths[] = {"/usr/probe", "/etc/probe", "/etc/ws-router/probe", "/var/probe", "/run/probe", "/run/ws-router/probe", "/probe"};
+    const char *const paths[] = {"/usr/probe", "/etc/probe", "/etc/ws-router/probe", "/var/probe", "/run/probe", "/probe"};
     const char *const hidden[] = {"/boot", "/media", "/mnt", "/opt", "/srv", "/var/backups", "/var/cache", "/var/lib", "/var/log", "/var/mail", "/var/spool"};
     char text[100];
     struct timespec now = {0};
@@ -203,8 +205,7 @@ static void as_root(void) {
         snprintf(text, sizeof text, "write %s", paths[i]);
         refused("ProtectSystem", text, writable(paths[i]), EROFS);
     }
-    refused("ReadOnlyPaths", "write /usr/lib/probe", writable("/usr/lib/probe"), EROFS);
-    refused("ReadOnlyPaths", "change its own program", open("/usr/bin/ws-router", O_WRONLY), EROFS);
+    refused("ReadOnlyPaths", "write /run/ws-router/probe", writable("/run/ws-router/probe"), EROFS);
     refused("ProtectHome", "look into /root", open("/root", O_RDONLY | O_DIRECTORY), EACCES);
     refused("ProtectHome", "look into /home", open("/home", O_RDONLY | O_DIRECTORY), EACCES);
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
