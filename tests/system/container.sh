@@ -3,6 +3,7 @@
 # lib.sh, not run.
 
 # Builds the packages, once for all groups of a run: packages [VERSION]. They are in $packages, or $packages-VERSION.
+: "${top:?}" "${work:?}" "${results:?}" # of lib.sh, which is sourced before
 packages=$work/ws-router-packages
 build_packages() {
     local folder=$packages${1:+-$1}
