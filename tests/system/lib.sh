@@ -63,6 +63,10 @@ stop_router() {
     kill -TERM "$router" && wait "$router"
 }
 
+# Looks for lines as grep does, but reads to the end: one that stops early would break the pipe of who writes, and with
+# pipefail that counts. (grep does so by itself when it writes to /dev/null.)
+has() { grep "$@" | cat >/dev/null; }
+
 # What a check came to; one line each.
 pass() { result ok "$1"; }
 fail() { result FAIL "$1" "${2:-}"; }
