@@ -69,7 +69,7 @@ impl Thread {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut readiness = Readiness::with_capacity(EVENTS);
         let mut commands = Vec::new();
-        let (mut next_sweep, mut last_event) = (self.now.after(SWEEP), self.now);
+        let (mut next_sweep, mut last_event) = (self.now.after(SWEEP), self.begin);
         loop {
             let timeout = self.patience(next_sweep, last_event);
             match self.poll.poll(&mut readiness, Some(timeout)) {
@@ -77,8 +77,9 @@ impl Thread {
                 _ => {}
             }
             self.now = BEGIN.after(self.begin.elapsed());
-            if !readiness.is_empty() {
-                last_event = self.now;
+            // Finer than a moment, and only asked where it matters.
+            if !readiness.is_empty() && !self.busy_poll.is_zero() {
+                last_event = Instant::now();
             }
             let has_commands = self.serve(&readiness);
             self.shard.resume(self.now);
@@ -103,8 +104,9 @@ impl Thread {
     }
 
     /// How long to sleep at most.
-    fn patience(&self, next_sweep: Moment, last_event: Moment) -> Duration {
-        if self.shard.has_work() || self.now.since(last_event) < self.busy_poll {
+    fn patience(&self, next_sweep: Moment, last_event: Instant) -> Duration {
+        let is_looking = !self.busy_poll.is_zero() && last_event.elapsed() < self.busy_poll;
+        if self.shard.has_work() || is_looking {
             return Duration::ZERO;
         }
         let next = self.stop.as_ref().map_or(next_sweep, |stop| stop.deadline.min(next_sweep));
