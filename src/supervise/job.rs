@@ -4,6 +4,7 @@
 //! from within a sandbox, as long as its bus can be reached.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,15 +22,26 @@ pub enum Job {
 
 /// Asks the service manager what the TERM is for; `None` if it can't be known.
 pub async fn job() -> Option<Job> {
-    let asked = Command::new("systemctl")
-        .args(["--no-legend", "--plain", "--no-pager", "list-jobs"])
-        .env("SYSTEMD_IGNORE_CHROOT", "1")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let answer = timeout(PATIENCE, asked).await.ok()?.ok().filter(|answer| answer.status.success())?;
-    Some(job_of(&unit(), &String::from_utf8_lossy(&answer.stdout)))
+    timeout(PATIENCE, ask()).await.ok()?
+}
+
+async fn ask() -> Option<Job> {
+    for _ in 0..ATTEMPTS {
+        let asked = Command::new("systemctl")
+            .args(["--no-legend", "--plain", "--no-pager", "list-jobs"])
+            .env("SYSTEMD_IGNORE_CHROOT", "1")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let answer = asked.await.ok()?;
+        if answer.status.success() {
+            return Some(job_of(&unit(), &String::from_utf8_lossy(&answer.stdout)));
+        }
+        // Without KillMode=mixed the TERM goes to all processes of the unit, and may reach this one too.
+        answer.status.signal()?;
+    }
+    None
 }
 
 /// Tells whether the machine's service manager is systemd (sd_booted(3)).
@@ -57,6 +69,8 @@ fn unit() -> String {
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The signal is sent once; the rest is for whoever sends more.
+const ATTEMPTS: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -125,6 +125,24 @@ fn when_the_service_manager_can_not_say_it_is_a_restart_for_systemd_and_a_stop_f
 }
 
 #[test]
+fn a_signal_that_ends_the_question_too_does_not_leave_it_unanswered() {
+    let mut router = Setup::on_loopback().start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let mut one = Member::join(connect(address), &id, "key");
+    let mut other = Member::join(connect(address), &id, "key");
+    let (asked, real) = (router.setup.folder.path().join("bin/systemctl"), router.setup.folder.path().join("bin/real"));
+    fs::rename(&asked, &real).unwrap();
+    let script =
+        format!("#!/bin/sh\n[ -e {real:?}.once ] || {{ : >{real:?}.once; kill -TERM $$; }}\nexec {real:?} \"$@\"\n");
+    fs::write(&asked, script).unwrap();
+    fs::set_permissions(&asked, fs::metadata(&real).unwrap().permissions()).unwrap();
+    router.restart();
+    one.say("hello");
+    assert_eq!(other.hear(), "hello");
+}
+
+#[test]
 fn a_stop_closes_all_members_with_1001_and_stores_nothing() {
     for job in ["stop", ""] {
         let mut router = Setup::on_loopback().start().ready();
