@@ -3,10 +3,12 @@
 //! systemd knows by the job that it runs for the unit, and tells everybody who asks (systemctl(1), `list-jobs`), also
 //! from within a sandbox, as long as its bus can be reached.
 
-use std::fs;
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Output, Stdio};
 use std::time::Duration;
+use std::{fs, io};
 
+use signal_hook::consts::SIGTERM;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -21,15 +23,26 @@ pub enum Job {
 
 /// Asks the service manager what the TERM is for; `None` if it can't be known.
 pub async fn job() -> Option<Job> {
-    let asked = Command::new("systemctl")
-        .args(["--no-legend", "--plain", "--no-pager", "list-jobs"])
-        .env("SYSTEMD_IGNORE_CHROOT", "1")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let answer = timeout(PATIENCE, asked).await.ok()?.ok().filter(|answer| answer.status.success())?;
+    let answer = timeout(PATIENCE, ask()).await.ok()?.ok().filter(|answer| answer.status.success())?;
     Some(job_of(&unit(), &String::from_utf8_lossy(&answer.stdout)))
+}
+
+/// Lists the jobs. A unit without `KillMode=mixed` sends TERM to everything in its control group, again and again until
+/// there is nothing new in it, and so also to the program that is to answer: then another one is asked.
+async fn ask() -> io::Result<Output> {
+    loop {
+        let answer = Command::new("systemctl")
+            .args(["--no-legend", "--plain", "--no-pager", "list-jobs"])
+            .env("SYSTEMD_IGNORE_CHROOT", "1")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        if answer.status.signal() != Some(SIGTERM) {
+            return Ok(answer);
+        }
+    }
 }
 
 /// Tells whether the machine's service manager is systemd (sd_booted(3)).
