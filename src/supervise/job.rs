@@ -7,9 +7,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
-use std::{fs, io};
 
-use signal_hook::consts::SIGTERM;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -44,24 +42,6 @@ async fn ask() -> Option<Job> {
         answer.status.signal()?;
     }
     None
-}
-
-/// Lists the jobs. A unit without `KillMode=mixed` sends TERM to everything in its control group, again and again until
-/// there is nothing new in it, and so also to the program that is to answer: then another one is asked.
-async fn ask() -> io::Result<Output> {
-    loop {
-        let answer = Command::new("systemctl")
-            .args(["--no-legend", "--plain", "--no-pager", "list-jobs"])
-            .env("SYSTEMD_IGNORE_CHROOT", "1")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await?;
-        if answer.status.signal() != Some(SIGTERM) {
-            return Ok(answer);
-        }
-    }
 }
 
 /// Tells whether the machine's service manager is systemd (sd_booted(3)).
