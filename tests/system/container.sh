@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the groups have in common that need the packages, or a Debian with systemd to install them in. Sourced after
 # lib.sh, not run.
+# shellcheck disable=SC2154 # lib.sh sets top, work and results
+# shellcheck disable=SC2015 # what stands after the last && may fail as well
+# shellcheck disable=SC2153 # bash sets TALK and TALK_PID
 
 # Builds the packages, once for all groups of a run: packages [VERSION]. They are in $packages, or $packages-VERSION.
 packages=$work/ws-router-packages
