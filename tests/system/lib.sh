@@ -5,7 +5,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # Both are set by run: a folder that it removes, and where the checks' outcomes are counted.
 work=${work:-${TMPDIR:-/tmp}}
 results=${results:-/dev/null}
-binary=${WS_ROUTER:-${CARGO_TARGET_DIR:-$top/target}/release/ws-router}
+binary=${WS_ROUTER:-${CARGO_TARGET_DIR:-$top/target}/package/release/ws-router}
 
 # Installs the packages whose programs are missing: need PROGRAM:PACKAGE... Fails where that can't be done.
 need() {
@@ -31,7 +31,7 @@ need() {
 
 # Builds both programs as they are shipped.
 build_release() {
-    [ -n "${WS_ROUTER:-}" ] || (cd "$top" && cargo build --release --locked --bins --quiet)
+    [ -n "${WS_ROUTER:-}" ] || "$top/packaging/build" --programs
 }
 
 # Prints a TCP port of the loopback interface that is free now.
