@@ -9,6 +9,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
@@ -57,7 +58,8 @@ pub(super) enum Audience {
 struct Package {
     state: OwnedFd,
     parcel: OwnedFd,
-    frozen: Frozen,
+    members: usize,
+    _frozen: Frozen,
 }
 
 impl Life {
@@ -120,7 +122,7 @@ impl Life {
         };
         match stored {
             Ok(package) => {
-                tracing::info!(members = package.frozen.members.len(), "left to the successor");
+                tracing::info!(members = package.members, "left to the successor");
                 // Without any destructor: connections stay open, files stay, and no relay thread moves again.
                 process::exit(0);
             }
@@ -137,8 +139,9 @@ impl Life {
             tracing::warn!("some requests were not finished in time");
         }
         self.release().await;
-        let frozen = self.service.relay.freeze().await;
-        let (members, descriptors): (Vec<_>, Vec<RawFd>) = frozen.members.iter().cloned().unzip();
+        let mut frozen = self.service.relay.freeze().await;
+        let (members, descriptors): (Vec<_>, Vec<RawFd>) = mem::take(&mut frozen.members).into_iter().unzip();
+        let count = members.len();
         let state = State {
             program: env!("CARGO_PKG_VERSION").into(),
             directory: self.service.directory.state(Instant::now()),
@@ -148,7 +151,7 @@ impl Life {
         };
         let listeners = self.kept.iter().map(|kept| kept.descriptor.as_raw_fd());
         let descriptors: Vec<RawFd> = listeners.chain(descriptors).collect();
-        Ok(Package { state: state.seal()?, parcel: supervise::pack(&descriptors)?, frozen })
+        Ok(Package { state: state.seal()?, parcel: supervise::pack(&descriptors)?, members: count, _frozen: frozen })
     }
 
     /// Tells the members that can't move to come back, not all at once; their registrations wait for them.

@@ -6,7 +6,7 @@
 //! beside it in a parcel ([`crate::supervise::pack`]): first the listeners', then the members', in the state's order.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufWriter, Cursor, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -69,7 +69,7 @@ impl State {
     pub fn seal(&self) -> io::Result<OwnedFd> {
         let memory = memfd_create("ws-router-state", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         let mut file = File::from(memory);
-        file.write_all(&self.to_bytes().map_err(io::Error::other)?)?;
+        self.write(&mut file)?;
         let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
         Ok(file.into())
@@ -84,16 +84,26 @@ impl State {
         Self::from_bytes(&bytes)
     }
 
-    /// Writes the state.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-        let body = rmp_serde::to_vec_named(self)?;
-        let mut bytes = Vec::with_capacity(HEAD + body.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&FORMAT.to_be_bytes());
-        bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(blake3::hash(&body).as_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+    /// Writes the state as bytes.
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Cursor::new(Vec::new());
+        self.write(&mut bytes)?;
+        Ok(bytes.into_inner())
+    }
+
+    /// Writes the fields, and then what stands in front of them. What members are owed may be hundreds of megabytes,
+    /// and everybody waits meanwhile: so nothing of it is copied on its way.
+    fn write(&self, to: &mut (impl Write + Seek)) -> io::Result<()> {
+        to.write_all(&[0; HEAD])?;
+        let body = Body { to: &mut *to, len: 0, checksum: blake3::Hasher::new() };
+        let mut body = BufWriter::with_capacity(PIECE, body);
+        rmp_serde::encode::write_named(&mut body, self).map_err(io::Error::other)?;
+        let Body { len, checksum, .. } = body.into_inner().map_err(io::IntoInnerError::into_error)?;
+        to.rewind()?;
+        to.write_all(MAGIC)?;
+        to.write_all(&FORMAT.to_be_bytes())?;
+        to.write_all(&len.to_be_bytes())?;
+        to.write_all(checksum.finalize().as_bytes())
     }
 
     /// Reads a state.
@@ -113,12 +123,34 @@ impl State {
     }
 }
 
+/// The fields on their way, with what has to be known of them.
+struct Body<'a, W> {
+    to: &'a mut W,
+    len: u64,
+    checksum: blake3::Hasher,
+}
+
+impl<W: Write> Write for Body<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.len += written as u64;
+        self.checksum.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 const MAGIC: &[u8; 16] = b"ws-router state\n";
 /// The newest format, which is the one that is written. A field that is added gets a default for older states; what
 /// can't be read so raises the number, and the older shape stays readable.
 const FORMAT: u32 = 1;
 /// Bytes in front of the fields.
 const HEAD: usize = MAGIC.len() + 4 + 8 + 32;
+/// Small fields are written together, so much at a time.
+const PIECE: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -23,12 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::directory::Directory;
 use crate::metrics::Front;
-use crate::net::Connection;
+use crate::net::{self, Connection};
 use crate::relay::Relay;
 
 /// What the routes work with; cheap to clone.
@@ -48,7 +49,7 @@ pub struct Service {
 
 impl Service {
     /// Answers the requests of one connection until it ends, becomes a websocket, or `stop` (then the request in
-    /// progress is finished).
+    /// progress is finished, and one who hasn't asked yet may do so for a moment).
     pub async fn serve(&self, mut connection: Connection, stop: CancellationToken) {
         let peer = connection.peer();
         let protocol = {
@@ -58,7 +59,9 @@ impl Service {
         };
         // At most one request of a connection becomes a websocket, and it is the last.
         let joining = Mutex::new(None);
+        let asked = Notify::new();
         let answer = service_fn(async |request| {
+            asked.notify_one();
             let (reply, joins) = self.answer(request, peer).await;
             if joins.is_some() {
                 *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
@@ -68,7 +71,7 @@ impl Service {
         let mut http = protocol.serve_connection(TokioIo::new(connection), answer).with_upgrades();
         let ended = tokio::select! {
             ended = &mut http => Some(ended),
-            () = stop.cancelled() => None,
+            () = last_call(&stop, &asked) => None,
         };
         let ended = match ended {
             Some(ended) => ended,
@@ -94,6 +97,13 @@ impl Service {
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
+}
+
+/// Waits for the stop, and then for the request of a connection that was taken from the queue just before: it may be on
+/// its way, and whoever still waits in the queue is answered by a successor.
+async fn last_call(stop: &CancellationToken, asked: &Notify) {
+    stop.cancelled().await;
+    let _ = tokio::time::timeout(net::LAST_CALL, asked.notified()).await;
 }
 
 fn protocol(rules: &config::Http) -> http1::Builder {

@@ -91,7 +91,7 @@ async fn handshake(
 ) -> Option<Connection> {
     let peer = connection.peer();
     let done = tokio::select! {
-        () = stop.cancelled() => return None,
+        () = async { stop.cancelled().await; tokio::time::sleep(LAST_CALL).await } => return None,
         done = tokio::time::timeout(patience, connection.into_tls(certificates)) => done,
     };
     let error = match done {
@@ -174,6 +174,10 @@ fn is_callers_fault(error: &io::Error) -> bool {
     ];
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(nix::libc::EPROTO)
 }
+
+/// How long a connection that has just been taken from the queue may finish its handshake and begin its request when
+/// everything stops: some round trips.
+pub const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// The first wait after an error of the machine; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);

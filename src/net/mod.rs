@@ -12,7 +12,7 @@ mod permit;
 mod socket;
 mod stream;
 
-pub use accept::accept;
+pub use accept::{LAST_CALL, accept};
 pub use certificates::{CertificateError, Certificates};
 pub use connection::Connection;
 pub use listener::{ListenError, Listener};

@@ -63,6 +63,28 @@ fn inherited_listeners_keep_queueing_while_there_is_no_program() {
 }
 
 #[test]
+fn who_has_just_been_let_in_is_still_answered() {
+    let mut router = Setup::on_loopback().start().ready();
+    let address = router.address();
+    for leaving in [Signal::SIGUSR2, Signal::SIGTERM] {
+        let (silent, mut early) = (connect(address), connect(address));
+        // The last to come is answered, so those before it have been let in.
+        assert_eq!(ask(connect(address), "/healthz").0, 200);
+        router.job("restart");
+        router.signal(leaving);
+        router.logged(&[if leaving == Signal::SIGUSR2 { "making place" } else { "leaving everything" }]);
+        early.write_all(HEALTH).unwrap();
+        healthy(early);
+        drop(silent);
+        if leaving == Signal::SIGTERM {
+            router.left();
+            router.start_again();
+        }
+        router.told("READY=1");
+    }
+}
+
+#[test]
 fn listeners_follow_the_file_at_a_restart() {
     each_way(|renew| {
         let setup = Setup::on_loopback();
