@@ -1,0 +1,33 @@
+//! What is fuzzed: each target takes bytes as a stranger might send them and panics where a promise is broken.
+//!
+//! The fuzzer runs them with what it makes up (`tests/fuzz/run`); `tests/corpora.rs` runs them with the committed
+//! corpora and found cases, on the stable toolchain and in every test run. So a target is a plain function, gives the
+//! same for the same bytes, and leaves nothing behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+mod admin;
+mod config;
+mod exchange;
+mod form;
+mod frames;
+mod http;
+mod input;
+mod pipe;
+mod reference;
+mod sessions;
+mod state;
+#[path = "../../support/mod.rs"]
+mod support;
+#[path = "../../support/admin.rs"]
+mod support_admin;
+
+/// Every target by its name, which is also that of its corpus.
+pub const ALL: &[(&str, fn(&[u8]))] = &[
+    ("frames", frames::run),
+    ("sessions", sessions::run),
+    ("form", form::run),
+    ("http", http::run),
+    ("admin", admin::run),
+    ("config", config::run),
+    ("state", state::run),
+];
