@@ -3,9 +3,8 @@
 //! The front counts with atomics, since nothing there is hot. A relay thread keeps plain numbers of its own and
 //! publishes them once a round into its [`ThreadTotals`], so that the hot path touches no shared cache line.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::close::CloseReason;
+use crate::sync::{AtomicU64, Ordering};
 
 /// A number that only grows, or a gauge that one writer sets.
 #[derive(Debug, Default)]

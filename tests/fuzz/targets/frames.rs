@@ -28,22 +28,25 @@ pub fn run(bytes: &[u8]) {
     };
     let hearers = 1 + usize::from(options & CROWD != 0);
     let mut scene = Scene::new(max_message, hearers);
-    let mut seed = u32::from(pieces);
+    let (mut seed, mut successions) = (u32::from(pieces), 0);
     let mut rest = &stream[..];
     while !rest.is_empty() {
         let size = match pieces {
             0 => rest.len(),
-            1 => 1 + rest.len() / 2000,
+            1 => 1 + rest.len() / 100,
             _ => {
                 seed = seed.wrapping_mul(1_103_515_245).wrapping_add(12_345);
-                1 + (seed >> 8) as usize % (usize::from(pieces) * (1 + rest.len() / 500))
+                1 + (seed >> 8) as usize % (usize::from(pieces) * (1 + rest.len() / 1000))
             }
         };
         let (piece, behind) = rest.split_at(size.min(rest.len()));
         scene.send(piece, options & EARLY != 0 && rest.len() == stream.len());
         rest = behind;
-        if options & SUCCESSION != 0 && !scene.succeed() {
-            break;
+        if options & SUCCESSION != 0 && successions < SUCCESSIONS {
+            successions += 1;
+            if !scene.succeed() {
+                break;
+            }
         }
     }
     let meaning = reference::read(&stream, max_message);
@@ -129,6 +132,8 @@ pub fn rules(max_message: u64) -> Rules {
 }
 
 const NOW: Moment = Moment(1_000_000);
+/// A fresh shard takes long, for a fuzzer.
+const SUCCESSIONS: usize = 5;
 /// Bits of the first byte.
 const EARLY: u8 = 1;
 const SUCCESSION: u8 = 2;
