@@ -52,6 +52,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             .collect(),
         memory,
         descriptors,
+        drain: *context.drain.borrow(),
     }
 }
 

@@ -22,14 +22,16 @@ use tokio_util::task::TaskTracker;
 
 use super::admin_socket::AdminSocket;
 use super::certificates::Certificates;
+use super::drain::Drain;
 use super::fault::Fault;
-use super::heritage::Heritage;
+use super::heritage::{Heritage, INHERITED};
 use super::keepers;
 use super::life::{Idleness, Life};
 use super::listeners::Plan;
 use super::reload::{self, Reload};
 use super::settings::Source;
 use super::succession::{Audience, Kept, hear_signals, hold_signals};
+use crate::admin::wire;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
@@ -88,11 +90,17 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         kept.push(Kept { key, descriptor: listener.into(), audience: Audience::Administrators });
     }
     let core = Core::start(config, &heritage)?;
+    let drained = heritage.drain();
     heritage.settle(&core.directory, &core.relay, &core.front);
     let (life, commands) = mpsc::channel(COMMANDS);
+    let mut drain = core.drain(&kept);
+    if let Some(state) = drained {
+        drain.resume(state, Instant::now());
+    }
     let mut life = Life {
-        service: core.service(),
-        context: core.context(addresses.iter().cloned().collect(), life),
+        service: core.service(Arc::clone(&drain.flag)),
+        context: core.context(addresses.iter().cloned().collect(), drain.publish.subscribe(), life),
+        drain,
         reload: core.reload(source, log, certificates),
         notify: Notify::default(),
         signals,
@@ -157,17 +165,35 @@ impl Core {
         Ok(Self { publish, directory, relay, front: Arc::default(), events })
     }
 
-    fn service(&self) -> http::Service {
+    fn drain(&self, kept: &[Kept]) -> Drain {
+        let is_lent = |kept: &Kept| matches!(kept.audience, Audience::Devices(_)) && kept.key.starts_with(INHERITED);
+        Drain {
+            flag: Arc::default(),
+            relay: self.relay.clone(),
+            directory: Arc::clone(&self.directory),
+            events: self.events.clone(),
+            publish: watch::Sender::default(),
+            stays: kept.iter().any(is_lent),
+            plan: None,
+        }
+    }
+
+    fn service(&self, draining: Arc<AtomicBool>) -> http::Service {
         http::Service {
             directory: Arc::clone(&self.directory),
             relay: self.relay.clone(),
             live: self.publish.subscribe(),
             front: Arc::clone(&self.front),
-            draining: Arc::new(AtomicBool::new(false)),
+            draining,
         }
     }
 
-    fn context(&self, listeners: Vec<String>, life: mpsc::Sender<admin::Command>) -> admin::Context {
+    fn context(
+        &self,
+        listeners: Vec<String>,
+        drain: watch::Receiver<wire::Drain>,
+        life: mpsc::Sender<admin::Command>,
+    ) -> admin::Context {
         admin::Context {
             directory: Arc::clone(&self.directory),
             relay: self.relay.clone(),
@@ -176,6 +202,7 @@ impl Core {
             events: self.events.clone(),
             started: Instant::now(),
             listeners,
+            drain,
             life,
         }
     }

@@ -153,6 +153,7 @@ impl Life {
             last_member: self.service.relay.last_member(),
             listeners: self.kept.iter().map(|kept| kept.key.clone()).collect(),
             members,
+            drain: self.drain.state(Instant::now()),
         };
         let listeners = self.kept.iter().map(|kept| kept.descriptor.as_raw_fd());
         let descriptors: Vec<RawFd> = listeners.chain(descriptors).collect();

@@ -1,10 +1,14 @@
 use std::fs::File;
 
 use super::*;
+use crate::supervise::Giver;
 
 fn inherited(names: &[&str]) -> Vec<Inherited> {
     let descriptor = || File::open("/dev/null").unwrap().into();
-    names.iter().map(|name| Inherited { name: (*name).into(), descriptor: descriptor() }).collect()
+    names
+        .iter()
+        .map(|name| Inherited { name: (*name).into(), descriptor: descriptor(), giver: Giver::Supervisor })
+        .collect()
 }
 
 fn plain(address: &str) -> Listener {
