@@ -1,5 +1,5 @@
 //! The client's true address, whoever stands in between: the PROXY protocol, forwarded headers, and whose word counts.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/device.rs"]
 mod device;
@@ -144,8 +144,8 @@ async fn tls_begins_behind_the_header() {
 async fn a_members_address_is_what_a_trusted_proxy_forwards() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("http.sock");
-    let mut config = Config::default();
-    config.listeners = vec![plain(), Listener::new(ListenAddress::Unix(path.clone()), None)];
+    let listeners = vec![plain(), Listener::new(ListenAddress::Unix(path.clone()), None)];
+    let mut config = Config { listeners, ..Config::default() };
     config.http.trusted_proxies = peers(&["unix"]);
     let server = Server::start(config).await;
     let id = server.register(LOBBY).await;

@@ -166,7 +166,8 @@ impl Core {
     }
 
     fn drain(&self, kept: &[Kept]) -> Drain {
-        let is_lent = |kept: &Kept| matches!(kept.audience, Audience::Devices(_)) && kept.key.starts_with(INHERITED);
+        let is_lent =
+            |kept: &Kept| matches!(kept.audience, Audience::Devices { .. }) && kept.key.starts_with(INHERITED);
         Drain {
             flag: Arc::default(),
             relay: self.relay.clone(),
