@@ -80,7 +80,8 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
         tracing::info!(listener = listener.address(), tls = listener.certificates().is_some(), "listening");
         addresses.insert(listener.address());
-        kept.push(Kept { key, descriptor, audience: Audience::Devices(listener.certificates().cloned()) });
+        let (tls, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
+        kept.push(Kept { key, descriptor, audience: Audience::Devices { tls, proxy_protocol } });
     }
     for AdminSocket { key, listener, file } in admin_sockets(plan.admin, &config, &mut heritage)? {
         let place = file.as_ref().map_or("inherited".into(), |file| file.path().display().to_string());
@@ -122,9 +123,10 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
     for kept in &life.kept {
         let descriptor = kept.descriptor.try_clone().map_err(|error| Fault::system("listener", &error))?;
         match &kept.audience {
-            Audience::Devices(tls) => {
+            Audience::Devices { tls, proxy_protocol } => {
                 let listener = net::Listener::inherited(descriptor, &kept.key, tls.clone());
-                accept(listener.map_err(Fault::configuration)?, life);
+                let listener = listener.map_err(Fault::configuration)?;
+                accept(listener.with_proxy_protocol(*proxy_protocol), life);
             }
             Audience::Administrators => serve_admin(UnixListener::from(descriptor), life)?,
         }
@@ -164,7 +166,8 @@ impl Core {
     }
 
     fn drain(&self, kept: &[Kept]) -> Drain {
-        let is_lent = |kept: &Kept| matches!(kept.audience, Audience::Devices(_)) && kept.key.starts_with(INHERITED);
+        let is_lent =
+            |kept: &Kept| matches!(kept.audience, Audience::Devices { .. }) && kept.key.starts_with(INHERITED);
         Drain {
             flag: Arc::default(),
             relay: self.relay.clone(),
