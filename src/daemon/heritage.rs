@@ -17,7 +17,7 @@ use crate::close::CloseReason;
 use crate::directory::{Directory, Rules};
 use crate::events::Events;
 use crate::frame::close_frame;
-use crate::handoff::{State, Unreadable};
+use crate::handoff::{DrainState, State, Unreadable};
 use crate::metrics::Front;
 use crate::net;
 use crate::relay::Relay;
@@ -85,6 +85,11 @@ impl Heritage {
     pub(super) fn directory(&self, rules: &Rules, events: &Events) -> Option<Arc<Directory>> {
         let state = self.state.as_ref()?.directory.clone();
         Some(Directory::succeed(state, rules.clone(), events.clone(), Instant::now()))
+    }
+
+    /// Tells how far the predecessor was with being taken out of service.
+    pub(super) fn drain(&self) -> Option<DrainState> {
+        self.state.as_ref()?.drain
     }
 
     /// Lets the members in again, and empties the service manager's store.

@@ -6,6 +6,7 @@
 
 mod body;
 mod connect;
+mod forwarded;
 mod health;
 mod parting;
 mod query;
