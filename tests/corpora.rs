@@ -34,7 +34,8 @@ fn every_target_has_a_corpus_and_every_corpus_a_target() {
     let mut folders: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let mut targets: Vec<String> = targets::ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
-    (folders.sort(), targets.sort());
+    folders.sort();
+    targets.sort();
     assert_eq!(folders, targets);
     assert!(targets.iter().all(|name| !corpus(name).is_empty()));
 }
@@ -67,6 +68,16 @@ fn whatever_comes_the_admin_interface_answers() {
 #[test]
 fn a_configuration_is_refused_with_places_or_printed_and_read_again() {
     replay("config");
+}
+
+#[test]
+fn a_proxy_header_is_taken_to_its_last_byte_and_no_further() {
+    replay("proxy");
+}
+
+#[test]
+fn nothing_that_a_client_says_outweighs_what_a_trusted_proxy_appends() {
+    replay("forwarded");
 }
 
 #[test]

@@ -532,7 +532,7 @@ async fn a_unix_socket_serves_the_same_routes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("public.sock");
     let address = ListenAddress::Unix(path.clone());
-    let server = server_with(|config| config.listeners = vec![plain(), Listener { address, tls: None }]).await;
+    let server = server_with(|config| config.listeners = vec![plain(), Listener::new(address, None)]).await;
     let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
     let answer = exchange(stream, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!(answer.status, 200);

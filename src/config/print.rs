@@ -1,6 +1,6 @@
 //! Shows a configuration as a file that says the same: for `--print-config`, and for whoever begins a file of theirs.
 
-use super::keys::{KEYS, LISTENER};
+use super::keys::{KEYS, LISTENER, PROXY_PROTOCOL};
 use super::units::quoted;
 use super::{Config, Listener};
 
@@ -32,5 +32,5 @@ fn show_listener(listener: &Listener) -> String {
         let (certificate, key) = (quoted(tls.certificate.display()), quoted(tls.key.display()));
         table += &format!("tls = {{ certificate = {certificate}, key = {key} }}\n");
     }
-    table
+    table + &format!("{PROXY_PROTOCOL} = {}\n", listener.proxy_protocol)
 }

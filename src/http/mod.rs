@@ -6,6 +6,8 @@
 
 mod body;
 mod connect;
+#[doc(hidden)] // For the fuzzer, as `query`.
+pub mod forwarded;
 mod health;
 mod parting;
 #[doc(hidden)] // For the fuzzer, which looks at the parser itself.

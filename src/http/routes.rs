@@ -9,10 +9,10 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
-use super::Service;
 use super::connect::Joining;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
+use super::{Service, forwarded};
 use crate::config::Config;
 use crate::metrics::Refusal;
 use crate::peer::Peer;
@@ -32,6 +32,7 @@ impl Service {
     pub(super) async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> (Reply, Option<Joining>) {
         let began = Instant::now();
         let config = self.live.borrow().clone();
+        let peer = forwarded::client(peer, request.headers(), &config.http);
         let method = request.method().clone();
         let found = Route::find(request.uri().path(), &config.http.path_prefix);
         let answered = match found {

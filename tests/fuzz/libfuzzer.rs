@@ -5,9 +5,9 @@ mod targets;
 
 use std::sync::OnceLock;
 
-static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
+static TARGET: OnceLock<targets::Target> = OnceLock::new();
 
-fn chosen() -> fn(&[u8]) {
+fn chosen() -> targets::Target {
     let name = std::env::var("WS_ROUTER_TARGET").unwrap_or_default();
     let found = targets::ALL.iter().find(|(known, _)| *known == name);
     found.map(|(_, target)| *target).unwrap_or_else(|| panic!("WS_ROUTER_TARGET={name}: there is no such target"))

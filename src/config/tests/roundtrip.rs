@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::peer::Range;
 
 fn duration(least: Duration, most: Duration) -> impl Strategy<Value = Duration> {
     let within = (least.as_nanos() as u64..=most.as_nanos() as u64).prop_map(Duration::from_nanos);
@@ -35,7 +36,8 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
         path().prop_map(ListenAddress::Unix),
         "[a-z]{6,9}".prop_map(ListenAddress::Inherited),
     ];
-    let listener = (address, tls()).prop_map(|(address, tls)| Listener { address, tls });
+    let listener = (address, tls(), any::<bool>());
+    let listener = listener.prop_map(|(address, tls, proxy_protocol)| Listener { address, tls, proxy_protocol });
     proptest::collection::vec(listener, 0..4).prop_filter("no two at one place", |all| {
         all.iter().enumerate().all(|(i, one)| all[..i].iter().all(|other| !one.address.clashes(&other.address)))
     })
@@ -66,16 +68,33 @@ prop_compose! {
     }
 }
 
+fn trusted_proxies() -> impl Strategy<Value = Peers> {
+    let networks = ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "::1", "unix"];
+    let networks = proptest::sample::subsequence(networks.to_vec(), 0..=networks.len());
+    networks.prop_map(|texts| texts.iter().filter_map(|text| text.parse::<Range>().ok()).collect())
+}
+
 prop_compose! {
     fn http()(
         path_prefix in "(/[a-z0-9._~-]{1,5}){0,3}",
         public_stats in any::<bool>(),
         allow_origin in prop_oneof![Just(String::new()), Just("*".into()), "https://[a-z]{1,9}(:[1-9][0-9]{0,3})?"],
+        trusted_proxies in trusted_proxies(),
+        forwarded_header in select(vec![ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded]),
         request_timeout in moments(),
         max_head in size(ByteSize::kib(8), ByteSize::mib(1)),
         max_body in size(ByteSize::kib(1), ByteSize::mib(1)),
     ) -> Http {
-        Http { path_prefix, public_stats, allow_origin, request_timeout, max_head, max_body }
+        Http {
+            path_prefix,
+            public_stats,
+            allow_origin,
+            trusted_proxies,
+            forwarded_header,
+            request_timeout,
+            max_head,
+            max_body,
+        }
     }
 }
 
@@ -109,6 +128,10 @@ prop_compose! {
         limits in limits(),
         exit_when_idle in years(),
     ) -> Config {
+        let mut listeners = listeners;
+        for listener in &mut listeners {
+            listener.proxy_protocol &= !http.trusted_proxies.is_empty();
+        }
         let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
         let service = Service { exit_when_idle };
         Config { listeners, registration, websocket, relay, http, admin: Admin { socket }, log, limits, service }

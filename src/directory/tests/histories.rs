@@ -182,10 +182,15 @@ impl World {
 
     fn check(&self) {
         let shown = |id: &str, seats: usize, ends: bool| (id.to_owned(), seats, ends);
-        let mut real: Vec<_> =
-            self.directory.list().iter().map(|s| shown(s.registration.id.as_str(), s.seats, s.expires.is_some())).collect();
+        let mut real: Vec<_> = self
+            .directory
+            .list()
+            .iter()
+            .map(|s| shown(s.registration.id.as_str(), s.seats, s.expires.is_some()))
+            .collect();
         let mut model: Vec<_> = self.model.iter().map(|k| shown(&k.id, k.seats, k.ends.is_some())).collect();
-        (real.sort(), model.sort());
+        real.sort();
+        model.sort();
         assert_eq!(real, model);
         assert_eq!(self.directory.lock().deadlines.len(), model.iter().filter(|(.., ends)| *ends).count());
         for seat in &self.seats {

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
+use ws_router::admin::wire::Drain;
 use ws_router::admin::{Command, ReloadReport};
 use ws_router::config::Config;
 
@@ -41,7 +42,10 @@ async fn start() -> SocketAddr {
     tokio::spawn(async move {
         while let Some(command) = admin.life.recv().await {
             match command {
-                Command::Reload(answer) => _ = answer.send(Ok(ReloadReport { changed: Vec::new(), need_restart: Vec::new() })),
+                Command::Reload(answer) => {
+                    _ = answer.send(Ok(ReloadReport { changed: Vec::new(), need_restart: Vec::new() }))
+                }
+                Command::Drain(_, answer) | Command::Undrain(answer) => _ = answer.send(Drain::default()),
                 Command::Upgrade(answer) => _ = answer.send(Err("not here".into())),
                 Command::Adopt(_, answer) => _ = answer.send(Err("not here".into())),
             }

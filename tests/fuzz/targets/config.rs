@@ -15,7 +15,8 @@ pub fn run(bytes: &[u8]) {
         Err(problems) => {
             assert!(!problems.0.is_empty());
             for problem in &problems.0 {
-                let mut parts = problem.strip_prefix(FILE).unwrap_or_else(|| panic!("{problem}")).splitn(4, ':').skip(1);
+                let mut parts =
+                    problem.strip_prefix(FILE).unwrap_or_else(|| panic!("{problem}")).splitn(4, ':').skip(1);
                 let mut number = || parts.next().and_then(|number| number.parse::<usize>().ok());
                 let (line, column) = (number().unwrap(), number().unwrap());
                 let lines: Vec<&str> = text.split('\n').collect();

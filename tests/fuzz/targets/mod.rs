@@ -9,10 +9,12 @@ mod admin;
 mod config;
 mod exchange;
 mod form;
+mod forwarded;
 mod frames;
 mod http;
 mod input;
 mod pipe;
+mod proxy;
 mod reference;
 mod sessions;
 mod state;
@@ -21,8 +23,11 @@ mod support;
 #[path = "../../support/admin.rs"]
 mod support_admin;
 
+/// Takes a fuzzer's bytes; panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name, which is also that of its corpus.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Target)] = &[
     ("frames", frames::run),
     ("sessions", sessions::run),
     ("form", form::run),
@@ -30,4 +35,6 @@ pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("admin", admin::run),
     ("config", config::run),
     ("state", state::run),
+    ("proxy", proxy::run),
+    ("forwarded", forwarded::run),
 ];
