@@ -205,7 +205,7 @@ async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() 
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let certificate = file("certificate.pem", made.cert.pem());
     let key = file("key.pem", made.signing_key.serialize_pem());
-    let listeners = vec![Listener { tls: Some(Tls { certificate: certificate.clone(), key }), ..plain() }];
+    let listeners = vec![Listener { tls: Some(Tls::new(&certificate, key)), ..plain() }];
     let admin = Admin::start(Config { listeners, ..Config::default() }).await;
     let url = format!("https://localhost:{}", admin.server.https.unwrap().port());
 

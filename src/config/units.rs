@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::DeValue;
 
-use super::{LogFormat, LogLevel, SlowReceiver, address};
+use super::{Allow, LogFormat, LogLevel, SlowReceiver, address};
 
 /// A type that values of the configuration have.
 pub(super) trait Setting: Sized {
@@ -150,6 +150,7 @@ macro_rules! words {
 }
 
 words!(SlowReceiver { "close" = Close, "pace" = Pace });
+words!(Allow { "register" = Register, "connect" = Connect, "both" = Both, "none" = None });
 words!(LogLevel { "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace });
 words!(LogFormat { "auto" = Auto, "text" = Text, "json" = Json, "journal" = Journal });
 

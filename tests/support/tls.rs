@@ -30,7 +30,7 @@ impl Secured {
 
     pub async fn start_with(make: impl FnOnce(&Tls), change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let files = Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        let files = Tls::new(folder.path().join("cert.pem"), folder.path().join("key.pem"));
         make(&files);
         let secured = Listener { tls: Some(files.clone()), ..plain() };
         let mut config = Config { listeners: vec![plain(), secured], ..Config::default() };

@@ -28,7 +28,7 @@ fn path() -> impl Strategy<Value = PathBuf> {
 }
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
-    let tls = || option::of((path(), path()).prop_map(|(certificate, key)| Tls { certificate, key }));
+    let tls = || option::of((path(), path(), option::of(path())).prop_map(|(certificate, key, client_ca)| Tls { certificate, key, client_ca }));
     let address = prop_oneof![
         Just(0).prop_map(|port| ListenAddress::Inet(([127, 0, 0, 1], port).into())),
         any::<u128>().prop_map(|ip| ListenAddress::Inet((std::net::Ipv6Addr::from_bits(ip | 1), 1).into())),
@@ -134,7 +134,7 @@ proptest! {
 
 #[test]
 fn a_printed_configuration_names_every_key() {
-    let tls = Tls { certificate: "/c".into(), key: "/k".into() };
+    let tls = Tls { client_ca: Some("/ca".into()), ..Tls::new("/c", "/k") };
     let printed = Config { listeners: vec![Listener { tls: Some(tls), ..Listener::default() }], ..Config::default() };
     let printed = printed.to_toml();
     for (section, name) in names() {
