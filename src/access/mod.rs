@@ -162,8 +162,8 @@ impl Rule {
     fn holds_but_for_token(&self, caller: &Caller<'_>) -> bool {
         let is_near = |ip| self.networks.iter().any(|network| network.contains(&ip));
         let from = self.networks.is_empty() || caller.peer.ip().is_some_and(is_near);
-        let is_user = self.users.is_empty()
-            || matches!(caller.peer, Peer::Unix { uid, .. } if self.users.contains(&uid));
+        let is_user =
+            self.users.is_empty() || matches!(caller.peer, Peer::Unix { uid, .. } if self.users.contains(&uid));
         let has_certificate = match (&self.certificates, caller.certificate) {
             (None, _) | (Some(ClientNames::Any), Some(_)) => true,
             (Some(_), None) => false,

@@ -56,7 +56,8 @@ impl Tokens {
         if !Token::is_name(name) {
             return Err("the name is unfit; write 1 to 64 letters, digits and - _ . @");
         }
-        let hash = hash.trim().parse().map_err(|_| "the hash isn't 64 hex digits; \"ws-routerctl token NAME\" makes one")?;
+        let hash =
+            hash.trim().parse().map_err(|_| "the hash isn't 64 hex digits; \"ws-routerctl token NAME\" makes one")?;
         match self.names.insert(hash, name.to_owned()) {
             None => Ok(()),
             Some(_) => Err("this hash is in another line already; remove one of them"),

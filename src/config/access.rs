@@ -166,27 +166,26 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
     unknown_keys(ACCESS, &ACCESS_KEYS, keys, found);
     let start = |name: &str| keys.get(name).map(|value| value.span().start);
     let is_unconditional = !keys.iter().any(|(name, _)| CONDITIONS.contains(&name.get_ref().as_ref()));
-    let placed = Placed { at, name: start("name"), certificates: start("client-certificates"), is_unconditional };
     let mut table = Table { keys, found };
     let rule = Rule {
         name: table.one("name", |value| String::read(value).and_then(name)),
         allow: table.one("allow", Allow::read).unwrap_or_default(),
         networks: table.list("networks", network),
         users: table.list("users", User::read),
-        tokens: table.one("tokens", |value| {
-            String::read(value).and_then(|text| around.file(&text, "the file of tokens"))
-        }),
+        tokens: table
+            .one("tokens", |value| String::read(value).and_then(|text| around.file(&text, "the file of tokens"))),
         client_certificates: table.client_names(),
         origins: table.list("origins", |value| {
             let origin = String::read(value)?;
             match origin.as_str() {
                 "*" => Err("\"*\" is every origin; remove the key, and none is asked for".into()),
-                "" => Err("\"\" is no origin; write one like \"https://example.com\" without a path".into()),
-                _ => units::origin(&origin).map(|()| origin.to_ascii_lowercase()),
+                text if !text.is_empty() && units::origin(&origin).is_ok() => Ok(origin.to_ascii_lowercase()),
+                _ => Err(format!("{origin:?} is no origin; write one like \"https://example.com\" without a path")),
             }
         }),
     };
-    (placed, rule)
+    let certificates = start("client-certificates").filter(|_| rule.client_certificates.is_some());
+    (Placed { at, name: start("name"), certificates, is_unconditional }, rule)
 }
 
 /// A rule's table while it is read.
@@ -274,11 +273,15 @@ impl User {
 /// Takes a rule's name.
 fn name(text: String) -> Result<String, String> {
     let is_fit = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let fits = text.len() <= LONGEST_NAME && text.chars().all(is_fit) && text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let fits =
+        text.len() <= LONGEST_NAME && text.chars().all(is_fit) && text.starts_with(|c: char| c.is_ascii_alphabetic());
     if fits {
         return Ok(text);
     }
-    Err(format!("{text:?} is no name; begin with a letter, and go on with up to {} letters, digits, - _ .", LONGEST_NAME - 1))
+    Err(format!(
+        "{text:?} is no name; begin with a letter, and go on with up to {} letters, digits, - _ .",
+        LONGEST_NAME - 1
+    ))
 }
 
 /// Takes a network, or a single address.

@@ -1,3 +1,4 @@
+mod access;
 mod documents;
 mod mistakes;
 mod roundtrip;

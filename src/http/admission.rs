@@ -56,7 +56,9 @@ impl Service {
             tracing::warn!(peer = %visitor.peer, action = action.as_str(), rule, suppressed, "not let in");
         }
         Err(match (token_would_help, token) {
-            (true, None) => Refused::unauthorized(NO_TOKEN, "a token is needed; send it as Authorization: Bearer TOKEN"),
+            (true, None) => {
+                Refused::unauthorized(NO_TOKEN, "a token is needed; send it as Authorization: Bearer TOKEN")
+            }
             (true, Some(_)) => Refused::unauthorized(BAD_TOKEN, "this token is not known here; ask for another one"),
             (false, _) => Refused::forbidden(action),
         })

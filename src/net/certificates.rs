@@ -16,13 +16,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::RootCertStore;
 
 use crate::config;
 
@@ -104,10 +104,7 @@ impl InForce {
     }
 }
 
-fn server_config(
-    verifier: Arc<dyn ClientCertVerifier>,
-    current: Arc<Current>,
-) -> Result<ServerConfig, rustls::Error> {
+fn server_config(verifier: Arc<dyn ClientCertVerifier>, current: Arc<Current>) -> Result<ServerConfig, rustls::Error> {
     let mut tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_client_cert_verifier(verifier)
@@ -120,17 +117,14 @@ fn server_config(
 }
 
 /// Makes what looks at clients' certificates; who shows none is not refused by it.
-fn verifier(
-    authorities: &Authorities,
-    files: &config::Tls,
-) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+fn verifier(authorities: &Authorities, files: &config::Tls) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
     let Some(path) = &files.client_ca else { return Ok(Arc::new(NoClientAuth)) };
     let problem = |what: String| CertificateError(format!("client-ca {}: {what}", path.display()));
     let mut roots = RootCertStore::empty();
     for authority in authorities {
-        roots.add(authority.clone()).map_err(|error| {
-            problem(format!("{error}; give the certificates of authorities, X.509 version 3"))
-        })?;
+        roots
+            .add(authority.clone())
+            .map_err(|error| problem(format!("{error}; give the certificates of authorities, X.509 version 3")))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
     let verifier = verifier.allow_unauthenticated().build().map_err(|error| problem(error.to_string()))?;

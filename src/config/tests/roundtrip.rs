@@ -1,3 +1,4 @@
+use ipnet::IpNet;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -28,7 +29,13 @@ fn path() -> impl Strategy<Value = PathBuf> {
 }
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
-    let tls = || option::of((path(), path(), option::of(path())).prop_map(|(certificate, key, client_ca)| Tls { certificate, key, client_ca }));
+    let tls = || {
+        option::of((path(), path(), option::of(path())).prop_map(|(certificate, key, client_ca)| Tls {
+            certificate,
+            key,
+            client_ca,
+        }))
+    };
     let address = prop_oneof![
         Just(0).prop_map(|port| ListenAddress::Inet(([127, 0, 0, 1], port).into())),
         any::<u128>().prop_map(|ip| ListenAddress::Inet((std::net::Ipv6Addr::from_bits(ip | 1), 1).into())),
@@ -96,6 +103,34 @@ fn log() -> impl Strategy<Value = Log> {
     (select(levels.to_vec()), select(formats.to_vec())).prop_map(|(level, format)| Log { level, format })
 }
 
+fn networks() -> impl Strategy<Value = Vec<IpNet>> {
+    let network = prop_oneof![
+        (any::<u32>(), 0..=32_u8).prop_map(|(ip, len)| IpNet::new(std::net::Ipv4Addr::from_bits(ip).into(), len)),
+        (any::<u128>(), 0..=95_u8).prop_map(|(ip, len)| IpNet::new(std::net::Ipv6Addr::from_bits(ip).into(), len)),
+    ];
+    proptest::collection::vec(network.prop_map(|network| network.unwrap().trunc()), 1..4)
+}
+
+/// A rule that asks for something, so that it is in no other's way.
+fn rule() -> impl Strategy<Value = Rule> {
+    let user = prop_oneof![any::<u32>().prop_map(|id| User::Id(id / 2)), "[a-zäß\"]{1,9}".prop_map(User::Name)];
+    let lists = (proptest::collection::vec(user, 0..3), proptest::collection::vec("https?://[a-z]{1,9}", 0..3));
+    let names = proptest::collection::vec("[a-z'\"\\\\ .]{0,9}[a-z]", 1..3);
+    let certificates = option::of(prop_oneof![Just(ClientNames::Any), names.prop_map(ClientNames::Of)]);
+    let allow = select(vec![Allow::Register, Allow::Connect, Allow::Both, Allow::None]);
+    (option::of("[a-zA-Z][a-z0-9._-]{20,63}"), allow, networks(), lists, option::of(path()), certificates).prop_map(
+        |(name, allow, networks, (users, origins), tokens, client_certificates)| Rule {
+            name,
+            allow,
+            networks,
+            users,
+            tokens,
+            client_certificates,
+            origins,
+        },
+    )
+}
+
 prop_compose! {
     fn config()(
         listeners in listeners(),
@@ -108,10 +143,14 @@ prop_compose! {
         log in log(),
         limits in limits(),
         exit_when_idle in years(),
+        mut access in proptest::collection::vec(rule(), 0..4),
     ) -> Config {
+        if listeners.iter().flat_map(|listener| &listener.tls).all(|tls| tls.client_ca.is_none()) {
+            access.iter_mut().for_each(|rule| rule.client_certificates = None);
+        }
         let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
         let service = Service { exit_when_idle };
-        Config { listeners, registration, websocket, relay, http, admin: Admin { socket }, log, limits, service }
+        Config { listeners, registration, websocket, relay, http, admin: Admin { socket }, log, limits, service, access }
     }
 }
 
@@ -135,8 +174,17 @@ proptest! {
 #[test]
 fn a_printed_configuration_names_every_key() {
     let tls = Tls { client_ca: Some("/ca".into()), ..Tls::new("/c", "/k") };
-    let printed = Config { listeners: vec![Listener { tls: Some(tls), ..Listener::default() }], ..Config::default() };
-    let printed = printed.to_toml();
+    let rule = Rule {
+        name: Some("office".into()),
+        allow: Allow::Register,
+        networks: vec!["10.0.0.0/8".parse().unwrap()],
+        users: vec![User::Id(1000), User::Name("proxy".into())],
+        tokens: Some("/t".into()),
+        client_certificates: Some(ClientNames::Any),
+        origins: vec!["https://example.com".into()],
+    };
+    let listeners = vec![Listener { tls: Some(tls), ..Listener::default() }];
+    let printed = Config { listeners, access: vec![rule], ..Config::default() }.to_toml();
     for (section, name) in names() {
         assert!(printed.contains(&format!("{name} = ")), "{section}.{name} is not in\n{printed}");
     }
