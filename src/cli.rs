@@ -90,6 +90,15 @@ pub enum Command {
     Events,
     /// Has the daemon read its configuration and certificates again
     Reload,
+    /// Takes the daemon out of service gently, and shows how it goes on
+    Drain {
+        /// Closes the members within this time, a registration's together
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
+        over: Duration,
+        /// Puts the daemon back into service
+        #[arg(long, conflicts_with = "over")]
+        undo: bool,
+    },
     /// Has the daemon become the program that is on the disk now, without dropping a connection
     Upgrade,
     /// Proves a deployment from outside: registers, joins twice, passes a message, times it, removes
@@ -151,6 +160,11 @@ fn time(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err("no time is too little; write for instance 10s".into()) } else { Ok(time) }
 }
 
+fn span(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|_| "write a number and a unit, such as 60s".to_string())?;
+    if span > LONGEST_DRAIN { Err("that is long; the most is a day, 24h".into()) } else { Ok(span) }
+}
+
 fn url(text: &str) -> Result<http::Uri, String> {
     let mend = "write it like https://example.com:8741 (http, https, ws or wss)";
     let url: http::Uri = text.parse().map_err(|_| mend.to_string())?;
@@ -164,6 +178,9 @@ fn url(text: &str) -> Result<http::Uri, String> {
 }
 
 const EX_USAGE: i32 = 64;
+
+/// What the daemon takes at most.
+const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,8 @@ pub enum CloseReason {
     TooBig,
     /// The router restarts and can't carry this connection over.
     Restarting,
+    /// The router is taken out of service, and the member is to come back elsewhere.
+    Draining,
     /// The registration was removed by a request.
     Removed,
     /// The registration was removed by an administrator.
@@ -37,7 +39,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of the manual.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Left,
         Self::Lost,
         Self::Stopping,
@@ -45,6 +47,7 @@ impl CloseReason {
         Self::InvalidUtf8,
         Self::TooBig,
         Self::Restarting,
+        Self::Draining,
         Self::Removed,
         Self::RemovedByAdmin,
         Self::ClosedByAdmin,
@@ -61,7 +64,8 @@ impl CloseReason {
             Self::Protocol => 1002,
             Self::InvalidUtf8 => 1007,
             Self::TooBig => 1009,
-            Self::Restarting => 1012,
+            // Not 1001, which many libraries take for a wish not to be called again.
+            Self::Restarting | Self::Draining => 1012,
             Self::Removed => 4000,
             Self::RemovedByAdmin => 4001,
             Self::ClosedByAdmin => 4002,
@@ -80,6 +84,7 @@ impl CloseReason {
             Self::InvalidUtf8 => "invalid UTF-8",
             Self::TooBig => "message too big",
             Self::Restarting => "the router restarts, please reconnect",
+            Self::Draining => "the router is taken out of service, please reconnect",
             Self::Removed => "registration removed",
             Self::RemovedByAdmin => "registration removed by an administrator",
             Self::ClosedByAdmin => "closed by an administrator",
@@ -98,6 +103,7 @@ impl CloseReason {
             Self::InvalidUtf8 => "invalid-utf8",
             Self::TooBig => "too-big",
             Self::Restarting => "restarting",
+            Self::Draining => "draining",
             Self::Removed => "removed",
             Self::RemovedByAdmin => "removed-by-admin",
             Self::ClosedByAdmin => "closed-by-admin",

@@ -40,6 +40,12 @@ pub enum What {
     Left { registration: RegistrationId, member: MemberId, role: Role, reason: CloseReason },
     /// The configuration was read again.
     Reloaded,
+    /// The router is being taken out of service.
+    DrainBegun { over_ms: u64 },
+    /// The last member has left a router that is taken out of service.
+    Drained,
+    /// It stays in service after all.
+    DrainUndone,
 }
 
 /// Why a registration ended.

@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 use ws_router::access::Access;
 use ws_router::config::{Allow, ClientNames, Config, ListenAddress, Listener, Rule, Tls, User};
 use ws_router::metrics::Refusal;
+use ws_router::peer::{Peers, Range};
 use ws_router::secret::Token;
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
@@ -63,13 +64,17 @@ async fn upgrade(server: &Server, target: &str, headers: &str) -> Answer {
     read_head(&mut stream).await
 }
 
+fn networks(network: &str) -> Peers {
+    [network.parse::<Range>().unwrap()].into_iter().collect()
+}
+
 fn loopback() -> Rule {
-    Rule { networks: vec!["127.0.0.0/8".parse().unwrap()], ..Rule::default() }
+    Rule { networks: networks("127.0.0.0/8"), ..Rule::default() }
 }
 
 #[tokio::test]
 async fn whoever_no_rule_lets_in_may_neither_register_nor_connect_nor_remove() {
-    let far = Rule { networks: vec!["192.0.2.0/24".parse().unwrap()], ..Rule::default() };
+    let far = Rule { networks: networks("192.0.2.0/24"), ..Rule::default() };
     let server = server(vec![loopback()]).await;
     let id = server.register(LOBBY).await;
     server.access.send_replace(Arc::new(Access::load(&[far]).unwrap()));
@@ -90,6 +95,20 @@ async fn whoever_no_rule_lets_in_may_neither_register_nor_connect_nor_remove() {
     assert_eq!(server.front.refusals(Refusal::Access), answers.len() as u64);
     assert_eq!(server.directory.len(), 1);
     assert_eq!(server.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn networks_are_those_of_the_client_behind_a_trusted_proxy() {
+    let near = Rule { networks: networks("192.0.2.0/24"), ..Rule::default() };
+    let mut config = Config { access: vec![near], ..Config::default() };
+    config.http.trusted_proxies = networks("127.0.0.1");
+    let server = Server::start(config).await;
+    let register = format!("/register?{LOBBY}");
+    for (client, status) in [("192.0.2.7", 200), ("198.51.100.7", 403), ("192.0.2.7, 198.51.100.7", 403)] {
+        let header = format!("X-Forwarded-For: {client}\r\n");
+        assert_eq!(server.request("GET", &register, &header, "").await.status, status, "{client}");
+    }
+    assert_eq!(server.get(&register).await.status, 403);
 }
 
 #[tokio::test]
@@ -178,7 +197,7 @@ async fn a_web_page_gets_in_and_reads_answers_only_from_an_origin_that_is_named(
 async fn a_user_of_this_machine_is_known_by_its_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("http.sock");
-    let listeners = vec![plain(), Listener { address: ListenAddress::Unix(path.clone()), tls: None }];
+    let listeners = vec![plain(), Listener::new(ListenAddress::Unix(path.clone()), None)];
     let own = User::Id(nix::unistd::getuid().as_raw());
     let rules = vec![Rule { users: vec![own], ..Rule::default() }];
     let server = Server::start(Config { listeners, access: rules, ..Config::default() }).await;

@@ -135,6 +135,7 @@ async fn rubbish_is_refused_with_what_to_mend() {
         ("GET", "/v1/connections/7", 404, "no such connection"),
         ("DELETE", "/v1/connections/first", 400, "by its number"),
         ("GET", "/v1/connections/99999999999999999999", 400, "by its number"),
+        ("POST", "/v1/drain?over=soon", 400, "a time of at most a day"),
         ("POST", "/v1/adopt", 426, "Upgrade: ws-router-descriptor"),
     ];
     for (method, path, status, text) in cases {

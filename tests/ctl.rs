@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use tokio::task::spawn_blocking;
-use ws_router::admin::{Command, ReloadReport};
+use ws_router::admin::{Command, ReloadReport, wire};
 use ws_router::config::{Config, Listener, Rule, Tls};
 use ws_router::secret::Token;
 
@@ -261,4 +261,45 @@ async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() 
     let (status, out, _) = run(with_authority(&file("other.pem", other.cert.pem()))).await;
     assert_eq!(status, 1);
     assert!(out.contains("invalid peer certificate") && out.contains("--insecure accepts any"), "{out}");
+}
+
+/// Plays the life cycle: begins a drain, and goes on with it as it is told.
+async fn drained(admin: &mut Admin, course: Vec<wire::Drain>) -> tokio::task::JoinHandle<()> {
+    let (mut life, drain) = (std::mem::replace(&mut admin.life, tokio::sync::mpsc::channel(1).1), admin.drain.clone());
+    tokio::spawn(async move {
+        let Some(Command::Drain(_, answer)) = life.recv().await else { panic!("no drain") };
+        answer.send(course[0]).unwrap();
+        for step in course {
+            drain.send_replace(step);
+            tokio::task::yield_now().await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_drain_is_followed_to_its_end() {
+    let mut admin = Admin::start(Config::default()).await;
+    let begun = wire::Drain { state: wire::DrainPhase::Draining, members_before: 2, ..wire::Drain::default() };
+    let done = wire::Drain { state: wire::DrainPhase::Drained, ..begun };
+    let life = drained(&mut admin, vec![begun, done]).await;
+    let (status, text, errors) = ask(&admin.socket, &["drain", "--over", "5s"]).await;
+    assert_eq!((status, errors.as_str()), (0, ""));
+    assert_eq!(text, "2 members to be closed within 5s\ndrained, and the daemon ends\n");
+    life.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_that_is_undone_meanwhile_is_told() {
+    let mut admin = Admin::start(Config::default()).await;
+    let begun = wire::Drain { state: wire::DrainPhase::Draining, ..wire::Drain::default() };
+    let life = drained(&mut admin, vec![begun, wire::Drain::default()]).await;
+    let (status, text, errors) = ask(&admin.socket, &["drain", "--json"]).await;
+    assert_eq!((status, errors.as_str()), (69, "ws-routerctl: somebody put the daemon back into service\n"));
+    assert!(
+        text.ends_with(
+            "\"state\":\"serving\",\"over_ms\":0,\"left_ms\":0,\"members_before\":0,\"members\":0,\"stays\":false}\n"
+        ),
+        "{text}"
+    );
+    life.await.unwrap();
 }

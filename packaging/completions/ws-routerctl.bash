@@ -22,6 +22,9 @@ _ws__routerctl() {
             ws__routerctl,disconnect)
                 cmd="ws__routerctl__subcmd__disconnect"
                 ;;
+            ws__routerctl,drain)
+                cmd="ws__routerctl__subcmd__drain"
+                ;;
             ws__routerctl,events)
                 cmd="ws__routerctl__subcmd__events"
                 ;;
@@ -56,7 +59,7 @@ _ws__routerctl() {
 
     case "${cmd}" in
         ws__routerctl)
-            opts="-h -V --socket --json --help --version list show remove disconnect status events reload upgrade check token version"
+            opts="-h -V --socket --json --help --version list show remove disconnect status events reload drain upgrade check token version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -106,6 +109,28 @@ _ws__routerctl() {
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ws__subcmd__routerctl__subcmd__drain)
+            opts="-h --over --undo --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -35,6 +35,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "disconnec
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "status" -d 'Shows how the daemon is doing'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "events" -d 'Prints what happens, a line each, until it is interrupted'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "reload" -d 'Has the daemon read its configuration and certificates again'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "drain" -d 'Takes the daemon out of service gently, and shows how it goes on'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "upgrade" -d 'Has the daemon become the program that is on the disk now, without dropping a connection'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "check" -d 'Proves a deployment from outside: registers, joins twice, passes a message, times it, removes'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "token" -d 'Makes a token that lets a device in: prints the line for the file of tokens, and the token itself this once'
@@ -60,6 +61,11 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -s h -
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l over -d 'Closes the members within this time, a registration\'s together' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l undo -d 'Puts the daemon back into service'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -s h -l help -d 'Print help'

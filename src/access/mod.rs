@@ -10,11 +10,10 @@ mod tokens;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use nix::unistd::User;
 
 use crate::config::{self, Allow, ClientNames, Problems};
-use crate::peer::{Certified, Peer};
+use crate::peer::{Certified, Peer, Peers};
 use crate::secret::Token;
 use tokens::Tokens;
 
@@ -32,7 +31,7 @@ pub struct Access {
 pub struct Rule {
     name: Arc<str>,
     allow: Allow,
-    networks: Vec<IpNet>,
+    networks: Peers,
     users: Vec<u32>,
     tokens: Option<Arc<Tokens>>,
     certificates: Option<ClientNames>,
@@ -66,6 +65,8 @@ impl Action {
 pub struct Caller<'a> {
     /// Where it comes from.
     pub peer: Peer,
+    /// The user whose process has made the connection, if it was made on this machine.
+    pub user: Option<u32>,
     /// The certificate that it showed, if it did and the listener's authorities have signed it.
     pub certificate: Option<&'a Certified>,
     /// The web page's origin, if there is one.
@@ -160,10 +161,8 @@ impl Rule {
     }
 
     fn holds_but_for_token(&self, caller: &Caller<'_>) -> bool {
-        let is_near = |ip| self.networks.iter().any(|network| network.contains(&ip));
-        let from = self.networks.is_empty() || caller.peer.ip().is_some_and(is_near);
-        let is_user =
-            self.users.is_empty() || matches!(caller.peer, Peer::Unix { uid, .. } if self.users.contains(&uid));
+        let from = self.networks.is_empty() || self.networks.contain(&caller.peer);
+        let is_user = self.users.is_empty() || caller.user.is_some_and(|user| self.users.contains(&user));
         let has_certificate = match (&self.certificates, caller.certificate) {
             (None, _) | (Some(ClientNames::Any), Some(_)) => true,
             (Some(_), None) => false,

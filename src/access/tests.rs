@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::Rule as Wish;
+use crate::peer::Range;
 
 fn access(rules: Vec<Wish>) -> Access {
     Access::load(&rules).unwrap()
@@ -10,6 +11,7 @@ fn access(rules: Vec<Wish>) -> Access {
 fn from(address: &str) -> Caller<'static> {
     Caller {
         peer: Peer::inet(format!("{address}:5000").parse().unwrap()),
+        user: None,
         certificate: None,
         origin: None,
         token: None,
@@ -25,8 +27,8 @@ fn allowed<'a>(access: &'a Access, action: Action, caller: &Caller<'_>) -> Optio
     }
 }
 
-fn networks(all: &[&str]) -> Vec<IpNet> {
-    all.iter().map(|network| network.parse().unwrap()).collect()
+fn networks(all: &[&str]) -> Peers {
+    all.iter().map(|network| network.parse::<Range>().unwrap()).collect()
 }
 
 fn problems(rules: &[Wish]) -> Vec<String> {
@@ -76,6 +78,7 @@ fn all_conditions_of_a_rule_must_hold() {
     let certificate = Certified { names: vec!["other".into(), "device-1".into()] };
     let right = Caller {
         peer: Peer::Unix { uid: 1000, pid: 1 },
+        user: Some(1000),
         certificate: Some(&certificate),
         origin: Some("https://EXAMPLE.com"),
         token: None,
@@ -84,8 +87,8 @@ fn all_conditions_of_a_rule_must_hold() {
     assert_eq!(allowed(&access, Action::Register, &right), Some("1"));
     assert_eq!(allowed(&access, Action::Register, &Caller { origin: None, ..right }), Some("1"));
     for wrong in [
-        Caller { peer: Peer::Unix { uid: 1001, pid: 1 }, ..right },
-        Caller { peer: from("127.0.0.1").peer, ..right },
+        Caller { user: Some(1001), ..right },
+        Caller { user: None, ..right },
         Caller { certificate: None, ..right },
         Caller { certificate: Some(&stranger), ..right },
         Caller { origin: Some("https://example.com.evil.test"), ..right },
@@ -145,7 +148,7 @@ fn a_file_of_tokens_is_told_by_its_lines_and_never_repeated() {
 fn a_user_is_found_by_name_or_told_to_be_missing() {
     let by_name = |name: &str| Wish { users: vec![config::User::Name(name.into())], ..Wish::default() };
     let access = access(vec![by_name("root")]);
-    let root = Caller { peer: Peer::Unix { uid: 0, pid: 1 }, ..from("127.0.0.1") };
+    let root = Caller { user: Some(0), ..from("127.0.0.1") };
     assert_eq!(allowed(&access, Action::Register, &root), Some("1"));
     let unknown = problems(&[Wish::default(), by_name("no-such-user")]);
     let expected = "access rule 2: user \"no-such-user\": there is no such user; mend the name, or write the number";

@@ -9,6 +9,7 @@
 //! is bounded by the constants here, since even an administrator's script can go wrong.
 
 mod adopt;
+mod drain;
 mod process;
 mod reply;
 mod routes;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,8 @@ pub struct Context {
     pub started: Instant,
     /// Where the daemon listens, as people read it.
     pub listeners: Vec<String>,
+    /// Whether the daemon is in service.
+    pub drain: watch::Receiver<wire::Drain>,
     /// The way to the daemon's life cycle; the interface has no other.
     pub life: mpsc::Sender<Command>,
 }
@@ -62,6 +65,10 @@ pub enum Command {
     Reload(oneshot::Sender<Result<ReloadReport, String>>),
     /// Become the program that is on the disk now; answers before it happens, or why it can't.
     Upgrade(oneshot::Sender<Result<(), String>>),
+    /// Let nobody new in, and close all members within this time.
+    Drain(Duration, oneshot::Sender<wire::Drain>),
+    /// Stay in service after all.
+    Undrain(oneshot::Sender<wire::Drain>),
     /// Serve a connection that inetd accepted.
     Adopt(OwnedFd, oneshot::Sender<Result<(), String>>),
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::stream::Lines;
-use super::{BODY_TIMEOUT, Command, adopt, status, wire};
+use super::{BODY_TIMEOUT, Command, adopt, drain, status, wire};
 use crate::close::CloseReason;
 use crate::ids::{MemberId, RegistrationId};
 
@@ -24,6 +24,7 @@ enum Resource<'a> {
     Registration(&'a str),
     Connection(&'a str),
     Events,
+    Drain,
     Reload,
     Upgrade,
     Adopt,
@@ -40,6 +41,7 @@ impl<'a> Resource<'a> {
             [Some("v1"), Some("registrations"), Some(id), None] => Some(Self::Registration(id)),
             [Some("v1"), Some("connections"), Some(number), None] => Some(Self::Connection(number)),
             [Some("v1"), Some("events"), None, None] => Some(Self::Events),
+            [Some("v1"), Some("drain"), None, None] => Some(Self::Drain),
             [Some("v1"), Some("reload"), None, None] => Some(Self::Reload),
             [Some("v1"), Some("upgrade"), None, None] => Some(Self::Upgrade),
             [Some("v1"), Some("adopt"), None, None] => Some(Self::Adopt),
@@ -51,6 +53,7 @@ impl<'a> Resource<'a> {
         match self {
             Self::Status | Self::Registrations | Self::Events => "GET",
             Self::Registration(_) | Self::Connection(_) => "GET, DELETE",
+            Self::Drain => "GET, POST, DELETE",
             Self::Reload | Self::Upgrade | Self::Adopt => "POST",
         }
     }
@@ -75,8 +78,13 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
         (Resource::Connection(number), &Method::GET) => connection(session, number).await,
         (Resource::Connection(number), &Method::DELETE) => disconnect(session, number).await,
         (Resource::Events, &Method::GET) => {
-            reply::lines(Lines::new(session.context.events.listen(), session.stop.clone()))
+            reply::lines(Lines::of_events(session.context.events.listen(), session.stop.clone()))
         }
+        (Resource::Drain, &Method::GET) => {
+            reply::lines(Lines::of_drain(session.context.drain.clone(), session.stop.clone()))
+        }
+        (Resource::Drain, &Method::POST) => drain::begin(session, path.query().unwrap_or_default()).await,
+        (Resource::Drain, &Method::DELETE) => drain::undo(session).await,
         (Resource::Reload, &Method::POST) => reload(session).await,
         (Resource::Upgrade, &Method::POST) => upgrade(session).await,
         (Resource::Adopt, &Method::POST) => adopt::agree(session, head),

@@ -1,7 +1,7 @@
-//! The event stream: each event a JSON line, as it happens.
+//! Streams: each event a JSON line, as it happens; and how a drain goes on, a line for each change.
 //!
-//! A listener that reads too slowly gets a line that says how many events it missed, in their place. The stream ends
-//! when the daemon stops; that the listener has left, hyper sees by itself.
+//! A listener that reads too slowly gets a line that says how many events it missed, in their place; of a drain it gets
+//! the newest. The stream ends when the daemon stops; that the listener has left, hyper sees by itself.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,6 +16,7 @@ use hyper::body::{Body, Bytes, Frame};
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::wire;
@@ -26,7 +27,7 @@ pub(super) struct Lines(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
 
 impl Lines {
     /// Writes down what is heard until `stop`.
-    pub(super) fn new(events: Receiver<Arc<Event>>, stop: CancellationToken) -> Self {
+    pub(super) fn of_events(events: Receiver<Arc<Event>>, stop: CancellationToken) -> Self {
         Self(Box::pin(stream::unfold((events, stop), |(mut events, stop)| async move {
             let line = tokio::select! {
                 biased;
@@ -38,6 +39,22 @@ impl Lines {
                 },
             };
             line.map(|line| (line, (events, stop)))
+        })))
+    }
+
+    /// Writes down how it stands, and each change of it, until `stop`.
+    pub(super) fn of_drain(mut drain: watch::Receiver<wire::Drain>, stop: CancellationToken) -> Self {
+        drain.mark_changed();
+        Self(Box::pin(stream::unfold((drain, stop), async |(mut drain, stop)| {
+            let is_there = tokio::select! {
+                // The daemon stops right after the last member has left, which is still told.
+                biased;
+                changed = drain.changed() => changed.is_ok(),
+                () = stop.cancelled() => false,
+            };
+            let now = *drain.borrow_and_update();
+            let line = is_there.then(|| line(&now)).flatten();
+            line.map(|line| (line, (drain, stop)))
         })))
     }
 }

@@ -43,6 +43,9 @@ pub struct Status {
     pub memory: Memory,
     /// The daemon's open files and sockets.
     pub descriptors: Descriptors,
+    /// Whether it is in service.
+    #[serde(default)]
+    pub drain: Drain,
 }
 
 /// What the front has done since the start.
@@ -54,6 +57,9 @@ pub struct Front {
     pub turned_away: u64,
     /// Accepts that failed.
     pub accept_errors: u64,
+    /// Connections closed for want of a PROXY header from a trusted proxy.
+    #[serde(default)]
+    pub proxy_failures: u64,
     /// TLS handshakes done.
     pub tls_handshakes: u64,
     /// TLS handshakes that failed or took too long.
@@ -103,6 +109,38 @@ pub struct Descriptors {
     pub open: u64,
     /// As many as may be open.
     pub limit: u64,
+}
+
+/// How far the daemon is with being taken out of service. A line of `GET /v1/drain`, the answer to `POST` and `DELETE`
+/// there, and a part of [`Status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Drain {
+    /// How far.
+    pub state: DrainPhase,
+    /// Over how long members are closed.
+    pub over_ms: u64,
+    /// How much of that is left.
+    pub left_ms: u64,
+    /// Members when it began.
+    pub members_before: u64,
+    /// Members now.
+    pub members: u64,
+    /// Whether the daemon stays when the last one has left, because the sockets of its service manager would have it
+    /// started again by the next caller.
+    pub stays: bool,
+}
+
+/// How far the daemon is with being taken out of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrainPhase {
+    /// In service.
+    #[default]
+    Serving,
+    /// Nobody new is let in, and members are closed.
+    Draining,
+    /// Nobody is left.
+    Drained,
 }
 
 /// A line of `GET /v1/registrations`.

@@ -7,7 +7,6 @@
 
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -16,6 +15,7 @@ use super::keys::{ACCESS, ACCESS_KEYS};
 use super::listener::{Surroundings, unknown_keys};
 use super::problems::{Found, place};
 use super::units::{self, Setting, quoted, unexpected};
+use crate::peer::{Peers, Range, RangeError};
 
 /// A rule of who may do what.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,8 +24,8 @@ pub struct Rule {
     pub name: Option<String>,
     /// What it allows.
     pub allow: Allow,
-    /// The networks from which a device comes; empty asks for none.
-    pub networks: Vec<IpNet>,
+    /// The networks from which a device comes, or a Unix socket; empty asks for none.
+    pub networks: Peers,
     /// The users of this machine, one of whom is at the other end of a Unix socket; empty asks for none.
     pub users: Vec<User>,
     /// The file of tokens, one of which is shown.
@@ -149,7 +149,7 @@ pub(super) fn show(rule: &Rule) -> String {
     };
     line("name", rule.name.as_ref().map(quoted));
     line("allow", Some(rule.allow.show()));
-    line("networks", listed(&rule.networks, quoted));
+    line("networks", (!rule.networks.is_empty()).then(|| rule.networks.show()));
     line("users", listed(&rule.users, User::show));
     line("tokens", rule.tokens.as_ref().map(|path| quoted(path.display())));
     line("client-certificates", rule.client_certificates.as_ref().map(ClientNames::show));
@@ -170,7 +170,7 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
     let rule = Rule {
         name: table.one("name", |value| String::read(value).and_then(name)),
         allow: table.one("allow", Allow::read).unwrap_or_default(),
-        networks: table.list("networks", network),
+        networks: table.list("networks", network).into_iter().collect(),
         users: table.list("users", User::read),
         tokens: table
             .one("tokens", |value| String::read(value).and_then(|text| around.file(&text, "the file of tokens"))),
@@ -284,24 +284,9 @@ fn name(text: String) -> Result<String, String> {
     ))
 }
 
-/// Takes a network, or a single address.
-fn network(value: &DeValue<'_>) -> Result<IpNet, String> {
-    let text = String::read(value)?;
-    let network: IpNet = match text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into())) {
-        Ok(network) => network,
-        Err(_) => return Err(format!("{text:?} is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\"")),
-    };
-    let mapped = |network: &ipnet::Ipv6Net| network.addr().to_ipv4_mapped().filter(|_| network.prefix_len() >= 96);
-    if let IpNet::V6(six) = &network
-        && let Some(four) = mapped(six)
-    {
-        let meant = format!("{four}/{}", six.prefix_len() - 96);
-        return Err(format!("{text:?} is an IPv4 network in IPv6's clothes; write {meant:?}"));
-    }
-    if network.trunc() == network {
-        return Ok(network);
-    }
-    Err(format!("{text:?} has bits behind its prefix; write {:?}", network.trunc().to_string()))
+/// Takes a network, a single address, or "unix".
+fn network(value: &DeValue<'_>) -> Result<Range, String> {
+    String::read(value)?.parse().map_err(|error: RangeError| error.to_string())
 }
 
 /// The keys that ask something of a device.

@@ -87,6 +87,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "path-prefix" path_prefix Live path_prefix;
     "public-stats" public_stats Live any;
     "allow-origin" allow_origin Live origin;
+    "trusted-proxies" trusted_proxies Live any;
+    "forwarded-header" forwarded_header Live any;
     "request-timeout" request_timeout Live between(MOMENT, DAY);
     // A browser says that much about itself, with a few cookies.
     "max-head" max_head Live between(ByteSize::kib(8), ByteSize::mib(1));
@@ -113,7 +115,10 @@ pub(super) const KEYS: &[Key] = keys! {
 pub(super) const LISTENER: &str = "listener";
 
 /// The keys of a `[[listener]]`.
-pub(super) const LISTENER_KEYS: [&str; 2] = ["address", TLS];
+pub(super) const LISTENER_KEYS: [&str; 3] = ["address", TLS, PROXY_PROTOCOL];
+
+/// The key of a listener whose connections begin with a header of the PROXY protocol.
+pub(super) const PROXY_PROTOCOL: &str = "proxy-protocol";
 
 /// The key of a listener that is a table itself.
 pub(super) const TLS: &str = "tls";

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{LISTENER, LISTENER_KEYS, TLS, TLS_KEYS};
+use super::keys::{LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS};
 use super::load::unknown_key;
 use super::problems::{Found, place};
 use super::units::{Setting, unexpected};
-use super::{ListenAddress, Listener, Tls};
+use super::{Config, ListenAddress, Listener, Tls};
 
 /// What a file's values may refer to.
 pub(super) struct Surroundings<'a> {
@@ -47,8 +47,10 @@ pub(super) fn read_all(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, 
     listeners
 }
 
-/// Finds listeners that can't be at the same time: with each other, or with the admin socket.
-pub(super) fn contradictions(listeners: &[Placed], admin: Option<&Path>, text: &str, found: &mut Found) {
+/// Finds listeners that can't be: at the same time as each other or as the admin socket, or for proxies that nobody
+/// trusts.
+pub(super) fn contradictions(listeners: &[Placed], config: &Config, text: &str, found: &mut Found) {
+    let admin = config.admin.socket.as_deref();
     for (index, (offset, listener)) in listeners.iter().enumerate() {
         let here = &listener.address;
         if let Some((first, other)) = listeners[..index].iter().find(|(_, other)| other.address.clashes(here)) {
@@ -58,6 +60,11 @@ pub(super) fn contradictions(listeners: &[Placed], admin: Option<&Path>, text: &
                 *offset,
                 format!("listener.address: {here} is taken by {taken} in line {line}; remove or change one of them"),
             );
+        }
+        if listener.proxy_protocol && config.http.trusted_proxies.is_empty() {
+            let text =
+                "listener.proxy-protocol: nobody's header would be believed; name the proxies in http.trusted-proxies";
+            found.meaning(*offset, text.into());
         }
         if matches!((here, admin), (ListenAddress::Unix(path), Some(admin)) if path == admin) {
             found.meaning(
@@ -95,7 +102,11 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
         }
         _ => {}
     }
-    Some((offset, Listener { address, tls: tls.and_then(|(_, tls)| tls) }))
+    let proxy_protocol = keys.get(PROXY_PROTOCOL).is_some_and(|value| {
+        let problem = |problem| found.meaning(value.span().start, format!("listener.{PROXY_PROTOCOL}: {problem}"));
+        bool::read(value.get_ref()).map_err(problem).unwrap_or_default()
+    });
+    Some((offset, Listener { address, tls: tls.and_then(|(_, tls)| tls), proxy_protocol }))
 }
 
 fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut Found) -> Option<Tls> {

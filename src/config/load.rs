@@ -88,7 +88,7 @@ pub(super) fn parse_in(
         }
     }
 
-    listener::contradictions(&listeners, config.admin.socket.as_deref(), text, &mut found);
+    listener::contradictions(&listeners, &config, text, &mut found);
     config.listeners = listeners.into_iter().map(|(_, listener)| listener).collect();
     access::contradictions(&rules, &config.listeners, text, &mut found);
     config.access = rules.into_iter().map(|(_, rule)| rule).collect();

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::peer::Peers;
+
 mod access;
 mod address;
 mod defaults;
@@ -67,6 +69,15 @@ pub struct Listener {
     pub address: ListenAddress,
     /// TLS, or plain.
     pub tls: Option<Tls>,
+    /// Whether each connection begins with the PROXY protocol's header, which tells the client's address.
+    pub proxy_protocol: bool,
+}
+
+impl Listener {
+    /// Listens at a place, through TLS or not, for clients themselves.
+    pub fn new(address: ListenAddress, tls: Option<Tls>) -> Self {
+        Self { address, tls, proxy_protocol: false }
+    }
 }
 
 /// Where a listener stands.
@@ -157,12 +168,26 @@ pub struct Http {
     pub public_stats: bool,
     /// `Access-Control-Allow-Origin`; empty sends none.
     pub allow_origin: String,
-    /// Time for a request's head, for its body, and for a TLS handshake, each.
+    /// Whose word about a client's address is believed.
+    pub trusted_proxies: Peers,
+    /// The header in which they tell it.
+    pub forwarded_header: ForwardedHeader,
+    /// Time for a request's head, for its body, for a TLS handshake and for a PROXY header, each.
     pub request_timeout: Duration,
     /// Largest request head.
     pub max_head: ByteSize,
     /// Largest form body.
     pub max_body: ByteSize,
+}
+
+/// The header in which proxies tell a client's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, which nearly all of them write.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// The admin socket.

@@ -1,6 +1,6 @@
 //! Shows a configuration as a file that says the same: for `--print-config`, and for whoever begins a file of theirs.
 
-use super::keys::{ACCESS, KEYS, LISTENER};
+use super::keys::{ACCESS, KEYS, LISTENER, PROXY_PROTOCOL};
 use super::units::quoted;
 use super::{Config, Listener, access};
 
@@ -37,5 +37,5 @@ fn show_listener(listener: &Listener) -> String {
         let client_ca = client_ca.unwrap_or_default();
         table += &format!("tls = {{ certificate = {certificate}, key = {key}{client_ca} }}\n");
     }
-    table
+    table + &format!("{PROXY_PROTOCOL} = {}\n", listener.proxy_protocol)
 }

@@ -147,6 +147,10 @@ fn whatever_changes_about_a_listener_takes_a_restart_but_their_order_is_nothing(
     let unprotected = with(&format!("{plain}{}", plain.replace(":1", ":2")));
     assert_eq!(both.differences(&unprotected).need_restart, ["listener.tls"]);
 
+    let trusting = |listener: &str| with(&format!("{listener}\n[http]\ntrusted-proxies = [\"127.0.0.1\"]\n"));
+    let (before, after) = (trusting(plain), trusting(&format!("{plain}proxy-protocol = true")));
+    assert_eq!(before.differences(&after).need_restart, ["listener.proxy-protocol"]);
+
     let explicit = with("[[listener]]\naddress = \"[::]:8741\"\n");
     assert!(explicit.differences(&with("")).is_empty());
 }

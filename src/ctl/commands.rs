@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Answer, Client, parse};
 use super::fault::Fault;
-use super::human::{age, size, time};
+use super::human::{age, progress, size, time};
 use super::table::{Align, Table};
 use crate::admin::wire;
 use crate::ids::{MemberId, RegistrationId};
@@ -152,12 +152,18 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
     writeln!(out, "ws-router {}, process {}, up {}", status.version, status.pid, age(status.uptime_ms))?;
     let mut line = |name: &str, what: String| writeln!(out, "{name:<14}{what}");
     line("listening", status.listeners.join(", "))?;
+    match status.drain.state {
+        wire::DrainPhase::Serving => {}
+        wire::DrainPhase::Drained => line("drained", "nobody is let in".into())?,
+        wire::DrainPhase::Draining => line("draining", progress(&status.drain))?,
+    }
     line("registrations", format!("{} now, {} made", status.registrations, front.registered))?;
     line("members", status.members.to_string())?;
     line(
         "connections",
         format!("{} now, {} accepted, {} turned away", status.connections, front.accepted, front.turned_away),
     )?;
+    line("proxies", format!("{} connections without a valid PROXY header", front.proxy_failures))?;
     line("tls", format!("{} handshakes, {} failed", front.tls_handshakes, front.tls_failures))?;
     line("requests", format!("{}{}", front.requests, reasons("refused", &status.refusals)))?;
     line("received", format!("{} messages, {}", relay.messages_in, size(relay.bytes_in)))?;

@@ -1,8 +1,10 @@
-//! Numbers as people read them: sizes, ages, times of day.
+//! Numbers as people read them: sizes, ages, times of day, how far a drain is.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytesize::ByteSize;
+
+use crate::admin::wire::Drain;
 
 /// Shows bytes: `1.5 MiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -22,6 +24,11 @@ pub(super) fn time(millis: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
+/// Shows how many members are still to be closed, and within what time: `12 of 40 members left, 23s`.
+pub(super) fn progress(drain: &Drain) -> String {
+    format!("{} of {} members left, {}", drain.members, drain.members_before, age(drain.left_ms))
+}
+
 /// 9999-12-31T23:59:59Z
 const LAST_MILLISECOND: u64 = 253_402_300_799_000;
 
@@ -34,6 +41,12 @@ mod tests {
         assert_eq!(age(999), "0s");
         assert_eq!(age(61_000), "1m 1s");
         assert_eq!(age(((3 * 24 + 4) * 3600 + 5) * 1000), "3days 4h");
+    }
+
+    #[test]
+    fn progress_tells_who_is_left_and_for_how_long() {
+        let drain = Drain { members: 12, members_before: 40, left_ms: 23_400, ..Drain::default() };
+        assert_eq!(progress(&drain), "12 of 40 members left, 23s");
     }
 
     #[test]

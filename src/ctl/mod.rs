@@ -8,6 +8,7 @@
 mod check;
 mod client;
 mod commands;
+mod drain;
 mod fault;
 mod human;
 mod table;
@@ -56,6 +57,8 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault>
         Command::Status => commands::status(&client, json, out).await,
         Command::Events => commands::events(&client, json, out).await,
         Command::Reload => commands::reload(&client, json, out).await,
+        Command::Drain { undo: true, .. } => drain::undo(&client, json, out).await,
+        Command::Drain { over, undo: false } => drain::drain(&client, *over, json, out).await,
         Command::Upgrade => commands::upgrade(&client, json, out).await,
         Command::Token { name } => token::token(name, json, out),
         Command::Version => commands::version(&client, json, out).await,

@@ -17,11 +17,11 @@ use crate::close::CloseReason;
 use crate::directory::{Directory, Rules};
 use crate::events::Events;
 use crate::frame::close_frame;
-use crate::handoff::{State, Unreadable};
+use crate::handoff::{DrainState, State, Unreadable};
 use crate::metrics::Front;
 use crate::net;
 use crate::relay::Relay;
-use crate::supervise::{self, Inherited, Notify};
+use crate::supervise::{self, Giver, Inherited, Notify};
 
 /// What a predecessor left.
 #[derive(Debug, Default)]
@@ -33,10 +33,11 @@ pub(super) struct Heritage {
 }
 
 impl Heritage {
-    /// Takes it out of what was inherited. Descriptors that a predecessor was given by name, and this process was not,
-    /// are put there instead.
+    /// Takes it out of what was inherited. Where no service manager passes sockets anew, because a predecessor replaced
+    /// itself in this very process, those that it was given by name are put there instead.
     pub(super) fn take(inherited: &mut Vec<Inherited>) -> Self {
         let (mut heritage, mut states, mut parcels) = (Self::default(), Vec::new(), Vec::new());
+        let in_place = inherited.iter().any(|one| one.name == STATE && one.giver == Giver::Predecessor);
         for one in inherited.extract_if(.., |one| one.name == STATE || one.name == CONNECTIONS) {
             if one.name == STATE { states.push(one.descriptor) } else { parcels.push(one.descriptor) }
         }
@@ -62,7 +63,9 @@ impl Heritage {
             descriptors.retain(|descriptor| !SockRef::from(descriptor).is_listener().unwrap_or(false));
         }
         heritage.members = descriptors;
-        heritage.lend(inherited);
+        if in_place {
+            heritage.lend(inherited);
+        }
         heritage
     }
 
@@ -82,6 +85,11 @@ impl Heritage {
     pub(super) fn directory(&self, rules: &Rules, events: &Events) -> Option<Arc<Directory>> {
         let state = self.state.as_ref()?.directory.clone();
         Some(Directory::succeed(state, rules.clone(), events.clone(), Instant::now()))
+    }
+
+    /// Tells how far the predecessor was with being taken out of service.
+    pub(super) fn drain(&self) -> Option<DrainState> {
+        self.state.as_ref()?.drain
     }
 
     /// Lets the members in again, and empties the service manager's store.
@@ -115,12 +123,16 @@ impl Heritage {
         }
     }
 
-    /// Puts sockets of units back under their names, unless the service manager passed them itself.
+    /// Puts sockets of units back under their names.
     fn lend(&mut self, inherited: &mut Vec<Inherited>) {
         for (key, descriptors) in &mut self.listeners {
             let Some(name) = key.strip_prefix(INHERITED) else { continue };
             if inherited.iter().all(|one| one.name != name) {
-                let lent = descriptors.drain(..).map(|descriptor| Inherited { name: name.to_owned(), descriptor });
+                let lent = descriptors.drain(..).map(|descriptor| Inherited {
+                    name: name.to_owned(),
+                    descriptor,
+                    giver: Giver::Predecessor,
+                });
                 inherited.extend(lent);
             }
         }

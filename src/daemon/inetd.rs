@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::admin_socket;
 use super::fault::{Fault, Status};
 use crate::config;
-use crate::supervise::{self, Inherited, Input};
+use crate::supervise::{self, Giver, Inherited, Input};
 
 /// What inetd passed.
 #[derive(Debug)]
@@ -27,7 +27,9 @@ pub(super) enum Passed {
 /// Takes the socket from descriptor 0, and keeps everything that is written to 1 and 2 away from it.
 pub(super) fn take() -> Result<Passed, Fault> {
     match supervise::standard_input() {
-        Ok(Input::Listening(descriptor)) => Ok(Passed::Listener(Inherited { name: "http".into(), descriptor })),
+        Ok(Input::Listening(descriptor)) => {
+            Ok(Passed::Listener(Inherited { name: "http".into(), descriptor, giver: Giver::Supervisor }))
+        }
         Ok(Input::Connected(descriptor)) => Ok(Passed::Connection(descriptor)),
         Ok(Input::Other) => Err(Fault::new(
             Status::Usage,

@@ -18,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admin_socket::SocketFile;
+use super::drain::{self, Drain};
 use super::fault::Fault;
 use super::reload::Reload;
 use super::succession::{self, Kept};
+use crate::admin::wire::DrainPhase;
 use crate::admin::{self, Command, ReloadReport};
 use crate::close::CloseReason;
 use crate::http;
@@ -41,6 +43,8 @@ pub(super) struct Life {
     pub(super) signals: Signals,
     /// What administrators ask for.
     pub(super) commands: mpsc::Receiver<Command>,
+    /// Whether we are in service.
+    pub(super) drain: Drain,
     /// When nobody needs us any more.
     pub(super) idleness: Idleness,
     /// Where devices find us.
@@ -74,8 +78,10 @@ impl Life {
         let now = tokio::time::Instant::now();
         let mut status = interval_at(now + STATUS, STATUS);
         let mut certificates = interval_at(now + CERTIFICATES, CERTIFICATES);
-        status.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drain = interval_at(now, drain::STEP);
+        for ticks in [&mut status, &mut certificates, &mut drain] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             tokio::select! {
                 Some(signal) = self.signals.next() => match signal {
@@ -92,6 +98,11 @@ impl Life {
                     }
                 }
                 _ = certificates.tick() => self.reload.refresh_certificates(),
+                _ = drain.tick(), if self.drain.phase() == DrainPhase::Draining => {
+                    if self.drain.step(Instant::now()) {
+                        return "drained";
+                    }
+                }
             }
         }
     }
@@ -107,6 +118,8 @@ impl Life {
                 }
                 Err(problem) => drop(reply.send(Err(problem))),
             },
+            Command::Drain(over, reply) => drop(reply.send(self.drain.begin(over, Instant::now()))),
+            Command::Undrain(reply) => drop(reply.send(self.drain.undo(Instant::now()))),
             Command::Adopt(descriptor, reply) => drop(reply.send(self.adopt(descriptor))),
         }
     }
@@ -156,7 +169,9 @@ impl Life {
     }
 
     fn is_idle(&mut self) -> bool {
-        let busy = self.service.front.connections.value() > 0 || !self.service.directory.is_empty();
+        // One that stays out of service would be in it when the next caller has it started again.
+        let is_wanted = self.drain.phase() != DrainPhase::Serving;
+        let busy = is_wanted || self.service.front.connections.value() > 0 || !self.service.directory.is_empty();
         let wanted = self.service.live.borrow().service.exit_when_idle;
         self.idleness.is_over(busy, wanted, Instant::now())
     }
@@ -165,7 +180,15 @@ impl Life {
         let registrations = self.service.directory.len();
         let members: u64 = self.service.relay.totals().iter().map(|thread| thread.members.value()).sum();
         let (ending, plural) = (if registrations == 1 { "" } else { "s" }, if members == 1 { "" } else { "s" });
-        format!("{registrations} registration{ending}, {members} member{plural}; listening on {}", self.addresses)
+        let state = match self.drain.phase() {
+            DrainPhase::Serving => "",
+            DrainPhase::Draining => "draining, ",
+            DrainPhase::Drained => "drained, ",
+        };
+        format!(
+            "{state}{registrations} registration{ending}, {members} member{plural}; listening on {}",
+            self.addresses
+        )
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod admin_socket;
 mod certificates;
+mod drain;
 mod fault;
 mod heritage;
 mod inetd;

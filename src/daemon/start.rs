@@ -22,8 +22,9 @@ use tokio_util::task::TaskTracker;
 
 use super::admin_socket::AdminSocket;
 use super::certificates::Certificates;
+use super::drain::Drain;
 use super::fault::Fault;
-use super::heritage::Heritage;
+use super::heritage::{Heritage, INHERITED};
 use super::keepers;
 use super::life::{Idleness, Life};
 use super::listeners::Plan;
@@ -31,6 +32,7 @@ use super::reload::{self, Reload};
 use super::settings::Source;
 use super::succession::{Audience, Kept, hear_signals, hold_signals};
 use crate::access::Access;
+use crate::admin::wire;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
@@ -79,7 +81,8 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
         tracing::info!(listener = listener.address(), tls = listener.certificates().is_some(), "listening");
         addresses.insert(listener.address());
-        kept.push(Kept { key, descriptor, audience: Audience::Devices(listener.certificates().cloned()) });
+        let (tls, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
+        kept.push(Kept { key, descriptor, audience: Audience::Devices { tls, proxy_protocol } });
     }
     for AdminSocket { key, listener, file } in admin_sockets(plan.admin, &config, &mut heritage)? {
         let place = file.as_ref().map_or("inherited".into(), |file| file.path().display().to_string());
@@ -88,11 +91,17 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         kept.push(Kept { key, descriptor: listener.into(), audience: Audience::Administrators });
     }
     let core = Core::start(config, &heritage)?;
+    let drained = heritage.drain();
     heritage.settle(&core.directory, &core.relay, &core.front);
     let (life, commands) = mpsc::channel(COMMANDS);
+    let mut drain = core.drain(&kept);
+    if let Some(state) = drained {
+        drain.resume(state, Instant::now());
+    }
     let mut life = Life {
-        service: core.service(),
-        context: core.context(addresses.iter().cloned().collect(), life),
+        service: core.service(Arc::clone(&drain.flag)),
+        context: core.context(addresses.iter().cloned().collect(), drain.publish.subscribe(), life),
+        drain,
         reload: core.reload(source, log, certificates),
         notify: Notify::default(),
         signals,
@@ -115,9 +124,10 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
     for kept in &life.kept {
         let descriptor = kept.descriptor.try_clone().map_err(|error| Fault::system("listener", &error))?;
         match &kept.audience {
-            Audience::Devices(tls) => {
+            Audience::Devices { tls, proxy_protocol } => {
                 let listener = net::Listener::inherited(descriptor, &kept.key, tls.clone());
-                accept(listener.map_err(Fault::configuration)?, life);
+                let listener = listener.map_err(Fault::configuration)?;
+                accept(listener.with_proxy_protocol(*proxy_protocol), life);
             }
             Audience::Administrators => serve_admin(UnixListener::from(descriptor), life)?,
         }
@@ -158,18 +168,37 @@ impl Core {
         Ok(Self { publish, access, directory, relay, front: Arc::default(), events })
     }
 
-    fn service(&self) -> http::Service {
+    fn drain(&self, kept: &[Kept]) -> Drain {
+        let is_lent =
+            |kept: &Kept| matches!(kept.audience, Audience::Devices { .. }) && kept.key.starts_with(INHERITED);
+        Drain {
+            flag: Arc::default(),
+            relay: self.relay.clone(),
+            directory: Arc::clone(&self.directory),
+            events: self.events.clone(),
+            publish: watch::Sender::default(),
+            stays: kept.iter().any(is_lent),
+            plan: None,
+        }
+    }
+
+    fn service(&self, draining: Arc<AtomicBool>) -> http::Service {
         http::Service {
             directory: Arc::clone(&self.directory),
             relay: self.relay.clone(),
             live: self.publish.subscribe(),
             access: self.access.subscribe(),
             front: Arc::clone(&self.front),
-            draining: Arc::new(AtomicBool::new(false)),
+            draining,
         }
     }
 
-    fn context(&self, listeners: Vec<String>, life: mpsc::Sender<admin::Command>) -> admin::Context {
+    fn context(
+        &self,
+        listeners: Vec<String>,
+        drain: watch::Receiver<wire::Drain>,
+        life: mpsc::Sender<admin::Command>,
+    ) -> admin::Context {
         admin::Context {
             directory: Arc::clone(&self.directory),
             relay: self.relay.clone(),
@@ -178,6 +207,7 @@ impl Core {
             events: self.events.clone(),
             started: Instant::now(),
             listeners,
+            drain,
             life,
         }
     }

@@ -48,8 +48,13 @@ pub(super) struct Kept {
 /// Whom a listening socket is for.
 #[derive(Debug)]
 pub(super) enum Audience {
-    /// Devices, through TLS or not.
-    Devices(Option<Arc<net::Certificates>>),
+    /// Devices.
+    Devices {
+        /// Through TLS, or not.
+        tls: Option<Arc<net::Certificates>>,
+        /// Whether each connection begins with a PROXY header.
+        proxy_protocol: bool,
+    },
     /// Administrators.
     Administrators,
 }
@@ -148,6 +153,7 @@ impl Life {
             last_member: self.service.relay.last_member(),
             listeners: self.kept.iter().map(|kept| kept.key.clone()).collect(),
             members,
+            drain: self.drain.state(Instant::now()),
         };
         let listeners = self.kept.iter().map(|kept| kept.descriptor.as_raw_fd());
         let descriptors: Vec<RawFd> = listeners.chain(descriptors).collect();

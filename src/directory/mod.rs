@@ -242,6 +242,11 @@ impl Directory {
         self.lock().entries.len()
     }
 
+    /// Counts the seats that are taken in all registrations.
+    pub fn seats(&self) -> usize {
+        self.lock().entries.values().map(|entry| entry.seats).sum()
+    }
+
     /// Tells whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

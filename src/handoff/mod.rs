@@ -31,6 +31,20 @@ pub struct State {
     pub listeners: Vec<String>,
     /// The members, each with a descriptor.
     pub members: Vec<Carried>,
+    /// How far it is with being taken out of service, if it is.
+    #[serde(default)]
+    pub drain: Option<DrainState>,
+}
+
+/// How far a router is with being taken out of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainState {
+    /// Over how long.
+    pub over_ms: u64,
+    /// How much of that is over.
+    pub spent_ms: u64,
+    /// The members that there were.
+    pub members_before: u64,
 }
 
 /// A member on its way to a successor.

@@ -31,6 +31,7 @@ fn state() -> State {
         last_member: 7,
         listeners: vec!["bound:127.0.0.1:0".into()],
         members: Vec::new(),
+        drain: None,
     }
 }
 

@@ -20,10 +20,27 @@ use crate::secret::Token;
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Visitor<'a> {
-    /// Where it comes from.
+    /// Where it comes from: the connection's other end, or who stands behind a proxy there that is trusted.
     pub(super) peer: Peer,
-    /// The certificate that it showed.
-    pub(super) certificate: Option<&'a Certified>,
+    /// The user whose process is at the other end, if it is on this machine.
+    user: Option<u32>,
+    certificate: Option<&'a Certified>,
+}
+
+impl<'a> Visitor<'a> {
+    /// Takes what is known of a connection.
+    pub(super) fn new(peer: Peer, certificate: Option<&'a Certified>) -> Self {
+        let user = match peer {
+            Peer::Unix { uid, .. } => Some(uid),
+            Peer::Inet(_) => None,
+        };
+        Self { peer, user, certificate }
+    }
+
+    /// Takes the client's own address in the place of a proxy's.
+    pub(super) fn behind(self, peer: Peer) -> Self {
+        Self { peer, ..self }
+    }
 }
 
 impl Service {
@@ -39,6 +56,7 @@ impl Service {
         let token = token(&access, headers, form)?;
         let caller = Caller {
             peer: visitor.peer,
+            user: visitor.user,
             certificate: visitor.certificate,
             origin: origin(headers),
             token: token.as_ref(),

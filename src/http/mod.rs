@@ -7,6 +7,7 @@
 mod admission;
 mod body;
 mod connect;
+mod forwarded;
 mod health;
 mod parting;
 mod query;
@@ -57,7 +58,7 @@ impl Service {
     /// progress is finished, and one who hasn't asked yet may do so for a moment).
     pub async fn serve(&self, mut connection: Connection, stop: CancellationToken) {
         let (peer, certificate) = (connection.peer(), connection.certified());
-        let visitor = Visitor { peer, certificate: certificate.as_ref() };
+        let visitor = Visitor::new(peer, certificate.as_ref());
         let protocol = {
             let config = self.live.borrow();
             connection.set_write_patience(config.http.request_timeout);

@@ -9,11 +9,11 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
-use super::Service;
 use super::admission::{self, Visitor};
 use super::connect::Joining;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
+use super::{Service, forwarded};
 use crate::access::Action;
 use crate::config::Config;
 use crate::metrics::Refusal;
@@ -37,6 +37,7 @@ impl Service {
     ) -> (Reply, Option<Joining>) {
         let began = Instant::now();
         let config = self.live.borrow().clone();
+        let visitor = visitor.behind(forwarded::client(visitor.peer, request.headers(), &config.http));
         let (method, page) = (request.method().clone(), admission::origin(request.headers()).map(str::to_owned));
         let found = Route::find(request.uri().path(), &config.http.path_prefix);
         let answered = match found {
@@ -49,7 +50,9 @@ impl Service {
             self.front.refused(refused.why);
             (refused.into_reply(), None)
         });
-        self.allow_origin(&mut reply, page.as_deref(), &config.http.allow_origin);
+        if let Some(readers) = self.readers(page.as_deref(), &config) {
+            allow_origin(&mut reply, readers);
+        }
         // Neither the query nor an unknown path is shown: a key may be in them.
         tracing::debug!(
             peer = %visitor.peer,
@@ -72,7 +75,10 @@ impl Service {
         match (route, request.method()) {
             // Whether there are statistics isn't told to those who may not see them.
             (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
-            (_, &Method::OPTIONS) => Ok(preflight(route)),
+            (_, &Method::OPTIONS) => {
+                let page = admission::origin(request.headers());
+                Ok(preflight(route, self.readers(page, config).is_some()))
+            }
             (Route::Connect, &Method::GET) => {
                 return self.connect(request, visitor).await.map(|(reply, joining)| (reply, Some(joining)));
             }
@@ -104,18 +110,11 @@ impl Service {
         if route == Route::Register { self.register(form, config) } else { self.remove(form) }
     }
 
-    /// Tells a browser which web pages may read the answer: those that an access rule names, and for the others what
-    /// the configuration says.
-    fn allow_origin(&self, reply: &mut Reply, page: Option<&str>, otherwise: &str) {
+    /// Tells which web pages may read the answer: the one that asks, if an access rule names its origin, and otherwise
+    /// those that the configuration says.
+    fn readers<'a>(&self, page: Option<&'a str>, config: &'a Config) -> Option<&'a str> {
         let named = page.filter(|page| self.access.borrow().names_origin(page));
-        // The configuration takes no other characters than a header does.
-        let value = HeaderValue::from_str(named.unwrap_or(otherwise));
-        let Some(value) = value.ok().filter(|value| !value.is_empty()) else { return };
-        let headers = reply.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
-        if named.is_some() {
-            headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-        }
+        named.or(Some(config.http.allow_origin.as_str())).filter(|readers| !readers.is_empty())
     }
 }
 
@@ -175,15 +174,28 @@ fn target_len(request: &Request<Incoming>) -> usize {
 }
 
 /// Answers what a browser asks before a request across origins.
-fn preflight(route: Route) -> Reply {
+fn preflight(route: Route, may_be_read: bool) -> Reply {
     let mut reply = bare(StatusCode::NO_CONTENT);
     let headers = reply.headers_mut();
     let methods = HeaderValue::from_static(route.methods());
     headers.insert(header::ALLOW, methods.clone());
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type"));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    if may_be_read {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    }
     reply
+}
+
+/// Tells a browser which web pages may read the answer.
+fn allow_origin(reply: &mut Reply, readers: &str) {
+    // Neither a header that came nor the configuration has other characters than a header takes.
+    let Ok(value) = HeaderValue::from_str(readers) else { return };
+    let headers = reply.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
+    if readers != "*" {
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
 }
 
 /// Bytes of path and query: the least that RFC 9110 section 4.1 recommends, and eight of the longest parameters.

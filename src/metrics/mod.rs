@@ -99,6 +99,8 @@ pub struct Front {
     pub turned_away: Count,
     /// `accept` calls that failed.
     pub accept_errors: Count,
+    /// Connections closed for want of a PROXY header from a proxy that is trusted.
+    pub proxy_failures: Count,
     /// TLS handshakes that failed or took too long.
     pub tls_failures: Count,
     /// TLS handshakes done.

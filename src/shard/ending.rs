@@ -145,6 +145,7 @@ fn keeps_what_is_owed(reason: CloseReason) -> bool {
     match reason {
         CloseReason::Stopping
         | CloseReason::Restarting
+        | CloseReason::Draining
         | CloseReason::Removed
         | CloseReason::RemovedByAdmin
         | CloseReason::ClosedByAdmin => true,

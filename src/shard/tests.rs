@@ -385,7 +385,7 @@ fn a_stream_between_two_waits_for_the_slow_one_and_holds_little_memory() {
     assert!(world.devices[host].pipe.borrow().inbound.is_empty(), "all is read in the end");
     world.settle();
     world.check();
-    assert_eq!(world.shard.tally().closes, [0; 12]);
+    assert_eq!(world.shard.tally().closes, [0; CloseReason::ALL.len()]);
 }
 
 #[test]

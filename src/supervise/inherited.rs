@@ -18,6 +18,17 @@ pub struct Inherited {
     pub name: String,
     /// The descriptor.
     pub descriptor: OwnedFd,
+    /// Who passed it.
+    pub giver: Giver,
+}
+
+/// Who passes descriptors to a program that starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Giver {
+    /// The service manager or inetd, which say anew at each start what there is.
+    Supervisor,
+    /// The program that was in this very process before.
+    Predecessor,
 }
 
 /// Why the descriptors can't be taken over.
@@ -39,12 +50,15 @@ pub fn inherited() -> Result<Vec<Inherited>, InheritError> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(InheritError::Taken);
     }
-    let mut announced: Vec<_> = sd_notify::listen_fds_with_names().map_err(InheritError::Announcement)?.collect();
-    announced.extend(of_predecessor().map_err(InheritError::Announcement)?);
+    let passed = sd_notify::listen_fds_with_names().map_err(InheritError::Announcement)?;
+    let mut announced: Vec<_> = passed.map(|(descriptor, name)| (descriptor, name, Giver::Supervisor)).collect();
+    let left = of_predecessor().map_err(InheritError::Announcement)?;
+    announced.extend(left.into_iter().map(|(descriptor, name)| (descriptor, name, Giver::Predecessor)));
     if VARIABLES.iter().any(|name| env::var_os(name).is_some()) {
         forget_announcement()?;
     }
-    let owned = announced.into_iter().map(|(descriptor, name)| Inherited { name, descriptor: own(descriptor) });
+    let owned = announced.into_iter().map(|(descriptor, name, giver)| (name, own(descriptor), giver));
+    let owned = owned.map(|(name, descriptor, giver)| Inherited { name, descriptor, giver });
     owned.map(keep_from_children).collect::<io::Result<_>>().map_err(InheritError::Announcement)
 }
 

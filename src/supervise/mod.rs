@@ -16,7 +16,7 @@ mod parcel;
 mod passing;
 
 pub use inetd::{Input, standard_input};
-pub use inherited::{InheritError, Inherited, SUCCESSION, inherited};
+pub use inherited::{Giver, InheritError, Inherited, SUCCESSION, inherited};
 pub use job::{Job, is_systemd, job};
 pub use memory::give_memory_back;
 pub use notify::{Notify, alive, is_managed, watchdog_interval};

@@ -101,6 +101,20 @@ fn listeners_follow_the_file_at_a_restart() {
 }
 
 #[test]
+fn a_socket_that_its_unit_no_longer_passes_is_let_go_at_a_restart() {
+    let setup = Setup::new();
+    let (old, new) = (setup.folder.path().join("old.sock"), setup.folder.path().join("new.sock"));
+    let setup = setup.config(&format!("[[listener]]\naddress = \"unix:{}\"\n", new.display()));
+    let mut router = setup.pass("http", UnixListener::bind(&old).unwrap()).start().ready();
+    router.replace();
+    assert_eq!(ask(connect_unix(&old), "/healthz").0, 200);
+    router.setup.keep_back();
+    router.restart();
+    assert_eq!(ask(connect_unix(&new), "/healthz").0, 200);
+    assert!(UnixStream::connect(&old).is_err());
+}
+
+#[test]
 fn the_admin_socket_is_there_again() {
     let mut router = Setup::on_loopback().start().ready();
     router.replace();

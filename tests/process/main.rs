@@ -8,6 +8,7 @@ mod admin_socket;
 mod arguments;
 mod carried;
 mod client;
+mod draining;
 #[path = "../support/harness.rs"]
 mod harness;
 mod inetd;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use ws_router::admin::{self, Command, Context};
@@ -18,6 +18,8 @@ use super::support::{Answer, Server, exchange};
 pub struct Admin {
     pub server: Server,
     pub socket: PathBuf,
+    /// What administrators are told of a drain.
+    pub drain: watch::Sender<admin::wire::Drain>,
     /// What the interface asks of the life cycle.
     pub life: mpsc::Receiver<Command>,
     pub stop: CancellationToken,
@@ -32,6 +34,7 @@ impl Admin {
         let socket = folder.path().join("admin.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let (sender, life) = mpsc::channel(1);
+        let drain = watch::Sender::default();
         let context = Context {
             directory: server.directory.clone(),
             relay: server.relay.clone(),
@@ -40,11 +43,12 @@ impl Admin {
             events: server.events.clone(),
             started: Instant::now(),
             listeners: vec![server.http.to_string()],
+            drain: drain.subscribe(),
             life: sender,
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(admin::serve(listener, context, stop.clone()));
-        Self { server, socket, life, stop, serving, _folder: folder }
+        Self { server, socket, drain, life, stop, serving, _folder: folder }
     }
 
     pub async fn connect(&self) -> UnixStream {

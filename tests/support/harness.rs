@@ -93,6 +93,11 @@ impl Setup {
         self
     }
 
+    /// Passes none of the descriptors to the next process.
+    pub(crate) fn keep_back(&mut self) {
+        self.descriptors.clear();
+    }
+
     /// Passes descriptors without names.
     pub(crate) fn without_names(mut self) -> Self {
         self.has_names = false;

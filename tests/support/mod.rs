@@ -74,7 +74,7 @@ impl Server {
             let tls = wanted.tls.as_ref().map(|files| Certificates::load(files).unwrap());
             certificates.extend(tls.clone());
             let place = if tls.is_some() { &mut https } else { &mut http };
-            let listener = Listener::bind(&wanted.address, tls).unwrap();
+            let listener = Listener::bind(&wanted.address, tls).unwrap().with_proxy_protocol(wanted.proxy_protocol);
             if let Ok(address) = listener.address().parse() {
                 place.get_or_insert(address);
             }
@@ -218,7 +218,7 @@ pub async fn until(what: &str, mut is_true: impl FnMut() -> bool) {
 /// A plain listener on loopback.
 pub fn plain() -> ws_router::config::Listener {
     let address = ListenAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
-    ws_router::config::Listener { address, tls: None }
+    ws_router::config::Listener::new(address, None)
 }
 
 fn listeners(config: &Config) -> Vec<ws_router::config::Listener> {

@@ -1,5 +1,6 @@
 use super::mistakes::{has_one, problems};
 use super::*;
+use crate::peer::Range;
 
 const CA: &str =
     "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", client-ca = \"ca.pem\" }\n";
@@ -26,7 +27,10 @@ fn rules_are_read_in_their_order_with_all_that_they_ask_for() {
     let expected = [
         Rule {
             name: Some("banned".into()),
-            networks: vec!["192.0.2.66/32".parse().unwrap(), "2001:db8:bad::/48".parse().unwrap()],
+            networks: ["192.0.2.66", "2001:db8:bad::/48"]
+                .map(|text| text.parse::<Range>().unwrap())
+                .into_iter()
+                .collect(),
             allow: Allow::None,
             ..Rule::default()
         },
@@ -70,9 +74,9 @@ client-certificates = [" "]
     let expected = [
         "2:8: access.name: \"1st\" is no name; begin with a letter, and go on with up to 63 letters, digits, - _ .",
         "3:9: access.allow: \"conect\" is not known here; did you mean \"connect\"?",
-        "4:13: access.networks: \"10.1.2.3/8\" has bits behind its prefix; write \"10.0.0.0/8\"",
-        "4:27: access.networks: \"ten\" is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\"",
-        "4:34: access.networks: \"::ffff:10.0.0.0/104\" is an IPv4 network in IPv6's clothes; write \"10.0.0.0/8\"",
+        "4:13: access.networks: \"10.1.2.3/8\" is an address inside of a network; write \"10.0.0.0/8\" for all of it",
+        "4:27: access.networks: \"ten\" is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\"",
+        "4:34: access.networks: \"::ffff:10.0.0.0/104\" is an IPv4 network in IPv6 form; write it as IPv4, without ::ffff:",
         "4:57: access.networks: expected a text, not a number; put it in double quotes",
         "5:10: access.users: \"\" is no user; write a name or a number",
         "5:14: access.users: -1 is below zero; write a number of at least 0",

@@ -145,6 +145,31 @@ fn a_wrong_type_is_told_with_the_right_one() {
 }
 
 #[test]
+fn proxies_that_are_no_networks_or_trusted_by_nobody_are_told() {
+    has_one(
+        "[http]\ntrusted-proxies = [\"10.0.0.1/8\"]",
+        "2:19: http.trusted-proxies: \"10.0.0.1/8\" is an address inside of a network; write \"10.0.0.0/8\" for all of it",
+    );
+    has_one(
+        "[http]\ntrusted-proxies = \"unix\"",
+        "2:19: http.trusted-proxies: expected a list, not a text; write for instance [\"127.0.0.1\", \"10.0.0.0/8\", \
+         \"unix\"]",
+    );
+    has_one(
+        "[http]\nforwarded-header = \"x-real-ip\"",
+        "2:20: http.forwarded-header: \"x-real-ip\" is not known here; write one of \"x-forwarded-for\", \"forwarded\"",
+    );
+    has_one(
+        "[[listener]]\naddress = \"[::]:1\"\nproxy-protocol = true",
+        "2:11: listener.proxy-protocol: nobody's header would be believed; name the proxies in http.trusted-proxies",
+    );
+    has_one(
+        "[[listener]]\naddress = \"[::]:1\"\nproxy-protocol = \"v2\"",
+        "3:18: listener.proxy-protocol: expected true or false, not a text; write it without quotes",
+    );
+}
+
+#[test]
 fn a_bad_unit_is_told_with_good_ones() {
     for text in ["30", "", "soon", "-5s", "5 parsecs"] {
         has_one(

@@ -48,9 +48,10 @@ fn a_bad_file_is_complained_about_once_and_a_good_one_taken() {
 
 #[test]
 fn all_certificates_of_a_configuration_are_looked_at() {
-    let missing = |name: &str| crate::config::Listener {
-        address: crate::config::ListenAddress::Inet("127.0.0.1:0".parse().unwrap()),
-        tls: Some(Tls::new(format!("/nonexistent/{name}.crt"), "/nonexistent/key")),
+    let missing = |name: &str| {
+        let address = crate::config::ListenAddress::Inet("127.0.0.1:0".parse().unwrap());
+        let tls = Tls::new(format!("/nonexistent/{name}.crt"), "/nonexistent/key");
+        crate::config::Listener::new(address, Some(tls))
     };
     let config = Config { listeners: vec![missing("one"), missing("two"), missing("one")], ..Config::default() };
     let problems = problems(&config);

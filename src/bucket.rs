@@ -1,0 +1,147 @@
+//! Token buckets: how often something may happen, with how many at once.
+//!
+//! A [`Bucket`] is one number, the moment at which it is full again; what it costs to wait for is arithmetic on that
+//! (the generic cell rate algorithm). So a table of them is small, one that is full says nothing that a fresh one
+//! doesn't and may be forgotten, and no timer refills anything. The [`Rate`] isn't kept in the bucket but named with
+//! each call: a reload that changes it holds at once, for every bucket.
+//!
+//! Time is an argument, counted from any moment that the caller keeps to.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How much may happen in which time, and how much of it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rate {
+    amount: u64,
+    per: Duration,
+    burst: u64,
+}
+
+impl Rate {
+    /// Lets `amount` happen in each `per`, spread as one likes, and `burst` at once after a rest; none of them is
+    /// less than the least that means anything (1, a nanosecond, 1).
+    pub const fn new(amount: u64, per: Duration, burst: u64) -> Self {
+        let per = if per.is_zero() { Duration::from_nanos(1) } else { per };
+        Self { amount: at_least_one(amount), per, burst: at_least_one(burst) }
+    }
+
+    /// Lets `amount` happen in a second, and `burst` at once.
+    pub const fn per_second(amount: u64, burst: u64) -> Self {
+        Self::new(amount, Duration::from_secs(1), burst)
+    }
+
+    /// What may happen in [`Rate::per`].
+    pub const fn amount(&self) -> u64 {
+        self.amount
+    }
+
+    /// The time in which [`Rate::amount`] may happen.
+    pub const fn per(&self) -> Duration {
+        self.per
+    }
+
+    /// What may happen at once after a rest.
+    pub const fn burst(&self) -> u64 {
+        self.burst
+    }
+
+    /// Reads a text such as `20/s`, or `20/m burst 100` with a burst of its own, whose numbers `number` reads; where no
+    /// burst is named, what the rate names may come at once.
+    pub fn parse(text: &str, number: impl Fn(&str) -> Option<u64>) -> Result<Self, RateError> {
+        let refused = || RateError(text.into());
+        let (rate, burst) = match text.split_once("burst") {
+            Some((rate, burst)) => (rate, Some(burst)),
+            None => (text, None),
+        };
+        let (amount, unit) = rate.split_once('/').ok_or_else(refused)?;
+        let per = UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, per)| *per).ok_or_else(refused)?;
+        let positive = |text: &str| number(text.trim()).filter(|number| *number > 0).ok_or_else(refused);
+        let amount = positive(amount)?;
+        let burst = burst.map_or(Ok(amount), positive)?;
+        Ok(Self { amount, per, burst })
+    }
+
+    /// Nanoseconds after which so much may happen again, rounded up, so that no rate is exceeded.
+    fn cost(&self, amount: u64) -> u64 {
+        let nanos = u128::from(amount).saturating_mul(self.per.as_nanos()).div_ceil(u128::from(self.amount));
+        u64::try_from(nanos).unwrap_or(u64::MAX)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text, |number| number.parse().ok())
+    }
+}
+
+impl fmt::Display for Rate {
+    /// Writes what [`Rate::parse`] reads, for a rate that it read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = UNITS.iter().find(|(_, per)| *per == self.per).map_or("s", |(name, _)| name);
+        write!(f, "{}/{unit}", self.amount)?;
+        if self.burst == self.amount { Ok(()) } else { write!(f, " burst {}", self.burst) }
+    }
+}
+
+/// Why a text is no rate, and the mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no rate; write a number and s, m or h, such as \"20/s\" or \"20/s burst 1000\"")]
+pub struct RateError(String);
+
+/// What is left of a [`Rate`] for one of those who share in it; a fresh one is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bucket {
+    /// Nanoseconds of the caller's time.
+    full_at: u64,
+}
+
+impl Bucket {
+    /// Takes an amount, or tells how long to wait for it, and takes nothing. More than the burst is given to a bucket
+    /// that is full, since it would never be there at once; what comes after waits accordingly.
+    pub fn take(&mut self, rate: &Rate, now: Duration, amount: u64) -> Result<(), Duration> {
+        match self.wait(rate, now, amount) {
+            Duration::ZERO => {
+                self.charge(rate, now, amount);
+                Ok(())
+            }
+            wait => Err(wait),
+        }
+    }
+
+    /// Tells how long to wait until an amount can be taken; zero if it is there.
+    pub fn wait(&self, rate: &Rate, now: Duration, amount: u64) -> Duration {
+        let behind = self.full_at.saturating_sub(nanos(now));
+        let most = rate.cost(rate.burst).saturating_sub(rate.cost(amount.min(rate.burst)));
+        Duration::from_nanos(behind.saturating_sub(most))
+    }
+
+    /// Takes an amount whether it is there or not, for what can be counted only after it has happened.
+    pub fn charge(&mut self, rate: &Rate, now: Duration, amount: u64) {
+        self.full_at = self.full_at.max(nanos(now)).saturating_add(rate.cost(amount));
+    }
+
+    /// Tells whether nothing is missing, so that a fresh one would do as well.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.full_at <= nanos(now)
+    }
+}
+
+/// The times that a rate may be written for.
+const UNITS: [(&str, Duration); 3] =
+    [("s", Duration::from_secs(1)), ("m", Duration::from_secs(60)), ("h", Duration::from_secs(3600))];
+
+const fn at_least_one(number: u64) -> u64 {
+    if number == 0 { 1 } else { number }
+}
+
+/// Enough for five centuries.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
