@@ -51,11 +51,13 @@ pub enum Refusal {
     Full,
     /// Head or body above their limits, or too slow.
     TooLarge,
+    /// The access rules let nobody like this one in.
+    Access,
 }
 
 impl Refusal {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::WrongKey,
         Self::Unknown,
@@ -64,6 +66,7 @@ impl Refusal {
         Self::Taken,
         Self::Full,
         Self::TooLarge,
+        Self::Access,
     ];
 
     /// The metric label.
@@ -77,6 +80,7 @@ impl Refusal {
             Self::Taken => "taken",
             Self::Full => "full",
             Self::TooLarge => "too-large",
+            Self::Access => "access",
         }
     }
 }
