@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::bucket::Rate;
 use crate::peer::Peers;
 
 mod address;
@@ -230,7 +231,17 @@ pub struct Limits {
     pub members: usize,
     /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
     pub pending: usize,
+    /// New connections of one client network, and requests on a connection beyond its first.
+    pub connection_rate: RateLimit,
+    /// Requests for a registration by one client network.
+    pub register_rate: RateLimit,
+    /// Wrong keys of one client network for one registration.
+    pub wrong_key_rate: RateLimit,
 }
+
+/// How often something may happen; `None` is as often as one likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit(pub Option<Rate>);
 
 /// The life of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

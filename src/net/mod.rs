@@ -6,6 +6,7 @@
 
 mod accept;
 mod certificates;
+mod clients;
 mod connection;
 mod greeting;
 mod listener;
@@ -16,6 +17,7 @@ mod stream;
 
 pub use accept::accept;
 pub use certificates::{CertificateError, Certificates};
+pub use clients::{Clients, Place};
 pub use connection::Connection;
 pub use greeting::LAST_CALL;
 pub use listener::{ListenError, Listener};
