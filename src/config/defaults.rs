@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{Config, ForwardedHeader, Http, Limits, ListenAddress, Listener, RateLimit, Registration, SlowReceiver, Websocket};
+use super::{
+    Config, ForwardedHeader, Http, Limits, ListenAddress, Listener, RateLimit, Registration, SlowReceiver, Websocket,
+};
 use crate::bucket::Rate;
 use crate::peer::Peers;
 
@@ -86,6 +88,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: None,
+            // As many as a school has, and yet some are left for everybody else.
+            connections_per_address: None,
             // Some tens of megabytes when they are all taken.
             registrations: 100_000,
             // A lobby that large is a broadcast; each message costs that many writes.

@@ -103,6 +103,7 @@ pub(super) const KEYS: &[Key] = keys! {
 
     [limits]
     "connections" connections Live auto_or(between(1, MANY));
+    "connections-per-address" connections_per_address Live auto_or(between(1, MANY));
     "registrations" registrations Live between(1, MANY);
     "members" members Live between(1, MANY);
     "pending" pending Live between(1, MANY);

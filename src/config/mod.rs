@@ -225,6 +225,8 @@ pub enum LogFormat {
 pub struct Limits {
     /// Connections in all; `None` is what the descriptor limit allows.
     pub connections: Option<usize>,
+    /// Connections of one client network; `None` is three quarters of all.
+    pub connections_per_address: Option<usize>,
     /// Registrations in all.
     pub registrations: usize,
     /// Members of one registration.

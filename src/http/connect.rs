@@ -12,11 +12,13 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Service;
+use super::pace::Visitor;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
+use crate::config::Config;
 use crate::directory::SeatError;
 use crate::kind::Role;
-use crate::net::Connection;
+use crate::net::{Connection, Place};
 use crate::peer::Peer;
 use crate::relay::{Busy, Reservation};
 use crate::secret::Key;
@@ -25,6 +27,7 @@ use crate::secret::Key;
 #[derive(Debug)]
 pub(super) struct Joining {
     reservation: Reservation,
+    place: Option<Place>,
     upgrade: OnUpgrade,
 }
 
@@ -33,7 +36,8 @@ impl Service {
     pub(super) async fn connect(
         &self,
         request: &mut Request<Incoming>,
-        peer: Peer,
+        visitor: Visitor,
+        config: &Config,
     ) -> Result<(Reply, Joining), Refused> {
         if self.is_draining() {
             return Err(Refused::draining());
@@ -44,20 +48,25 @@ impl Service {
         // A lobby doesn't look at it, so whether it is fit is for the seat to say.
         let role = form.optional("sock_type").ok().flatten().and_then(|text| Role::from_param(&text));
         let accept = check_upgrade(request)?;
+        self.may_try_key(&visitor.peer, &id, config)?;
+        let place = self.place(visitor, config)?;
         let seat = self.directory.seat(&id, &key, role).map_err(|error| match error {
             SeatError::Unknown => Refused::unknown("there is no such registration; register first"),
-            SeatError::WrongKey => Refused::wrong_key("key is wrong; give the one that was registered"),
+            SeatError::WrongKey => {
+                self.tried_in_vain(&visitor.peer, &id, config);
+                Refused::wrong_key("key is wrong; give the one that was registered")
+            }
             SeatError::RoleRequired => Refused::malformed("sock_type must be host or client, once"),
             SeatError::Full => Refused::unavailable("this registration is full; try again later"),
         })?;
         let busy = |Busy| Refused::unavailable("the router is busy; try again later");
-        let reservation = self.relay.reserve(seat, peer).await.map_err(busy)?;
+        let reservation = self.relay.reserve(seat, visitor.peer).await.map_err(busy)?;
         let mut reply = bare(StatusCode::SWITCHING_PROTOCOLS);
         let headers = reply.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-        Ok((reply, Joining { reservation, upgrade: hyper::upgrade::on(request) }))
+        Ok((reply, Joining { reservation, place, upgrade: hyper::upgrade::on(request) }))
     }
 
     /// Hands the connection over to the relay, with the bytes that came behind the request.
@@ -66,7 +75,10 @@ impl Service {
         let Ok(upgraded) = joining.upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
         match parts.io.into_inner().into_socket() {
-            Ok(socket) => joining.reservation.attach(socket, parts.read_buf),
+            Ok(mut socket) => {
+                socket.permit.keep(joining.place);
+                joining.reservation.attach(socket, parts.read_buf);
+            }
             Err(error) => tracing::debug!(%peer, %error, "connection can't go to the relay"),
         }
     }

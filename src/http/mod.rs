@@ -8,6 +8,7 @@ mod body;
 mod connect;
 mod forwarded;
 mod health;
+mod pace;
 mod parting;
 mod query;
 mod register;
@@ -24,13 +25,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pace::Earlier;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::directory::Directory;
 use crate::metrics::Front;
-use crate::net::{self, Connection};
+use crate::net::{self, Clients, Connection, Door};
 use crate::relay::Relay;
 
 /// What the routes work with; cheap to clone.
@@ -44,6 +46,8 @@ pub struct Service {
     pub live: config::Live,
     /// What is counted.
     pub front: Arc<Front>,
+    /// What each client network does and holds.
+    pub clients: Arc<Clients>,
     /// Set while the router takes no new registrations and members.
     pub draining: Arc<AtomicBool>,
 }
@@ -60,10 +64,10 @@ impl Service {
         };
         // At most one request of a connection becomes a websocket, and it is the last.
         let joining = Mutex::new(None);
-        let asked = Notify::new();
+        let (asked, earlier) = (Notify::new(), Earlier::default());
         let answer = service_fn(async |request| {
             asked.notify_one();
-            let (reply, joins) = self.answer(request, peer).await;
+            let (reply, joins) = self.answer(request, peer, &earlier).await;
             if joins.is_some() {
                 *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
             }
@@ -93,6 +97,12 @@ impl Service {
                 () = self.part(connection, ended.err(), has_begun) => {}
             }
         }
+    }
+
+    /// The way in for connections that this service is to answer.
+    pub fn door(&self) -> Door {
+        let (front, clients) = (Arc::clone(&self.front), Arc::clone(&self.clients));
+        Door { live: self.live.clone(), front, clients }
     }
 
     fn is_draining(&self) -> bool {

@@ -10,6 +10,7 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::connect::Joining;
+use super::pace::{Earlier, Visitor};
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
 use super::{Service, forwarded};
@@ -29,16 +30,23 @@ pub(super) enum Route {
 
 impl Service {
     /// Answers a request, counts it and logs it; a connection that becomes a websocket comes with the answer.
-    pub(super) async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> (Reply, Option<Joining>) {
+    pub(super) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        from: Peer,
+        earlier: &Earlier,
+    ) -> (Reply, Option<Joining>) {
         let began = Instant::now();
         let config = self.live.borrow().clone();
-        let peer = forwarded::client(peer, request.headers(), &config.http);
+        let peer = forwarded::client(from, request.headers(), &config.http);
+        let visitor = Visitor { peer, is_forwarded: peer != from };
         let method = request.method().clone();
         let found = Route::find(request.uri().path(), &config.http.path_prefix);
-        let answered = match found {
+        let answered = match (self.may_ask(visitor, earlier, &config), found) {
+            (Err(refused), _) => Err(refused),
             _ if target_len(&request) > MAX_TARGET => Err(too_long()),
-            Some(route) => self.dispatch(route, &mut request, peer, &config).await,
-            None => Err(unknown_path()),
+            (Ok(()), Some(route)) => self.dispatch(route, &mut request, visitor, &config).await,
+            (Ok(()), None) => Err(unknown_path()),
         };
         self.front.requests.up();
         let (mut reply, joining) = answered.unwrap_or_else(|refused| {
@@ -62,22 +70,25 @@ impl Service {
         &self,
         route: Route,
         request: &mut Request<Incoming>,
-        peer: Peer,
+        visitor: Visitor,
         config: &Config,
     ) -> Result<(Reply, Option<Joining>), Refused> {
+        if route == Route::Register && matches!(*request.method(), Method::GET | Method::POST) {
+            self.may_register(&visitor.peer, config)?;
+        }
         match (route, request.method()) {
             // Whether there are statistics isn't told to those who may not see them.
             (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
             (_, &Method::OPTIONS) => Ok(preflight(route, config)),
             (Route::Connect, &Method::GET) => {
-                return self.connect(request, peer).await.map(|(reply, joining)| (reply, Some(joining)));
+                return self.connect(request, visitor, config).await.map(|(reply, joining)| (reply, Some(joining)));
             }
             (Route::Register | Route::Remove, &Method::GET) => {
-                self.change(route, Form::new(request.uri().query().unwrap_or_default().as_bytes()), config)
+                self.change(route, Form::new(request.uri().query().unwrap_or_default().as_bytes()), visitor, config)
             }
             (Route::Register | Route::Remove, &Method::POST) => {
                 let body = super::body::read(request, &config.http).await?;
-                self.change(route, Form::new(&body), config)
+                self.change(route, Form::new(&body), visitor, config)
             }
             (Route::Health, &Method::GET | &Method::HEAD) => self.health(),
             (Route::Stats, &Method::GET | &Method::HEAD) => self.stats(),
@@ -86,8 +97,9 @@ impl Service {
         .map(|reply| (reply, None))
     }
 
-    fn change(&self, route: Route, form: Form<'_>, config: &Config) -> Result<Reply, Refused> {
-        if route == Route::Register { self.register(form, config) } else { self.remove(form) }
+    fn change(&self, route: Route, form: Form<'_>, visitor: Visitor, config: &Config) -> Result<Reply, Refused> {
+        let peer = &visitor.peer;
+        if route == Route::Register { self.register(form, peer, config) } else { self.remove(form, peer, config) }
     }
 }
 

@@ -20,7 +20,8 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{self, RateLimit};
+use super::permit::address_limit;
+use crate::config::{self, Config, RateLimit};
 use crate::peer::{Network, Peer};
 use table::Table;
 
@@ -82,8 +83,20 @@ impl Clients {
         }
     }
 
-    /// Counts an open connection as long as the place lives, unless the network has `limit` already.
-    pub fn place(self: &Arc<Self>, network: Network, limit: usize) -> Option<Place> {
+    /// Counts an open connection of a peer as long as the place lives, unless its network has as many as it may.
+    pub fn hold(self: &Arc<Self>, peer: &Peer, config: &Config) -> Result<Option<Place>, Crowded> {
+        match Self::network_of(peer, &config.http) {
+            Some(network) => self.place(network, address_limit(&config.limits)).map(Some).ok_or(Crowded),
+            None => Ok(None),
+        }
+    }
+
+    /// Counts an open connection that a predecessor let in.
+    pub fn hold_carried(self: &Arc<Self>, peer: &Peer, config: &Config) -> Option<Place> {
+        Self::network_of(peer, &config.http).and_then(|network| self.place(network, usize::MAX))
+    }
+
+    fn place(self: &Arc<Self>, network: Network, limit: usize) -> Option<Place> {
         let mut open = lock(&self.open);
         let count = open.entry(network).or_default();
         if *count >= limit {
@@ -103,6 +116,10 @@ impl Clients {
         self.began.elapsed()
     }
 }
+
+/// A network has as many connections as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowded;
 
 /// A connection's place among those of its network; boxed, since most connections of a router behind a proxy have none.
 #[derive(Debug)]

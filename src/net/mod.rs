@@ -8,6 +8,7 @@ mod accept;
 mod certificates;
 mod clients;
 mod connection;
+mod door;
 mod greeting;
 mod listener;
 mod permit;
@@ -17,8 +18,9 @@ mod stream;
 
 pub use accept::accept;
 pub use certificates::{CertificateError, Certificates};
-pub use clients::{Clients, Place};
+pub use clients::{Clients, Crowded, Place};
 pub use connection::Connection;
+pub use door::Door;
 pub use greeting::LAST_CALL;
 pub use listener::{ListenError, Listener};
 pub use permit::connection_limit;
