@@ -40,6 +40,13 @@ impl Peer {
     }
 }
 
+/// What a client has proved to be by a certificate that the listener's authorities have signed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Certified {
+    /// The names in it: its subject's common name, and alternative names (DNS, e-mail and URI).
+    pub names: Vec<String>,
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -276,7 +276,7 @@ async fn a_preflight_is_answered() {
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     assert_eq!(answer.header("access-control-allow-methods"), Some("GET, POST, OPTIONS"));
-    assert_eq!(answer.header("access-control-allow-headers"), Some("Content-Type"));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("Authorization, Content-Type"));
     assert!(answer.header("access-control-max-age").is_some());
     assert_eq!(server.request("OPTIONS", "/nowhere", asks, "").await.status, 404);
 }

@@ -1,6 +1,6 @@
 //! What a reload would change: which keys differ, and which of them only a restart can put into force.
 
-use super::keys::{KEYS, LISTENER, PROXY_PROTOCOL, Reload};
+use super::keys::{ACCESS, KEYS, LISTENER, PROXY_PROTOCOL, Reload};
 use super::{Config, Listener, Tls};
 
 /// Keys in which two configurations differ.
@@ -40,6 +40,9 @@ impl Config {
         for key in KEYS.iter().filter(|key| (key.show)(self) != (key.show)(new)) {
             differences.add(key.full_name(), key.reload);
         }
+        if self.access != new.access {
+            differences.add(ACCESS.into(), Reload::Live);
+        }
         differences
     }
 }
@@ -72,5 +75,8 @@ fn compare_files(before: &Tls, after: &Tls, differences: &mut Differences) {
     }
     if before.key != after.key {
         differences.add(format!("{LISTENER}.tls.key"), Reload::Restart);
+    }
+    if before.client_ca != after.client_ca {
+        differences.add(format!("{LISTENER}.tls.client-ca"), Reload::Restart);
     }
 }

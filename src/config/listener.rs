@@ -117,28 +117,29 @@ fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut
         return None;
     };
     unknown_keys("listener.tls", &TLS_KEYS, keys, found);
-    let [certificate, key] = TLS_KEYS.map(|name| {
-        let Some(value) = keys.get(name) else {
-            found.meaning(start, format!("listener.tls: {name} is missing; add {name} = \"/path/{name}.pem\""));
-            return None;
-        };
-        let path = String::read(value.get_ref()).and_then(|text| around.file(&text));
+    let [certificate, key, client_ca] = TLS_KEYS.map(|name| {
+        let value = keys.get(name)?;
+        let path = String::read(value.get_ref()).and_then(|text| around.file(&text, "a PEM file"));
         path.map_err(|problem| found.meaning(value.span().start, format!("listener.tls.{name}: {problem}"))).ok()
     });
-    Some(Tls { certificate: certificate?, key: key? })
+    for name in ["certificate", "key"].into_iter().filter(|name| !keys.contains_key(*name)) {
+        found.meaning(start, format!("listener.tls: {name} is missing; add {name} = \"/path/{name}.pem\""));
+    }
+    Some(Tls { certificate: certificate?, key: key?, client_ca })
 }
 
-fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable<'_>, found: &mut Found) {
+/// Finds the keys of a table of its own that there aren't.
+pub(super) fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable<'_>, found: &mut Found) {
     for (name, _) in keys.iter().filter(|(name, _)| !known.contains(&name.get_ref().as_ref())) {
         found.meaning(name.span().start, unknown_key(section, name.get_ref()));
     }
 }
 
 impl Surroundings<'_> {
-    /// Takes the path of a file.
-    fn file(&self, text: &str) -> Result<PathBuf, String> {
+    /// Takes the path of a file, such as "a PEM file".
+    pub(super) fn file(&self, text: &str, what: &str) -> Result<PathBuf, String> {
         if text.is_empty() || text.contains('\0') {
-            return Err(format!("{text:?} is no path; name a PEM file"));
+            return Err(format!("{text:?} is no path; name {what}"));
         }
         let path = match text.strip_prefix(CREDENTIALS) {
             Some(rest) => {

@@ -5,7 +5,8 @@
 //!
 //! The list in `keys` is the one place that knows which keys there are: the reader, its suggestions, the comparison,
 //! the printed form and the tests of the documents all go by it, so that none of them can forget a key. `units` says
-//! how a value of each type is written, `address` and `listener` what a listener is, and `load` walks the file.
+//! how a value of each type is written, `address` and `listener` what a listener is, `access` what a rule is that lets
+//! devices in, and `load` walks the file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use bytesize::ByteSize;
 use crate::bucket::Rate;
 use crate::peer::Peers;
 
+mod access;
 mod address;
 mod defaults;
 mod differences;
@@ -26,6 +28,7 @@ mod print;
 mod problems;
 mod units;
 
+pub use access::{Allow, ClientNames, Rule, User};
 pub use address::AddressError;
 pub use differences::Differences;
 pub use keys::{Reload, names};
@@ -56,6 +59,8 @@ pub struct Config {
     pub limits: Limits,
     /// The life of the process.
     pub service: Service,
+    /// Who may register and connect, the first rule that applies decides; empty is everybody.
+    pub access: Vec<Rule>,
 }
 
 /// One place to listen at.
@@ -94,6 +99,15 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The private key (PKCS#8, PKCS#1 or SEC1).
     pub key: PathBuf,
+    /// The authorities whose certificates clients may show; without it none is asked for.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Names a certificate and its key, for a listener that asks clients for none.
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { certificate: certificate.into(), key: key.into(), client_ca: None }
+    }
 }
 
 /// How registrations live and end.

@@ -1,3 +1,4 @@
+mod access;
 mod documents;
 mod mistakes;
 mod roundtrip;
@@ -41,7 +42,7 @@ fn listeners_of_all_kinds_are_read() {
     let listeners = read(text).unwrap().listeners;
     let shown: Vec<String> = listeners.iter().map(|listener| listener.address.to_string()).collect();
     assert_eq!(shown, ["127.0.0.1:0", "unix:/run/ws-router/http.sock", "systemd:https", "[::1%2]:443"]);
-    let tls = |certificate: &str, key: &str| Some(Tls { certificate: certificate.into(), key: key.into() });
+    let tls = |certificate: &str, key: &str| Some(Tls::new(certificate, key));
     assert_eq!(listeners[1].tls, None);
     assert_eq!(listeners[2].tls, tls("/run/credentials/cert.pem", "/etc/tls/key.pem"));
     assert_eq!(listeners[3].tls, tls("/c.pem", "/k.pem"));

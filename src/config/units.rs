@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::DeValue;
 
-use super::{ForwardedHeader, LogFormat, LogLevel, RateLimit, SlowReceiver, address};
+use super::{Allow, ForwardedHeader, LogFormat, LogLevel, RateLimit, SlowReceiver, address};
 use crate::peer::{Peers, Range};
 
 /// A type that values of the configuration have.
@@ -186,6 +186,7 @@ macro_rules! words {
 }
 
 words!(SlowReceiver { "close" = Close, "pace" = Pace });
+words!(Allow { "register" = Register, "connect" = Connect, "both" = Both, "none" = None });
 words!(ForwardedHeader { "x-forwarded-for" = XForwardedFor, "forwarded" = Forwarded });
 words!(LogLevel { "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace });
 words!(LogFormat { "auto" = Auto, "text" = Text, "json" = Json, "journal" = Journal });

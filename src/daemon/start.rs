@@ -31,6 +31,7 @@ use super::listeners::Plan;
 use super::reload::{self, Reload};
 use super::settings::Source;
 use super::succession::{Audience, Kept, hear_signals, hold_signals};
+use crate::access::Access;
 use crate::admin::wire;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -142,6 +143,7 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
 /// What devices, administrators and reloads all work with.
 struct Core {
     publish: watch::Sender<Arc<Config>>,
+    access: watch::Sender<Arc<Access>>,
     directory: Arc<Directory>,
     relay: Relay,
     front: Arc<Front>,
@@ -163,8 +165,10 @@ impl Core {
         let threads = threads.map_or(1, NonZeroUsize::get);
         let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone())
             .map_err(|error| Fault::system("relay threads", &error))?;
+        let access = watch::Sender::new(Arc::new(Access::load(&config.access)?));
         let publish = watch::Sender::new(Arc::new(config));
-        Ok(Self { publish, directory, relay, front: Arc::default(), clients: Arc::default(), events })
+        let (front, clients) = (Arc::default(), Arc::default());
+        Ok(Self { publish, access, directory, relay, front, clients, events })
     }
 
     fn drain(&self, kept: &[Kept]) -> Drain {
@@ -191,6 +195,7 @@ impl Core {
             directory: Arc::clone(&self.directory),
             relay: self.relay.clone(),
             live: self.publish.subscribe(),
+            access: self.access.subscribe(),
             front: Arc::clone(&self.front),
             clients: Arc::clone(&self.clients),
             draining,
@@ -218,8 +223,8 @@ impl Core {
 
     fn reload(self, source: Source, log: log::Control, certificates: Certificates) -> Reload {
         let started = Arc::clone(&self.publish.borrow());
-        let Self { publish, directory, relay, front, events, .. } = self;
-        Reload { source, started, publish, log, certificates, directory, relay, front, events }
+        let Self { publish, access, directory, relay, front, events, .. } = self;
+        Reload { source, started, publish, access, log, certificates, directory, relay, front, events }
     }
 }
 

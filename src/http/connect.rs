@@ -12,9 +12,10 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Service;
-use super::pace::Visitor;
+use super::admission::{self, Visitor};
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
+use crate::access::Action;
 use crate::config::Config;
 use crate::directory::SeatError;
 use crate::kind::Role;
@@ -36,13 +37,14 @@ impl Service {
     pub(super) async fn connect(
         &self,
         request: &mut Request<Incoming>,
-        visitor: Visitor,
+        visitor: Visitor<'_>,
         config: &Config,
     ) -> Result<(Reply, Joining), Refused> {
+        let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+        self.admit(Action::Connect, visitor, request.headers(), form)?;
         if self.is_draining() {
             return Err(Refused::draining());
         }
-        let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
         let id = form.required("id")?;
         let key = Key::new(form.required("key")?.into_owned());
         // A lobby doesn't look at it, so whether it is fit is for the seat to say.
@@ -66,6 +68,9 @@ impl Service {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(chosen) = admission::subprotocol(request.headers()) {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
+        }
         Ok((reply, Joining { reservation, place, upgrade: hyper::upgrade::on(request) }))
     }
 

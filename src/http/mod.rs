@@ -4,6 +4,7 @@
 //! the peer leaves, is too slow, or becomes a websocket and goes to a relay thread. All of it happens in the one task
 //! that the accept loop runs for the connection, so there is nothing to be tracked apart.
 
+mod admission;
 mod body;
 mod connect;
 mod forwarded;
@@ -22,6 +23,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use admission::Visitor;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,6 +31,7 @@ use pace::Earlier;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::access;
 use crate::config;
 use crate::directory::Directory;
 use crate::metrics::Front;
@@ -44,6 +47,8 @@ pub struct Service {
     pub relay: Relay,
     /// The running configuration.
     pub live: config::Live,
+    /// Who may register and connect.
+    pub access: access::Live,
     /// What is counted.
     pub front: Arc<Front>,
     /// What each client network does and holds.
@@ -56,7 +61,8 @@ impl Service {
     /// Answers the requests of one connection until it ends, becomes a websocket, or `stop` (then the request in
     /// progress is finished, and one who hasn't asked yet may do so for a moment).
     pub async fn serve(&self, mut connection: Connection, stop: CancellationToken) {
-        let peer = connection.peer();
+        let (peer, certificate) = (connection.peer(), connection.certified());
+        let visitor = Visitor::new(peer, certificate.as_ref());
         let protocol = {
             let config = self.live.borrow();
             connection.set_write_patience(config.http.request_timeout);
@@ -67,7 +73,7 @@ impl Service {
         let (asked, earlier) = (Notify::new(), Earlier::default());
         let answer = service_fn(async |request| {
             asked.notify_one();
-            let (reply, joins) = self.answer(request, peer, &earlier).await;
+            let (reply, joins) = self.answer(request, visitor, &earlier).await;
             if joins.is_some() {
                 *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
             }

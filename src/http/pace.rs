@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Service;
+use super::admission::Visitor;
 use super::replies::Refused;
 use crate::config::Config;
 use crate::net::{Clients, Place};
@@ -23,18 +24,9 @@ impl Earlier {
     }
 }
 
-/// Whose request it is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Visitor {
-    /// Where it comes from.
-    pub(super) peer: Peer,
-    /// Whether a trusted proxy says so; else it is the connection's own address.
-    pub(super) is_forwarded: bool,
-}
-
 impl Service {
     /// Counts a request, if that wasn't done when its connection was accepted.
-    pub(super) fn may_ask(&self, visitor: Visitor, earlier: &Earlier, config: &Config) -> Result<(), Refused> {
+    pub(super) fn may_ask(&self, visitor: Visitor<'_>, earlier: &Earlier, config: &Config) -> Result<(), Refused> {
         if earlier.is_first() && !visitor.is_forwarded {
             return Ok(());
         }
@@ -65,7 +57,7 @@ impl Service {
     }
 
     /// Gives a client behind a proxy a place among its network's connections; others have theirs already.
-    pub(super) fn place(&self, visitor: Visitor, config: &Config) -> Result<Option<Place>, Refused> {
+    pub(super) fn place(&self, visitor: Visitor<'_>, config: &Config) -> Result<Option<Place>, Refused> {
         if !visitor.is_forwarded {
             return Ok(None);
         }

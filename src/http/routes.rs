@@ -5,18 +5,19 @@
 
 use std::time::Instant;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
+use super::admission::{self, Visitor};
 use super::connect::Joining;
-use super::pace::{Earlier, Visitor};
+use super::pace::Earlier;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
 use super::{Service, forwarded};
+use crate::access::Action;
 use crate::config::Config;
 use crate::metrics::Refusal;
-use crate::peer::Peer;
 
 /// A path that is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +34,13 @@ impl Service {
     pub(super) async fn answer(
         &self,
         mut request: Request<Incoming>,
-        from: Peer,
+        visitor: Visitor<'_>,
         earlier: &Earlier,
     ) -> (Reply, Option<Joining>) {
         let began = Instant::now();
         let config = self.live.borrow().clone();
-        let peer = forwarded::client(from, request.headers(), &config.http);
-        let visitor = Visitor { peer, is_forwarded: peer != from };
-        let method = request.method().clone();
+        let visitor = visitor.behind(forwarded::client(visitor.peer, request.headers(), &config.http));
+        let (method, page) = (request.method().clone(), admission::origin(request.headers()).map(str::to_owned));
         let found = Route::find(request.uri().path(), &config.http.path_prefix);
         let answered = match (self.may_ask(visitor, earlier, &config), found) {
             (Err(refused), _) => Err(refused),
@@ -53,10 +53,12 @@ impl Service {
             self.front.refused(refused.why);
             (refused.into_reply(), None)
         });
-        allow_origin(&mut reply, &config.http.allow_origin);
+        if let Some(readers) = self.readers(page.as_deref(), &config) {
+            allow_origin(&mut reply, readers);
+        }
         // Neither the query nor an unknown path is shown: a key may be in them.
         tracing::debug!(
-            %peer,
+            peer = %visitor.peer,
             %method,
             route = found.map_or("unknown", Route::label),
             status = reply.status().as_u16(),
@@ -70,7 +72,7 @@ impl Service {
         &self,
         route: Route,
         request: &mut Request<Incoming>,
-        visitor: Visitor,
+        visitor: Visitor<'_>,
         config: &Config,
     ) -> Result<(Reply, Option<Joining>), Refused> {
         if route == Route::Register && matches!(*request.method(), Method::GET | Method::POST) {
@@ -79,16 +81,20 @@ impl Service {
         match (route, request.method()) {
             // Whether there are statistics isn't told to those who may not see them.
             (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
-            (_, &Method::OPTIONS) => Ok(preflight(route, config)),
+            (_, &Method::OPTIONS) => {
+                let page = admission::origin(request.headers());
+                Ok(preflight(route, self.readers(page, config).is_some()))
+            }
             (Route::Connect, &Method::GET) => {
                 return self.connect(request, visitor, config).await.map(|(reply, joining)| (reply, Some(joining)));
             }
             (Route::Register | Route::Remove, &Method::GET) => {
-                self.change(route, Form::new(request.uri().query().unwrap_or_default().as_bytes()), visitor, config)
+                let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+                self.change(route, visitor, request.headers(), form, config)
             }
             (Route::Register | Route::Remove, &Method::POST) => {
                 let body = super::body::read(request, &config.http).await?;
-                self.change(route, Form::new(&body), visitor, config)
+                self.change(route, visitor, request.headers(), Form::new(&body), config)
             }
             (Route::Health, &Method::GET | &Method::HEAD) => self.health(),
             (Route::Stats, &Method::GET | &Method::HEAD) => self.stats(),
@@ -97,9 +103,24 @@ impl Service {
         .map(|reply| (reply, None))
     }
 
-    fn change(&self, route: Route, form: Form<'_>, visitor: Visitor, config: &Config) -> Result<Reply, Refused> {
-        let peer = &visitor.peer;
+    fn change(
+        &self,
+        route: Route,
+        visitor: Visitor<'_>,
+        headers: &HeaderMap,
+        form: Form<'_>,
+        config: &Config,
+    ) -> Result<Reply, Refused> {
+        let (action, peer) = (if route == Route::Register { Action::Register } else { Action::Remove }, &visitor.peer);
+        self.admit(action, visitor, headers, form)?;
         if route == Route::Register { self.register(form, peer, config) } else { self.remove(form, peer, config) }
+    }
+
+    /// Tells which web pages may read the answer: the one that asks, if an access rule names its origin, and otherwise
+    /// those that the configuration says.
+    fn readers<'a>(&self, page: Option<&'a str>, config: &'a Config) -> Option<&'a str> {
+        let named = page.filter(|page| self.access.borrow().names_origin(page));
+        named.or(Some(config.http.allow_origin.as_str())).filter(|readers| !readers.is_empty())
     }
 }
 
@@ -159,30 +180,28 @@ fn target_len(request: &Request<Incoming>) -> usize {
 }
 
 /// Answers what a browser asks before a request across origins.
-fn preflight(route: Route, config: &Config) -> Reply {
+fn preflight(route: Route, may_be_read: bool) -> Reply {
     let mut reply = bare(StatusCode::NO_CONTENT);
     let headers = reply.headers_mut();
     let methods = HeaderValue::from_static(route.methods());
     headers.insert(header::ALLOW, methods.clone());
-    if !config.http.allow_origin.is_empty() {
+    if may_be_read {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type"));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     }
     reply
 }
 
-fn allow_origin(reply: &mut Reply, origin: &str) {
-    let value = match origin {
-        "" => return,
-        "*" => HeaderValue::from_static("*"),
-        // The configuration takes no other characters than a header does.
-        other => match HeaderValue::from_str(other) {
-            Ok(value) => value,
-            Err(_) => return,
-        },
-    };
-    reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
+/// Tells a browser which web pages may read the answer.
+fn allow_origin(reply: &mut Reply, readers: &str) {
+    // Neither a header that came nor the configuration has other characters than a header takes.
+    let Ok(value) = HeaderValue::from_str(readers) else { return };
+    let headers = reply.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
+    if readers != "*" {
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
 }
 
 /// Bytes of path and query: the least that RFC 9110 section 4.1 recommends, and eight of the longest parameters.

@@ -54,11 +54,13 @@ pub enum Refusal {
     TooOften,
     /// Head or body above their limits, or too slow.
     TooLarge,
+    /// The access rules let nobody like this one in.
+    Access,
 }
 
 impl Refusal {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::WrongKey,
         Self::Unknown,
@@ -68,6 +70,7 @@ impl Refusal {
         Self::Full,
         Self::TooOften,
         Self::TooLarge,
+        Self::Access,
     ];
 
     /// The metric label.
@@ -82,6 +85,7 @@ impl Refusal {
             Self::Full => "full",
             Self::TooOften => "too-often",
             Self::TooLarge => "too-large",
+            Self::Access => "access",
         }
     }
 }

@@ -19,11 +19,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificates::Certificates;
+use super::certified::certified;
 use super::permit::Pending;
 use super::stream::Stream;
 use super::{ListenError, Permit, Place, Socket, Transport, proxy};
 use crate::metrics::Front;
-use crate::peer::{Peer, Peers};
+use crate::peer::{Certified, Peer, Peers};
 
 /// An accepted connection with its TLS handshake done, as hyper reads and writes it.
 #[derive(Debug)]
@@ -71,6 +72,14 @@ impl Connection {
     /// Who is at the other end.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Tells what the peer has proved to be by a certificate, if it showed one; the TLS handshake has checked it.
+    pub fn certified(&self) -> Option<Certified> {
+        match &self.layer {
+            Layer::Plain(_) => None,
+            Layer::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().map(certified),
+        }
     }
 
     /// Bounds how long the peer may take nothing of an answer; unbounded before.

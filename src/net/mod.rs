@@ -6,6 +6,7 @@
 
 mod accept;
 mod certificates;
+mod certified;
 mod clients;
 mod connection;
 mod door;

@@ -15,6 +15,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use ws_router::access::Access;
 use ws_router::config::{Config, ListenAddress};
 use ws_router::directory::{Directory, Rules};
 use ws_router::events::Events;
@@ -37,6 +38,7 @@ pub struct Server {
     pub events: Events,
     pub draining: Arc<AtomicBool>,
     pub live: tokio::sync::watch::Sender<Arc<Config>>,
+    pub access: tokio::sync::watch::Sender<Arc<Access>>,
     pub certificates: Vec<Arc<Certificates>>,
     pub tasks: TaskTracker,
     stop: CancellationToken,
@@ -57,11 +59,13 @@ impl Server {
         let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone()).unwrap();
         let (front, draining) = (Arc::new(Front::default()), Arc::new(AtomicBool::new(false)));
         let clients = Arc::new(Clients::default());
+        let access = tokio::sync::watch::Sender::new(Arc::new(Access::load(&config.access).unwrap()));
         let (sender, live) = tokio::sync::watch::channel(Arc::new(config.clone()));
         let service = Service {
             directory: Arc::clone(&directory),
             relay: relay.clone(),
             live: live.clone(),
+            access: access.subscribe(),
             front: Arc::clone(&front),
             clients: Arc::clone(&clients),
             draining: Arc::clone(&draining),
@@ -96,6 +100,7 @@ impl Server {
             events,
             draining,
             live: sender,
+            access,
             certificates,
             tasks,
             stop,

@@ -1,14 +1,14 @@
 use super::*;
 
 /// The problems of a text, without the path in front of each.
-fn problems(text: &str) -> Vec<String> {
+pub(super) fn problems(text: &str) -> Vec<String> {
     let lines = read(text).unwrap_err().0;
     lines.iter().map(|line| line.strip_prefix("/etc/r.toml:").unwrap().to_string()).collect()
 }
 
 /// Asserts that a text has one problem, at this place and with these words.
 #[track_caller]
-fn has_one(text: &str, expected: &str) {
+pub(super) fn has_one(text: &str, expected: &str) {
     assert_eq!(problems(text), [expected], "{text}");
 }
 
@@ -94,12 +94,12 @@ fn an_unknown_key_is_sent_where_it_belongs() {
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", ca = \"/a\" }",
-        "3:41: unknown key \"ca\" in a listener's tls; there are certificate, key",
+        "3:41: unknown key \"ca\" in a listener's tls; there are certificate, key, client-ca",
     );
     has_one(
         "[ssl]\nx = 1",
         "1:2: unknown section [ssl]; there are [[listener]], [registration], [websocket], [relay], [http], [admin], \
-         [log], [limits], [service]",
+         [log], [limits], [service], [[access]]",
     );
 }
 

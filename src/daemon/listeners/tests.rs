@@ -16,7 +16,7 @@ fn plain(address: &str) -> Listener {
 }
 
 fn tls(address: &str) -> Listener {
-    let tls = Tls { certificate: "/c.pem".into(), key: "/k.pem".into() };
+    let tls = Tls::new("/c.pem", "/k.pem");
     Listener { tls: Some(tls), ..plain(address) }
 }
 
