@@ -12,13 +12,14 @@ use tokio::sync::oneshot;
 use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::stream::Lines;
-use super::{BODY_TIMEOUT, Command, adopt, drain, status, wire};
+use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
 use crate::close::CloseReason;
 use crate::ids::{MemberId, RegistrationId};
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 enum Resource<'a> {
+    Metrics,
     Status,
     Registrations,
     Registration(&'a str),
@@ -36,6 +37,7 @@ impl<'a> Resource<'a> {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
         let named = [segments.next(), segments.next(), segments.next(), segments.next()];
         match named {
+            [Some("metrics"), None, None, None] => Some(Self::Metrics),
             [Some("v1"), Some("status"), None, None] => Some(Self::Status),
             [Some("v1"), Some("registrations"), None, None] => Some(Self::Registrations),
             [Some("v1"), Some("registrations"), Some(id), None] => Some(Self::Registration(id)),
@@ -51,7 +53,7 @@ impl<'a> Resource<'a> {
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Status | Self::Registrations | Self::Events => "GET",
+            Self::Metrics | Self::Status | Self::Registrations | Self::Events => "GET",
             Self::Registration(_) | Self::Connection(_) => "GET, DELETE",
             Self::Drain => "GET, POST, DELETE",
             Self::Reload | Self::Upgrade | Self::Adopt => "POST",
@@ -71,6 +73,7 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
     };
     let session = &*session;
     let reply = match (&resource, &head.method) {
+        (Resource::Metrics, &Method::GET) => reply::numbers(exposition::text(&session.context).await),
         (Resource::Status, &Method::GET) => reply::document(&status::status(&session.context).await),
         (Resource::Registrations, &Method::GET) => list(session),
         (Resource::Registration(id), &Method::GET) => show(session, id).await,

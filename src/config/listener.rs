@@ -14,7 +14,7 @@ use super::keys::{LISTENER, LISTENER_KEYS, TLS, TLS_KEYS};
 use super::load::unknown_key;
 use super::problems::{Found, place};
 use super::units::{Setting, unexpected};
-use super::{ListenAddress, Listener, Tls};
+use super::{Config, ListenAddress, Listener, Tls};
 
 /// What a file's values may refer to.
 pub(super) struct Surroundings<'a> {
@@ -47,8 +47,9 @@ pub(super) fn read_all(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, 
     listeners
 }
 
-/// Finds listeners that can't be at the same time: with each other, or with the admin socket.
-pub(super) fn contradictions(listeners: &[Placed], admin: Option<&Path>, text: &str, found: &mut Found) {
+/// Finds listeners that can't be at the same time: with each other, with the admin socket, or with the metrics'.
+pub(super) fn contradictions(listeners: &[Placed], config: &Config, text: &str, found: &mut Found) {
+    let (admin, metrics) = (config.admin.socket.as_deref(), config.metrics.listen.as_ref());
     for (index, (offset, listener)) in listeners.iter().enumerate() {
         let here = &listener.address;
         if let Some((first, other)) = listeners[..index].iter().find(|(_, other)| other.address.clashes(here)) {
@@ -58,6 +59,9 @@ pub(super) fn contradictions(listeners: &[Placed], admin: Option<&Path>, text: &
                 *offset,
                 format!("listener.address: {here} is taken by {taken} in line {line}; remove or change one of them"),
             );
+        }
+        if metrics.is_some_and(|metrics| metrics.clashes(here)) {
+            found.meaning(*offset, format!("listener.address: {here} is taken by metrics.listen; change one of them"));
         }
         if matches!((here, admin), (ListenAddress::Unix(path), Some(admin)) if path == admin) {
             found.meaning(

@@ -86,7 +86,7 @@ pub(super) fn parse_in(
         }
     }
 
-    listener::contradictions(&listeners, config.admin.socket.as_deref(), text, &mut found);
+    listener::contradictions(&listeners, &config, text, &mut found);
     config.listeners = listeners.into_iter().map(|(_, listener)| listener).collect();
     found.report(path, text).map_or(Ok(config), Err)
 }

@@ -99,6 +99,8 @@ impl Heritage {
         }
         if let Some(trouble) = &self.trouble {
             tracing::error!(error = %trouble, "the predecessor's members are told to come back");
+            front.restarts.up();
+            front.lost.set(self.members.len() as u64);
             self.members.into_iter().for_each(turn_away);
         } else if let Some(state) = self.state {
             let (program, total) = (state.program, state.members.len());
@@ -113,6 +115,9 @@ impl Heritage {
                 carried.push((seat, member.member, net::Socket::carried(descriptor, member.peer, front)));
             }
             let count = carried.len();
+            front.restarts.set(state.restarts.count + 1);
+            front.carried.set(state.restarts.carried + count as u64);
+            front.lost.set(state.restarts.lost + (total - count) as u64);
             relay.succeed(carried);
             directory.settle(COME_BACK, Instant::now());
             tracing::info!(predecessor = program, members = count, lost = total - count, "carried over");

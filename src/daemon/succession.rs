@@ -29,7 +29,7 @@ use super::life::Life;
 use super::reload;
 use super::start;
 use crate::close::CloseReason;
-use crate::handoff::State;
+use crate::handoff::{Restarts, State};
 use crate::net;
 use crate::relay::Frozen;
 use crate::supervise::{self, Job, Notify};
@@ -52,6 +52,8 @@ pub(super) enum Audience {
     Devices(Option<Arc<net::Certificates>>),
     /// Administrators.
     Administrators,
+    /// Monitoring.
+    Monitoring,
 }
 
 /// All that a successor gets. While it lives, no relay thread moves.
@@ -149,10 +151,16 @@ impl Life {
             listeners: self.kept.iter().map(|kept| kept.key.clone()).collect(),
             members,
             drain: self.drain.state(Instant::now()),
+            restarts: self.restarts(),
         };
         let listeners = self.kept.iter().map(|kept| kept.descriptor.as_raw_fd());
         let descriptors: Vec<RawFd> = listeners.chain(descriptors).collect();
         Ok(Package { state: state.seal()?, parcel: supervise::pack(&descriptors)?, members: count, _frozen: frozen })
+    }
+
+    fn restarts(&self) -> Restarts {
+        let front = &self.service.front;
+        Restarts { count: front.restarts.value(), carried: front.carried.value(), lost: front.lost.value() }
     }
 
     /// Tells the members that can't move to come back, not all at once; their registrations wait for them.

@@ -34,6 +34,20 @@ pub struct State {
     /// How far it is with being taken out of service, if it is.
     #[serde(default)]
     pub drain: Option<DrainState>,
+    /// The restarts before.
+    #[serde(default)]
+    pub restarts: Restarts,
+}
+
+/// What restarts have carried over, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Restarts {
+    /// How many there were.
+    pub count: u64,
+    /// Connections that were carried over.
+    pub carried: u64,
+    /// Connections that could not be.
+    pub lost: u64,
 }
 
 /// How far a router is with being taken out of service.

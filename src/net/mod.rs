@@ -18,3 +18,4 @@ pub use connection::Connection;
 pub use listener::{ListenError, Listener};
 pub use permit::connection_limit;
 pub use socket::{Permit, Plain, Socket, Transport};
+pub use stream::Stream;
