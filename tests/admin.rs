@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use ws_router::admin::{Command, ReloadReport, serve_metrics};
 use ws_router::close::CloseReason;
 use ws_router::config::Config;
@@ -295,12 +296,32 @@ async fn events_come_as_they_happen_until_the_daemon_stops() {
 }
 
 #[tokio::test]
+async fn a_registrations_history_outlives_it() {
+    let admin = Admin::start(Config::default()).await;
+    let (id, mut first, second) = lobby(&admin).await;
+    let path = format!("/v1/registrations/{id}/history");
+    first.close(Some(CloseFrame { code: 1001.into(), reason: "".into() })).await.unwrap();
+    until("the first has left", || closes(&admin, CloseReason::Left) == 1).await;
+    drop(second);
+    until("the registration has ended", || admin.server.directory.is_empty()).await;
+    let history = admin.document("GET", &path).await;
+    assert_eq!((&history["id"], &history["forgotten"]), (&id.as_str().into(), &0.into()));
+    let events: Vec<_> =
+        history["events"].as_array().unwrap().iter().map(|one| one["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["registered", "joined", "joined", "left", "left", "ended"]);
+    assert_eq!((&history["events"][3]["reason"], &history["events"][3]["code"]), (&"left".into(), &1001.into()));
+    assert_eq!((&history["events"][4]["reason"], &history["events"][5]["reason"]), (&"lost".into(), &"emptied".into()));
+    assert_eq!(admin.ask("GET", "/v1/registrations/unknown-id/history").await.status, 404);
+    assert_eq!(admin.ask("GET", "/v1/registrations/short/history").await.status, 400);
+}
+
+#[tokio::test]
 async fn a_listener_that_lags_is_told_how_much_it_missed() {
     let admin = Admin::start(Config::default()).await;
     let mut stream = follow(&admin).await;
     // The test has one thread: nobody reads in between.
     for _ in 0..5000 {
-        admin.server.events.tell(|| What::Reloaded);
+        admin.server.events.tell(What::Reloaded);
     }
     let missed = event(&mut stream).await.unwrap();
     assert_eq!((&missed["event"], &missed["count"]), (&"missed".into(), &904.into()));

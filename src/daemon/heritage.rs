@@ -81,9 +81,11 @@ impl Heritage {
         if same.is_empty() { None } else { Some(same.remove(0)) }
     }
 
-    /// Takes the registrations.
+    /// Takes the registrations, and what was to be remembered of them.
     pub(super) fn directory(&self, rules: &Rules, events: &Events) -> Option<Arc<Directory>> {
-        let state = self.state.as_ref()?.directory.clone();
+        let state = self.state.as_ref()?;
+        state.events().iter().for_each(|event| events.history().record(event));
+        let state = state.directory.clone();
         Some(Directory::succeed(state, rules.clone(), events.clone(), Instant::now()))
     }
 

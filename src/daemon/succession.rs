@@ -141,6 +141,8 @@ impl Life {
             tracing::warn!("some requests were not finished in time");
         }
         self.release().await;
+        let carried = self.context.events.history().carried();
+        let history = State::pack_events(&carried);
         let mut frozen = self.service.relay.freeze().await;
         let (members, descriptors): (Vec<_>, Vec<RawFd>) = mem::take(&mut frozen.members).into_iter().unzip();
         let count = members.len();
@@ -152,6 +154,7 @@ impl Life {
             members,
             drain: self.drain.state(Instant::now()),
             restarts: self.restarts(),
+            history,
         };
         let listeners = self.kept.iter().map(|kept| kept.descriptor.as_raw_fd());
         let descriptors: Vec<RawFd> = listeners.chain(descriptors).collect();

@@ -33,6 +33,7 @@ fn state() -> State {
         members: Vec::new(),
         drain: None,
         restarts: Restarts::default(),
+        history: Vec::new(),
     }
 }
 
