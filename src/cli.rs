@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::ListenAddress;
 use crate::ids::{MemberId, RegistrationId};
+use crate::secret::Token;
 
 /// Lets devices on different private networks talk to each other through this server.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -112,6 +113,12 @@ pub enum Command {
     Upgrade,
     /// Proves a deployment from outside: registers, joins twice, passes a message, times it, removes
     Check(Check),
+    /// Makes a token that lets a device in: prints the line for the file of tokens, and the token itself this once
+    Token {
+        /// What the token is called in that file
+        #[arg(value_name = "NAME", value_parser = token_name)]
+        name: String,
+    },
     /// Prints the versions of this program and of the daemon
     Version,
 }
@@ -126,6 +133,10 @@ pub struct Check {
     /// Accepts any certificate, such as a self-signed one
     #[arg(long)]
     pub insecure: bool,
+
+    /// Shows the token in this file, where the access rules ask for one
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 
     /// Gives up when a step takes longer
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
@@ -148,6 +159,10 @@ fn exit_status(refusal: &clap::Error) -> i32 {
 
 fn member(text: &str) -> Result<MemberId, String> {
     text.parse().map(MemberId).map_err(|_| "a member is a number, as \"ws-routerctl show ID\" prints it".into())
+}
+
+fn token_name(text: &str) -> Result<String, String> {
+    if Token::is_name(text) { Ok(text.into()) } else { Err("write 1 to 64 letters, digits and - _ . @".into()) }
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -9,14 +9,15 @@
 //!
 //! A *registration* has an id, a key, a host key and a kind (hostclient or lobby). A *member* is one websocket inside
 //! it, with a role (host, client, or peer of a lobby). The [`directory`] knows which registrations there are; a seat
-//! is a place in one. A [`shard`] is what one relay thread does, without the I/O: the members, who hears whom, and the
+//! is a place in one; [`access`] says who may ask for them. A [`shard`] is what one relay thread does, without the I/O: the members, who hears whom, and the
 //! outboxes of those who lag. The [`relay`] is the loop around it that moves the bytes.
 //!
 //! Layers, each using only those before it (held by `tests/architecture.rs`): 0 [`ids`], [`kind`], [`secret`],
 //! [`peer`], [`close`], [`bucket`], [`supervise`] · 1 [`frame`], [`events`], [`metrics`], [`config`], [`log`] ·
-//! 2 [`shard`] · 3 [`net`], [`directory`], [`handoff`], [`relay`] · 4 [`http`], [`admin`] · 5 [`daemon`]. [`ctl`] knows
-//! only the admin interface's wire types; [`cli`] holds the arguments of both programs.
+//! 2 [`shard`], [`access`] · 3 [`net`], [`directory`], [`handoff`], [`relay`] · 4 [`http`], [`admin`] · 5 [`daemon`].
+//! [`ctl`] knows only the admin interface's wire types; [`cli`] holds the arguments of both programs.
 
+pub mod access;
 pub mod admin;
 pub mod bucket;
 pub mod cli;

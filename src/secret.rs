@@ -1,10 +1,14 @@
-//! The keys of registrations: hashed as soon as they are parsed, compared in constant time, never shown.
+//! The keys of registrations, and the tokens that let devices in: hashed as soon as they are parsed, compared in constant
+//! time, never shown.
 //!
 //! Keys live in memory only, so a fast hash keyed with a random value of this process is enough: who can read the
 //! hashes can read the process's memory anyway, and a slow key derivation on an open endpoint would be a denial of
-//! service.
+//! service. Tokens are kept in a file as hashes, fast ones for the same reason: a token isn't chosen by anybody but drawn
+//! from 256 random bits, which no one can try through.
 
 use std::fmt;
+use std::io;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,9 +76,87 @@ impl fmt::Debug for KeyHasher {
     }
 }
 
+/// A token that lets a device in, as it was sent; shows nothing of itself.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes what a device has sent.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Draws a fresh one, 64 hex digits of 256 random bits; fails where the kernel has no randomness to give.
+    pub fn random() -> io::Result<Self> {
+        let mut bits = [0; 32];
+        getrandom::fill(&mut bits).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self(blake3::Hash::from_bytes(bits).to_hex().to_string()))
+    }
+
+    /// Tells whether a token may be called so in its file: 1 to 64 letters, digits and `-_.@`.
+    pub fn is_name(text: &str) -> bool {
+        (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c))
+    }
+
+    /// Hands the token out, for the one who is to have it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Hashes the token as the file of tokens has it.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(blake3::Hash::from_bytes(blake3::derive_key(TOKENS, self.0.as_bytes())))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// A hashed token; `==` takes the same time wherever two differ. Shown as 64 hex digits, which let nobody in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenHash(blake3::Hash);
+
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(..)")
+    }
+}
+
+impl FromStr for TokenHash {
+    type Err = blake3::HexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// Keeps hashes of tokens apart from all other hashes; never to be changed, or no file of tokens means anything.
+const TOKENS: &str = "ws-router 2026-11-23 access token";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_has_the_hash_that_its_file_has_and_each_is_another() {
+        let token = Token::random().unwrap();
+        assert_eq!(token.reveal().len(), 64);
+        assert_eq!(token.hash().to_string().parse::<TokenHash>().unwrap(), token.hash());
+        assert_ne!(token.hash(), Token::random().unwrap().hash());
+        assert_eq!(format!("{token:?} {:?}", token.hash()), "Token(..) TokenHash(..)");
+        // Files of tokens outlive programs.
+        let known = "65b1eb64217435b4aed786a0529f79d972e091a6cc020e7cced35c2a586e77bf";
+        assert_eq!(Token::new("token".into()).hash().to_string(), known);
+    }
 
     #[test]
     fn equal_keys_have_equal_hashes_within_a_process_and_others_elsewhere() {

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use ws_router::admin::{Command, ReloadReport, wire};
-use ws_router::config::{Config, Listener, Tls};
+use ws_router::config::{Config, Listener, Rule, Tls};
+use ws_router::secret::Token;
 
 use support::{plain, until};
 use support_admin::Admin;
@@ -180,6 +181,40 @@ async fn a_check_proves_both_kinds_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_token_is_made_with_its_line_and_lets_a_check_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokens, secret) = (folder.path().join("tokens"), folder.path().join("secret"));
+    let (status, line, told) = run(program(&["token", "probe@here"])).await;
+    assert_eq!(status, 0);
+    assert!(line.starts_with("probe@here:") && line.ends_with('\n'), "{line}");
+    let token = told.strip_prefix("token: ").unwrap();
+    assert!(!line.contains(token.trim()));
+    std::fs::write(&tokens, line).unwrap();
+    std::fs::write(&secret, token).unwrap();
+    let rule = Rule { tokens: Some(tokens), ..Rule::default() };
+    let admin = Admin::start(Config { access: vec![rule], ..Config::default() }).await;
+    let url = format!("http://{}", admin.server.http);
+    let (status, out, _) = check(&url, &[]).await;
+    assert_eq!(status, 1);
+    assert!(out.contains("401 Unauthorized: a token is needed"), "{out}");
+    let (status, out, _) = check(&url, &["--token-file", secret.to_str().unwrap()]).await;
+    assert_eq!(status, 0, "{out}");
+    let (status, _, errors) = check(&url, &["--token-file", folder.path().join("none").to_str().unwrap()]).await;
+    assert_eq!(status, 70);
+    assert!(errors.contains("token file ") && errors.contains("No such file"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_token_for_programs_is_one_document() {
+    let (status, out, told) = run(program(&["--json", "token", "phone"])).await;
+    let made: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, told.as_str(), &made["name"]), (0, "", &"phone".into()));
+    let token = Token::new(made["token"].as_str().unwrap().into());
+    assert_eq!(made["line"], format!("phone:{}", token.hash()));
+    assert_eq!(run(program(&["token", "a:b"])).await.0, 64);
+}
+
+#[tokio::test]
 async fn a_failed_check_exits_with_1_and_an_unreachable_one_with_69() {
     let admin = Admin::start(Config::default()).await;
     admin.server.draining.store(true, Ordering::Relaxed);
@@ -205,7 +240,7 @@ async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() 
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let certificate = file("certificate.pem", made.cert.pem());
     let key = file("key.pem", made.signing_key.serialize_pem());
-    let listeners = vec![Listener { tls: Some(Tls { certificate: certificate.clone(), key }), ..plain() }];
+    let listeners = vec![Listener { tls: Some(Tls::new(&certificate, key)), ..plain() }];
     let admin = Admin::start(Config { listeners, ..Config::default() }).await;
     let url = format!("https://localhost:{}", admin.server.https.unwrap().port());
 

@@ -44,8 +44,8 @@ async fn members_by_every_listener() -> (Secured, tempfile::TempDir, String, Vec
     let paths = [folder.path().join("plain.sock"), folder.path().join("tls.sock")];
     let secured = Secured::start_with(ecdsa, |config| {
         let tls = config.listeners[1].tls.clone();
-        config.listeners.push(Listener { address: ListenAddress::Unix(paths[0].clone()), tls: None });
-        config.listeners.push(Listener { address: ListenAddress::Unix(paths[1].clone()), tls });
+        config.listeners.push(Listener::new(ListenAddress::Unix(paths[0].clone()), None));
+        config.listeners.push(Listener::new(ListenAddress::Unix(paths[1].clone()), tls));
         config.listeners.push(plain());
     })
     .await;

@@ -276,7 +276,7 @@ async fn a_preflight_is_answered() {
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     assert_eq!(answer.header("access-control-allow-methods"), Some("GET, POST, OPTIONS"));
-    assert_eq!(answer.header("access-control-allow-headers"), Some("Content-Type"));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("Authorization, Content-Type"));
     assert!(answer.header("access-control-max-age").is_some());
     assert_eq!(server.request("OPTIONS", "/nowhere", asks, "").await.status, 404);
 }
@@ -518,7 +518,7 @@ async fn a_unix_socket_serves_the_same_routes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("public.sock");
     let address = ListenAddress::Unix(path.clone());
-    let server = server_with(|config| config.listeners = vec![plain(), Listener { address, tls: None }]).await;
+    let server = server_with(|config| config.listeners = vec![plain(), Listener::new(address, None)]).await;
     let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
     let answer = exchange(stream, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!(answer.status, 200);

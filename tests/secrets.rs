@@ -10,7 +10,8 @@ use futures_util::{SinkExt, StreamExt};
 use support::{Server, until};
 use tokio_tungstenite::tungstenite::Message;
 use tracing_subscriber::filter::LevelFilter;
-use ws_router::config::Config;
+use ws_router::config::{Config, Rule};
+use ws_router::secret::Token;
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -35,22 +36,32 @@ async fn no_key_no_query_and_no_payload_is_ever_logged() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .init();
-    let server = Server::start(Config::default()).await;
-    let id = server.register("key=hunter2&host_key=hunter2&reg_type=lobby").await;
-    let mut member = server.websocket(&format!("/connect?id={id}&key=hunter2")).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    let line = |token: &str| format!("phone:{}\n", Token::new(token.into()).hash());
+    std::fs::write(&tokens, line("hunter2")).unwrap();
+    let server =
+        Server::start(Config { access: vec![Rule { tokens: Some(tokens), ..Rule::default() }], ..Config::default() })
+            .await;
+    assert_eq!(server.get("/register?key=k&host_key=k&reg_type=lobby&token=not-hunter2").await.status, 401);
+    let wrong = "Authorization: Bearer not-hunter2\r\n";
+    assert_eq!(server.request("GET", "/register?key=k&host_key=k&reg_type=lobby", wrong, "").await.status, 401);
+    let id = server.register("key=hunter2&host_key=hunter2&reg_type=lobby&token=hunter2").await;
+    let mut member = server.websocket(&format!("/connect?id={id}&key=hunter2&token=hunter2")).await.unwrap();
     member.send(Message::text("hunter2")).await.unwrap();
     for target in ["/register?key=hunter2%zz", "/connect?id=x&key=hunter2", "/hunter2", "/remove?hunter2", "/hunter2 x"]
     {
         assert_ne!(server.get(target).await.status, 200);
     }
-    server.post("/remove", &format!("id={id}&key=wrong-hunter2&host_key=hunter2")).await;
-    server.post("/remove", &format!("id={id}&key=hunter2&host_key=hunter2")).await;
+    server.post("/remove", &format!("id={id}&key=wrong-hunter2&host_key=hunter2&token=hunter2")).await;
+    server.post("/remove", &format!("id={id}&key=hunter2&host_key=hunter2&token=hunter2")).await;
     while member.next().await.is_some_and(|message| message.is_ok()) {}
     drop(member);
     until("the member is gone", || server.front.connections.value() == 0).await;
     let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("request answered") && logged.contains("route=\"register\""), "{logged}");
-    for secret in ["hunter2", "key=", "host_key", "%zz"] {
+    assert!(logged.contains("not let in"), "{logged}");
+    for secret in ["hunter2", "key=", "token=", "host_key", "%zz"] {
         assert!(!logged.contains(secret), "{secret} in {logged}");
     }
 }

@@ -43,6 +43,9 @@ _ws__routerctl() {
             ws__routerctl,status)
                 cmd="ws__routerctl__subcmd__status"
                 ;;
+            ws__routerctl,token)
+                cmd="ws__routerctl__subcmd__token"
+                ;;
             ws__routerctl,upgrade)
                 cmd="ws__routerctl__subcmd__upgrade"
                 ;;
@@ -59,7 +62,7 @@ _ws__routerctl() {
 
     case "${cmd}" in
         ws__routerctl)
-            opts="-h -V --socket --json --help --version list show remove disconnect status why events reload drain upgrade check version"
+            opts="-h -V --socket --json --help --version list show remove disconnect status why events reload drain upgrade check token version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -77,12 +80,16 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__check)
-            opts="-h --insecure --timeout --socket --json --help"
+            opts="-h --insecure --token-file --timeout --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -229,6 +236,24 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__status)
+            opts="-h --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ws__subcmd__routerctl__subcmd__token)
             opts="-h --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

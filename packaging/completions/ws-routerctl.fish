@@ -39,6 +39,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "reload" -
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "drain" -d 'Takes the daemon out of service gently, and shows how it goes on'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "upgrade" -d 'Has the daemon become the program that is on the disk now, without dropping a connection'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "check" -d 'Proves a deployment from outside: registers, joins twice, passes a message, times it, removes'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "token" -d 'Makes a token that lets a device in: prints the line for the file of tokens, and the token itself this once'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "version" -d 'Prints the versions of this program and of the daemon'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l json -d 'Prints JSON for programs instead of tables for people'
@@ -73,11 +74,15 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -s h -l
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Gives up when a step takes longer' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l insecure -d 'Accepts any certificate, such as a self-signed one'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -s h -l help -d 'Print help'

@@ -43,6 +43,7 @@ fn front(text: &mut Exposition, context: &Context) {
     text.one(&families::ACCEPTED, front.accepted.value());
     text.one(&families::TURNED_AWAY, front.turned_away.value());
     text.one(&families::ACCEPT_ERRORS, front.accept_errors.value());
+    text.one(&families::PROXY_FAILURES, front.proxy_failures.value());
     text.one(&families::TLS_HANDSHAKES, front.tls_handshakes.value());
     text.one(&families::TLS_FAILURES, front.tls_failures.value());
     if let Some(ends) = context.certificates.iter().filter_map(|used| used.expires()).min() {

@@ -28,6 +28,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             accepted: front.accepted.value(),
             turned_away: front.turned_away.value(),
             accept_errors: front.accept_errors.value(),
+            proxy_failures: front.proxy_failures.value(),
             tls_handshakes: front.tls_handshakes.value(),
             tls_failures: front.tls_failures.value(),
             requests: front.requests.value(),

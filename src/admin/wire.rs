@@ -58,6 +58,9 @@ pub struct Front {
     pub turned_away: u64,
     /// Accepts that failed.
     pub accept_errors: u64,
+    /// Connections closed for want of a PROXY header from a trusted proxy.
+    #[serde(default)]
+    pub proxy_failures: u64,
     /// TLS handshakes done.
     pub tls_handshakes: u64,
     /// TLS handshakes that failed or took too long.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{Config, Http, Limits, ListenAddress, Listener, Registration, SlowReceiver, Websocket};
+use super::{Config, ForwardedHeader, Http, Limits, ListenAddress, Listener, Registration, SlowReceiver, Websocket};
+use crate::peer::Peers;
 
 impl Config {
     /// Names the listeners to serve: those of the file, or the default one if it has none.
@@ -21,7 +22,7 @@ impl Config {
 impl Default for Listener {
     /// Plain HTTP on port 8741 of every address, IPv4 and IPv6.
     fn default() -> Self {
-        Self { address: ListenAddress::Inet(SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT))), tls: None }
+        Self::new(ListenAddress::Inet(SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT))), None)
     }
 }
 
@@ -68,6 +69,9 @@ impl Default for Http {
             public_stats: false,
             // Pages from anywhere may use the router: what protects a registration is its key.
             allow_origin: "*".into(),
+            // Whoever could say what he likes about his address would have no limits.
+            trusted_proxies: Peers::default(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
             // What existing clients wait at most.
             request_timeout: Duration::from_secs(10),
             // An id and two keys fit many times over, with a browser's cookies beside them.

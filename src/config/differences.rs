@@ -1,6 +1,6 @@
 //! What a reload would change: which keys differ, and which of them only a restart can put into force.
 
-use super::keys::{KEYS, LISTENER, Reload};
+use super::keys::{ACCESS, KEYS, LISTENER, PROXY_PROTOCOL, Reload};
 use super::{Config, Listener, Tls};
 
 /// Keys in which two configurations differ.
@@ -40,6 +40,9 @@ impl Config {
         for key in KEYS.iter().filter(|key| (key.show)(self) != (key.show)(new)) {
             differences.add(key.full_name(), key.reload);
         }
+        if self.access != new.access {
+            differences.add(ACCESS.into(), Reload::Live);
+        }
         differences
     }
 }
@@ -50,9 +53,14 @@ fn compare_listeners(old: &[Listener], new: &[Listener], differences: &mut Diffe
     // Those that stay as they are go first: several may have the same address, on port 0.
     let changed: Vec<_> = old.iter().filter(|before| take(&|after| after == *before).is_none()).collect();
     for before in changed {
-        match (&before.tls, take(&|after| after.address == before.address)) {
+        let after = take(&|after| after.address == before.address);
+        if after.as_ref().is_some_and(|after| after.proxy_protocol != before.proxy_protocol) {
+            differences.add(format!("{LISTENER}.{PROXY_PROTOCOL}"), Reload::Restart);
+        }
+        match (&before.tls, after) {
             (_, None) => differences.add(format!("{LISTENER}.address"), Reload::Restart),
             (Some(before), Some(Listener { tls: Some(after), .. })) => compare_files(before, &after, differences),
+            (None, Some(Listener { tls: None, .. })) => {}
             _ => differences.add(format!("{LISTENER}.tls"), Reload::Restart),
         }
     }
@@ -67,5 +75,8 @@ fn compare_files(before: &Tls, after: &Tls, differences: &mut Differences) {
     }
     if before.key != after.key {
         differences.add(format!("{LISTENER}.tls.key"), Reload::Restart);
+    }
+    if before.client_ca != after.client_ca {
+        differences.add(format!("{LISTENER}.tls.client-ca"), Reload::Restart);
     }
 }

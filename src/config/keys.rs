@@ -2,7 +2,7 @@
 //!
 //! The reader, its suggestions, [`Config::differences`], [`Config::to_toml`] and the tests of the example file and of
 //! the manual page all go by this list; whoever adds a key here and to the shape has told all of them. The keys of
-//! `[[listener]]` come in tables of their own: `listener` reads those.
+//! `[[listener]]` and `[[access]]` come in tables of their own: `listener` and `access` read those.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -87,6 +87,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "path-prefix" path_prefix Live path_prefix;
     "public-stats" public_stats Live any;
     "allow-origin" allow_origin Live origin;
+    "trusted-proxies" trusted_proxies Live any;
+    "forwarded-header" forwarded_header Live any;
     "request-timeout" request_timeout Live between(MOMENT, DAY);
     // A browser says that much about itself, with a few cookies.
     "max-head" max_head Live between(ByteSize::kib(8), ByteSize::mib(1));
@@ -116,25 +118,37 @@ pub(super) const KEYS: &[Key] = keys! {
 pub(super) const LISTENER: &str = "listener";
 
 /// The keys of a `[[listener]]`.
-pub(super) const LISTENER_KEYS: [&str; 2] = ["address", TLS];
+pub(super) const LISTENER_KEYS: [&str; 3] = ["address", TLS, PROXY_PROTOCOL];
+
+/// The key of a listener whose connections begin with a header of the PROXY protocol.
+pub(super) const PROXY_PROTOCOL: &str = "proxy-protocol";
 
 /// The key of a listener that is a table itself.
 pub(super) const TLS: &str = "tls";
 
 /// The keys of a listener's `tls`.
-pub(super) const TLS_KEYS: [&str; 2] = ["certificate", "key"];
+pub(super) const TLS_KEYS: [&str; 3] = ["certificate", "key", "client-ca"];
+
+/// The rules by which devices are let in, of which there may be several.
+pub(super) const ACCESS: &str = "access";
+
+/// The keys of an `[[access]]`.
+pub(super) const ACCESS_KEYS: [&str; 7] =
+    ["name", "allow", "networks", "users", "tokens", "client-certificates", "origins"];
 
 /// Names every key as its section and its name in it; the parts of `tls` have the section `listener.tls`.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let listener = LISTENER_KEYS.into_iter().map(|name| (LISTENER, name));
     let tls = TLS_KEYS.into_iter().map(|name| ("listener.tls", name));
-    listener.chain(tls).chain(KEYS.iter().map(|key| (key.section, key.name)))
+    let access = ACCESS_KEYS.into_iter().map(|name| (ACCESS, name));
+    listener.chain(tls).chain(KEYS.iter().map(|key| (key.section, key.name))).chain(access)
 }
 
 /// Names every section, in the order in which a file has them.
 pub(super) fn sections() -> Vec<&'static str> {
     let mut sections = vec![LISTENER];
     sections.extend(KEYS.iter().map(|key| key.section));
+    sections.push(ACCESS);
     sections.dedup();
     sections
 }

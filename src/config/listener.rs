@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{LISTENER, LISTENER_KEYS, TLS, TLS_KEYS};
+use super::keys::{LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS};
 use super::load::unknown_key;
 use super::problems::{Found, place};
 use super::units::{Setting, unexpected};
@@ -47,7 +47,8 @@ pub(super) fn read_all(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, 
     listeners
 }
 
-/// Finds listeners that can't be at the same time: with each other, with the admin socket, or with the metrics'.
+/// Finds listeners that can't be: at the same time as each other, as the admin socket or as the metrics', or for proxies
+/// that nobody trusts.
 pub(super) fn contradictions(listeners: &[Placed], config: &Config, text: &str, found: &mut Found) {
     let (admin, metrics) = (config.admin.socket.as_deref(), config.metrics.listen.as_ref());
     for (index, (offset, listener)) in listeners.iter().enumerate() {
@@ -62,6 +63,11 @@ pub(super) fn contradictions(listeners: &[Placed], config: &Config, text: &str, 
         }
         if metrics.is_some_and(|metrics| metrics.clashes(here)) {
             found.meaning(*offset, format!("listener.address: {here} is taken by metrics.listen; change one of them"));
+        }
+        if listener.proxy_protocol && config.http.trusted_proxies.is_empty() {
+            let text =
+                "listener.proxy-protocol: nobody's header would be believed; name the proxies in http.trusted-proxies";
+            found.meaning(*offset, text.into());
         }
         if matches!((here, admin), (ListenAddress::Unix(path), Some(admin)) if path == admin) {
             found.meaning(
@@ -99,7 +105,11 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
         }
         _ => {}
     }
-    Some((offset, Listener { address, tls: tls.and_then(|(_, tls)| tls) }))
+    let proxy_protocol = keys.get(PROXY_PROTOCOL).is_some_and(|value| {
+        let problem = |problem| found.meaning(value.span().start, format!("listener.{PROXY_PROTOCOL}: {problem}"));
+        bool::read(value.get_ref()).map_err(problem).unwrap_or_default()
+    });
+    Some((offset, Listener { address, tls: tls.and_then(|(_, tls)| tls), proxy_protocol }))
 }
 
 fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut Found) -> Option<Tls> {
@@ -110,28 +120,29 @@ fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut
         return None;
     };
     unknown_keys("listener.tls", &TLS_KEYS, keys, found);
-    let [certificate, key] = TLS_KEYS.map(|name| {
-        let Some(value) = keys.get(name) else {
-            found.meaning(start, format!("listener.tls: {name} is missing; add {name} = \"/path/{name}.pem\""));
-            return None;
-        };
-        let path = String::read(value.get_ref()).and_then(|text| around.file(&text));
+    let [certificate, key, client_ca] = TLS_KEYS.map(|name| {
+        let value = keys.get(name)?;
+        let path = String::read(value.get_ref()).and_then(|text| around.file(&text, "a PEM file"));
         path.map_err(|problem| found.meaning(value.span().start, format!("listener.tls.{name}: {problem}"))).ok()
     });
-    Some(Tls { certificate: certificate?, key: key? })
+    for name in ["certificate", "key"].into_iter().filter(|name| !keys.contains_key(*name)) {
+        found.meaning(start, format!("listener.tls: {name} is missing; add {name} = \"/path/{name}.pem\""));
+    }
+    Some(Tls { certificate: certificate?, key: key?, client_ca })
 }
 
-fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable<'_>, found: &mut Found) {
+/// Finds the keys of a table of its own that there aren't.
+pub(super) fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable<'_>, found: &mut Found) {
     for (name, _) in keys.iter().filter(|(name, _)| !known.contains(&name.get_ref().as_ref())) {
         found.meaning(name.span().start, unknown_key(section, name.get_ref()));
     }
 }
 
 impl Surroundings<'_> {
-    /// Takes the path of a file.
-    fn file(&self, text: &str) -> Result<PathBuf, String> {
+    /// Takes the path of a file, such as "a PEM file".
+    pub(super) fn file(&self, text: &str, what: &str) -> Result<PathBuf, String> {
         if text.is_empty() || text.contains('\0') {
-            return Err(format!("{text:?} is no path; name a PEM file"));
+            return Err(format!("{text:?} is no path; name {what}"));
         }
         let path = match text.strip_prefix(CREDENTIALS) {
             Some(rest) => {

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, LISTENER, names, sections};
+use super::access;
+use super::keys::{ACCESS, KEYS, LISTENER, names, sections};
 use super::listener::{self, Surroundings};
 use super::problems::Found;
 use super::units::{nearest, unexpected};
@@ -68,10 +69,11 @@ pub(super) fn parse_in(
         found.syntax(span.start, format!("{}; {mend}", error.message()));
     }
 
-    let mut listeners = Vec::new();
+    let (mut listeners, mut rules) = (Vec::new(), Vec::new());
     for (name, value) in document.get_ref() {
         match (name.get_ref().as_ref(), value.get_ref()) {
             (LISTENER, _) => listeners = listener::read_all(value, &around, &mut found),
+            (ACCESS, _) => rules = access::read_all(value, &around, &mut found),
             (section, DeValue::Table(keys)) if sections().contains(&section) => {
                 read_section(section, keys, &mut config, &mut found);
             }
@@ -88,6 +90,8 @@ pub(super) fn parse_in(
 
     listener::contradictions(&listeners, &config, text, &mut found);
     config.listeners = listeners.into_iter().map(|(_, listener)| listener).collect();
+    access::contradictions(&rules, &config.listeners, text, &mut found);
+    config.access = rules.into_iter().map(|(_, rule)| rule).collect();
     found.report(path, text).map_or(Ok(config), Err)
 }
 
@@ -139,7 +143,7 @@ fn unknown_section(name: &str) -> String {
 /// Shows a section as a file has it.
 fn heading(section: &str) -> String {
     match section {
-        LISTENER => "[[listener]]".into(),
+        LISTENER | ACCESS => format!("[[{section}]]"),
         "listener.tls" => "a listener's tls".into(),
         _ => format!("[{section}]"),
     }

@@ -5,7 +5,8 @@
 //!
 //! The list in `keys` is the one place that knows which keys there are: the reader, its suggestions, the comparison,
 //! the printed form and the tests of the documents all go by it, so that none of them can forget a key. `units` says
-//! how a value of each type is written, `address` and `listener` what a listener is, and `load` walks the file.
+//! how a value of each type is written, `address` and `listener` what a listener is, `access` what a rule is that lets
+//! devices in, and `load` walks the file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::peer::Peers;
+
+mod access;
 mod address;
 mod defaults;
 mod differences;
@@ -23,6 +27,7 @@ mod print;
 mod problems;
 mod units;
 
+pub use access::{Allow, ClientNames, Rule, User};
 pub use address::AddressError;
 pub use differences::Differences;
 pub use keys::{Reload, names};
@@ -55,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// The life of the process.
     pub service: Service,
+    /// Who may register and connect, the first rule that applies decides; empty is everybody.
+    pub access: Vec<Rule>,
 }
 
 /// One place to listen at.
@@ -64,6 +71,15 @@ pub struct Listener {
     pub address: ListenAddress,
     /// TLS, or plain.
     pub tls: Option<Tls>,
+    /// Whether each connection begins with the PROXY protocol's header, which tells the client's address.
+    pub proxy_protocol: bool,
+}
+
+impl Listener {
+    /// Listens at a place, through TLS or not, for clients themselves.
+    pub fn new(address: ListenAddress, tls: Option<Tls>) -> Self {
+        Self { address, tls, proxy_protocol: false }
+    }
 }
 
 /// Where a listener stands.
@@ -84,6 +100,15 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The private key (PKCS#8, PKCS#1 or SEC1).
     pub key: PathBuf,
+    /// The authorities whose certificates clients may show; without it none is asked for.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Names a certificate and its key, for a listener that asks clients for none.
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { certificate: certificate.into(), key: key.into(), client_ca: None }
+    }
 }
 
 /// How registrations live and end.
@@ -145,12 +170,26 @@ pub struct Http {
     pub public_stats: bool,
     /// `Access-Control-Allow-Origin`; empty sends none.
     pub allow_origin: String,
-    /// Time for a request's head, for its body, and for a TLS handshake, each.
+    /// Whose word about a client's address is believed.
+    pub trusted_proxies: Peers,
+    /// The header in which they tell it.
+    pub forwarded_header: ForwardedHeader,
+    /// Time for a request's head, for its body, for a TLS handshake and for a PROXY header, each.
     pub request_timeout: Duration,
     /// Largest request head.
     pub max_head: ByteSize,
     /// Largest form body.
     pub max_body: ByteSize,
+}
+
+/// The header in which proxies tell a client's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, which nearly all of them write.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// The admin socket.

@@ -1,8 +1,8 @@
 //! Shows a configuration as a file that says the same: for `--print-config`, and for whoever begins a file of theirs.
 
-use super::keys::{KEYS, LISTENER};
+use super::keys::{ACCESS, KEYS, LISTENER, PROXY_PROTOCOL};
 use super::units::quoted;
-use super::{Config, Listener};
+use super::{Config, Listener, access};
 
 impl Config {
     /// Shows the configuration as a file that says the same, every key written out.
@@ -22,7 +22,10 @@ impl Config {
             }
             file += &format!("{} = {}\n", key.name, (key.show)(self));
         }
-        file
+        if self.access.is_empty() {
+            file += &format!("\n# no [[{ACCESS}]] rule is set, so everybody may register and connect\n");
+        }
+        file + &self.access.iter().map(|rule| format!("\n{}", access::show(rule))).collect::<String>()
     }
 }
 
@@ -30,7 +33,9 @@ fn show_listener(listener: &Listener) -> String {
     let mut table = format!("[[{LISTENER}]]\naddress = {}\n", quoted(&listener.address));
     if let Some(tls) = &listener.tls {
         let (certificate, key) = (quoted(tls.certificate.display()), quoted(tls.key.display()));
-        table += &format!("tls = {{ certificate = {certificate}, key = {key} }}\n");
+        let client_ca = tls.client_ca.as_ref().map(|ca| format!(", client-ca = {}", quoted(ca.display())));
+        let client_ca = client_ca.unwrap_or_default();
+        table += &format!("tls = {{ certificate = {certificate}, key = {key}{client_ca} }}\n");
     }
-    table
+    table + &format!("{PROXY_PROTOCOL} = {}\n", listener.proxy_protocol)
 }

@@ -1,3 +1,4 @@
+mod access;
 mod documents;
 mod mistakes;
 mod roundtrip;
@@ -41,7 +42,7 @@ fn listeners_of_all_kinds_are_read() {
     let listeners = read(text).unwrap().listeners;
     let shown: Vec<String> = listeners.iter().map(|listener| listener.address.to_string()).collect();
     assert_eq!(shown, ["127.0.0.1:0", "unix:/run/ws-router/http.sock", "systemd:https", "[::1%2]:443"]);
-    let tls = |certificate: &str, key: &str| Some(Tls { certificate: certificate.into(), key: key.into() });
+    let tls = |certificate: &str, key: &str| Some(Tls::new(certificate, key));
     assert_eq!(listeners[1].tls, None);
     assert_eq!(listeners[2].tls, tls("/run/credentials/cert.pem", "/etc/tls/key.pem"));
     assert_eq!(listeners[3].tls, tls("/c.pem", "/k.pem"));
@@ -145,6 +146,10 @@ fn whatever_changes_about_a_listener_takes_a_restart_but_their_order_is_nothing(
     );
     let unprotected = with(&format!("{plain}{}", plain.replace(":1", ":2")));
     assert_eq!(both.differences(&unprotected).need_restart, ["listener.tls"]);
+
+    let trusting = |listener: &str| with(&format!("{listener}\n[http]\ntrusted-proxies = [\"127.0.0.1\"]\n"));
+    let (before, after) = (trusting(plain), trusting(&format!("{plain}proxy-protocol = true")));
+    assert_eq!(before.differences(&after).need_restart, ["listener.proxy-protocol"]);
 
     let explicit = with("[[listener]]\naddress = \"[::]:8741\"\n");
     assert!(explicit.differences(&with("")).is_empty());

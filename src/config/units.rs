@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::DeValue;
 
-use super::{ListenAddress, LogFormat, LogLevel, SlowReceiver, address};
+use super::{Allow, ForwardedHeader, ListenAddress, LogFormat, LogLevel, SlowReceiver, address};
+use crate::peer::{Peers, Range};
 
 /// A type that values of the configuration have.
 pub(super) trait Setting: Sized {
@@ -116,6 +117,24 @@ impl Setting for PathBuf {
     }
 }
 
+/// A list of networks, addresses and "unix".
+impl Setting for Peers {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let mend = "write for instance [\"127.0.0.1\", \"10.0.0.0/8\", \"unix\"]";
+        let DeValue::Array(entries) = value else { return Err(unexpected(value, "a list", mend)) };
+        let range = |value: &DeValue<'_>| match value {
+            DeValue::String(text) => text.parse::<Range>().map_err(|error| error.to_string()),
+            other => Err(unexpected(other, "a text", mend)),
+        };
+        entries.iter().map(|entry| range(entry.get_ref())).collect()
+    }
+
+    fn show(&self) -> String {
+        let entries: Vec<_> = self.iter().map(quoted).collect();
+        format!("[{}]", entries.join(", "))
+    }
+}
+
 /// "auto" leaves the choice to the daemon.
 impl<T: Setting> Setting for Option<T> {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
@@ -165,6 +184,8 @@ macro_rules! words {
 }
 
 words!(SlowReceiver { "close" = Close, "pace" = Pace });
+words!(Allow { "register" = Register, "connect" = Connect, "both" = Both, "none" = None });
+words!(ForwardedHeader { "x-forwarded-for" = XForwardedFor, "forwarded" = Forwarded });
 words!(LogLevel { "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace });
 words!(LogFormat { "auto" = Auto, "text" = Text, "json" = Json, "journal" = Journal });
 

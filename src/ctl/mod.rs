@@ -1,6 +1,7 @@
 //! The control program: one command, one or a few requests on the admin socket, a table or JSON on standard output.
 //!
-//! It knows the daemon only by the admin interface's wire types, so it works as well from another version. Exit
+//! It knows the daemon only by the admin interface's wire types, so it works as well from another version; two commands
+//! ask none: `check` goes by the public routes, and `token` makes what the daemon reads from a file. Exit
 //! statuses follow sysexits.h (`Fault`); what goes to standard output is the answer and nothing else, and a reader
 //! that has seen enough (`| head`) ends it quietly.
 
@@ -12,6 +13,7 @@ mod events;
 mod fault;
 mod human;
 mod table;
+mod token;
 mod why;
 
 use std::io::{self, Write};
@@ -61,6 +63,7 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault>
         Command::Drain { undo: true, .. } => drain::undo(&client, json, out).await,
         Command::Drain { over, undo: false } => drain::drain(&client, *over, json, out).await,
         Command::Upgrade => commands::upgrade(&client, json, out).await,
+        Command::Token { name } => token::token(name, json, out),
         Command::Version => commands::version(&client, json, out).await,
         Command::Check(what) => check::check(what, json, out).await,
     }

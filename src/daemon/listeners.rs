@@ -30,7 +30,20 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Public {
     place: Place,
+    speech: Speech,
+}
+
+/// How its connections begin.
+#[derive(Debug, Clone, Default)]
+struct Speech {
     tls: Option<Tls>,
+    proxy_protocol: bool,
+}
+
+impl From<&Listener> for Speech {
+    fn from(listener: &Listener) -> Self {
+        Self { tls: listener.tls.clone(), proxy_protocol: listener.proxy_protocol }
+    }
 }
 
 #[derive(Debug)]
@@ -49,7 +62,7 @@ pub(super) fn plan(
 ) -> Result<Plan, Fault> {
     let listeners = match command_line {
         [] => config.listeners.clone(),
-        addresses => addresses.iter().map(|address| Listener { address: address.clone(), tls: None }).collect(),
+        addresses => addresses.iter().map(|address| Listener::new(address.clone(), None)).collect(),
     };
     let (named, bound): (Vec<_>, Vec<_>) =
         listeners.iter().partition(|listener| matches!(listener.address, ListenAddress::Inherited(_)));
@@ -60,26 +73,27 @@ pub(super) fn plan(
     for one in inherited {
         match one.name.as_str() {
             "admin" => admin.push(one.descriptor),
-            "metrics" => metrics.push(Public { place: Place::Inherited(one), tls: None }),
+            "metrics" => metrics.push(Public { place: Place::Inherited(one), speech: Speech::default() }),
             "https" => {
                 has_https = true;
-                let tls = config.listeners.iter().find_map(|listener| listener.tls.clone()).ok_or_else(no_tls)?;
-                public.push(Public { place: Place::Inherited(one), tls: Some(tls) });
+                let speech = speech_of(config, |listener| listener.tls.is_some()).ok_or_else(no_tls)?;
+                public.push(Public { place: Place::Inherited(one), speech });
             }
             // systemd-socket-activate passes no name unless it is told to.
             "http" | "unknown" if one.name == "http" || is_single => {
                 has_http = true;
-                public.push(Public { place: Place::Inherited(one), tls: None });
+                let speech = speech_of(config, |listener| listener.tls.is_none()).unwrap_or_default();
+                public.push(Public { place: Place::Inherited(one), speech });
             }
             name => return Err(unknown_name(name)),
         }
     }
     let replaced = |listener: &Listener| if listener.tls.is_some() { has_https } else { has_http };
     for listener in bound.into_iter().filter(|listener| !replaced(listener)) {
-        public.push(Public { place: Place::Bind(listener.address.clone()), tls: listener.tls.clone() });
+        public.push(Public { place: Place::Bind(listener.address.clone()), speech: listener.into() });
     }
     if public.is_empty() {
-        public.push(Public { place: Place::Default, tls: None });
+        public.push(Public { place: Place::Default, speech: Speech::default() });
     }
     if metrics.iter().any(|one| matches!(one.place, Place::Inherited(_))) {
         metrics.retain(|one| matches!(one.place, Place::Inherited(_)));
@@ -92,10 +106,15 @@ fn take_metrics(config: &Config, inherited: &mut Vec<Inherited>) -> Result<Vec<P
     match &config.metrics.listen {
         None => Ok(Vec::new()),
         Some(address @ ListenAddress::Inherited(_)) => {
-            take_named(&[&Listener { address: address.clone(), tls: None }], inherited)
+            take_named(&[&Listener { address: address.clone(), tls: None, proxy_protocol: false }], inherited)
         }
-        Some(address) => Ok(vec![Public { place: Place::Bind(address.clone()), tls: None }]),
+        Some(address) => Ok(vec![Public { place: Place::Bind(address.clone()), speech: Speech::default() }]),
     }
+}
+
+/// What the first listener of the file says whose place a descriptor takes.
+fn speech_of(config: &Config, is_such: impl Fn(&Listener) -> bool) -> Option<Speech> {
+    config.listeners.iter().find(|listener| is_such(listener)).map(Speech::from)
 }
 
 /// Gives each `systemd:NAME` listener the descriptors of that name.
@@ -106,7 +125,7 @@ fn take_named(listeners: &[&Listener], inherited: &mut Vec<Inherited>) -> Result
         let names: Vec<_> = inherited.iter().map(|one| one.name.clone()).collect();
         let before = public.len();
         for one in inherited.extract_if(.., |one| one.name == *wanted) {
-            public.push(Public { place: Place::Inherited(one), tls: listener.tls.clone() });
+            public.push(Public { place: Place::Inherited(one), speech: (*listener).into() });
         }
         if public.len() == before {
             let passed = if names.is_empty() { "none".into() } else { names.join(", ") };
@@ -152,8 +171,9 @@ impl Public {
     /// Binds it, or takes over the descriptor that was passed or that a predecessor left.
     pub(super) fn open(self, certificates: &mut Certificates, heritage: &mut Heritage) -> Result<net::Listener, Fault> {
         let left = heritage.listener(&self.key());
-        let tls = self.tls.map(|files| certificates.load(&files)).transpose().map_err(Fault::configuration)?;
-        match (self.place, left) {
+        let Speech { tls, proxy_protocol } = self.speech;
+        let tls = tls.map(|files| certificates.load(&files)).transpose().map_err(Fault::configuration)?;
+        let listener = match (self.place, left) {
             (Place::Bind(_) | Place::Default, Some(left)) => {
                 net::Listener::inherited(left, "of the predecessor", tls).map_err(Fault::configuration)
             }
@@ -162,7 +182,8 @@ impl Public {
             }
             (Place::Bind(address), None) => net::Listener::bind(&address, tls).map_err(cannot_listen),
             (Place::Default, None) => net::Listener::bind(&DEFAULT, tls).map_err(cannot_listen),
-        }
+        }?;
+        Ok(listener.with_proxy_protocol(proxy_protocol))
     }
 }
 

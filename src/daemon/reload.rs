@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::certificates::{self, Certificates};
-use super::settings::Source;
+use super::certificates::Certificates;
+use super::settings::{self, Source};
+use crate::access::Access;
 use crate::admin::ReloadReport;
 use crate::config::{Config, Problems};
 use crate::directory::{Directory, Rules};
@@ -27,6 +28,8 @@ pub(super) struct Reload {
     pub(super) started: Arc<Config>,
     /// Where everybody looks for the one in force.
     pub(super) publish: watch::Sender<Arc<Config>>,
+    /// Where the front looks for the rules of access.
+    pub(super) access: watch::Sender<Arc<Access>>,
     /// The log's level.
     pub(super) log: log::Control,
     /// The certificates in use.
@@ -70,21 +73,22 @@ impl Reload {
         self.certificates.refresh();
     }
 
-    fn read(&self) -> Result<Config, Problems> {
+    fn read(&self) -> Result<(Config, Access), Problems> {
         let next = self.source.read()?;
-        match certificates::problems(&next) {
-            none if none.is_empty() => Ok(next),
-            problems => Err(Problems(problems)),
-        }
+        let access = settings::read_files(&next)?;
+        Ok((next, access))
     }
 
-    fn apply(&mut self, next: Config) -> ReloadReport {
+    fn apply(&mut self, (next, access): (Config, Access)) -> ReloadReport {
         let mut changed = self.publish.borrow().differences(&next).live;
         let need_restart = self.started.differences(&next).need_restart;
         self.log.set_level(next.log.level);
         self.directory.set_rules(rules(&next));
         self.relay.reconfigure(&next.websocket, next.relay.busy_poll);
         self.publish.send_replace(Arc::new(next));
+        let before = self.access.send_replace(Arc::new(access));
+        let files = self.access.borrow().changed_files(&before);
+        changed.extend(files.iter().map(|file| format!("tokens {}", file.display())));
         changed.extend(self.certificates.reload().iter().map(|file| format!("certificate {file}")));
         ReloadReport { changed, need_restart }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::certificates;
 use super::fault::Fault;
+use crate::access::Access;
 use crate::config::{self, Config, Problems};
 
 /// Where the configuration comes from; the same at the start and at each reload.
@@ -24,11 +25,7 @@ impl Source {
 
     /// Reads all that a start would read, and tells everything that is wrong with it.
     pub(super) fn check(&self) -> Result<(), Fault> {
-        let config = self.read()?;
-        let problems = certificates::problems(&config);
-        if !problems.is_empty() {
-            return Err(Problems(problems).into());
-        }
+        read_files(&self.read()?)?;
         print("ok\n");
         Ok(())
     }
@@ -38,6 +35,16 @@ impl Source {
         print(&self.read()?.to_toml());
         Ok(())
     }
+}
+
+/// Reads the files that a configuration names: certificates, which are only looked at, and those of the access rules.
+pub(super) fn read_files(config: &Config) -> Result<Access, Problems> {
+    let mut problems = certificates::problems(config);
+    let access = Access::load(&config.access);
+    if let Err(found) = &access {
+        problems.extend_from_slice(&found.0);
+    }
+    if problems.is_empty() { access } else { Err(Problems(problems)) }
 }
 
 fn print(text: &str) {

@@ -31,6 +31,7 @@ use super::listeners::Plan;
 use super::reload::{self, Reload};
 use super::settings::Source;
 use super::succession::{Audience, Kept, hear_signals, hold_signals};
+use crate::access::Access;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
@@ -79,7 +80,8 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
         tracing::info!(listener = listener.address(), tls = listener.certificates().is_some(), "listening");
         addresses.insert(listener.address());
-        kept.push(Kept { key, descriptor, audience: Audience::Devices(listener.certificates().cloned()) });
+        let (tls, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
+        kept.push(Kept { key, descriptor, audience: Audience::Devices { tls, proxy_protocol } });
     }
     for metrics in plan.metrics {
         let key = metrics.key();
@@ -128,9 +130,10 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
     for kept in &life.kept {
         let descriptor = kept.descriptor.try_clone().map_err(|error| Fault::system("listener", &error))?;
         match &kept.audience {
-            Audience::Devices(tls) => {
+            Audience::Devices { tls, proxy_protocol } => {
                 let listener = net::Listener::inherited(descriptor, &kept.key, tls.clone());
-                accept(listener.map_err(Fault::configuration)?, life);
+                let listener = listener.map_err(Fault::configuration)?;
+                accept(listener.with_proxy_protocol(*proxy_protocol), life);
             }
             Audience::Administrators => serve_admin(UnixListener::from(descriptor), life)?,
             Audience::Monitoring => {
@@ -149,6 +152,7 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
 /// What devices, administrators and reloads all work with.
 struct Core {
     publish: watch::Sender<Arc<Config>>,
+    access: watch::Sender<Arc<Access>>,
     directory: Arc<Directory>,
     relay: Relay,
     front: Arc<Front>,
@@ -169,12 +173,14 @@ impl Core {
         let threads = threads.map_or(1, NonZeroUsize::get);
         let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone())
             .map_err(|error| Fault::system("relay threads", &error))?;
+        let access = watch::Sender::new(Arc::new(Access::load(&config.access)?));
         let publish = watch::Sender::new(Arc::new(config));
-        Ok(Self { publish, directory, relay, front: Arc::default(), events })
+        Ok(Self { publish, access, directory, relay, front: Arc::default(), events })
     }
 
     fn drain(&self, kept: &[Kept]) -> Drain {
-        let is_lent = |kept: &Kept| matches!(kept.audience, Audience::Devices(_)) && kept.key.starts_with(INHERITED);
+        let is_lent =
+            |kept: &Kept| matches!(kept.audience, Audience::Devices { .. }) && kept.key.starts_with(INHERITED);
         Drain {
             flag: Arc::default(),
             relay: self.relay.clone(),
@@ -191,6 +197,7 @@ impl Core {
             directory: Arc::clone(&self.directory),
             relay: self.relay.clone(),
             live: self.publish.subscribe(),
+            access: self.access.subscribe(),
             front: Arc::clone(&self.front),
             draining,
         }
@@ -219,8 +226,8 @@ impl Core {
 
     fn reload(self, source: Source, log: log::Control, certificates: Certificates) -> Reload {
         let started = Arc::clone(&self.publish.borrow());
-        let Self { publish, directory, relay, front, events } = self;
-        Reload { source, started, publish, log, certificates, directory, relay, front, events }
+        let Self { publish, access, directory, relay, front, events } = self;
+        Reload { source, started, publish, access, log, certificates, directory, relay, front, events }
     }
 }
 

@@ -48,8 +48,13 @@ pub(super) struct Kept {
 /// Whom a listening socket is for.
 #[derive(Debug)]
 pub(super) enum Audience {
-    /// Devices, through TLS or not.
-    Devices(Option<Arc<net::Certificates>>),
+    /// Devices.
+    Devices {
+        /// Through TLS, or not.
+        tls: Option<Arc<net::Certificates>>,
+        /// Whether each connection begins with a PROXY header.
+        proxy_protocol: bool,
+    },
     /// Administrators.
     Administrators,
     /// Monitoring.

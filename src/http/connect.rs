@@ -12,8 +12,10 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Service;
+use super::admission::{self, Visitor};
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
+use crate::access::Action;
 use crate::directory::SeatError;
 use crate::kind::Role;
 use crate::net::Connection;
@@ -33,12 +35,13 @@ impl Service {
     pub(super) async fn connect(
         &self,
         request: &mut Request<Incoming>,
-        peer: Peer,
+        visitor: Visitor<'_>,
     ) -> Result<(Reply, Joining), Refused> {
+        let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+        self.admit(Action::Connect, visitor, request.headers(), form)?;
         if self.is_draining() {
             return Err(Refused::draining());
         }
-        let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
         let id = form.required("id")?;
         let key = Key::new(form.required("key")?.into_owned());
         // A lobby doesn't look at it, so whether it is fit is for the seat to say.
@@ -51,12 +54,15 @@ impl Service {
             SeatError::Full => Refused::unavailable("this registration is full; try again later"),
         })?;
         let busy = |Busy| Refused::unavailable("the router is busy; try again later");
-        let reservation = self.relay.reserve(seat, peer).await.map_err(busy)?;
+        let reservation = self.relay.reserve(seat, visitor.peer).await.map_err(busy)?;
         let mut reply = bare(StatusCode::SWITCHING_PROTOCOLS);
         let headers = reply.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(chosen) = admission::subprotocol(request.headers()) {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
+        }
         Ok((reply, Joining { reservation, upgrade: hyper::upgrade::on(request) }))
     }
 

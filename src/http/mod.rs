@@ -4,8 +4,10 @@
 //! the peer leaves, is too slow, or becomes a websocket and goes to a relay thread. All of it happens in the one task
 //! that the accept loop runs for the connection, so there is nothing to be tracked apart.
 
+mod admission;
 mod body;
 mod connect;
+mod forwarded;
 mod health;
 mod parting;
 mod query;
@@ -20,12 +22,14 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use admission::Visitor;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::access;
 use crate::config;
 use crate::directory::Directory;
 use crate::metrics::Front;
@@ -41,6 +45,8 @@ pub struct Service {
     pub relay: Relay,
     /// The running configuration.
     pub live: config::Live,
+    /// Who may register and connect.
+    pub access: access::Live,
     /// What is counted.
     pub front: Arc<Front>,
     /// Set while the router takes no new registrations and members.
@@ -51,7 +57,8 @@ impl Service {
     /// Answers the requests of one connection until it ends, becomes a websocket, or `stop` (then the request in
     /// progress is finished, and one who hasn't asked yet may do so for a moment).
     pub async fn serve(&self, mut connection: Connection, stop: CancellationToken) {
-        let peer = connection.peer();
+        let (peer, certificate) = (connection.peer(), connection.certified());
+        let visitor = Visitor::new(peer, certificate.as_ref());
         let protocol = {
             let config = self.live.borrow();
             connection.set_write_patience(config.http.request_timeout);
@@ -62,7 +69,7 @@ impl Service {
         let asked = Notify::new();
         let answer = service_fn(async |request| {
             asked.notify_one();
-            let (reply, joins) = self.answer(request, peer).await;
+            let (reply, joins) = self.answer(request, visitor).await;
             if joins.is_some() {
                 *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
             }

@@ -11,6 +11,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use super::query::Unfit;
+use crate::access::Action;
 use crate::metrics::Refusal;
 
 /// An answer to a request.
@@ -58,6 +59,7 @@ enum Hint {
     RetryAfter,
     Allow(&'static str),
     Upgrade,
+    Authenticate(&'static str),
 }
 
 impl Refused {
@@ -71,6 +73,21 @@ impl Refused {
 
     pub(super) fn wrong_key(text: &'static str) -> Self {
         Self::new(StatusCode::FORBIDDEN, Refusal::WrongKey, text)
+    }
+
+    /// A request that a token would make welcome; the header says so to programs.
+    pub(super) fn unauthorized(challenge: &'static str, text: &'static str) -> Self {
+        Self { hint: Hint::Authenticate(challenge), ..Self::new(StatusCode::UNAUTHORIZED, Refusal::Access, text) }
+    }
+
+    /// A request that nothing makes welcome.
+    pub(super) fn forbidden(action: Action) -> Self {
+        let text = match action {
+            Action::Register => "this router's access rules don't let you register; ask its operator",
+            Action::Connect => "this router's access rules don't let you connect; ask its operator",
+            Action::Remove => "this router's access rules don't let you remove registrations; ask its operator",
+        };
+        Self::new(StatusCode::FORBIDDEN, Refusal::Access, text)
     }
 
     pub(super) fn unknown(text: &'static str) -> Self {
@@ -108,6 +125,7 @@ impl Refused {
             Hint::None => {}
             Hint::RetryAfter => _ = insert(header::RETRY_AFTER, RETRY_AFTER),
             Hint::Allow(methods) => _ = insert(header::ALLOW, methods),
+            Hint::Authenticate(challenge) => _ = insert(header::WWW_AUTHENTICATE, challenge),
             Hint::Upgrade => {
                 insert(header::UPGRADE, "websocket");
                 insert(header::SEC_WEBSOCKET_VERSION, "13");

@@ -5,17 +5,18 @@
 
 use std::time::Instant;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
-use super::Service;
+use super::admission::{self, Visitor};
 use super::connect::Joining;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
+use super::{Service, forwarded};
+use crate::access::Action;
 use crate::config::Config;
 use crate::metrics::Refusal;
-use crate::peer::Peer;
 
 /// A path that is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +30,19 @@ pub(super) enum Route {
 
 impl Service {
     /// Answers a request, counts it and logs it; a connection that becomes a websocket comes with the answer.
-    pub(super) async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> (Reply, Option<Joining>) {
+    pub(super) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        visitor: Visitor<'_>,
+    ) -> (Reply, Option<Joining>) {
         let began = Instant::now();
         let config = self.live.borrow().clone();
-        let method = request.method().clone();
+        let visitor = visitor.behind(forwarded::client(visitor.peer, request.headers(), &config.http));
+        let (method, page) = (request.method().clone(), admission::origin(request.headers()).map(str::to_owned));
         let found = Route::find(request.uri().path(), &config.http.path_prefix);
         let answered = match found {
             _ if target_len(&request) > MAX_TARGET => Err(too_long()),
-            Some(route) => self.dispatch(route, &mut request, peer, &config).await,
+            Some(route) => self.dispatch(route, &mut request, visitor, &config).await,
             None => Err(unknown_path()),
         };
         self.front.requests.up();
@@ -44,10 +50,12 @@ impl Service {
             self.front.refused(refused.why);
             (refused.into_reply(), None)
         });
-        allow_origin(&mut reply, &config.http.allow_origin);
+        if let Some(readers) = self.readers(page.as_deref(), &config) {
+            allow_origin(&mut reply, readers);
+        }
         // Neither the query nor an unknown path is shown: a key may be in them.
         tracing::debug!(
-            %peer,
+            peer = %visitor.peer,
             %method,
             route = found.map_or("unknown", Route::label),
             status = reply.status().as_u16(),
@@ -61,22 +69,26 @@ impl Service {
         &self,
         route: Route,
         request: &mut Request<Incoming>,
-        peer: Peer,
+        visitor: Visitor<'_>,
         config: &Config,
     ) -> Result<(Reply, Option<Joining>), Refused> {
         match (route, request.method()) {
             // Whether there are statistics isn't told to those who may not see them.
             (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
-            (_, &Method::OPTIONS) => Ok(preflight(route, config)),
+            (_, &Method::OPTIONS) => {
+                let page = admission::origin(request.headers());
+                Ok(preflight(route, self.readers(page, config).is_some()))
+            }
             (Route::Connect, &Method::GET) => {
-                return self.connect(request, peer).await.map(|(reply, joining)| (reply, Some(joining)));
+                return self.connect(request, visitor).await.map(|(reply, joining)| (reply, Some(joining)));
             }
             (Route::Register | Route::Remove, &Method::GET) => {
-                self.change(route, Form::new(request.uri().query().unwrap_or_default().as_bytes()), config)
+                let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+                self.change(route, visitor, request.headers(), form, config)
             }
             (Route::Register | Route::Remove, &Method::POST) => {
                 let body = super::body::read(request, &config.http).await?;
-                self.change(route, Form::new(&body), config)
+                self.change(route, visitor, request.headers(), Form::new(&body), config)
             }
             (Route::Health, &Method::GET | &Method::HEAD) => self.health(),
             (Route::Stats, &Method::GET | &Method::HEAD) => self.stats(),
@@ -85,8 +97,24 @@ impl Service {
         .map(|reply| (reply, None))
     }
 
-    fn change(&self, route: Route, form: Form<'_>, config: &Config) -> Result<Reply, Refused> {
+    fn change(
+        &self,
+        route: Route,
+        visitor: Visitor<'_>,
+        headers: &HeaderMap,
+        form: Form<'_>,
+        config: &Config,
+    ) -> Result<Reply, Refused> {
+        let action = if route == Route::Register { Action::Register } else { Action::Remove };
+        self.admit(action, visitor, headers, form)?;
         if route == Route::Register { self.register(form, config) } else { self.remove(form) }
+    }
+
+    /// Tells which web pages may read the answer: the one that asks, if an access rule names its origin, and otherwise
+    /// those that the configuration says.
+    fn readers<'a>(&self, page: Option<&'a str>, config: &'a Config) -> Option<&'a str> {
+        let named = page.filter(|page| self.access.borrow().names_origin(page));
+        named.or(Some(config.http.allow_origin.as_str())).filter(|readers| !readers.is_empty())
     }
 }
 
@@ -146,30 +174,28 @@ fn target_len(request: &Request<Incoming>) -> usize {
 }
 
 /// Answers what a browser asks before a request across origins.
-fn preflight(route: Route, config: &Config) -> Reply {
+fn preflight(route: Route, may_be_read: bool) -> Reply {
     let mut reply = bare(StatusCode::NO_CONTENT);
     let headers = reply.headers_mut();
     let methods = HeaderValue::from_static(route.methods());
     headers.insert(header::ALLOW, methods.clone());
-    if !config.http.allow_origin.is_empty() {
+    if may_be_read {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type"));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     }
     reply
 }
 
-fn allow_origin(reply: &mut Reply, origin: &str) {
-    let value = match origin {
-        "" => return,
-        "*" => HeaderValue::from_static("*"),
-        // The configuration takes no other characters than a header does.
-        other => match HeaderValue::from_str(other) {
-            Ok(value) => value,
-            Err(_) => return,
-        },
-    };
-    reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
+/// Tells a browser which web pages may read the answer.
+fn allow_origin(reply: &mut Reply, readers: &str) {
+    // Neither a header that came nor the configuration has other characters than a header takes.
+    let Ok(value) = HeaderValue::from_str(readers) else { return };
+    let headers = reply.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
+    if readers != "*" {
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
 }
 
 /// Bytes of path and query: the least that RFC 9110 section 4.1 recommends, and eight of the longest parameters.

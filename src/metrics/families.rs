@@ -47,6 +47,7 @@ families! {
     ACCEPTED Counter "wsrouter_connections_accepted_total" "Connections accepted.";
     TURNED_AWAY Counter "wsrouter_connections_turned_away_total" "Connections closed at once because of a limit.";
     ACCEPT_ERRORS Counter "wsrouter_accept_errors_total" "Accepts that failed, as for want of descriptors.";
+    PROXY_FAILURES Counter "wsrouter_proxy_header_failures_total" "Connections closed for want of a PROXY header from a trusted proxy.";
     TLS_HANDSHAKES Counter "wsrouter_tls_handshakes_total" "TLS handshakes done.";
     TLS_FAILURES Counter "wsrouter_tls_handshake_failures_total" "TLS handshakes that failed or took too long.";
     CERTIFICATE Gauge "wsrouter_certificate_expiry_timestamp_seconds" "When the first certificate in use ends, in seconds since the Unix epoch; absent without TLS.";

@@ -61,11 +61,13 @@ pub enum Refusal {
     Full,
     /// Head or body above their limits, or too slow.
     TooLarge,
+    /// The access rules let nobody like this one in.
+    Access,
 }
 
 impl Refusal {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::WrongKey,
         Self::Unknown,
@@ -74,6 +76,7 @@ impl Refusal {
         Self::Taken,
         Self::Full,
         Self::TooLarge,
+        Self::Access,
     ];
 
     /// The metric label.
@@ -87,6 +90,7 @@ impl Refusal {
             Self::Taken => "taken",
             Self::Full => "full",
             Self::TooLarge => "too-large",
+            Self::Access => "access",
         }
     }
 }
@@ -104,6 +108,8 @@ pub struct Front {
     pub turned_away: Count,
     /// `accept` calls that failed.
     pub accept_errors: Count,
+    /// Connections closed for want of a PROXY header from a proxy that is trusted.
+    pub proxy_failures: Count,
     /// TLS handshakes that failed or took too long.
     pub tls_failures: Count,
     /// TLS handshakes done.

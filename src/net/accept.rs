@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::certificates::Certificates;
+use super::greeting::Greeting;
 use super::permit::Pending;
 use super::stream::Stream;
 use super::{Connection, Listener, Permit, connection_limit};
@@ -31,6 +31,7 @@ pub async fn accept<S, F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let mut trouble = Trouble::new(listener.address());
+    let greeting = Greeting::of(&listener, &live, &front, &stop);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -51,22 +52,19 @@ pub async fn accept<S, F>(
         };
         front.accepted.up();
         trouble.is_over();
-        let (connection, patience) = {
-            let config = live.borrow();
-            (admit(stream, &config.limits, &front), config.http.request_timeout)
-        };
+        let connection = admit(stream, &live.borrow().limits, &front);
         let Some(connection) = connection else {
             front.turned_away.up();
             trouble.turned_away();
             continue;
         };
-        let Some(certificates) = listener.certificates().cloned() else {
+        let Some(greeting) = greeting.clone() else {
             tasks.spawn(serve(connection));
             continue;
         };
-        let (front, stop, serve) = (Arc::clone(&front), stop.clone(), serve.clone());
+        let serve = serve.clone();
         tasks.spawn(async move {
-            if let Some(connection) = handshake(connection, &certificates, patience, &front, stop).await {
+            if let Some(connection) = greeting.exchange(connection).await {
                 serve(connection).await;
             }
         });
@@ -80,31 +78,6 @@ fn admit(stream: Stream, limits: &config::Limits, front: &Arc<Front>) -> Option<
     let peer = stream.peer().ok()?;
     stream.set_eager().ok()?;
     Some(Connection::plain(stream, peer, permit, Some(pending)))
-}
-
-async fn handshake(
-    connection: Connection,
-    certificates: &Certificates,
-    patience: Duration,
-    front: &Front,
-    stop: CancellationToken,
-) -> Option<Connection> {
-    let peer = connection.peer();
-    let done = tokio::select! {
-        () = async { stop.cancelled().await; tokio::time::sleep(LAST_CALL).await } => return None,
-        done = tokio::time::timeout(patience, connection.into_tls(certificates)) => done,
-    };
-    let error = match done {
-        Ok(Ok(connection)) => {
-            front.tls_handshakes.up();
-            return Some(connection);
-        }
-        Ok(Err(error)) => error,
-        Err(_) => io::ErrorKind::TimedOut.into(),
-    };
-    front.tls_failures.up();
-    tracing::debug!(%peer, %error, "TLS handshake failed");
-    None
 }
 
 /// What a listener does about accepts that fail: how long it waits, and how often it says so.
@@ -174,10 +147,6 @@ fn is_callers_fault(error: &io::Error) -> bool {
     ];
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(nix::libc::EPROTO)
 }
-
-/// How long a connection that has just been taken from the queue may finish its handshake and begin its request when
-/// everything stops: some round trips.
-pub const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// The first wait after an error of the machine; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);

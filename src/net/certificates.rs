@@ -1,21 +1,27 @@
 //! A certificate chain with its key, as a listener uses them, and their replacement while it runs.
 //!
-//! One rustls configuration lasts as long as the listener; what a reload swaps is the certified key behind it, so open
-//! connections and handshakes in progress go on with what they began with. A client without SNI, or with any name in
+//! What a reload swaps is the certified key behind the rustls configuration, so open connections and handshakes in
+//! progress go on with what they began with. A client without SNI, or with any name in
 //! it, gets this one certificate: the devices in the field send no name, and accept what they are shown.
 //!
 //! Sessions are resumed by tickets, which the client keeps: a mass reconnect is spared the signatures, and nothing is
 //! stored here for those who don't come back.
+//!
+//! A listener with `client-ca` asks for a certificate, and takes one only if these authorities have signed it; who shows
+//! none is let in as before, and it is for the access rules to say what that is worth. A ticket carries what a client
+//! once proved, so with other authorities comes another configuration, to which no ticket of before is good.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use crate::config;
@@ -26,8 +32,18 @@ pub struct Certificates {
     files: config::Tls,
     seen: Mutex<Stamps>,
     current: Arc<Current>,
-    tls: Arc<ServerConfig>,
+    tls: RwLock<InForce>,
 }
+
+/// A rustls configuration, and the authorities that it was made with.
+#[derive(Debug)]
+struct InForce {
+    authorities: Authorities,
+    config: Arc<ServerConfig>,
+}
+
+/// Those who sign clients' certificates; none if clients aren't asked for any.
+type Authorities = Vec<CertificateDer<'static>>;
 
 /// Why a certificate or key can't be used; names the file and the mend.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +55,8 @@ impl Certificates {
     pub fn load(files: &config::Tls) -> Result<Arc<Self>, CertificateError> {
         let seen = Stamps::of(files);
         let current = Arc::new(Current(RwLock::new(Arc::new(read(files)?))));
-        let tls = server_config(Arc::clone(&current)).map_err(|error| CertificateError(format!("tls: {error}")))?;
-        Ok(Arc::new(Self { files: files.clone(), seen: Mutex::new(seen), current, tls: Arc::new(tls) }))
+        let tls = RwLock::new(InForce::new(read_authorities(files)?, files, &current)?);
+        Ok(Arc::new(Self { files: files.clone(), seen: Mutex::new(seen), current, tls }))
     }
 
     /// Reads the files again; on an error the ones in use stay. Tells whether anything changed.
@@ -48,11 +64,16 @@ impl Certificates {
         // Taken before the files are read, so that a change in between is seen as one later; and kept even if the
         // files are bad, so that a half-done replacement is tried again when it changes, and not all the time.
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Stamps::of(&self.files);
-        let fresh = read(&self.files)?;
+        let (fresh, authorities) = (read(&self.files)?, read_authorities(&self.files)?);
+        let are_others = self.tls.read().unwrap_or_else(PoisonError::into_inner).authorities != authorities;
+        if are_others {
+            let fresh = InForce::new(authorities, &self.files, &self.current)?;
+            *self.tls.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
         let mut current = self.current.0.write().unwrap_or_else(PoisonError::into_inner);
         let is_new = current.cert != fresh.cert;
         *current = Arc::new(fresh);
-        Ok(is_new)
+        Ok(is_new || are_others)
     }
 
     /// Tells whether the files look different (size, time, inode) from when they were read; a file that is missing,
@@ -60,7 +81,8 @@ impl Certificates {
     pub fn are_stale(&self) -> bool {
         let now = Stamps::of(&self.files);
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        now.certificate.is_some() && now.key.is_some() && now != *seen
+        let is_whole = self.files.client_ca.is_some() == now.client_ca.is_some();
+        now.certificate.is_some() && now.key.is_some() && is_whole && now != *seen
     }
 
     /// Tells when the first certificate of the chain ends, in seconds since the Unix epoch.
@@ -79,14 +101,23 @@ impl Certificates {
     }
 
     pub(super) fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.tls)
+        Arc::clone(&self.tls.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 }
 
-fn server_config(current: Arc<Current>) -> Result<ServerConfig, rustls::Error> {
+impl InForce {
+    fn new(authorities: Authorities, files: &config::Tls, current: &Arc<Current>) -> Result<Self, CertificateError> {
+        let verifier = verifier(&authorities, files)?;
+        let config = server_config(verifier, Arc::clone(current));
+        let config = config.map_err(|error| CertificateError(format!("tls: {error}")))?;
+        Ok(Self { authorities, config: Arc::new(config) })
+    }
+}
+
+fn server_config(verifier: Arc<dyn ClientCertVerifier>, current: Arc<Current>) -> Result<ServerConfig, rustls::Error> {
     let mut tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(current);
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     tls.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
@@ -95,8 +126,27 @@ fn server_config(current: Arc<Current>) -> Result<ServerConfig, rustls::Error> {
     Ok(tls)
 }
 
+/// Makes what looks at clients' certificates; who shows none is not refused by it.
+fn verifier(authorities: &Authorities, files: &config::Tls) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let Some(path) = &files.client_ca else { return Ok(Arc::new(NoClientAuth)) };
+    let problem = |what: String| CertificateError(format!("client-ca {}: {what}", path.display()));
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots
+            .add(authority.clone())
+            .map_err(|error| problem(format!("{error}; give the certificates of authorities, X.509 version 3")))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
+    let verifier = verifier.allow_unauthenticated().build().map_err(|error| problem(error.to_string()))?;
+    Ok(verifier)
+}
+
+fn read_authorities(files: &config::Tls) -> Result<Authorities, CertificateError> {
+    files.client_ca.as_deref().map_or(Ok(Vec::new()), |path| read_chain("client-ca", path))
+}
+
 fn read(files: &config::Tls) -> Result<CertifiedKey, CertificateError> {
-    let (chain, key) = (read_chain(&files.certificate)?, read_key(&files.key)?);
+    let (chain, key) = (read_chain("certificate", &files.certificate)?, read_key(&files.key)?);
     let shown = files.key.display();
     let key = ring::sign::any_supported_type(&key).map_err(|_| {
         CertificateError(format!("key {shown}: not a kind of key that TLS uses; give an RSA (2048 bits or more), ECDSA (P-256, P-384) or Ed25519 key"))
@@ -115,8 +165,8 @@ fn read(files: &config::Tls) -> Result<CertifiedKey, CertificateError> {
     }
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let problem = |what: String| CertificateError(format!("certificate {}: {what}", path.display()));
+fn read_chain(role: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let problem = |what: String| CertificateError(format!("{role} {}: {what}", path.display()));
     let text = fs::read(path).map_err(|error| problem(unreadable(&error)))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(|error| problem(format!("not sound PEM ({error}); copy the file again")))?;
@@ -166,6 +216,7 @@ impl ResolvesServerCert for Current {
 struct Stamps {
     certificate: Option<Stamp>,
     key: Option<Stamp>,
+    client_ca: Option<Stamp>,
 }
 
 /// A file's device, inode, size and time of change, behind symbolic links (certbot's `live` folder is made of them).
@@ -177,7 +228,8 @@ impl Stamps {
             let file = fs::metadata(path).ok()?;
             Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
         };
-        Self { certificate: stamp(&files.certificate), key: stamp(&files.key) }
+        let client_ca = files.client_ca.as_deref().and_then(stamp);
+        Self { certificate: stamp(&files.certificate), key: stamp(&files.key), client_ca }
     }
 }
 

@@ -19,11 +19,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificates::Certificates;
+use super::certified::certified;
 use super::permit::Pending;
 use super::stream::Stream;
-use super::{ListenError, Permit, Socket, Transport};
+use super::{ListenError, Permit, Socket, Transport, proxy};
 use crate::metrics::Front;
-use crate::peer::Peer;
+use crate::peer::{Certified, Peer, Peers};
 
 /// An accepted connection with its TLS handshake done, as hyper reads and writes it.
 #[derive(Debug)]
@@ -73,6 +74,14 @@ impl Connection {
         self.peer
     }
 
+    /// Tells what the peer has proved to be by a certificate, if it showed one; the TLS handshake has checked it.
+    pub fn certified(&self) -> Option<Certified> {
+        match &self.layer {
+            Layer::Plain(_) => None,
+            Layer::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().map(certified),
+        }
+    }
+
     /// Bounds how long the peer may take nothing of an answer; unbounded before.
     pub fn set_write_patience(&mut self, patience: Duration) {
         self.patience = patience;
@@ -92,6 +101,19 @@ impl Connection {
 
     pub(super) fn plain(stream: Stream, peer: Peer, permit: Permit, pending: Option<Pending>) -> Self {
         Self { layer: Layer::Plain(stream), peer, permit, _pending: pending, patience: UNBOUNDED, stalled: None }
+    }
+
+    /// Takes the client's address from the PROXY header that a trusted proxy sends first.
+    pub(super) async fn behind_proxy(mut self, trusted: &Peers) -> io::Result<Self> {
+        if !trusted.contain(&self.peer) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not from one of http.trusted-proxies"));
+        }
+        if let Layer::Plain(stream) = &mut self.layer
+            && let Some(client) = proxy::receive(stream).await?
+        {
+            self.peer = Peer::inet(client);
+        }
+        Ok(self)
     }
 
     /// Does the TLS handshake.

@@ -23,6 +23,7 @@ pub struct Listener {
     socket: Listening,
     address: String,
     certificates: Option<Arc<Certificates>>,
+    proxy_protocol: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +95,17 @@ impl Listener {
         Self::of_socket(Socket::from(descriptor), tls).map_err(|error| problem(&error.to_string()))
     }
 
+    /// Has each connection begin with a PROXY header, or not.
+    #[must_use]
+    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
+        Self { proxy_protocol, ..self }
+    }
+
+    /// Tells whether each connection begins with a PROXY header.
+    pub fn proxy_protocol(&self) -> bool {
+        self.proxy_protocol
+    }
+
     /// Shows where it listens, with the port that the kernel chose.
     pub fn address(&self) -> String {
         self.address.clone()
@@ -133,7 +145,7 @@ impl Listener {
             let address = listener.local_addr()?.to_string();
             (Listening::Tcp(listener), address)
         };
-        Ok(Self { socket, address, certificates })
+        Ok(Self { socket, address, certificates, proxy_protocol: false })
     }
 }
 

@@ -6,15 +6,19 @@
 
 mod accept;
 mod certificates;
+mod certified;
 mod connection;
+mod greeting;
 mod listener;
 mod permit;
+pub mod proxy;
 mod socket;
 mod stream;
 
-pub use accept::{LAST_CALL, accept};
+pub use accept::accept;
 pub use certificates::{CertificateError, Certificates};
 pub use connection::Connection;
+pub use greeting::LAST_CALL;
 pub use listener::{ListenError, Listener};
 pub use permit::connection_limit;
 pub use socket::{Permit, Plain, Socket, Transport};

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use socket2::{Domain, SockRef};
+
 use crate::metrics::Front;
 use crate::peer::Peer;
 
@@ -22,10 +24,10 @@ pub struct Socket {
 impl Socket {
     /// Takes over a connection that a predecessor served, without TLS.
     pub fn carried(descriptor: OwnedFd, peer: Peer, front: &Arc<Front>) -> Self {
-        let plain = match peer {
-            Peer::Inet(_) => Plain::Tcp(TcpStream::from(descriptor)),
-            Peer::Unix { .. } => Plain::Unix(UnixStream::from(descriptor)),
-        };
+        // Behind a proxy on a Unix socket, the peer is an address all the same.
+        let is_unix = SockRef::from(&descriptor).domain().is_ok_and(|domain| domain == Domain::UNIX);
+        let plain =
+            if is_unix { Plain::Unix(UnixStream::from(descriptor)) } else { Plain::Tcp(TcpStream::from(descriptor)) };
         Self { transport: Transport::Plain(plain), peer, permit: Permit::unlimited(front) }
     }
 }
@@ -69,5 +71,20 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.connections.down();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carried_connection_is_of_its_sockets_kind_whatever_its_peer_is_called() {
+        let (unix, _other) = UnixStream::pair().unwrap();
+        let peer = Peer::Inet("192.0.2.1:0".parse().unwrap());
+        let front = Arc::new(Front::default());
+        let socket = Socket::carried(unix.into(), peer, &front);
+        assert!(matches!(socket.transport, Transport::Plain(Plain::Unix(_))), "{socket:?}");
+        assert_eq!(socket.peer, peer);
     }
 }

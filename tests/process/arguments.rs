@@ -40,6 +40,26 @@ fn a_check_reads_certificates_too() {
 }
 
 #[test]
+fn a_check_reads_tokens_and_authorities_and_looks_for_users_too() {
+    let setup = Setup::new();
+    certificate(setup.folder.path(), "one");
+    let path = |name: &str| setup.folder.path().join(name).display().to_string();
+    let listener = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = {:?}, key = {:?}, client-ca = {:?} }}\n",
+        path("one.crt"),
+        path("one.key"),
+        path("missing.ca"),
+    );
+    std::fs::write(path("tokens"), "phone:hunter2\n").unwrap();
+    let rule = format!("[[access]]\nusers = [\"no-such-user\"]\ntokens = {:?}\n", path("tokens"));
+    let end = check(setup.config(&format!("{listener}{rule}")));
+    end.says(78, &["client-ca", "missing.ca", "no such file"]);
+    end.says(78, &["no-such-user", "there is no such user"]);
+    end.says(78, &["tokens:1:", "the hash isn't 64 hex digits"]);
+    assert!(end.log.iter().all(|line| !line.contains("hunter2")));
+}
+
+#[test]
 fn a_bad_configuration_is_checked_with_all_problems() {
     let end = check(Setup::on_loopback().config("[websocket]\nmax-mesage = \"1MiB\"\n[relay]\nthreads = \"many\"\n"));
     end.says(78, &["max-mesage", "max-message"]);

@@ -2,6 +2,8 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
+use ws_router::secret::Token;
+
 use super::client::{Member, ask, connect, register};
 use super::harness::{Setup, certificate};
 
@@ -25,6 +27,31 @@ fn hup_takes_new_settings_into_force_and_members_stay() {
     router.told("READY=1");
     assert_eq!(ask(connect(address), "/stats").0, 200);
     router.logged(&["reloaded", "http.public-stats"]);
+    one.say("still here");
+    assert_eq!(other.hear(), "still here");
+}
+
+#[test]
+fn a_withdrawn_token_is_of_no_use_after_a_reload_and_its_members_stay() {
+    let setup = Setup::on_loopback();
+    let (token, path) = (Token::random().unwrap(), setup.folder.path().join("tokens"));
+    fs::write(&path, format!("phone:{}\n", token.hash())).unwrap();
+    let rules = format!("[[access]]\nallow = \"register\"\ntokens = {path:?}\n[[access]]\nallow = \"connect\"\n");
+    let mut router = setup.config(&rules).start().ready();
+    let address = router.address();
+    let register = format!("/register?key=key&host_key=host&reg_type=lobby&token={}", token.reveal());
+    let (status, id) = ask(connect(address), &register);
+    assert_eq!(status, 200);
+    let mut one = Member::join(connect(address), &id, "key");
+    let mut other = Member::join(connect(address), &id, "key");
+    fs::write(&path, "bad line\n").unwrap();
+    router.signal(Signal::SIGHUP);
+    router.logged(&["not reloaded", "tokens:1:"]);
+    assert_eq!(ask(connect(address), &register).0, 200);
+    fs::write(&path, "# nobody\n").unwrap();
+    router.signal(Signal::SIGHUP);
+    router.logged(&["\"reloaded\"", "tokens "]);
+    assert_eq!(ask(connect(address), &register).0, 401);
     one.say("still here");
     assert_eq!(other.hear(), "still here");
 }

@@ -15,6 +15,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use ws_router::access::Access;
 use ws_router::config::{Config, ListenAddress};
 use ws_router::directory::{Directory, Rules};
 use ws_router::events::Events;
@@ -37,6 +38,7 @@ pub struct Server {
     pub events: Events,
     pub draining: Arc<AtomicBool>,
     pub live: tokio::sync::watch::Sender<Arc<Config>>,
+    pub access: tokio::sync::watch::Sender<Arc<Access>>,
     pub certificates: Vec<Arc<Certificates>>,
     pub tasks: TaskTracker,
     stop: CancellationToken,
@@ -56,11 +58,13 @@ impl Server {
         let directory = Directory::new(KeyHasher::random().unwrap(), rules, events.clone());
         let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone()).unwrap();
         let (front, draining) = (Arc::new(Front::default()), Arc::new(AtomicBool::new(false)));
+        let access = tokio::sync::watch::Sender::new(Arc::new(Access::load(&config.access).unwrap()));
         let (sender, live) = tokio::sync::watch::channel(Arc::new(config.clone()));
         let service = Service {
             directory: Arc::clone(&directory),
             relay: relay.clone(),
             live: live.clone(),
+            access: access.subscribe(),
             front: Arc::clone(&front),
             draining: Arc::clone(&draining),
         };
@@ -70,7 +74,7 @@ impl Server {
             let tls = wanted.tls.as_ref().map(|files| Certificates::load(files).unwrap());
             certificates.extend(tls.clone());
             let place = if tls.is_some() { &mut https } else { &mut http };
-            let listener = Listener::bind(&wanted.address, tls).unwrap();
+            let listener = Listener::bind(&wanted.address, tls).unwrap().with_proxy_protocol(wanted.proxy_protocol);
             if let Ok(address) = listener.address().parse() {
                 place.get_or_insert(address);
             }
@@ -94,6 +98,7 @@ impl Server {
             events,
             draining,
             live: sender,
+            access,
             certificates,
             tasks,
             stop,
@@ -213,7 +218,7 @@ pub async fn until(what: &str, mut is_true: impl FnMut() -> bool) {
 /// A plain listener on loopback.
 pub fn plain() -> ws_router::config::Listener {
     let address = ListenAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
-    ws_router::config::Listener { address, tls: None }
+    ws_router::config::Listener::new(address, None)
 }
 
 fn listeners(config: &Config) -> Vec<ws_router::config::Listener> {

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -30,7 +31,7 @@ impl Secured {
 
     pub async fn start_with(make: impl FnOnce(&Tls), change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let files = Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        let files = Tls::new(folder.path().join("cert.pem"), folder.path().join("key.pem"));
         make(&files);
         let secured = Listener { tls: Some(files.clone()), ..plain() };
         let mut config = Config { listeners: vec![plain(), secured], ..Config::default() };
@@ -61,13 +62,17 @@ pub fn generated(files: &Tls, kind: &'static rcgen::SignatureAlgorithm) {
 
 /// A client that takes any certificate, as those in the field do.
 pub fn client(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    trusting(versions).with_no_client_auth()
+}
+
+/// Such a client, before it is said whether it has a certificate of its own.
+pub fn trusting(versions: &[&'static SupportedProtocolVersion]) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let provider = Arc::new(ring::default_provider());
     ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
-        .with_no_client_auth()
 }
 
 #[derive(Debug)]

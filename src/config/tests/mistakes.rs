@@ -1,14 +1,14 @@
 use super::*;
 
 /// The problems of a text, without the path in front of each.
-fn problems(text: &str) -> Vec<String> {
+pub(super) fn problems(text: &str) -> Vec<String> {
     let lines = read(text).unwrap_err().0;
     lines.iter().map(|line| line.strip_prefix("/etc/r.toml:").unwrap().to_string()).collect()
 }
 
 /// Asserts that a text has one problem, at this place and with these words.
 #[track_caller]
-fn has_one(text: &str, expected: &str) {
+pub(super) fn has_one(text: &str, expected: &str) {
     assert_eq!(problems(text), [expected], "{text}");
 }
 
@@ -107,12 +107,12 @@ fn an_unknown_key_is_sent_where_it_belongs() {
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", ca = \"/a\" }",
-        "3:41: unknown key \"ca\" in a listener's tls; there are certificate, key",
+        "3:41: unknown key \"ca\" in a listener's tls; there are certificate, key, client-ca",
     );
     has_one(
         "[ssl]\nx = 1",
-        "1:2: unknown section [ssl]; there are [[listener]], [registration], [websocket], [relay], [http], [admin], [metrics], \
-         [log], [limits], [service]",
+        "1:2: unknown section [ssl]; there are [[listener]], [registration], [websocket], [relay], [http], [admin], \
+         [metrics], [log], [limits], [service], [[access]]",
     );
 }
 
@@ -155,6 +155,31 @@ fn a_wrong_type_is_told_with_the_right_one() {
          may be several",
     );
     has_one("listener = [1]", "1:13: listener: expected a table, not a number; write [[listener]] above its keys");
+}
+
+#[test]
+fn proxies_that_are_no_networks_or_trusted_by_nobody_are_told() {
+    has_one(
+        "[http]\ntrusted-proxies = [\"10.0.0.1/8\"]",
+        "2:19: http.trusted-proxies: \"10.0.0.1/8\" is an address inside of a network; write \"10.0.0.0/8\" for all of it",
+    );
+    has_one(
+        "[http]\ntrusted-proxies = \"unix\"",
+        "2:19: http.trusted-proxies: expected a list, not a text; write for instance [\"127.0.0.1\", \"10.0.0.0/8\", \
+         \"unix\"]",
+    );
+    has_one(
+        "[http]\nforwarded-header = \"x-real-ip\"",
+        "2:20: http.forwarded-header: \"x-real-ip\" is not known here; write one of \"x-forwarded-for\", \"forwarded\"",
+    );
+    has_one(
+        "[[listener]]\naddress = \"[::]:1\"\nproxy-protocol = true",
+        "2:11: listener.proxy-protocol: nobody's header would be believed; name the proxies in http.trusted-proxies",
+    );
+    has_one(
+        "[[listener]]\naddress = \"[::]:1\"\nproxy-protocol = \"v2\"",
+        "3:18: listener.proxy-protocol: expected true or false, not a text; write it without quotes",
+    );
 }
 
 #[test]

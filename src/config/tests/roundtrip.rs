@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::peer::Range;
 
 fn duration(least: Duration, most: Duration) -> impl Strategy<Value = Duration> {
     let within = (least.as_nanos() as u64..=most.as_nanos() as u64).prop_map(Duration::from_nanos);
@@ -28,14 +29,21 @@ fn path() -> impl Strategy<Value = PathBuf> {
 }
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
-    let tls = || option::of((path(), path()).prop_map(|(certificate, key)| Tls { certificate, key }));
+    let tls = || {
+        option::of((path(), path(), option::of(path())).prop_map(|(certificate, key, client_ca)| Tls {
+            certificate,
+            key,
+            client_ca,
+        }))
+    };
     let address = prop_oneof![
         Just(0).prop_map(|port| ListenAddress::Inet(([127, 0, 0, 1], port).into())),
         any::<u128>().prop_map(|ip| ListenAddress::Inet((std::net::Ipv6Addr::from_bits(ip | 1), 1).into())),
         path().prop_map(ListenAddress::Unix),
         "[a-z]{6,9}".prop_map(ListenAddress::Inherited),
     ];
-    let listener = (address, tls()).prop_map(|(address, tls)| Listener { address, tls });
+    let listener = (address, tls(), any::<bool>());
+    let listener = listener.prop_map(|(address, tls, proxy_protocol)| Listener { address, tls, proxy_protocol });
     proptest::collection::vec(listener, 0..4).prop_filter("no two at one place", |all| {
         all.iter().enumerate().all(|(i, one)| all[..i].iter().all(|other| !one.address.clashes(&other.address)))
     })
@@ -66,16 +74,33 @@ prop_compose! {
     }
 }
 
+fn peers() -> impl Strategy<Value = Peers> {
+    let networks = ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "::1", "unix"];
+    let networks = proptest::sample::subsequence(networks.to_vec(), 0..=networks.len());
+    networks.prop_map(|texts| texts.iter().filter_map(|text| text.parse::<Range>().ok()).collect())
+}
+
 prop_compose! {
     fn http()(
         path_prefix in "(/[a-z0-9._~-]{1,5}){0,3}",
         public_stats in any::<bool>(),
         allow_origin in prop_oneof![Just(String::new()), Just("*".into()), "https://[a-z]{1,9}(:[1-9][0-9]{0,3})?"],
+        trusted_proxies in peers(),
+        forwarded_header in select(vec![ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded]),
         request_timeout in moments(),
         max_head in size(ByteSize::kib(8), ByteSize::mib(1)),
         max_body in size(ByteSize::kib(1), ByteSize::mib(1)),
     ) -> Http {
-        Http { path_prefix, public_stats, allow_origin, request_timeout, max_head, max_body }
+        Http {
+            path_prefix,
+            public_stats,
+            allow_origin,
+            trusted_proxies,
+            forwarded_header,
+            request_timeout,
+            max_head,
+            max_body,
+        }
     }
 }
 
@@ -96,6 +121,32 @@ fn log() -> impl Strategy<Value = Log> {
     (select(levels.to_vec()), select(formats.to_vec())).prop_map(|(level, format)| Log { level, format })
 }
 
+/// A rule that asks for something, so that it is in no other's way.
+fn rule() -> impl Strategy<Value = Rule> {
+    let user = prop_oneof![any::<u32>().prop_map(|id| User::Id(id / 2)), "[a-zäß\"]{1,9}".prop_map(User::Name)];
+    let lists = (proptest::collection::vec(user, 0..3), proptest::collection::vec("https?://[a-z]{1,9}", 0..3));
+    let names = proptest::collection::vec("[a-z'\"\\\\ .]{0,9}[a-z]", 1..3);
+    let certificates = option::of(prop_oneof![Just(ClientNames::Any), names.prop_map(ClientNames::Of)]);
+    let allow = select(vec![Allow::Register, Allow::Connect, Allow::Both, Allow::None]);
+    (
+        option::of("[a-zA-Z][a-z0-9._-]{20,63}"),
+        allow,
+        peers().prop_filter("one at least", |peers| !peers.is_empty()),
+        lists,
+        option::of(path()),
+        certificates,
+    )
+        .prop_map(|(name, allow, networks, (users, origins), tokens, client_certificates)| Rule {
+            name,
+            allow,
+            networks,
+            users,
+            tokens,
+            client_certificates,
+            origins,
+        })
+}
+
 prop_compose! {
     fn config()(
         listeners in listeners(),
@@ -109,11 +160,19 @@ prop_compose! {
         log in log(),
         limits in limits(),
         exit_when_idle in years(),
+        mut access in proptest::collection::vec(rule(), 0..4),
     ) -> Config {
+        if listeners.iter().flat_map(|listener| &listener.tls).all(|tls| tls.client_ca.is_none()) {
+            access.iter_mut().for_each(|rule| rule.client_certificates = None);
+        }
+        let mut listeners = listeners;
+        for listener in &mut listeners {
+            listener.proxy_protocol &= !http.trusted_proxies.is_empty();
+        }
         let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
         let service = Service { exit_when_idle };
         let (admin, metrics) = (Admin { socket }, Metrics { listen });
-        Config { listeners, registration, websocket, relay, http, admin, metrics, log, limits, service }
+        Config { listeners, registration, websocket, relay, http, admin, metrics, log, limits, service, access }
     }
 }
 
@@ -136,9 +195,18 @@ proptest! {
 
 #[test]
 fn a_printed_configuration_names_every_key() {
-    let tls = Tls { certificate: "/c".into(), key: "/k".into() };
-    let printed = Config { listeners: vec![Listener { tls: Some(tls), ..Listener::default() }], ..Config::default() };
-    let printed = printed.to_toml();
+    let tls = Tls { client_ca: Some("/ca".into()), ..Tls::new("/c", "/k") };
+    let rule = Rule {
+        name: Some("office".into()),
+        allow: Allow::Register,
+        networks: ["10.0.0.0/8".parse::<Range>().unwrap()].into_iter().collect(),
+        users: vec![User::Id(1000), User::Name("proxy".into())],
+        tokens: Some("/t".into()),
+        client_certificates: Some(ClientNames::Any),
+        origins: vec!["https://example.com".into()],
+    };
+    let listeners = vec![Listener { tls: Some(tls), ..Listener::default() }];
+    let printed = Config { listeners, access: vec![rule], ..Config::default() }.to_toml();
     for (section, name) in names() {
         assert!(printed.contains(&format!("{name} = ")), "{section}.{name} is not in\n{printed}");
     }

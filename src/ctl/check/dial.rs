@@ -1,6 +1,7 @@
 //! Connections to a deployment, and its plain HTTP routes.
 
-use http::{Method, Request, StatusCode, header};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -13,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::target::Target;
 use super::tls::Tls;
 use super::{Flaw, Outcome, wrong};
+use crate::secret::Token;
 
 /// A connection, with TLS or without.
 pub(super) type Stream = Box<dyn Io>;
@@ -27,13 +29,26 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub(super) struct Dialer {
     target: Target,
     tls: Option<Tls>,
+    authorization: Option<HeaderValue>,
 }
 
 impl Dialer {
     /// Prepares what connections need.
-    pub(super) fn new(target: Target, insecure: bool) -> Result<Self, String> {
+    pub(super) fn new(target: Target, insecure: bool, token: Option<Token>) -> Result<Self, String> {
         let tls = target.tls.then(|| Tls::new(&target.host, insecure)).transpose()?;
-        Ok(Self { target, tls })
+        let header = |token: Token| HeaderValue::from_str(&format!("Bearer {}", token.reveal()));
+        let mut authorization = token.map(header).transpose().map_err(|_| "the token is no text for a header")?;
+        if let Some(secret) = &mut authorization {
+            secret.set_sensitive(true);
+        }
+        Ok(Self { target, tls, authorization })
+    }
+
+    /// Adds the token to a request, if there is one to be shown.
+    pub(super) fn authorize(&self, headers: &mut HeaderMap) {
+        if let Some(secret) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, secret.clone());
+        }
     }
 
     /// Tells how TLS is spoken, if it is.
@@ -97,13 +112,14 @@ impl Dialer {
     async fn ask(&self, stream: Stream, method: Method, route: &str, form: String) -> Result<String, Flaw> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(wrong)?;
         let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{route}", self.target.prefix))
             .header(header::HOST, &self.target.authority)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::<Bytes>::from(form))
             .map_err(wrong)?;
+        self.authorize(request.headers_mut());
         let (head, body) = sender.send_request(request).await.map_err(wrong)?.into_parts();
         let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(wrong)?.to_bytes();
         let text = String::from_utf8_lossy(&body).into_owned();

@@ -2,6 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 use super::dial::{Dialer, Stream};
@@ -17,7 +18,9 @@ impl Member {
         parameters.extend(role.map(|role| ("sock_type", role)));
         let url = dialer.websocket_url("/connect", &parameters);
         let stream = dialer.stream().await?;
-        let (websocket, _) = tokio_tungstenite::client_async(url, stream).await.map_err(refused)?;
+        let mut request = url.into_client_request().map_err(wrong)?;
+        dialer.authorize(request.headers_mut());
+        let (websocket, _) = tokio_tungstenite::client_async(request, stream).await.map_err(refused)?;
         let mut member = Self(websocket);
         let mark = Bytes::from(random());
         member.0.send(Message::Ping(mark.clone())).await.map_err(wrong)?;

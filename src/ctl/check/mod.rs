@@ -11,11 +11,13 @@ mod target;
 mod tls;
 
 use std::io::Write;
+use std::path::Path;
 
 use uuid::Uuid;
 
 use super::fault::Fault;
 use crate::cli;
+use crate::secret::Token;
 use dial::Dialer;
 use member::Member;
 use steps::{Steps, Stop};
@@ -25,7 +27,8 @@ use target::Target;
 pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
     let target = Target::new(&what.url);
     let url = what.url.to_string();
-    let dialer = Dialer::new(target, what.insecure).map_err(Fault::Unavailable)?;
+    let token = what.token_file.as_deref().map(read_token).transpose()?;
+    let dialer = Dialer::new(target, what.insecure, token).map_err(Fault::Unavailable)?;
     let mut steps = Steps::new(out, json, what.timeout);
     let answers = match reach(&dialer, &mut steps).await {
         Err(Stop::Unreachable(why)) => {
@@ -40,6 +43,15 @@ pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -
         }
     }
     if steps.summary(&url)? { Ok(()) } else { Err(Fault::Failed) }
+}
+
+/// Reads the token that the router is to be shown.
+fn read_token(path: &Path) -> Result<Token, Fault> {
+    let problem = |why: String| Fault::Software(format!("token file {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+    let token = text.trim();
+    let is_one = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_one { Ok(Token::new(token.into())) } else { Err(problem("no token; write it there and nothing else".into())) }
 }
 
 /// Two members of a kind of registration.

@@ -6,7 +6,7 @@ use super::*;
 
 fn certify(folder: &Path) -> Tls {
     let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
-    let files = Tls { certificate: folder.join("own.crt"), key: folder.join("own.key") };
+    let files = Tls::new(folder.join("own.crt"), folder.join("own.key"));
     fs::write(&files.certificate, made.cert.pem()).unwrap();
     fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
     files
@@ -48,9 +48,10 @@ fn a_bad_file_is_complained_about_once_and_a_good_one_taken() {
 
 #[test]
 fn all_certificates_of_a_configuration_are_looked_at() {
-    let missing = |name: &str| crate::config::Listener {
-        address: crate::config::ListenAddress::Inet("127.0.0.1:0".parse().unwrap()),
-        tls: Some(Tls { certificate: format!("/nonexistent/{name}.crt").into(), key: "/nonexistent/key".into() }),
+    let missing = |name: &str| {
+        let address = crate::config::ListenAddress::Inet("127.0.0.1:0".parse().unwrap());
+        let tls = Tls::new(format!("/nonexistent/{name}.crt"), "/nonexistent/key");
+        crate::config::Listener::new(address, Some(tls))
     };
     let config = Config { listeners: vec![missing("one"), missing("two"), missing("one")], ..Config::default() };
     let problems = problems(&config);

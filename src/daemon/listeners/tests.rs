@@ -12,11 +12,11 @@ fn inherited(names: &[&str]) -> Vec<Inherited> {
 }
 
 fn plain(address: &str) -> Listener {
-    Listener { address: ListenAddress::Inet(address.parse().unwrap()), tls: None }
+    Listener::new(ListenAddress::Inet(address.parse().unwrap()), None)
 }
 
 fn tls(address: &str) -> Listener {
-    let tls = Tls { certificate: "/c.pem".into(), key: "/k.pem".into() };
+    let tls = Tls::new("/c.pem", "/k.pem");
     Listener { tls: Some(tls), ..plain(address) }
 }
 
@@ -24,7 +24,7 @@ fn config(listeners: &[Listener]) -> Config {
     Config { listeners: listeners.to_vec(), ..Config::default() }
 }
 
-/// Shows where a plan listens, with `+` for TLS.
+/// Shows where a plan listens, with `+` for TLS and `!` for PROXY headers.
 fn shown(plan: &Plan) -> Vec<String> {
     let shown = plan.public.iter().map(|public| {
         let place = match &public.place {
@@ -33,7 +33,8 @@ fn shown(plan: &Plan) -> Vec<String> {
             Place::Inherited(one) => one.name.clone(),
             Place::Default => "default".into(),
         };
-        format!("{place}{}", if public.tls.is_some() { "+" } else { "" })
+        let Speech { tls, proxy_protocol } = &public.speech;
+        format!("{place}{}{}", if tls.is_some() { "+" } else { "" }, if *proxy_protocol { "!" } else { "" })
     });
     shown.collect()
 }
@@ -45,6 +46,14 @@ const SAFE: &str = "127.0.0.1:2";
 fn without_anything_it_is_the_default() {
     assert_eq!(shown(&plan(vec![], &[], &config(&[])).unwrap()), ["default"]);
     assert_eq!(shown(&plan(inherited(&["admin"]), &[], &config(&[])).unwrap()), ["default"]);
+}
+
+#[test]
+fn a_descriptor_begins_as_the_listeners_do_whose_place_it_takes() {
+    let behind = |listener| Listener { proxy_protocol: true, ..listener };
+    let config = config(&[behind(plain(HERE)), tls(SAFE)]);
+    assert_eq!(shown(&plan(vec![], &[], &config).unwrap()), ["127.0.0.1:1!", "127.0.0.1:2+"]);
+    assert_eq!(shown(&plan(inherited(&["http", "https"]), &[], &config).unwrap()), ["http!", "https+"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::*;
 /// A folder with a certificate and its key.
 fn files() -> (TempDir, config::Tls) {
     let folder = tempfile::tempdir().unwrap();
-    let files = config::Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+    let files = config::Tls::new(folder.path().join("cert.pem"), folder.path().join("key.pem"));
     renew(&files);
     (folder, files)
 }

@@ -1,0 +1,130 @@
+//! Who a request is from, where proxies stand in between: `X-Forwarded-For`, or `Forwarded` (RFC 7239).
+//!
+//! A header is believed only of a peer that the configuration trusts, and only the one header that it names: what a
+//! client writes into the other one means nothing. Each proxy appends whom it got the request from, so the list is
+//! walked from its end, over the proxies that are trusted themselves, up to the first address that isn't. What stands
+//! before that is the client's own talk. An entry that is no address ends the walk, too.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use http::header::{FORWARDED, HeaderName};
+
+use crate::config::{self, ForwardedHeader};
+use crate::peer::{Peer, Peers};
+
+/// Tells whose request it is that came from `peer`.
+pub(super) fn client(peer: Peer, headers: &HeaderMap, rules: &config::Http) -> Peer {
+    let trusted = &rules.trusted_proxies;
+    if !trusted.contain(&peer) {
+        return peer;
+    }
+    match rules.forwarded_header {
+        ForwardedHeader::XForwardedFor => walk(peer, lines(headers, &X_FORWARDED_FOR).flat_map(words), node, trusted),
+        ForwardedHeader::Forwarded => walk(peer, lines(headers, &FORWARDED).flat_map(elements), for_node, trusted),
+    }
+}
+
+/// Who a hop is, as a proxy tells it.
+enum Hop {
+    Address(SocketAddr),
+    /// A Unix socket.
+    Unix,
+}
+
+fn walk<'a>(
+    peer: Peer,
+    entries: impl Iterator<Item = &'a str>,
+    read: fn(&str) -> Option<Hop>,
+    trusted: &Peers,
+) -> Peer {
+    let entries: Vec<&str> = entries.collect();
+    let mut client = peer;
+    for entry in entries.into_iter().rev() {
+        match read(entry) {
+            Some(Hop::Address(address)) => {
+                client = Peer::inet(address);
+                if !trusted.contain(&client) {
+                    break;
+                }
+            }
+            Some(Hop::Unix) if trusted.contain(&Peer::Unix { uid: 0, pid: 0 }) => {}
+            _ => break,
+        }
+    }
+    client
+}
+
+/// The lines of a header, in their order; one that isn't text ends the walk as an entry that is no address.
+fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"))
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(',')
+}
+
+/// Splits at the commas that stand outside of quotes. Where a quote isn't closed, somebody may mean to swallow what the
+/// proxies append behind it, so then every comma counts.
+fn elements(line: &str) -> impl Iterator<Item = &str> {
+    let mut state = Quoting::Outside;
+    line.chars().for_each(|character| _ = state.is_separator(character, ','));
+    let is_closed = matches!(std::mem::replace(&mut state, Quoting::Outside), Quoting::Outside);
+    line.split(move |character| if is_closed { state.is_separator(character, ',') } else { character == ',' })
+}
+
+/// Reads a hop's `for` (RFC 7239 section 4).
+fn for_node(element: &str) -> Option<Hop> {
+    let mut state = Quoting::Outside;
+    let mut pairs = element.split(move |character| state.is_separator(character, ';'));
+    let value = pairs.find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
+    })?;
+    match value.strip_prefix('"') {
+        Some(quoted) => node(quoted.strip_suffix('"')?),
+        None => node(value),
+    }
+}
+
+/// Reads an address with or without a port; an IPv6 address may lack its brackets, as it does in `X-Forwarded-For`.
+fn node(text: &str) -> Option<Hop> {
+    let text = text.trim();
+    if text == "unix:" {
+        return Some(Hop::Unix);
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(Hop::Address(SocketAddr::new(address, 0)));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(Hop::Address(address));
+    }
+    let bare = text.strip_prefix('[')?.strip_suffix(']')?;
+    bare.parse::<std::net::Ipv6Addr>().ok().map(|address| Hop::Address(SocketAddr::new(address.into(), 0)))
+}
+
+/// Where in a text with quoted strings one is (RFC 9110 section 5.6.4).
+#[derive(Clone, Copy)]
+enum Quoting {
+    Outside,
+    Inside,
+    Escaped,
+}
+
+impl Quoting {
+    /// Goes on by a character, and tells whether it separates.
+    fn is_separator(&mut self, character: char, separator: char) -> bool {
+        *self = match (*self, character) {
+            (Self::Outside, '"') | (Self::Escaped, _) => Self::Inside,
+            (Self::Inside, '"') => Self::Outside,
+            (Self::Inside, '\\') => Self::Escaped,
+            (state, _) => state,
+        };
+        matches!(self, Self::Outside) && character == separator
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+#[cfg(test)]
+mod tests;

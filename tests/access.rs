@@ -1,0 +1,308 @@
+//! Who may register, connect and remove: the access rules on the real routes, over TCP, Unix sockets and mutual TLS.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+#[path = "support/tls.rs"]
+mod support_tls;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::version::{TLS12, TLS13};
+use support::{Answer, Server, exchange, plain, read_head};
+use support_tls::{Secured, dial, ecdsa, trusting};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use ws_router::access::Access;
+use ws_router::config::{Allow, ClientNames, Config, ListenAddress, Listener, Rule, Tls, User};
+use ws_router::metrics::Refusal;
+use ws_router::peer::{Peers, Range};
+use ws_router::secret::Token;
+
+const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+async fn server(rules: Vec<Rule>) -> Server {
+    let mut config = Config { access: rules, ..Config::default() };
+    config.registration.linger = Duration::from_secs(60);
+    Server::start(config).await
+}
+
+/// A file with one token, in a folder that goes with it.
+struct Tokens {
+    token: Token,
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Tokens {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (token, path) = (Token::random().unwrap(), folder.path().join("tokens"));
+        std::fs::write(&path, format!("phone:{}\n", token.hash())).unwrap();
+        Self { token, path, _folder: folder }
+    }
+
+    fn rule(&self) -> Rule {
+        Rule { tokens: Some(self.path.clone()), ..Rule::default() }
+    }
+
+    fn bearer(&self) -> String {
+        format!("Authorization: Bearer {}\r\n", self.token.reveal())
+    }
+}
+
+/// Asks for an upgrade with more headers, and reads the answer's head.
+async fn upgrade(server: &Server, target: &str, headers: &str) -> Answer {
+    let mut stream = server.connect().await;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read_head(&mut stream).await
+}
+
+fn networks(network: &str) -> Peers {
+    [network.parse::<Range>().unwrap()].into_iter().collect()
+}
+
+fn loopback() -> Rule {
+    Rule { networks: networks("127.0.0.0/8"), ..Rule::default() }
+}
+
+#[tokio::test]
+async fn whoever_no_rule_lets_in_may_neither_register_nor_connect_nor_remove() {
+    let far = Rule { networks: networks("192.0.2.0/24"), ..Rule::default() };
+    let server = server(vec![loopback()]).await;
+    let id = server.register(LOBBY).await;
+    server.access.send_replace(Arc::new(Access::load(&[far]).unwrap()));
+    let post = server.post("/register", LOBBY).await;
+    let answers = [
+        server.get(&format!("/register?{LOBBY}")).await,
+        post,
+        // Not even what is wrong with a request is told.
+        server.get("/register").await,
+        upgrade(&server, &format!("/connect?id={id}&key=k"), "").await,
+        upgrade(&server, "/connect?id=no-such-id&key=k", "").await,
+        server.get(&format!("/remove?id={id}&key=k&host_key=h")).await,
+    ];
+    for answer in &answers {
+        assert_eq!((answer.status, answer.header("www-authenticate")), (403, None), "{answer:?}");
+    }
+    assert!(answers[0].body.contains("access rules"), "{}", answers[0].body);
+    assert_eq!(server.front.refusals(Refusal::Access), answers.len() as u64);
+    assert_eq!(server.directory.len(), 1);
+    assert_eq!(server.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn networks_are_those_of_the_client_behind_a_trusted_proxy() {
+    let near = Rule { networks: networks("192.0.2.0/24"), ..Rule::default() };
+    let mut config = Config { access: vec![near], ..Config::default() };
+    config.http.trusted_proxies = networks("127.0.0.1");
+    let server = Server::start(config).await;
+    let register = format!("/register?{LOBBY}");
+    for (client, status) in [("192.0.2.7", 200), ("198.51.100.7", 403), ("192.0.2.7, 198.51.100.7", 403)] {
+        let header = format!("X-Forwarded-For: {client}\r\n");
+        assert_eq!(server.request("GET", &register, &header, "").await.status, status, "{client}");
+    }
+    assert_eq!(server.get(&register).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_rule_may_let_everybody_connect_and_only_some_register() {
+    let tokens = Tokens::new();
+    let rules =
+        vec![Rule { allow: Allow::Register, ..tokens.rule() }, Rule { allow: Allow::Connect, ..Rule::default() }];
+    let server = server(rules).await;
+    assert_eq!(server.get(&format!("/register?{LOBBY}")).await.status, 401);
+    let id = server.request("GET", &format!("/register?{LOBBY}"), &tokens.bearer(), "").await.body;
+    for headers in [String::new(), tokens.bearer()] {
+        assert_eq!(upgrade(&server, &format!("/connect?id={id}&key=k"), &headers).await.status, 101);
+    }
+    let remove = format!("/remove?id={id}&key=k&host_key=h");
+    assert_eq!(server.get(&remove).await.status, 401);
+    assert_eq!(server.request("GET", &remove, &tokens.bearer(), "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_is_taken_from_the_header_the_query_the_form_and_the_subprotocol() {
+    let tokens = Tokens::new();
+    let server = server(vec![tokens.rule()]).await;
+    let (bearer, text) = (tokens.bearer(), tokens.token.reveal());
+    let register = format!("/register?{LOBBY}");
+    assert_eq!(server.request("GET", &register, &bearer.replace("Bearer", "bearer"), "").await.status, 200);
+    assert_eq!(server.get(&format!("{register}&token={text}")).await.status, 200);
+    let id = server.post("/register", &format!("{LOBBY}&token={text}")).await.body;
+    assert_eq!(id.len(), 32);
+    let connect = format!("/connect?id={id}&key=k");
+    assert_eq!(upgrade(&server, &connect, &bearer).await.status, 101);
+    assert_eq!(upgrade(&server, &format!("{connect}&token={text}"), "").await.status, 101);
+    let offered = format!("Sec-WebSocket-Protocol: ws-router, token.{text}\r\n");
+    let joined = upgrade(&server, &connect, &offered).await;
+    assert_eq!((joined.status, joined.header("sec-websocket-protocol")), (101, Some("ws-router")));
+    assert!(!joined.head.contains(text));
+}
+
+#[tokio::test]
+async fn a_missing_and_an_unknown_token_are_asked_for_as_rfc_6750_has_it() {
+    let tokens = Tokens::new();
+    let server = server(vec![tokens.rule()]).await;
+    let register = format!("/register?{LOBBY}");
+    let missing = server.get(&register).await;
+    assert_eq!((missing.status, missing.header("www-authenticate")), (401, Some("Bearer realm=\"ws-router\"")));
+    let unknown = server.request("GET", &register, "Authorization: Bearer hunter2\r\n", "").await;
+    let challenge = unknown.header("www-authenticate");
+    assert_eq!((unknown.status, challenge), (401, Some("Bearer realm=\"ws-router\", error=\"invalid_token\"")));
+    assert!(!unknown.body.contains("hunter2"));
+    let other_scheme = server.request("GET", &register, "Authorization: Basic aHVudGVyMg==\r\n", "").await;
+    assert_eq!(other_scheme.header("www-authenticate"), Some("Bearer realm=\"ws-router\""));
+    for unfit in ["token=", "token=a&token=b", "token=%zz"] {
+        assert_eq!(server.get(&format!("{register}&{unfit}")).await.status, 400, "{unfit}");
+    }
+    assert_eq!(server.front.refusals(Refusal::Access), 3);
+}
+
+#[tokio::test]
+async fn without_rules_that_look_at_tokens_a_token_is_nothing() {
+    let server = server(vec![]).await;
+    assert_eq!(server.get(&format!("/register?{LOBBY}&token=&token=%zz")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_web_page_gets_in_and_reads_answers_only_from_an_origin_that_is_named() {
+    let server = server(vec![Rule { origins: vec!["https://example.com".into()], ..Rule::default() }]).await;
+    let register = format!("/register?{LOBBY}");
+    let from = |origin: &str| format!("Origin: {origin}\r\n");
+    let named = server.request("GET", &register, &from("https://example.com"), "").await;
+    assert_eq!(named.status, 200);
+    assert_eq!(named.header("access-control-allow-origin"), Some("https://example.com"));
+    assert_eq!(named.header("vary"), Some("Origin"));
+    for origin in ["https://example.org", "null", "https://example.com\r\nOrigin: https://example.com", "\u{e9}"] {
+        assert_eq!(server.request("GET", &register, &from(origin), "").await.status, 403, "{origin}");
+    }
+    // No web page at all.
+    let id = server.register(LOBBY).await;
+    let connect = format!("/connect?id={id}&key=k");
+    assert_eq!(upgrade(&server, &connect, &from("https://example.org")).await.status, 403);
+    assert_eq!(upgrade(&server, &connect, &from("https://example.com")).await.status, 101);
+    let preflight = server.request("OPTIONS", "/register", &from("https://example.com"), "").await;
+    assert_eq!(preflight.header("access-control-allow-origin"), Some("https://example.com"));
+    assert_eq!(preflight.header("access-control-allow-headers"), Some("Authorization, Content-Type"));
+}
+
+#[tokio::test]
+async fn a_user_of_this_machine_is_known_by_its_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("http.sock");
+    let listeners = vec![plain(), Listener::new(ListenAddress::Unix(path.clone()), None)];
+    let own = User::Id(nix::unistd::getuid().as_raw());
+    let rules = vec![Rule { users: vec![own], ..Rule::default() }];
+    let server = Server::start(Config { listeners, access: rules, ..Config::default() }).await;
+    let register = format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let ask = || async { exchange(UnixStream::connect(&path).await.unwrap(), register.as_bytes()).await.status };
+    assert_eq!(ask().await, 200);
+    assert_eq!(server.get(&format!("/register?{LOBBY}")).await.status, 403);
+    let other = Rule { users: vec![User::Id(4_000_000_000)], ..Rule::default() };
+    server.access.send_replace(Arc::new(Access::load(&[other]).unwrap()));
+    assert_eq!(ask().await, 403);
+}
+
+/// An authority that signs clients' certificates.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = parameters.self_signed(&key).unwrap().pem();
+        Self { issuer: rcgen::Issuer::new(parameters, key), pem }
+    }
+
+    /// Signs a certificate, and gives a client that shows it.
+    fn client(&self, common: &str, alternative: &str) -> rustls::ClientConfig {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec![alternative.to_owned()]).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, common);
+        parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(certificate.pem().as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        trusting(&[&TLS12, &TLS13]).with_client_auth_cert(chain, key).unwrap()
+    }
+}
+
+/// A router whose TLS listener asks for certificates of this authority.
+async fn mutual(authority: &Authority, names: ClientNames) -> Secured {
+    let make = |files: &Tls| {
+        ecdsa(files);
+        std::fs::write(ca(files), &authority.pem).unwrap();
+    };
+    Secured::start_with(make, |config| {
+        let tls = config.listeners[1].tls.as_mut().unwrap();
+        tls.client_ca = Some(ca(tls));
+        config.access = vec![Rule { client_certificates: Some(names), ..Rule::default() }];
+    })
+    .await
+}
+
+fn ca(files: &Tls) -> PathBuf {
+    files.certificate.with_file_name("ca.pem")
+}
+
+async fn registers(secured: &Secured, client: rustls::ClientConfig) -> Option<u16> {
+    let request = format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let stream = dial(secured.server.https.unwrap(), Arc::new(client)).await.ok()?;
+    // In TLS 1.3 the client learns only with the first answer that its certificate isn't taken.
+    Some(exchange(stream, request.as_bytes()).await.status).filter(|status| *status != 0)
+}
+
+#[tokio::test]
+async fn a_client_with_a_certificate_of_the_authority_is_let_in_and_one_without_is_not() {
+    let authority = Authority::new();
+    let secured = mutual(&authority, ClientNames::Any).await;
+    assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
+    let nameless = trusting(&[&TLS12, &TLS13]).with_no_client_auth();
+    assert_eq!(registers(&secured, nameless).await, Some(403));
+    assert_eq!(secured.server.get(&format!("/register?{LOBBY}")).await.status, 403);
+    assert_eq!(registers(&secured, Authority::new().client("any", "any.example")).await, None);
+}
+
+#[tokio::test]
+async fn a_certificate_is_known_by_its_common_name_and_its_alternative_names() {
+    let authority = Authority::new();
+    let secured = mutual(&authority, ClientNames::Of(vec!["device-1".into(), "phone.example".into()])).await;
+    assert_eq!(registers(&secured, authority.client("device-1", "other.example")).await, Some(200));
+    assert_eq!(registers(&secured, authority.client("other", "phone.example")).await, Some(200));
+    assert_eq!(registers(&secured, authority.client("device-2", "other.example")).await, Some(403));
+}
+
+#[tokio::test]
+async fn other_authorities_hold_from_the_next_handshake_on_and_old_sessions_are_no_way_in() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let secured = mutual(&old, ClientNames::Any).await;
+    let (before, after) = (old.client("a", "a.example"), new.client("a", "a.example"));
+    assert_eq!(registers(&secured, before.clone()).await, Some(200));
+    replace(&ca(&secured.files), &new.pem);
+    assert!(secured.server.certificates[0].are_stale());
+    assert!(secured.server.certificates[0].reload().unwrap());
+    // The clone shares the sessions of the first client.
+    assert_eq!(registers(&secured, before).await, None);
+    assert_eq!(registers(&secured, after).await, Some(200));
+    replace(&ca(&secured.files), "rubbish");
+    let error = secured.server.certificates[0].reload().unwrap_err().to_string();
+    assert!(error.starts_with("client-ca ") && error.contains("no certificate in it"), "{error}");
+}
+
+/// Writes a file anew, as renewals do: with another inode.
+fn replace(path: &Path, text: &str) {
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::rename(fresh, path).unwrap();
+}

@@ -1,0 +1,186 @@
+//! The client's true address, whoever stands in between: the PROXY protocol, forwarded headers, and whose word counts.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/device.rs"]
+mod device;
+mod support;
+#[path = "support/tls.rs"]
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use device::{Device, Stream};
+use rustls::pki_types::ServerName;
+use rustls::version::TLS13;
+use support::{Answer, Server, exchange, plain, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio_rustls::TlsConnector;
+use ws_router::config::{Config, ForwardedHeader, ListenAddress, Listener};
+use ws_router::peer::{Peers, Range};
+
+const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+fn peers(texts: &[&str]) -> Peers {
+    texts.iter().map(|text| text.parse::<Range>().unwrap()).collect()
+}
+
+/// A router whose one listener expects a PROXY header from loopback.
+async fn behind_proxy(change: impl FnOnce(&mut Config)) -> Server {
+    let listeners = vec![Listener { proxy_protocol: true, ..plain() }];
+    let mut config = Config { listeners, ..Config::default() };
+    config.http.trusted_proxies = peers(&["127.0.0.1"]);
+    change(&mut config);
+    Server::start(config).await
+}
+
+/// Registers in the directory itself, since not every test's router can be asked plainly.
+async fn lobby(server: &Server) -> String {
+    use ws_router::directory::Request;
+    use ws_router::kind::Kind;
+    use ws_router::secret::Key;
+    let (key, host_key) = (Key::new("k".into()), Key::new("h".into()));
+    let request = Request { key, host_key, kind: Kind::Lobby, wanted: None, reject_taken: false };
+    server.directory.register(&request, std::time::Instant::now()).unwrap().to_string()
+}
+
+/// What the router knows of where the only member of a registration comes from.
+async fn address_of_member(server: &Server, id: &str) -> String {
+    let registration = server.directory.find(id).unwrap().registration;
+    let members = server.relay.members(&registration).await;
+    assert_eq!(members.len(), 1);
+    members[0].peer.to_string()
+}
+
+/// Joins over a stream on which `begin` comes first.
+async fn joined(mut stream: impl Stream + 'static, begin: &[u8], id: &str) -> Device<impl Stream> {
+    stream.write_all(begin).await.unwrap();
+    Device::join(stream, &format!("/connect?id={id}&key=k")).await
+}
+
+async fn asked(server: &Server, bytes: &[u8]) -> Answer {
+    exchange(server.connect().await, bytes).await
+}
+
+fn binary(command: u8) -> Vec<u8> {
+    let addresses = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x34, 0x01, 0xbb];
+    [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, 0x11, 0, 12], &addresses].concat()
+}
+
+#[tokio::test]
+async fn a_member_behind_a_proxy_has_its_own_address_by_either_version_of_the_header() {
+    let server = behind_proxy(|_| {}).await;
+    for (header, address) in [
+        (b"PROXY TCP4 192.0.2.1 198.51.100.1 4660 443\r\n".to_vec(), "192.0.2.1:4660"),
+        (binary(0x21), "192.0.2.1:4660"),
+        (b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n".to_vec(), "[2001:db8::1]:1"),
+    ] {
+        let id = lobby(&server).await;
+        let _member = joined(server.connect().await, &header, &id).await;
+        assert_eq!(address_of_member(&server, &id).await, address);
+    }
+    assert_eq!(server.front.proxy_failures.value(), 0);
+}
+
+#[tokio::test]
+async fn a_proxys_own_request_is_its_own() {
+    let server = behind_proxy(|_| {}).await;
+    for header in [b"PROXY UNKNOWN\r\n".to_vec(), binary(0x20)] {
+        assert_eq!(asked(&server, &[header.clone(), HEALTH.to_vec()].concat()).await.status, 200);
+        let id = lobby(&server).await;
+        let _member = joined(server.connect().await, &header, &id).await;
+        assert!(address_of_member(&server, &id).await.starts_with("127.0.0.1:"));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_without_a_valid_header_is_closed_and_counted() {
+    let server = behind_proxy(|_| {}).await;
+    for (count, bytes) in [HEALTH, b"PROXY TCP4 nonsense\r\n", b"\r\n\r\n\0\r\nQUIT\nXXXX"].into_iter().enumerate() {
+        assert_eq!(asked(&server, bytes).await.status, 0);
+        assert_eq!(server.front.proxy_failures.value(), count as u64 + 1);
+    }
+    assert_eq!(server.front.requests.value(), 0);
+    until("all are gone", || server.front.connections.value() == 0).await;
+}
+
+#[tokio::test]
+async fn a_header_that_does_not_come_in_time_is_not_waited_for() {
+    let server = behind_proxy(|config| config.http.request_timeout = Duration::from_millis(50)).await;
+    let mut slow = server.connect().await;
+    slow.write_all(b"PROXY TCP4 192.0.2.1 ").await.unwrap();
+    assert_eq!(slow.read(&mut [0; 10]).await.unwrap_or(0), 0);
+    assert_eq!(server.front.proxy_failures.value(), 1);
+}
+
+#[tokio::test]
+async fn nobody_but_a_trusted_proxy_is_believed() {
+    let server = behind_proxy(|config| config.http.trusted_proxies = peers(&["192.0.2.0/24", "unix"])).await;
+    assert_eq!(asked(&server, &[&binary(0x21), HEALTH].concat()).await.status, 0);
+    assert_eq!(server.front.proxy_failures.value(), 1);
+    server.reconfigure(|config| config.http.trusted_proxies = peers(&["127.0.0.0/8"]));
+    assert_eq!(asked(&server, &[&binary(0x21), HEALTH].concat()).await.status, 200);
+}
+
+#[tokio::test]
+async fn tls_begins_behind_the_header() {
+    let secured = tls::Secured::start_with(tls::ecdsa, |config| {
+        config.listeners[1].proxy_protocol = true;
+        config.http.trusted_proxies = peers(&["127.0.0.1"]);
+    })
+    .await;
+    let id = lobby(&secured.server).await;
+    let mut stream = tokio::net::TcpStream::connect(secured.server.https.unwrap()).await.unwrap();
+    stream.write_all(&binary(0x21)).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(tls::client(&[&TLS13])));
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let _member = joined(stream, b"", &id).await;
+    assert_eq!(address_of_member(&secured.server, &id).await, "192.0.2.1:4660");
+}
+
+#[tokio::test]
+async fn a_members_address_is_what_a_trusted_proxy_forwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("http.sock");
+    let listeners = vec![plain(), Listener::new(ListenAddress::Unix(path.clone()), None)];
+    let mut config = Config { listeners, ..Config::default() };
+    config.http.trusted_proxies = peers(&["unix"]);
+    let server = Server::start(config).await;
+    let id = server.register(LOBBY).await;
+    let request = device::request(&format!("/connect?id={id}&key=k"));
+    let request =
+        request.replacen("\r\n", "\r\nX-Forwarded-For: 203.0.113.9, 192.0.2.1\r\nForwarded: for=10.0.0.1\r\n", 1);
+
+    let mut through_proxy = UnixStream::connect(&path).await.unwrap();
+    through_proxy.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(support::read_head(&mut through_proxy).await.status, 101);
+    assert_eq!(address_of_member(&server, &id).await, "192.0.2.1");
+
+    drop(through_proxy);
+    let id = server.register(LOBBY).await;
+    let request = request.replacen("id=", &format!("id={id}&x="), 1);
+    let mut directly = server.connect().await;
+    directly.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(support::read_head(&mut directly).await.status, 101);
+    assert!(address_of_member(&server, &id).await.starts_with("127.0.0.1:"));
+}
+
+#[tokio::test]
+async fn each_request_of_a_kept_connection_has_its_own_client() {
+    let mut config = Config::default();
+    config.http.trusted_proxies = peers(&["127.0.0.1"]);
+    config.http.forwarded_header = ForwardedHeader::Forwarded;
+    let server = Server::start(config).await;
+    let id = server.register(LOBBY).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nForwarded: for=192.0.2.1\r\n\r\n").await.unwrap();
+    assert_eq!(support::read_head(&mut stream).await.status, 200);
+    stream.read_exact(&mut [0; 2]).await.unwrap();
+    let request = device::request(&format!("/connect?id={id}&key=k"));
+    let request = request.replacen("\r\n", "\r\nForwarded: for=\"[2001:db8::2]:7\"\r\n", 1);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(support::read_head(&mut stream).await.status, 101);
+    assert_eq!(address_of_member(&server, &id).await, "[2001:db8::2]:7");
+}
