@@ -124,6 +124,11 @@ impl Bucket {
         self.full_at = self.full_at.max(nanos(now)).saturating_add(rate.cost(amount));
     }
 
+    /// Tells when nothing will be missing, in the caller's time.
+    pub fn full_at(&self) -> Duration {
+        Duration::from_nanos(self.full_at)
+    }
+
     /// Tells whether nothing is missing, so that a fresh one would do as well.
     pub fn is_full(&self, now: Duration) -> bool {
         self.full_at <= nanos(now)

@@ -42,6 +42,8 @@ fn front(text: &mut Exposition, context: &Context) {
     text.one(&families::PENDING, front.pending.value());
     text.one(&families::ACCEPTED, front.accepted.value());
     text.one(&families::TURNED_AWAY, front.turned_away.value());
+    text.one(&families::THROTTLED, front.throttled.value());
+    text.one(&families::CROWDED, front.crowded.value());
     text.one(&families::ACCEPT_ERRORS, front.accept_errors.value());
     text.one(&families::PROXY_FAILURES, front.proxy_failures.value());
     text.one(&families::TLS_HANDSHAKES, front.tls_handshakes.value());

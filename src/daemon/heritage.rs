@@ -18,7 +18,6 @@ use crate::directory::{Directory, Rules};
 use crate::events::Events;
 use crate::frame::close_frame;
 use crate::handoff::{DrainState, State, Unreadable};
-use crate::metrics::Front;
 use crate::net;
 use crate::relay::Relay;
 use crate::supervise::{self, Giver, Inherited, Notify};
@@ -95,10 +94,11 @@ impl Heritage {
     }
 
     /// Lets the members in again, and empties the service manager's store.
-    pub(super) fn settle(self, directory: &Arc<Directory>, relay: &Relay, front: &Arc<Front>) {
+    pub(super) fn settle(self, directory: &Arc<Directory>, relay: &Relay, door: &net::Door) {
         if !self.is_some() {
             return;
         }
+        let front = &door.front;
         if let Some(trouble) = &self.trouble {
             tracing::error!(error = %trouble, "the predecessor's members are told to come back");
             front.restarts.up();
@@ -114,7 +114,7 @@ impl Heritage {
                     turn_away(descriptor);
                     continue;
                 };
-                carried.push((seat, member.member, net::Socket::carried(descriptor, member.peer, front)));
+                carried.push((seat, member.member, net::Socket::carried(descriptor, member.peer, door)));
             }
             let count = carried.len();
             front.restarts.set(state.restarts.count + 1);

@@ -46,6 +46,8 @@ families! {
     PENDING Gauge "wsrouter_pending_connections" "Connections that are not websockets: handshakes in progress and HTTP requests.";
     ACCEPTED Counter "wsrouter_connections_accepted_total" "Connections accepted.";
     TURNED_AWAY Counter "wsrouter_connections_turned_away_total" "Connections closed at once because of a limit.";
+    THROTTLED Counter "wsrouter_connections_throttled_total" "Connections closed because their client's network comes too often.";
+    CROWDED Counter "wsrouter_connections_crowded_total" "Connections closed or refused because their client's network has too many.";
     ACCEPT_ERRORS Counter "wsrouter_accept_errors_total" "Accepts that failed, as for want of descriptors.";
     PROXY_FAILURES Counter "wsrouter_proxy_header_failures_total" "Connections closed for want of a PROXY header from a trusted proxy.";
     TLS_HANDSHAKES Counter "wsrouter_tls_handshakes_total" "TLS handshakes done.";
