@@ -18,6 +18,7 @@ use super::support::{Answer, Server, exchange};
 pub struct Admin {
     pub server: Server,
     pub socket: PathBuf,
+    pub context: Context,
     /// What administrators are told of a drain.
     pub drain: watch::Sender<admin::wire::Drain>,
     /// What the interface asks of the life cycle.
@@ -45,6 +46,7 @@ impl Admin {
             relay: server.relay.clone(),
             live: server.live.subscribe(),
             front: server.front.clone(),
+            certificates: server.certificates.clone(),
             events: server.events.clone(),
             started: Instant::now(),
             listeners: vec![server.http.to_string()],
@@ -52,8 +54,8 @@ impl Admin {
             life: sender,
         };
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(admin::serve(listener, context, stop.clone()));
-        Self { server, socket: PathBuf::new(), drain, life, stop, serving, _folder: None }
+        let serving = tokio::spawn(admin::serve(listener, context.clone(), stop.clone()));
+        Self { server, socket: PathBuf::new(), context, drain, life, stop, serving, _folder: None }
     }
 
     pub async fn connect(&self) -> UnixStream {
