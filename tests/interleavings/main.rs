@@ -19,7 +19,7 @@ mod sync {
 mod close;
 #[path = "../../src/directory/mod.rs"]
 mod directory;
-#[path = "../../src/events.rs"]
+#[path = "../../src/events/mod.rs"]
 mod events;
 #[path = "../../src/ids.rs"]
 mod ids;
@@ -27,6 +27,8 @@ mod ids;
 mod kind;
 #[path = "../../src/metrics/mod.rs"]
 mod metrics;
+#[path = "../../src/peer.rs"]
+mod peer;
 #[path = "../../src/net/permit.rs"]
 mod permit;
 #[path = "../../src/secret.rs"]

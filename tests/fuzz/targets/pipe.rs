@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 
 use ws_router::close::CloseReason;
-use ws_router::shard::{Link, Received};
+use ws_router::shard::{Link, Parting, Received};
 
 /// What is on its way in both directions.
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Link for End {
         self.0.borrow_mut().is_finished = true;
     }
 
-    fn left(&mut self, reason: CloseReason) {
-        assert_eq!(self.0.borrow_mut().left.replace(reason), None, "left twice");
+    fn left(&mut self, parting: &Parting) {
+        assert_eq!(self.0.borrow_mut().left.replace(parting.reason), None, "left twice");
     }
 }
