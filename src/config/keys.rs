@@ -97,9 +97,6 @@ pub(super) const KEYS: &[Key] = keys! {
     [admin]
     "socket" socket Restart any;
 
-    [metrics]
-    "listen" listen Restart any;
-
     [log]
     "level" level Live any;
     "format" format Restart any;

@@ -124,8 +124,7 @@ impl Listener {
         }
     }
 
-    /// Waits for a connection, and takes it as it is: no limit, no count, no handshake.
-    pub async fn accept(&self) -> io::Result<Stream> {
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
             Listening::Tcp(socket) => socket.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
             Listening::Unix(socket) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),

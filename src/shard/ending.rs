@@ -1,6 +1,6 @@
 //! Goodbyes: how a membership ends, what the peer is still told, and when the connection is dropped.
 
-use super::{Link, Moment, Parting, Phase, Shard, heard_by, side_of};
+use super::{Link, Moment, Phase, Shard, heard_by, side_of};
 use crate::close::CloseReason;
 use crate::frame::{Goodbye, close_frame};
 use crate::ids::{MemberId, Serial};
@@ -50,6 +50,9 @@ impl<L: Link> Shard<L> {
 
     /// Ends a membership and begins the goodbye.
     pub(super) fn close(&mut self, slot: usize, reason: CloseReason, goodbye: Option<Goodbye>, now: Moment) {
+        if let Some(member) = self.members.get(slot).filter(|member| member.is_open()) {
+            self.land(member.room, now);
+        }
         let Some(member) = self.members.get_mut(slot) else { return };
         if !member.is_open() {
             if reason == CloseReason::Lost {
@@ -59,8 +62,7 @@ impl<L: Link> Shard<L> {
         }
         member.phase = Phase::Closing(now.after(self.rules.close_timeout));
         member.flags.parted = goodbye.is_some();
-        let (code, silent) = (goodbye.and_then(|goodbye| goodbye.code), now.since(member.heard));
-        member.link.left(&Parting { reason, code, silent, tally: member.tally });
+        member.link.left(reason);
         member.decoder.abandon(&mut self.buffers);
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);
@@ -111,7 +113,7 @@ impl<L: Link> Shard<L> {
             room.sides[target].paused.retain(|sender| *sender as usize != slot);
         }
         let left = &mut room.sides[side];
-        left.above -= usize::from(flags.above);
+        left.above -= u32::from(flags.above);
         left.members.swap_remove(place);
         if let Some(moved) = left.members.get(place) {
             self.members[*moved as usize].place = place as u32;

@@ -14,7 +14,6 @@ mod harness;
 mod inetd;
 mod keeping;
 mod logs;
-mod metrics;
 mod refused;
 mod reload;
 mod running;
