@@ -101,8 +101,8 @@ fn a_check_takes_ten_seconds_a_step_and_honest_certificates_unless_told_otherwis
         other => panic!("{other:?}"),
     };
     let plain = check(&["check", "http://127.0.0.1:8741"]);
-    assert_eq!((plain.insecure, plain.timeout), (false, Duration::from_secs(10)));
+    assert_eq!((plain.deployment.insecure, plain.timeout), (false, Duration::from_secs(10)));
     let told = check(&["check", "wss://example.com:8741/sub", "--insecure", "--timeout", "500ms"]);
-    assert_eq!((told.insecure, told.timeout), (true, Duration::from_millis(500)));
-    assert_eq!(told.url.path(), "/sub");
+    assert_eq!((told.deployment.insecure, told.timeout), (true, Duration::from_millis(500)));
+    assert_eq!(told.deployment.url.path(), "/sub");
 }

@@ -9,6 +9,8 @@ pub(super) enum Fault {
     Closed,
     /// Something that was named isn't there, or a check found a fault; all is said already.
     Failed,
+    /// Something is missing that the arguments alone don't show.
+    Usage(String),
     /// The daemon, or the deployment, can't be reached.
     Unavailable(String),
     /// The daemon said something unexpected, or the system denies the ordinary.
@@ -24,9 +26,11 @@ impl Fault {
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Closed | Self::Failed => None,
-            Self::Unavailable(text) | Self::Software(text) | Self::Permission(text) | Self::Configuration(text) => {
-                Some(text)
-            }
+            Self::Usage(text)
+            | Self::Unavailable(text)
+            | Self::Software(text)
+            | Self::Permission(text)
+            | Self::Configuration(text) => Some(text),
         }
     }
 
@@ -35,6 +39,7 @@ impl Fault {
         match self {
             Self::Closed => 0,
             Self::Failed => 1,
+            Self::Usage(_) => 64,
             Self::Unavailable(_) => 69,
             Self::Software(_) => 70,
             Self::Permission(_) => 77,

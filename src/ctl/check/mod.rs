@@ -4,31 +4,23 @@
 //! with 4000. It speaks to the public routes only, through whatever proxy and TLS stand before them; what it makes it
 //! also removes, after a failure too. A step that fails ends its kind, and the other kind is tried all the same.
 
-mod dial;
 mod member;
 mod steps;
-mod target;
-mod tls;
 
 use std::io::Write;
-use std::path::Path;
 
 use uuid::Uuid;
 
+use super::dial::Dialer;
 use super::fault::Fault;
 use crate::cli;
-use crate::secret::Token;
-use dial::Dialer;
 use member::Member;
 use steps::{Steps, Stop};
-use target::Target;
 
 /// Runs all steps, each shown as it ends.
 pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let target = Target::new(&what.url);
-    let url = what.url.to_string();
-    let token = what.token_file.as_deref().map(read_token).transpose()?;
-    let dialer = Dialer::new(target, what.insecure, token).map_err(Fault::Unavailable)?;
+    let url = what.deployment.url.to_string();
+    let dialer = Dialer::to(&what.deployment)?;
     let mut steps = Steps::new(out, json, what.timeout);
     let answers = match reach(&dialer, &mut steps).await {
         Err(Stop::Unreachable(why)) => {
@@ -43,15 +35,6 @@ pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -
         }
     }
     if steps.summary(&url)? { Ok(()) } else { Err(Fault::Failed) }
-}
-
-/// Reads the token that the router is to be shown.
-fn read_token(path: &Path) -> Result<Token, Fault> {
-    let problem = |why: String| Fault::Software(format!("token file {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
-    let token = text.trim();
-    let is_one = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_one { Ok(Token::new(token.into())) } else { Err(problem("no token; write it there and nothing else".into())) }
 }
 
 /// Two members of a kind of registration.
@@ -86,7 +69,7 @@ async fn reach<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Result<()
 
 async fn prove<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair) -> Result<(), Stop> {
     let (key, host_key) = (random(), random());
-    let id = steps.step(&format!("register {}", pair.kind), dialer.register(pair.kind, &key, &host_key)).await?;
+    let id = steps.step(&format!("register {}", pair.kind), dialer.register(pair.kind, &key, &host_key, None)).await?;
     let own = Own { id, key, host_key };
     let proved = exchange(dialer, steps, pair, &own).await;
     if proved.is_err() {
@@ -120,20 +103,4 @@ fn passed(ended: Result<(), Stop>) -> Result<bool, Fault> {
 
 fn random() -> String {
     Uuid::new_v4().simple().to_string()
-}
-
-/// Why a step failed.
-#[derive(Debug)]
-enum Flaw {
-    /// Nobody is there.
-    Unreachable(String),
-    /// Somebody is there, and something is wrong.
-    Wrong(String),
-}
-
-/// A step's result, with what is worth saying about it.
-type Outcome<T> = Result<(T, String), Flaw>;
-
-fn wrong(why: impl std::fmt::Display) -> Flaw {
-    Flaw::Wrong(why.to_string())
 }

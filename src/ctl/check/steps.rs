@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Flaw, Outcome};
+use crate::ctl::dial::{Flaw, Outcome};
 use crate::ctl::fault::Fault;
 
 /// Why the check doesn't go on.

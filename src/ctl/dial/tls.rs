@@ -1,4 +1,4 @@
-//! The check's TLS: the system's roots, or any certificate if that is asked for; and how long a certificate lasts.
+//! TLS as a client speaks it: the system's roots, or any certificate if that is asked for; and how long a certificate lasts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,10 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::dial::Stream;
-use super::{Outcome, wrong};
+use super::{Outcome, Stream, wrong};
 
 /// How TLS is spoken to one deployment.
-pub(super) struct Tls {
+pub(in crate::ctl) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
     /// `None` where any certificate will do.
@@ -43,7 +42,7 @@ impl Tls {
     }
 
     /// Does the handshake; tells the version, and how long the certificate lasts.
-    pub(super) async fn handshake(&self, stream: TcpStream) -> Outcome<Stream> {
+    pub(in crate::ctl) async fn handshake(&self, stream: TcpStream) -> Outcome<Stream> {
         let stream = self.connector.connect(self.name.clone(), stream).await.map_err(|error| {
             let mend = if self.verifier.is_some() { "; --insecure accepts any certificate" } else { "" };
             wrong(format!("{error}{mend}"))
