@@ -10,11 +10,13 @@ mod client;
 mod commands;
 mod dial;
 mod drain;
+mod events;
 mod fault;
 mod human;
 mod pipe;
 mod table;
 mod token;
+mod why;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -57,7 +59,8 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault>
         Command::Remove { ids } => commands::remove(&client, ids, json, out).await,
         Command::Disconnect { members } => commands::disconnect(&client, members, json, out).await,
         Command::Status => commands::status(&client, json, out).await,
-        Command::Events => commands::events(&client, json, out).await,
+        Command::Why { id } => why::why(&client, id, json, out).await,
+        Command::Events { follow } => events::events(&client, json || *follow, out).await,
         Command::Reload => commands::reload(&client, json, out).await,
         Command::Drain { undo: true, .. } => drain::undo(&client, json, out).await,
         Command::Drain { over, undo: false } => drain::drain(&client, *over, json, out).await,

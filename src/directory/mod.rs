@@ -13,14 +13,13 @@ pub use outcome::{RegisterError, RemoveError, SeatError};
 pub use succession::DirectoryState;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::events::{EndReason, Events, What};
 use crate::ids::{RegistrationId, Sequence, Serial};
 use crate::kind::{Kind, Role};
 use crate::secret::{Key, KeyHash, KeyHasher};
+use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// What is known of a registration by everybody who holds a seat in it.
 #[derive(Debug)]
@@ -151,7 +150,7 @@ impl Directory {
             if known.kind == request.kind && known.key == key && known.host_key == host_key {
                 inner.reclaim(id, now);
                 drop(inner);
-                self.events.tell(|| What::Reclaimed { registration: id.clone() });
+                self.events.tell(What::Reclaimed { registration: id.clone() });
                 return Ok(id.clone());
             }
             if request.reject_taken {
@@ -177,7 +176,7 @@ impl Directory {
         inner.entries.insert(id.clone(), Entry { registration, seats: 0, claimed: false, deadline: None });
         inner.set_deadline(&id, now);
         drop(inner);
-        self.events.tell(|| What::Registered { registration: id.clone(), kind: request.kind });
+        self.events.tell(What::Registered { registration: id.clone(), kind: request.kind });
         Ok(id)
     }
 
@@ -301,7 +300,7 @@ impl Directory {
     fn tell_end(&self, ended: &Registration) {
         if let Some(reason) = ended.end() {
             tracing::debug!(registration = %ended.id, reason = reason.label(), "registration ended");
-            self.events.tell(|| What::Ended { registration: ended.id.clone(), reason });
+            self.events.tell(What::Ended { registration: ended.id.clone(), reason });
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Thread {
     begin: Instant,
     now: Moment,
     busy_poll: Duration,
+    /// Deliveries whose time has been counted.
+    timed: u64,
     /// Commands wait that nobody wakes it for.
     has_commands: bool,
     /// Members whose connections are on their way, with their slots.
@@ -73,6 +75,7 @@ impl Thread {
             begin,
             now,
             busy_poll,
+            timed: 0,
             has_commands: false,
             awaited: HashMap::new(),
             stop: None,
@@ -90,10 +93,10 @@ impl Thread {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.now = BEGIN.after(self.begin.elapsed());
-            // Finer than a moment, and only asked where it matters.
-            if !readiness.is_empty() && !self.busy_poll.is_zero() {
-                last_event = Instant::now();
+            let woken = Instant::now();
+            self.now = BEGIN.after(woken.duration_since(self.begin));
+            if !readiness.is_empty() {
+                last_event = woken;
             }
             self.has_commands |= self.serve(&readiness);
             self.shard.resume(self.now);
@@ -104,6 +107,7 @@ impl Thread {
                 }
             }
             self.shard.flush_some(WRITES_A_ROUND, self.now);
+            self.time(woken);
             if self.now >= next_sweep {
                 self.shard.sweep(self.now);
                 next_sweep = self.now.after(SWEEP);
@@ -205,12 +209,7 @@ impl Thread {
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
         tracing::debug!(registration = %registration.id, member = %id, role = role.as_str(), %peer, "member joined");
-        self.common.events.tell(|| What::Joined {
-            registration: registration.id.clone(),
-            member: id,
-            role,
-            peer: peer.to_string(),
-        });
+        self.common.events.tell(What::Joined { registration: registration.id.clone(), member: id, role, peer });
         let slot = self.shard.join(&newcomer, Wire::awaited(id, seat, peer, &self.common), self.now);
         self.awaited.insert(id, slot);
         let end = registration.end().map(crate::events::EndReason::close_reason);
@@ -283,6 +282,15 @@ impl Thread {
             bytes_out: glimpse.tally.bytes_out,
             outbox: glimpse.outbox as u64,
         })
+    }
+
+    /// Counts how long the round's messages took.
+    fn time(&mut self, woken: Instant) {
+        let delivered = self.shard.tally().deliveries;
+        if delivered != self.timed {
+            self.totals.latency.observe(woken.elapsed(), delivered - self.timed);
+            self.timed = delivered;
+        }
     }
 
     fn publish(&self) {

@@ -18,21 +18,27 @@ use super::support::{Answer, Server, exchange};
 pub struct Admin {
     pub server: Server,
     pub socket: PathBuf,
+    pub context: Context,
     /// What administrators are told of a drain.
     pub drain: watch::Sender<admin::wire::Drain>,
     /// What the interface asks of the life cycle.
     pub life: mpsc::Receiver<Command>,
     pub stop: CancellationToken,
     pub serving: JoinHandle<()>,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Admin {
     pub async fn start(config: Config) -> Self {
-        let server = Server::start(config).await;
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("admin.sock");
         let listener = UnixListener::bind(&socket).unwrap();
+        Self { socket, _folder: Some(folder), ..Self::start_on(config, listener).await }
+    }
+
+    /// Answers on a listener of the caller's, which needs no file.
+    pub async fn start_on(config: Config, listener: UnixListener) -> Self {
+        let server = Server::start(config).await;
         let (sender, life) = mpsc::channel(1);
         let drain = watch::Sender::default();
         let context = Context {
@@ -40,6 +46,7 @@ impl Admin {
             relay: server.relay.clone(),
             live: server.live.subscribe(),
             front: server.front.clone(),
+            certificates: server.certificates.clone(),
             events: server.events.clone(),
             started: Instant::now(),
             listeners: vec![server.http.to_string()],
@@ -47,8 +54,8 @@ impl Admin {
             life: sender,
         };
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(admin::serve(listener, context, stop.clone()));
-        Self { server, socket, drain, life, stop, serving, _folder: folder }
+        let serving = tokio::spawn(admin::serve(listener, context.clone(), stop.clone()));
+        Self { server, socket: PathBuf::new(), context, drain, life, stop, serving, _folder: None }
     }
 
     pub async fn connect(&self) -> UnixStream {
