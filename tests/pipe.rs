@@ -73,7 +73,7 @@ const KEY: &str = "the key of both";
 const QUICK: [&str; 2] = ["--timeout", "2s"];
 
 fn joined(server: &Server) -> usize {
-    server.directory.list().iter().map(|one| one.seats as usize).sum()
+    server.directory.list().iter().map(|one| one.seats).sum()
 }
 
 /// Bytes that no buffer's size divides and that repeat nowhere.

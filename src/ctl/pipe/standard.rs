@@ -62,8 +62,11 @@ impl Output {
             while let Some(piece) = take.blocking_recv() {
                 let written = match piece {
                     Piece::Data(bytes) => file.write_all(&bytes),
-                    // Who asked may have given up meanwhile.
-                    Piece::Mark(asked) => Ok(asked.send(()).unwrap_or_default()),
+                    Piece::Mark(asked) => {
+                        // Who asked may have given up meanwhile.
+                        let _ = asked.send(());
+                        Ok(())
+                    }
                 };
                 if let Err(error) = written {
                     let _ = fail.send(error);
