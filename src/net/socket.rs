@@ -58,6 +58,7 @@ pub enum Plain {
 pub struct Permit {
     front: Arc<Front>,
     place: Option<Place>,
+    is_sealed: bool,
 }
 
 impl Permit {
@@ -70,7 +71,14 @@ impl Permit {
     /// Counts one more connection that no limit applies to, such as one that was handed over.
     pub fn unlimited(front: &Arc<Front>) -> Self {
         front.connections.up();
-        Self { front: Arc::clone(front), place: None }
+        Self { front: Arc::clone(front), place: None, is_sealed: false }
+    }
+
+    /// Counts the connection's TLS session, too.
+    pub(super) fn seal(&mut self) {
+        if !std::mem::replace(&mut self.is_sealed, true) {
+            self.front.tls_sessions.up();
+        }
     }
 
     /// Keeps the connection's place among those of its client's network, too.
@@ -84,6 +92,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.front.connections.down();
+        if self.is_sealed {
+            self.front.tls_sessions.down();
+        }
     }
 }
 

@@ -61,6 +61,8 @@ impl<L: Link> Shard<L> {
         member.flags.parted = goodbye.is_some();
         member.link.left(reason);
         member.decoder.abandon(&mut self.buffers);
+        self.recount(slot);
+        let member = &mut self.members[slot];
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);
         self.leave_room(slot);
@@ -95,6 +97,7 @@ impl<L: Link> Shard<L> {
         }
         let mut member = self.members.remove(slot);
         self.tally.outbox_bytes -= member.queued() as u64;
+        self.discount(&member);
         if let Some(outbox) = member.outbox.take() {
             self.spares.give_outbox(outbox, &mut self.buffers);
         }
@@ -136,6 +139,7 @@ impl<L: Link> Shard<L> {
             self.spares.give_outbox(outbox, &mut self.buffers);
         }
         self.tally.outbox_bytes -= (before - member.queued()) as u64;
+        self.recount(slot);
     }
 }
 

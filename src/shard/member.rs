@@ -40,6 +40,8 @@ pub(super) struct Member<L> {
     pub(super) decoder: Decoder,
     pub(super) outbox: Option<Box<Outbox>>,
     pub(super) tally: MemberTally,
+    /// What it made the shard hold when that was last counted.
+    pub(super) counted: u32,
 }
 
 /// How far a connection's life is.
@@ -142,6 +144,7 @@ impl<L: Link> Member<L> {
             decoder: Decoder::default(),
             outbox: None,
             tally: MemberTally::default(),
+            counted: 0,
         }
     }
 

@@ -16,6 +16,7 @@ mod ending;
 mod heartbeat;
 mod link;
 mod member;
+mod memory;
 mod outbox;
 mod read;
 mod room;
@@ -36,6 +37,7 @@ use crate::frame::{Batch, Buffers};
 use crate::ids::{MemberId, Serial};
 use heartbeat::{Heartbeat, Signs, Verdict};
 use member::{Member, Phase};
+use memory::Held;
 use room::{Room, heard_by, side_of};
 use spares::Spares;
 
@@ -95,6 +97,7 @@ pub struct Shard<L> {
     cold: Vec<u32>,
     lagging: Vec<(u32, usize)>,
     tally: ShardTally,
+    held: Held,
 }
 
 impl<L: Link> Shard<L> {
@@ -114,6 +117,7 @@ impl<L: Link> Shard<L> {
             cold: Vec::new(),
             lagging: Vec::new(),
             tally: ShardTally::default(),
+            held: Held::default(),
         }
     }
 

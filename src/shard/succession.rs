@@ -78,6 +78,7 @@ impl<L: Link> Shard<L> {
             self.tally.outbox_bytes += len as u64;
             self.note_level(slot);
         }
+        self.recount(slot);
         Ok(slot)
     }
 }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kind::Role;
 
+mod memory;
 mod signs;
 
 /// The peer's end of a link.
@@ -217,6 +218,7 @@ impl World {
         }
         self.shard.resume(self.now);
         self.shard.flush(self.now);
+        self.shard.assert_counted();
         self.note_ends();
     }
 
