@@ -6,7 +6,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,20 +69,17 @@ fn a_crowd_that_drops_and_comes_back_at_once_is_let_in_and_those_who_stay_lose_n
 
 /// Has those who stay send and hear all the time while something happens.
 fn talk(staying: &mut [(Device, Device)], name: &'static str, happens: impl FnOnce() + Send) -> Phase {
-    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            happens();
-            is_over.store(true, Ordering::Release);
-        });
+        let happening = scope.spawn(happens);
         let mut times = Vec::new();
-        while !is_over.load(Ordering::Acquire) {
+        while !happening.is_finished() {
             for (host, client) in &mut *staying {
                 let (number, began) = (times.len(), Instant::now());
                 host.send(&payload(number, 100));
                 expect(client, number, 100);
                 times.push(began.elapsed());
             }
+            // Devices that talk, and leave the machine to the others in between.
             thread::sleep(Duration::from_millis(1));
         }
         Phase { name, times }
