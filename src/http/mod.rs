@@ -19,6 +19,7 @@ mod remove;
 mod replies;
 mod routes;
 mod stats;
+mod turns;
 
 use std::convert::Infallible;
 use std::pin::Pin;

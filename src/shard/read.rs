@@ -39,7 +39,7 @@ impl<L: Link> Shard<L> {
         let member = &mut self.members[slot];
         let intake = member.decoder.intake(&mut self.scratch, READ, &mut self.buffers);
         let (room_in_direct, staged) = (intake.direct.len(), intake.staged);
-        let behind = if intake.has_room_behind { &mut self.scratch[staged..staged + READ] } else { &mut [] };
+        let behind = &mut self.scratch[staged..staged + intake.behind];
         let received = if room_in_direct > 0 {
             member.link.receive(&mut [IoSliceMut::new(intake.direct), IoSliceMut::new(behind)])
         } else {
@@ -68,7 +68,7 @@ impl<L: Link> Shard<L> {
             let staged = intake.staged;
             let direct = early.len().min(intake.direct.len());
             intake.direct[..direct].copy_from_slice(&early[..direct]);
-            let behind = if intake.has_room_behind { (early.len() - direct).min(READ) } else { 0 };
+            let behind = (early.len() - direct).min(intake.behind);
             self.scratch[staged..staged + behind].copy_from_slice(&early[direct..direct + behind]);
             early = &early[direct + behind..];
             self.take_in(slot, direct, staged + behind, now);
@@ -125,7 +125,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Tells whether a member's receivers are too far behind to take more of it.
+    /// Tells whether a member's receivers are too far behind to take more of it, or are still being served.
     fn must_pause(&self, slot: usize) -> bool {
         let member = &self.members[slot];
         let Some(room) = self.rooms.get(member.room as usize) else { return false };
@@ -133,8 +133,8 @@ impl<L: Link> Shard<L> {
         let side = &room.sides[target];
         let hears_itself = target == super::side_of(member.role);
         let receivers = side.members.len() - usize::from(hears_itself);
-        let above = side.above - usize::from(hears_itself && member.flags.above);
-        receivers > 0 && (above == receivers || (self.rules.pace && above > 0))
+        let above = side.above as usize - usize::from(hears_itself && member.flags.above);
+        side.in_flight || (receivers > 0 && (above == receivers || (self.rules.pace && above > 0)))
     }
 
     fn pause(&mut self, slot: usize) {
