@@ -106,8 +106,8 @@ impl Service {
         config: &Config,
     ) -> Result<Reply, Refused> {
         let action = if route == Route::Register { Action::Register } else { Action::Remove };
-        self.admit(action, visitor, headers, form)?;
-        if route == Route::Register { self.register(form, config) } else { self.remove(form) }
+        let admission = self.admit(action, visitor, headers, form)?;
+        if route == Route::Register { self.register(form, admission, config) } else { self.remove(form) }
     }
 
     /// Tells which web pages may read the answer: the one that asks, if an access rule names its origin, and otherwise
