@@ -137,6 +137,11 @@ impl Bucket {
         u64::try_from(left).unwrap_or(u64::MAX).min(rate.burst)
     }
 
+    /// Tells when nothing will be missing, in the caller's time.
+    pub fn full_at(&self) -> Duration {
+        Duration::from_nanos(self.full_at)
+    }
+
     /// Tells whether nothing is missing, so that a fresh one would do as well.
     pub fn is_full(&self, now: Duration) -> bool {
         self.full_at <= nanos(now)

@@ -5,7 +5,7 @@
 //! who it really is. Such an address may have no port, which is 0 here and isn't shown.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -53,6 +53,25 @@ impl fmt::Display for Peer {
             Self::Inet(address) if address.port() == 0 => address.ip().fmt(f),
             Self::Inet(address) => address.fmt(f),
             Self::Unix { uid, pid } => write!(f, "unix:uid={uid},pid={pid}"),
+        }
+    }
+}
+
+/// Where a client is at home, as far as limits are concerned: who has one address of it has all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// The first 64 bits of an IPv6 address, which is what a household or a host is given (RFC 6177).
+    V6(u64),
+}
+
+impl Network {
+    /// Finds the network of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
         }
     }
 }

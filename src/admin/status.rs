@@ -27,6 +27,8 @@ pub(super) async fn status(context: &Context) -> wire::Status {
         front: wire::Front {
             accepted: front.accepted.value(),
             turned_away: front.turned_away.value(),
+            throttled: front.throttled.value(),
+            crowded: front.crowded.value(),
             accept_errors: front.accept_errors.value(),
             proxy_failures: front.proxy_failures.value(),
             tls_handshakes: front.tls_handshakes.value(),

@@ -55,6 +55,12 @@ pub struct Front {
     pub accepted: u64,
     /// Connections closed at once because of a limit.
     pub turned_away: u64,
+    /// Connections closed because their client's network comes too often.
+    #[serde(default)]
+    pub throttled: u64,
+    /// Connections closed or refused because their client's network has too many.
+    #[serde(default)]
+    pub crowded: u64,
     /// Accepts that failed.
     pub accept_errors: u64,
     /// Connections closed for want of a PROXY header from a trusted proxy.

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{Config, ForwardedHeader, Http, Limits, ListenAddress, Listener, Registration, SlowReceiver, Websocket};
+use super::{
+    Config, ForwardedHeader, Http, Limits, ListenAddress, Listener, RateLimit, Registration, SlowReceiver, Websocket,
+};
+use crate::bucket::Rate;
 use crate::peer::Peers;
 
 impl Config {
@@ -85,12 +88,22 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: None,
+            // As many as a school has, and yet some are left for everybody else.
+            connections_per_address: None,
             // Some tens of megabytes when they are all taken.
             registrations: 100_000,
             // A lobby that large is a broadcast; each message costs that many writes.
             members: 20_000,
             // A mass reconnect goes through in waves of so many.
             pending: 4_096,
+            // A school behind one address: 30,000 devices that come back at once, each with two or three connections. A
+            // flood costs a fraction of a processor beyond that.
+            connection_rate: RateLimit(Some(Rate::per_second(1_000, 90_000))),
+            // The same school, and yet one network can't fill the registrations alone with such as nobody joins: within
+            // their ten minutes it gets 90,000.
+            register_rate: RateLimit(Some(Rate::per_second(100, 30_000))),
+            // Some devices with an old key may try it all the time; a million weak keys take two days all the same.
+            wrong_key_rate: RateLimit(Some(Rate::per_second(5, 100))),
         }
     }
 }

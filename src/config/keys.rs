@@ -103,9 +103,13 @@ pub(super) const KEYS: &[Key] = keys! {
 
     [limits]
     "connections" connections Live auto_or(between(1, MANY));
+    "connections-per-address" connections_per_address Live auto_or(between(1, MANY));
     "registrations" registrations Live between(1, MANY);
     "members" members Live between(1, MANY);
     "pending" pending Live between(1, MANY);
+    "connection-rate" connection_rate Live any;
+    "register-rate" register_rate Live any;
+    "wrong-key-rate" wrong_key_rate Live any;
 
     [service]
     "exit-when-idle" exit_when_idle Live between(Duration::ZERO, YEAR);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::bucket::Rate;
 use crate::peer::Peers;
 
 mod access;
@@ -238,13 +239,25 @@ pub enum LogFormat {
 pub struct Limits {
     /// Connections in all; `None` is what the descriptor limit allows.
     pub connections: Option<usize>,
+    /// Connections of one client network; `None` is three quarters of all.
+    pub connections_per_address: Option<usize>,
     /// Registrations in all.
     pub registrations: usize,
     /// Members of one registration.
     pub members: usize,
     /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
     pub pending: usize,
+    /// New connections of one client network, and requests on a connection beyond its first.
+    pub connection_rate: RateLimit,
+    /// Requests for a registration by one client network.
+    pub register_rate: RateLimit,
+    /// Wrong keys of one client network for one registration.
+    pub wrong_key_rate: RateLimit,
 }
+
+/// How often something may happen; `None` is as often as one likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit(pub Option<Rate>);
 
 /// The life of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

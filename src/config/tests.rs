@@ -61,6 +61,8 @@ fn values_have_units() {
         busy-poll = "50us"
         [limits]
         connections = 0x1000
+        connection-rate = "unlimited"
+        register-rate = "20/m burst 100"
     "#;
     let config = read(text).unwrap();
     assert_eq!(config.registration.linger, Duration::from_secs(90));
@@ -69,6 +71,8 @@ fn values_have_units() {
     assert_eq!(config.relay.threads.unwrap().get(), 4);
     assert_eq!(config.relay.busy_poll, Duration::from_micros(50));
     assert_eq!(config.limits.connections, Some(4096));
+    assert_eq!(config.limits.connection_rate, RateLimit(None));
+    assert_eq!(config.limits.register_rate, RateLimit(Some(Rate::new(20, Duration::from_secs(60), 100))));
 }
 
 #[test]

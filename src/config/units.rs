@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::DeValue;
 
-use super::{Allow, ForwardedHeader, LogFormat, LogLevel, SlowReceiver, address};
+use super::{Allow, ForwardedHeader, LogFormat, LogLevel, RateLimit, SlowReceiver, address};
 use crate::peer::{Peers, Range};
 
 /// A type that values of the configuration have.
@@ -114,6 +114,23 @@ impl Setting for PathBuf {
 
     fn show(&self) -> String {
         quoted(self.display())
+    }
+}
+
+/// "20/s", "20/m burst 100" or "unlimited".
+impl Setting for RateLimit {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let DeValue::String(text) = value else {
+            return Err(unexpected(value, "a rate", "write for instance \"20/s burst 1000\", or \"unlimited\""));
+        };
+        match text.as_ref() {
+            "unlimited" => Ok(Self(None)),
+            text => text.parse().map(|rate| Self(Some(rate))).map_err(|error| format!("{error}, or \"unlimited\"")),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(self.0.map_or_else(|| "unlimited".into(), |rate| rate.to_string()))
     }
 }
 

@@ -166,6 +166,7 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
         "connections",
         format!("{} now, {} accepted, {} turned away", status.connections, front.accepted, front.turned_away),
     )?;
+    line("networks", format!("{} connections too fast, {} too many", front.throttled, front.crowded))?;
     line("proxies", format!("{} connections without a valid PROXY header", front.proxy_failures))?;
     line("tls", format!("{} handshakes, {} failed", front.tls_handshakes, front.tls_failures))?;
     line("requests", format!("{}{}", front.requests, reasons("refused", &status.refusals)))?;

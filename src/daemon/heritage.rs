@@ -18,7 +18,6 @@ use crate::directory::{Directory, Rules};
 use crate::events::Events;
 use crate::frame::close_frame;
 use crate::handoff::{DrainState, State, Unreadable};
-use crate::metrics::Front;
 use crate::net;
 use crate::relay::Relay;
 use crate::supervise::{self, Giver, Inherited, Notify};
@@ -93,7 +92,7 @@ impl Heritage {
     }
 
     /// Lets the members in again, and empties the service manager's store.
-    pub(super) fn settle(self, directory: &Arc<Directory>, relay: &Relay, front: &Arc<Front>) {
+    pub(super) fn settle(self, directory: &Arc<Directory>, relay: &Relay, door: &net::Door) {
         if !self.is_some() {
             return;
         }
@@ -110,7 +109,7 @@ impl Heritage {
                     turn_away(descriptor);
                     continue;
                 };
-                carried.push((seat, member.member, net::Socket::carried(descriptor, member.peer, front)));
+                carried.push((seat, member.member, net::Socket::carried(descriptor, member.peer, door)));
             }
             let count = carried.len();
             relay.succeed(carried);

@@ -37,6 +37,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::metrics::Front;
+use crate::net::Clients;
 use crate::relay::Relay;
 use crate::secret::KeyHasher;
 use crate::supervise::Notify;
@@ -92,7 +93,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     }
     let core = Core::start(config, &heritage)?;
     let drained = heritage.drain();
-    heritage.settle(&core.directory, &core.relay, &core.front);
+    heritage.settle(&core.directory, &core.relay, &core.door());
     let (life, commands) = mpsc::channel(COMMANDS);
     let mut drain = core.drain(&kept);
     if let Some(state) = drained {
@@ -146,6 +147,7 @@ struct Core {
     directory: Arc<Directory>,
     relay: Relay,
     front: Arc<Front>,
+    clients: Arc<Clients>,
     events: Events,
 }
 
@@ -165,7 +167,8 @@ impl Core {
             .map_err(|error| Fault::system("relay threads", &error))?;
         let access = watch::Sender::new(Arc::new(Access::load(&config.access)?));
         let publish = watch::Sender::new(Arc::new(config));
-        Ok(Self { publish, access, directory, relay, front: Arc::default(), events })
+        let (front, clients) = (Arc::default(), Arc::default());
+        Ok(Self { publish, access, directory, relay, front, clients, events })
     }
 
     fn drain(&self, kept: &[Kept]) -> Drain {
@@ -182,6 +185,11 @@ impl Core {
         }
     }
 
+    fn door(&self) -> net::Door {
+        let (front, clients) = (Arc::clone(&self.front), Arc::clone(&self.clients));
+        net::Door { live: self.publish.subscribe(), front, clients }
+    }
+
     fn service(&self, draining: Arc<AtomicBool>) -> http::Service {
         http::Service {
             directory: Arc::clone(&self.directory),
@@ -189,6 +197,7 @@ impl Core {
             live: self.publish.subscribe(),
             access: self.access.subscribe(),
             front: Arc::clone(&self.front),
+            clients: Arc::clone(&self.clients),
             draining,
         }
     }
@@ -214,7 +223,7 @@ impl Core {
 
     fn reload(self, source: Source, log: log::Control, certificates: Certificates) -> Reload {
         let started = Arc::clone(&self.publish.borrow());
-        let Self { publish, access, directory, relay, front, events } = self;
+        let Self { publish, access, directory, relay, front, events, .. } = self;
         Reload { source, started, publish, access, log, certificates, directory, relay, front, events }
     }
 }
@@ -232,8 +241,9 @@ fn admin_sockets(inherited: Vec<OwnedFd>, config: &Config, heritage: &mut Herita
 
 fn accept(listener: net::Listener, life: &Life) {
     let (service, stop, tasks) = (life.service.clone(), life.stop.clone(), life.tasks.clone());
-    let (live, front, cancelled) = (service.live.clone(), Arc::clone(&service.front), stop.clone());
-    life.tasks.spawn(net::accept(listener, live, front, tasks, stop, move |connection| {
+    let cancelled = stop.clone();
+    let door = service.door();
+    life.tasks.spawn(net::accept(listener, door, tasks, stop, move |connection| {
         let (service, cancelled) = (service.clone(), cancelled.clone());
         async move { service.serve(connection, cancelled).await }
     }));

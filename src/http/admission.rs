@@ -24,6 +24,8 @@ use crate::shard::Rates;
 pub(super) struct Visitor<'a> {
     /// Where it comes from: the connection's other end, or who stands behind a proxy there that is trusted.
     pub(super) peer: Peer,
+    /// Whether a proxy said so.
+    pub(super) is_forwarded: bool,
     /// The user whose process is at the other end, if it is on this machine.
     user: Option<u32>,
     certificate: Option<&'a Certified>,
@@ -36,12 +38,12 @@ impl<'a> Visitor<'a> {
             Peer::Unix { uid, .. } => Some(uid),
             Peer::Inet(_) => None,
         };
-        Self { peer, user, certificate }
+        Self { peer, is_forwarded: false, user, certificate }
     }
 
     /// Takes the client's own address in the place of a proxy's.
     pub(super) fn behind(self, peer: Peer) -> Self {
-        Self { peer, ..self }
+        Self { peer, is_forwarded: peer != self.peer, ..self }
     }
 }
 

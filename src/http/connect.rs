@@ -16,9 +16,10 @@ use super::admission::{self, Visitor};
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
 use crate::access::Action;
+use crate::config::Config;
 use crate::directory::SeatError;
 use crate::kind::Role;
-use crate::net::Connection;
+use crate::net::{Connection, Place};
 use crate::peer::Peer;
 use crate::relay::{Busy, Reservation};
 use crate::secret::Key;
@@ -27,6 +28,7 @@ use crate::secret::Key;
 #[derive(Debug)]
 pub(super) struct Joining {
     reservation: Reservation,
+    place: Option<Place>,
     upgrade: OnUpgrade,
 }
 
@@ -36,6 +38,7 @@ impl Service {
         &self,
         request: &mut Request<Incoming>,
         visitor: Visitor<'_>,
+        config: &Config,
     ) -> Result<(Reply, Joining), Refused> {
         let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
         let admission = self.admit(Action::Connect, visitor, request.headers(), form)?;
@@ -47,9 +50,14 @@ impl Service {
         // A lobby doesn't look at it, so whether it is fit is for the seat to say.
         let role = form.optional("sock_type").ok().flatten().and_then(|text| Role::from_param(&text));
         let accept = check_upgrade(request)?;
+        self.may_try_key(&visitor.peer, &id, config)?;
+        let place = self.place(visitor, config)?;
         let seat = self.directory.seat(&id, &key, role).map_err(|error| match error {
             SeatError::Unknown => Refused::unknown("there is no such registration; register first"),
-            SeatError::WrongKey => Refused::wrong_key("key is wrong; give the one that was registered"),
+            SeatError::WrongKey => {
+                self.tried_in_vain(&visitor.peer, &id, config);
+                Refused::wrong_key("key is wrong; give the one that was registered")
+            }
             SeatError::RoleRequired => Refused::malformed("sock_type must be host or client, once"),
             SeatError::Full => Refused::unavailable("this registration is full; try again later"),
         })?;
@@ -63,7 +71,7 @@ impl Service {
         if let Some(chosen) = admission::subprotocol(request.headers()) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
         }
-        Ok((reply, Joining { reservation, upgrade: hyper::upgrade::on(request) }))
+        Ok((reply, Joining { reservation, place, upgrade: hyper::upgrade::on(request) }))
     }
 
     /// Hands the connection over to the relay, with the bytes that came behind the request.
@@ -72,7 +80,10 @@ impl Service {
         let Ok(upgraded) = joining.upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
         match parts.io.into_inner().into_socket() {
-            Ok(socket) => joining.reservation.attach(socket, parts.read_buf),
+            Ok(mut socket) => {
+                socket.permit.keep(joining.place);
+                joining.reservation.attach(socket, parts.read_buf);
+            }
             Err(error) => tracing::debug!(%peer, %error, "connection can't go to the relay"),
         }
     }

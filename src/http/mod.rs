@@ -9,6 +9,7 @@ mod body;
 mod connect;
 mod forwarded;
 mod health;
+mod pace;
 mod parting;
 mod query;
 mod register;
@@ -26,6 +27,7 @@ use admission::Visitor;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pace::Earlier;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +35,7 @@ use crate::access;
 use crate::config;
 use crate::directory::Directory;
 use crate::metrics::Front;
-use crate::net::{self, Connection};
+use crate::net::{self, Clients, Connection, Door};
 use crate::relay::Relay;
 
 /// What the routes work with; cheap to clone.
@@ -49,6 +51,8 @@ pub struct Service {
     pub access: access::Live,
     /// What is counted.
     pub front: Arc<Front>,
+    /// What each client network does and holds.
+    pub clients: Arc<Clients>,
     /// Set while the router takes no new registrations and members.
     pub draining: Arc<AtomicBool>,
 }
@@ -66,10 +70,10 @@ impl Service {
         };
         // At most one request of a connection becomes a websocket, and it is the last.
         let joining = Mutex::new(None);
-        let asked = Notify::new();
+        let (asked, earlier) = (Notify::new(), Earlier::default());
         let answer = service_fn(async |request| {
             asked.notify_one();
-            let (reply, joins) = self.answer(request, visitor).await;
+            let (reply, joins) = self.answer(request, visitor, &earlier).await;
             if joins.is_some() {
                 *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
             }
@@ -99,6 +103,12 @@ impl Service {
                 () = self.part(connection, ended.err(), has_begun) => {}
             }
         }
+    }
+
+    /// The way in for connections that this service is to answer.
+    pub fn door(&self) -> Door {
+        let (front, clients) = (Arc::clone(&self.front), Arc::clone(&self.clients));
+        Door { live: self.live.clone(), front, clients }
     }
 
     fn is_draining(&self) -> bool {

@@ -14,11 +14,18 @@ use crate::directory::{RegisterError, Request};
 use crate::ids::RegistrationId;
 use crate::kind::Kind;
 use crate::metrics::Refusal;
+use crate::peer::Peer;
 use crate::secret::Key;
 
 impl Service {
     /// Answers with the id and nothing else: devices put the body into a URL as it is.
-    pub(super) fn register(&self, form: Form<'_>, admission: Admission, config: &Config) -> Result<Reply, Refused> {
+    pub(super) fn register(
+        &self,
+        form: Form<'_>,
+        admission: Admission,
+        peer: &Peer,
+        config: &Config,
+    ) -> Result<Reply, Refused> {
         if self.is_draining() {
             return Err(Refused::draining());
         }
@@ -32,8 +39,12 @@ impl Service {
             reject_taken,
             rule: admission.rule,
         };
+        if let Some(wanted) = &request.wanted {
+            self.may_try_key(peer, wanted.as_str(), config)?;
+        }
         let id = self.directory.register(&request, Instant::now()).map_err(|error| match error {
             RegisterError::Taken => {
+                self.taken(&request, peer, config);
                 Refused::new(StatusCode::CONFLICT, Refusal::Taken, "this id is taken; ask for another one in id_req")
             }
             RegisterError::Quota => Refused::unavailable(
@@ -41,8 +52,18 @@ impl Service {
             ),
             RegisterError::Full => Refused::unavailable("there is no room for another registration; try again later"),
         })?;
+        if request.wanted.as_ref().is_some_and(|wanted| *wanted != id) {
+            self.taken(&request, peer, config);
+        }
         self.front.registered.up();
         Ok(text(StatusCode::OK, Bytes::copy_from_slice(id.as_str().as_bytes())))
+    }
+
+    /// Counts a request whose keys are not those of the id that it asked for: a way to try keys, too.
+    fn taken(&self, request: &Request, peer: &Peer, config: &Config) {
+        if let Some(wanted) = &request.wanted {
+            self.tried_in_vain(peer, wanted.as_str(), config);
+        }
     }
 }
 

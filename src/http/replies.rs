@@ -4,6 +4,7 @@
 //! answer is to be kept by a cache: an id is for one device, and everything else is true only now.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -56,7 +57,7 @@ pub(super) struct Refused {
 #[derive(Debug, Clone, Copy)]
 enum Hint {
     None,
-    RetryAfter,
+    RetryAfter(u64),
     Allow(&'static str),
     Upgrade,
     Authenticate(&'static str),
@@ -96,7 +97,14 @@ impl Refused {
 
     /// A request that may well succeed a little later.
     pub(super) fn unavailable(text: &'static str) -> Self {
-        Self { hint: Hint::RetryAfter, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Refusal::Full, text) }
+        Self { hint: Hint::RetryAfter(RETRY_AFTER), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Refusal::Full, text) }
+    }
+
+    /// A request of a network that makes too many, and may go on after `wait`; told in whole seconds, rounded up.
+    pub(super) fn too_often(text: &'static str, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let hint = Hint::RetryAfter(seconds);
+        Self { hint, ..Self::new(StatusCode::TOO_MANY_REQUESTS, Refusal::TooOften, text) }
     }
 
     pub(super) fn draining() -> Self {
@@ -123,7 +131,7 @@ impl Refused {
         let mut insert = |name, value| headers.insert(name, HeaderValue::from_static(value));
         match self.hint {
             Hint::None => {}
-            Hint::RetryAfter => _ = insert(header::RETRY_AFTER, RETRY_AFTER),
+            Hint::RetryAfter(seconds) => _ = headers.insert(header::RETRY_AFTER, seconds.into()),
             Hint::Allow(methods) => _ = insert(header::ALLOW, methods),
             Hint::Authenticate(challenge) => _ = insert(header::WWW_AUTHENTICATE, challenge),
             Hint::Upgrade => {
@@ -142,4 +150,4 @@ impl From<Unfit> for Refused {
 }
 
 /// Seconds after which a refused device may come again.
-const RETRY_AFTER: &str = "5";
+const RETRY_AFTER: u64 = 5;

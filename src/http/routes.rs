@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::admission::{self, Visitor};
 use super::connect::Joining;
+use super::pace::Earlier;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
 use super::{Service, forwarded};
@@ -34,16 +35,18 @@ impl Service {
         &self,
         mut request: Request<Incoming>,
         visitor: Visitor<'_>,
+        earlier: &Earlier,
     ) -> (Reply, Option<Joining>) {
         let began = Instant::now();
         let config = self.live.borrow().clone();
         let visitor = visitor.behind(forwarded::client(visitor.peer, request.headers(), &config.http));
         let (method, page) = (request.method().clone(), admission::origin(request.headers()).map(str::to_owned));
         let found = Route::find(request.uri().path(), &config.http.path_prefix);
-        let answered = match found {
+        let answered = match (self.may_ask(visitor, earlier, &config), found) {
+            (Err(refused), _) => Err(refused),
             _ if target_len(&request) > MAX_TARGET => Err(too_long()),
-            Some(route) => self.dispatch(route, &mut request, visitor, &config).await,
-            None => Err(unknown_path()),
+            (Ok(()), Some(route)) => self.dispatch(route, &mut request, visitor, &config).await,
+            (Ok(()), None) => Err(unknown_path()),
         };
         self.front.requests.up();
         let (mut reply, joining) = answered.unwrap_or_else(|refused| {
@@ -72,6 +75,9 @@ impl Service {
         visitor: Visitor<'_>,
         config: &Config,
     ) -> Result<(Reply, Option<Joining>), Refused> {
+        if route == Route::Register && matches!(*request.method(), Method::GET | Method::POST) {
+            self.may_register(&visitor.peer, config)?;
+        }
         match (route, request.method()) {
             // Whether there are statistics isn't told to those who may not see them.
             (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
@@ -80,7 +86,7 @@ impl Service {
                 Ok(preflight(route, self.readers(page, config).is_some()))
             }
             (Route::Connect, &Method::GET) => {
-                return self.connect(request, visitor).await.map(|(reply, joining)| (reply, Some(joining)));
+                return self.connect(request, visitor, config).await.map(|(reply, joining)| (reply, Some(joining)));
             }
             (Route::Register | Route::Remove, &Method::GET) => {
                 let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
@@ -105,9 +111,13 @@ impl Service {
         form: Form<'_>,
         config: &Config,
     ) -> Result<Reply, Refused> {
-        let action = if route == Route::Register { Action::Register } else { Action::Remove };
+        let (action, peer) = (if route == Route::Register { Action::Register } else { Action::Remove }, &visitor.peer);
         let admission = self.admit(action, visitor, headers, form)?;
-        if route == Route::Register { self.register(form, admission, config) } else { self.remove(form) }
+        if route == Route::Register {
+            self.register(form, admission, peer, config)
+        } else {
+            self.remove(form, peer, config)
+        }
     }
 
     /// Tells which web pages may read the answer: the one that asks, if an access rule names its origin, and otherwise

@@ -50,6 +50,8 @@ pub enum Refusal {
     Taken,
     /// A limit is reached.
     Full,
+    /// The client's network asks, registers or gives wrong keys too often.
+    TooOften,
     /// Head or body above their limits, or too slow.
     TooLarge,
     /// The access rules let nobody like this one in.
@@ -58,7 +60,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::WrongKey,
         Self::Unknown,
@@ -66,6 +68,7 @@ impl Refusal {
         Self::NoUpgrade,
         Self::Taken,
         Self::Full,
+        Self::TooOften,
         Self::TooLarge,
         Self::Access,
     ];
@@ -80,6 +83,7 @@ impl Refusal {
             Self::NoUpgrade => "no-upgrade",
             Self::Taken => "taken",
             Self::Full => "full",
+            Self::TooOften => "too-often",
             Self::TooLarge => "too-large",
             Self::Access => "access",
         }
@@ -97,6 +101,10 @@ pub struct Front {
     pub accepted: Count,
     /// Connections closed at once because `limits.connections` or `limits.pending` was reached.
     pub turned_away: Count,
+    /// Connections closed because their client's network comes too often (`limits.connection-rate`).
+    pub throttled: Count,
+    /// Connections closed or refused because their client's network has too many (`limits.connections-per-address`).
+    pub crowded: Count,
     /// `accept` calls that failed.
     pub accept_errors: Count,
     /// Connections closed for want of a PROXY header from a proxy that is trusted.

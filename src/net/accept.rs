@@ -11,18 +11,14 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::door::Closed;
 use super::greeting::Greeting;
-use super::permit::Pending;
-use super::stream::Stream;
-use super::{Connection, Listener, Permit, connection_limit};
-use crate::config;
-use crate::metrics::Front;
+use super::{Connection, Door, Listener};
 
 /// Accepts until `stop`, and runs `serve` for each connection in a task of `tasks`.
 pub async fn accept<S, F>(
     listener: Listener,
-    live: config::Live,
-    front: Arc<Front>,
+    door: Door,
     tasks: tokio_util::task::TaskTracker,
     stop: CancellationToken,
     serve: S,
@@ -31,7 +27,8 @@ pub async fn accept<S, F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let mut trouble = Trouble::new(listener.address());
-    let greeting = Greeting::of(&listener, &live, &front, &stop);
+    let front = Arc::clone(&door.front);
+    let greeting = Greeting::of(&listener, &door, &stop);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -52,11 +49,14 @@ pub async fn accept<S, F>(
         };
         front.accepted.up();
         trouble.is_over();
-        let connection = admit(stream, &live.borrow().limits, &front);
-        let Some(connection) = connection else {
-            front.turned_away.up();
-            trouble.turned_away();
-            continue;
+        let connection = match door.admit(stream, !listener.proxy_protocol()) {
+            Ok(connection) => connection,
+            Err(Closed::Full) => {
+                front.turned_away.up();
+                trouble.turned_away();
+                continue;
+            }
+            Err(Closed::Network | Closed::Gone) => continue,
         };
         let Some(greeting) = greeting.clone() else {
             tasks.spawn(serve(connection));
@@ -69,15 +69,6 @@ pub async fn accept<S, F>(
             }
         });
     }
-}
-
-/// Gives a connection its permits, or drops it: above a limit, or when its peer is gone already.
-fn admit(stream: Stream, limits: &config::Limits, front: &Arc<Front>) -> Option<Connection> {
-    let permit = Permit::take(front, connection_limit(limits))?;
-    let pending = Pending::take(front, limits.pending)?;
-    let peer = stream.peer().ok()?;
-    stream.set_eager().ok()?;
-    Some(Connection::plain(stream, peer, permit, Some(pending)))
 }
 
 /// What a listener does about accepts that fail: how long it waits, and how often it says so.

@@ -22,7 +22,7 @@ use super::certificates::Certificates;
 use super::certified::certified;
 use super::permit::Pending;
 use super::stream::Stream;
-use super::{ListenError, Permit, Socket, Transport, proxy};
+use super::{ListenError, Permit, Place, Socket, Transport, proxy};
 use crate::metrics::Front;
 use crate::peer::{Certified, Peer, Peers};
 
@@ -101,6 +101,19 @@ impl Connection {
 
     pub(super) fn plain(stream: Stream, peer: Peer, permit: Permit, pending: Option<Pending>) -> Self {
         Self { layer: Layer::Plain(stream), peer, permit, _pending: pending, patience: UNBOUNDED, stalled: None }
+    }
+
+    /// Keeps the connection's place among those of its client's network.
+    pub(super) fn keep(&mut self, place: Option<Place>) {
+        self.permit.keep(place);
+    }
+
+    /// Has small writes sent at once.
+    pub(super) fn set_eager(&self) -> io::Result<()> {
+        match &self.layer {
+            Layer::Plain(stream) => stream.set_eager(),
+            Layer::Tls(stream) => stream.get_ref().0.set_eager(),
+        }
     }
 
     /// Takes the client's address from the PROXY header that a trusted proxy sends first.

@@ -11,10 +11,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::Certificates;
-use super::{Connection, Listener};
-use crate::config;
+use super::{Connection, Door, Listener};
 use crate::log::Rarely;
-use crate::metrics::Front;
 use crate::peer::Peer;
 
 /// How the connections of a listener begin.
@@ -22,25 +20,18 @@ use crate::peer::Peer;
 pub(super) struct Greeting {
     certificates: Option<Arc<Certificates>>,
     proxy_protocol: bool,
-    live: config::Live,
-    front: Arc<Front>,
+    door: Door,
     stop: CancellationToken,
 }
 
 impl Greeting {
     /// Tells what a listener's connections begin with; `None` if that is their first request.
-    pub(super) fn of(
-        listener: &Listener,
-        live: &config::Live,
-        front: &Arc<Front>,
-        stop: &CancellationToken,
-    ) -> Option<Self> {
+    pub(super) fn of(listener: &Listener, door: &Door, stop: &CancellationToken) -> Option<Self> {
         let (certificates, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
         (certificates.is_some() || proxy_protocol).then(|| Self {
             certificates,
             proxy_protocol,
-            live: live.clone(),
-            front: Arc::clone(front),
+            door: door.clone(),
             stop: stop.clone(),
         })
     }
@@ -49,26 +40,27 @@ impl Greeting {
     pub(super) async fn exchange(&self, mut connection: Connection) -> Option<Connection> {
         if self.proxy_protocol {
             let peer = connection.peer();
-            let trusted = self.live.borrow().http.trusted_proxies.clone();
+            let trusted = self.door.live.borrow().http.trusted_proxies.clone();
             let done = self.in_time(connection.behind_proxy(&trusted)).await?;
             connection = done.map_err(|error| self.no_header(&peer, &error)).ok()?;
+            self.door.admit_client(&mut connection).ok()?;
         }
         if let Some(certificates) = &self.certificates {
             let peer = connection.peer();
             let done = self.in_time(connection.into_tls(certificates)).await?;
             let failed = |error| {
                 tracing::debug!(%peer, %error, "TLS handshake failed");
-                self.front.tls_failures.up();
+                self.door.front.tls_failures.up();
             };
             connection = done.map_err(failed).ok()?;
-            self.front.tls_handshakes.up();
+            self.door.front.tls_handshakes.up();
         }
         Some(connection)
     }
 
     /// Runs a step to its end, or to that of the peer's time; `None` if everything stops meanwhile.
     async fn in_time<T>(&self, step: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
-        let patience = self.live.borrow().http.request_timeout;
+        let patience = self.door.live.borrow().http.request_timeout;
         tokio::select! {
             () = async { self.stop.cancelled().await; tokio::time::sleep(LAST_CALL).await } => None,
             done = tokio::time::timeout(patience, step) => {
@@ -80,7 +72,7 @@ impl Greeting {
     /// Counts a connection without a valid header, and says so: it is either a mistake of the configuration, or
     /// somebody who goes past the proxy.
     fn no_header(&self, peer: &Peer, error: &io::Error) {
-        self.front.proxy_failures.up();
+        self.door.front.proxy_failures.up();
         if let Some(suppressed) = NO_HEADER.ask(Instant::now()) {
             tracing::warn!(%peer, %error, suppressed, "connection without a PROXY header closed; see listener.proxy-protocol");
         }

@@ -7,7 +7,9 @@
 mod accept;
 mod certificates;
 mod certified;
+mod clients;
 mod connection;
+mod door;
 mod greeting;
 mod listener;
 mod permit;
@@ -17,7 +19,9 @@ mod stream;
 
 pub use accept::accept;
 pub use certificates::{CertificateError, Certificates};
+pub use clients::{Clients, Crowded, Place};
 pub use connection::Connection;
+pub use door::Door;
 pub use greeting::LAST_CALL;
 pub use listener::{ListenError, Listener};
 pub use permit::connection_limit;

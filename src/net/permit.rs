@@ -19,6 +19,12 @@ pub fn connection_limit(limits: &config::Limits) -> usize {
     limits.connections.map_or(room, |wanted| wanted.min(room))
 }
 
+/// Tells how many connections one client network may have open: `limits.connections-per-address`, or three quarters of
+/// all, so that no single one can shut the others out.
+pub(super) fn address_limit(limits: &config::Limits) -> usize {
+    limits.connections_per_address.unwrap_or_else(|| (connection_limit(limits) / 4 * 3).max(1))
+}
+
 /// Counts a connection in [`Front::pending`] until it is a websocket.
 #[derive(Debug)]
 pub(super) struct Pending(Arc<Front>);

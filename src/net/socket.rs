@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use socket2::{Domain, SockRef};
 
+use super::{Door, Place};
 use crate::metrics::Front;
 use crate::peer::Peer;
 
@@ -23,12 +24,14 @@ pub struct Socket {
 
 impl Socket {
     /// Takes over a connection that a predecessor served, without TLS.
-    pub fn carried(descriptor: OwnedFd, peer: Peer, front: &Arc<Front>) -> Self {
+    pub fn carried(descriptor: OwnedFd, peer: Peer, door: &Door) -> Self {
         // Behind a proxy on a Unix socket, the peer is an address all the same.
         let is_unix = SockRef::from(&descriptor).domain().is_ok_and(|domain| domain == Domain::UNIX);
         let plain =
             if is_unix { Plain::Unix(UnixStream::from(descriptor)) } else { Plain::Tcp(TcpStream::from(descriptor)) };
-        Self { transport: Transport::Plain(plain), peer, permit: Permit::unlimited(front) }
+        let mut permit = Permit::unlimited(&door.front);
+        permit.keep(door.clients.hold_carried(&peer, &door.live.borrow()));
+        Self { transport: Transport::Plain(plain), peer, permit }
     }
 }
 
@@ -52,7 +55,10 @@ pub enum Plain {
 
 /// Counts an open connection in [`Front::connections`]; the end of its life is the end of the connection.
 #[derive(Debug)]
-pub struct Permit(Arc<Front>);
+pub struct Permit {
+    front: Arc<Front>,
+    place: Option<Place>,
+}
 
 impl Permit {
     /// Counts one more connection, unless there are `limit` already.
@@ -64,13 +70,20 @@ impl Permit {
     /// Counts one more connection that no limit applies to, such as one that was handed over.
     pub fn unlimited(front: &Arc<Front>) -> Self {
         front.connections.up();
-        Self(Arc::clone(front))
+        Self { front: Arc::clone(front), place: None }
+    }
+
+    /// Keeps the connection's place among those of its client's network, too.
+    pub fn keep(&mut self, place: Option<Place>) {
+        if place.is_some() {
+            self.place = place;
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.connections.down();
+        self.front.connections.down();
     }
 }
 
@@ -82,9 +95,14 @@ mod tests {
     fn a_carried_connection_is_of_its_sockets_kind_whatever_its_peer_is_called() {
         let (unix, _other) = UnixStream::pair().unwrap();
         let peer = Peer::Inet("192.0.2.1:0".parse().unwrap());
-        let front = Arc::new(Front::default());
-        let socket = Socket::carried(unix.into(), peer, &front);
+        let (_publish, live) = tokio::sync::watch::channel(Arc::default());
+        let door = Door { live, front: Arc::default(), clients: Arc::default() };
+        let socket = Socket::carried(unix.into(), peer, &door);
         assert!(matches!(socket.transport, Transport::Plain(Plain::Unix(_))), "{socket:?}");
         assert_eq!(socket.peer, peer);
+        let network = crate::peer::Network::of("192.0.2.1".parse().unwrap());
+        assert_eq!((door.front.connections.value(), door.clients.open(network)), (1, 1));
+        drop(socket);
+        assert_eq!((door.front.connections.value(), door.clients.open(network)), (0, 0));
     }
 }

@@ -22,7 +22,7 @@ use ws_router::directory::{Directory, Quota, Rules};
 use ws_router::events::Events;
 use ws_router::http::Service;
 use ws_router::metrics::Front;
-use ws_router::net::{self, Certificates, Listener};
+use ws_router::net::{self, Certificates, Clients, Listener};
 use ws_router::relay::Relay;
 use ws_router::secret::KeyHasher;
 
@@ -60,6 +60,7 @@ impl Server {
         let directory = Directory::new(KeyHasher::random().unwrap(), rules, events.clone());
         let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone()).unwrap();
         let (front, draining) = (Arc::new(Front::default()), Arc::new(AtomicBool::new(false)));
+        let clients = Arc::new(Clients::default());
         let access = tokio::sync::watch::Sender::new(Arc::new(Access::load(&config.access).unwrap()));
         let (sender, live) = tokio::sync::watch::channel(Arc::new(config.clone()));
         let service = Service {
@@ -68,6 +69,7 @@ impl Server {
             live: live.clone(),
             access: access.subscribe(),
             front: Arc::clone(&front),
+            clients: Arc::clone(&clients),
             draining: Arc::clone(&draining),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -80,12 +82,12 @@ impl Server {
             if let Ok(address) = listener.address().parse() {
                 place.get_or_insert(address);
             }
-            let (service, until) = (service.clone(), stop.clone());
+            let (door, service, until) = (service.door(), service.clone(), stop.clone());
             let serve = move |connection| {
                 let (service, until) = (service.clone(), until.clone());
                 async move { service.serve(connection, until).await }
             };
-            let accept = net::accept(listener, live.clone(), Arc::clone(&front), tasks.clone(), stop.clone(), serve);
+            let accept = net::accept(listener, door, tasks.clone(), stop.clone(), serve);
             tasks.spawn(accept);
         }
         let http = http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));

@@ -170,6 +170,19 @@ fn proxies_that_are_no_networks_or_trusted_by_nobody_are_told() {
 }
 
 #[test]
+fn a_rate_is_told_as_it_is_to_be_written() {
+    has_one(
+        "[limits]\nregister-rate = 20",
+        "2:17: limits.register-rate: expected a rate, not a number; write for instance \"20/s burst 1000\", or \"unlimited\"",
+    );
+    has_one(
+        "[limits]\nregister-rate = \"20\"",
+        "2:17: limits.register-rate: \"20\" is no rate; write a number and s, m or h, such as \"20/s\" or \"20/s burst \
+         1000\", or \"unlimited\"",
+    );
+}
+
+#[test]
 fn a_bad_unit_is_told_with_good_ones() {
     for text in ["30", "", "soon", "-5s", "5 parsecs"] {
         has_one(

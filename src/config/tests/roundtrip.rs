@@ -105,14 +105,31 @@ prop_compose! {
     }
 }
 
+fn rate_limit() -> impl Strategy<Value = RateLimit> {
+    let per = select(vec![1, 60, 3600]).prop_map(Duration::from_secs);
+    let rate = (any::<u64>(), per, any::<u64>()).prop_map(|(amount, per, burst)| Rate::new(amount, per, burst));
+    option::of(rate).prop_map(RateLimit)
+}
+
 prop_compose! {
     fn limits()(
         connections in option::of(1..1_000_000_usize),
         registrations in 1..1_000_000_usize,
         members in 1..1_000_000_usize,
         pending in 1..1_000_000_usize,
+        connections_per_address in option::of(1..1_000_000_usize),
+        [connection_rate, register_rate, wrong_key_rate] in [rate_limit(), rate_limit(), rate_limit()],
     ) -> Limits {
-        Limits { connections, registrations, members, pending }
+        Limits {
+            connections,
+            connections_per_address,
+            registrations,
+            members,
+            pending,
+            connection_rate,
+            register_rate,
+            wrong_key_rate,
+        }
     }
 }
 

@@ -1,0 +1,175 @@
+//! Every limit that holds for a client's network: what it answers, what it counts, and whom it leaves alone.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/device.rs"]
+mod device;
+mod support;
+
+use std::time::Duration;
+
+use device::{Device, Heard};
+use support::{Answer, Server, exchange, plain, read_head};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use ws_router::config::{Config, Limits, Listener, RateLimit};
+use ws_router::metrics::Refusal;
+
+const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
+
+fn rate(text: &str) -> RateLimit {
+    RateLimit(Some(text.parse().unwrap()))
+}
+
+/// A router that believes loopback when it forwards a client's address, or tells it by the PROXY protocol.
+async fn router(limits: Limits, proxy_protocol: bool) -> Server {
+    let listeners = vec![Listener { proxy_protocol, ..plain() }];
+    let mut config = Config { listeners, limits, ..Config::default() };
+    config.registration.auto_remove = false;
+    config.http.trusted_proxies = ["127.0.0.1".parse().unwrap()].into_iter().collect();
+    Server::start(config).await
+}
+
+/// Makes a request for a client elsewhere.
+async fn ask(server: &Server, client: &str, target: &str) -> Answer {
+    server.request("GET", target, &format!("X-Forwarded-For: {client}\r\n"), "").await
+}
+
+/// Asks for an upgrade for a client elsewhere; gives the connection and the answer's head.
+async fn connect(server: &Server, client: &str, id: &str, key: &str) -> (TcpStream, Answer) {
+    let mut stream = server.connect().await;
+    let request = device::request(&format!("/connect?id={id}&key={key}"));
+    let request = request.replacen("\r\n", &format!("\r\nX-Forwarded-For: {client}\r\n"), 1);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = read_head(&mut stream).await;
+    (stream, answer)
+}
+
+fn assert_too_often(answer: &Answer, most: u64) {
+    assert_eq!(answer.status, 429, "{answer:?}");
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=most).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn a_network_that_registers_too_often_waits_and_others_do_not() {
+    let server = router(Limits { register_rate: rate("1/h burst 2"), ..Limits::default() }, false).await;
+    let register = format!("/register?{LOBBY}");
+    for _ in 0..2 {
+        assert_eq!(ask(&server, "2001:db8::1", &register).await.status, 200);
+    }
+    assert_too_often(&ask(&server, "2001:db8::2", &register).await, 3600);
+    assert_eq!(server.front.refusals(Refusal::TooOften), 1);
+    assert_eq!(server.directory.len(), 2);
+    for other in ["2001:db8:0:1::1", "192.0.2.1"] {
+        assert_eq!(ask(&server, other, &register).await.status, 200);
+    }
+    for _ in 0..10 {
+        assert_eq!(server.get(&register).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn wrong_keys_are_slowed_by_every_route_and_for_their_registration_alone() {
+    let server = router(Limits { wrong_key_rate: rate("1/h burst 3"), ..Limits::default() }, false).await;
+    let (mine, other) = (server.register(LOBBY).await, server.register(LOBBY).await);
+    assert_eq!(connect(&server, "192.0.2.1", &mine, "bad").await.1.status, 403);
+    assert_eq!(ask(&server, "192.0.2.1", &format!("/remove?id={mine}&key=k&host_key=bad")).await.status, 403);
+    let guess = format!("/register?key=bad&host_key=bad&reg_type=lobby&id_req={mine}");
+    assert_eq!(ask(&server, "192.0.2.1", &guess).await.status, 200);
+
+    assert_too_often(&connect(&server, "192.0.2.1", &mine, "bad").await.1, 3600);
+    assert_too_often(&ask(&server, "192.0.2.1", &guess).await, 3600);
+    assert_too_often(&ask(&server, "192.0.2.1", &format!("/remove?id={mine}&key=k&host_key=h")).await, 3600);
+    assert_too_often(&connect(&server, "192.0.2.1", &mine, "k").await.1, 3600);
+    assert_eq!(server.front.refusals(Refusal::TooOften), 4);
+
+    assert_eq!(connect(&server, "192.0.2.1", &other, "k").await.1.status, 101);
+    assert_eq!(connect(&server, "192.0.2.2", &mine, "k").await.1.status, 101);
+}
+
+#[tokio::test]
+async fn right_keys_and_unknown_ids_cost_nothing_however_often_they_come() {
+    let server = router(Limits { wrong_key_rate: rate("1/h burst 1"), ..Limits::default() }, false).await;
+    let id = server.register(LOBBY).await;
+    for _ in 0..5 {
+        assert_eq!(connect(&server, "192.0.2.1", &id, "k").await.1.status, 101);
+        assert_eq!(connect(&server, "192.0.2.1", "no-such-id", "k").await.1.status, 404);
+        let again = ask(&server, "192.0.2.1", &format!("/register?{LOBBY}&id_req={id}")).await;
+        assert_eq!((again.status, again.body), (200, id.clone()));
+    }
+    assert_eq!(server.front.refusals(Refusal::TooOften), 0);
+}
+
+#[tokio::test]
+async fn a_network_that_connects_too_often_is_closed_before_anything_is_read() {
+    let server = router(Limits { connection_rate: rate("1/h burst 2"), ..Limits::default() }, true).await;
+    let request = |client: &str| {
+        format!("PROXY TCP4 {client} 10.0.0.1 1 2\r\nGET /healthz HTTP/1.1\r\nConnection: close\r\nHost: x\r\n\r\n")
+    };
+    for _ in 0..2 {
+        assert_eq!(exchange(server.connect().await, request("192.0.2.1").as_bytes()).await.status, 200);
+    }
+    assert_eq!(exchange(server.connect().await, request("192.0.2.1").as_bytes()).await.status, 0);
+    assert_eq!((server.front.throttled.value(), server.front.requests.value()), (1, 2));
+    assert_eq!(exchange(server.connect().await, request("192.0.2.2").as_bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn requests_on_a_kept_connection_count_as_connections_do() {
+    let server = router(Limits { connection_rate: rate("1/h burst 2"), ..Limits::default() }, true).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"PROXY TCP4 192.0.2.1 10.0.0.1 1 2\r\n").await.unwrap();
+    for status in [200, 200, 429] {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let answer = read_head(&mut stream).await;
+        assert_eq!(answer.status, status);
+        let len = answer.header("content-length").unwrap().parse().unwrap();
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut vec![0; len]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_each_request_counts_for_its_client() {
+    let server = router(Limits { connection_rate: rate("1/h burst 1"), ..Limits::default() }, false).await;
+    assert_eq!(ask(&server, "192.0.2.1", "/healthz").await.status, 200);
+    assert_too_often(&ask(&server, "192.0.2.1", "/healthz").await, 3600);
+    assert_eq!(ask(&server, "192.0.2.2", "/healthz").await.status, 200);
+    for _ in 0..5 {
+        assert_eq!(server.get("/healthz").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_network_with_too_many_connections_is_refused_until_one_ends() {
+    let server = router(Limits { connections_per_address: Some(1), ..Limits::default() }, false).await;
+    let id = server.register(LOBBY).await;
+    let (first, answer) = connect(&server, "192.0.2.1", &id, "k").await;
+    assert_eq!(answer.status, 101);
+    let refused = connect(&server, "192.0.2.1", &id, "k").await.1;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert_eq!(server.front.crowded.value(), 1);
+    assert_eq!(connect(&server, "192.0.2.2", &id, "k").await.1.status, 101);
+    drop(first);
+    let again = async { while connect(&server, "192.0.2.1", &id, "k").await.1.status != 101 {} };
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the place was never given back");
+}
+
+#[tokio::test]
+async fn a_network_with_too_many_connections_is_closed_at_once_where_it_connects_itself() {
+    let server = router(Limits { connections_per_address: Some(1), ..Limits::default() }, true).await;
+    let register = format!("PROXY UNKNOWN\r\nGET /register?{LOBBY} HTTP/1.1\r\nConnection: close\r\nHost: x\r\n\r\n");
+    let id = exchange(server.connect().await, register.as_bytes()).await.body;
+    let mut streams = Vec::new();
+    for client in ["192.0.2.1", "192.0.2.1", "192.0.2.2"] {
+        let mut stream = server.connect().await;
+        stream.write_all(format!("PROXY TCP4 {client} 10.0.0.1 1 2\r\n").as_bytes()).await.unwrap();
+        stream.write_all(device::request(&format!("/connect?id={id}&key=k")).as_bytes()).await.unwrap();
+        let status = read_head(&mut stream).await.status;
+        streams.push((Device(stream), status));
+    }
+    let statuses: Vec<_> = streams.iter().map(|(_, status)| *status).collect();
+    assert_eq!(statuses, [101, 0, 101]);
+    assert_eq!(server.front.crowded.value(), 1);
+    streams[0].0.say("still here").await;
+    assert_eq!(streams[2].0.frame().await, Heard::Text("still here".into()));
+}
