@@ -86,8 +86,18 @@ pub enum Command {
     },
     /// Shows how the daemon is doing
     Status,
+    /// Tells what happened to a registration, and why it or its devices went away
+    Why {
+        /// The registration, even one that has ended
+        #[arg(value_name = "ID", value_parser = RegistrationId::parse)]
+        id: RegistrationId,
+    },
     /// Prints what happens, a line each, until it is interrupted
-    Events,
+    Events {
+        /// Prints JSON lines, as --json does
+        #[arg(long)]
+        follow: bool,
+    },
     /// Has the daemon read its configuration and certificates again
     Reload,
     /// Takes the daemon out of service gently, and shows how it goes on

@@ -57,6 +57,29 @@ impl fmt::Display for Peer {
     }
 }
 
+/// Reads and writes a peer as it is shown, for those who read events.
+pub mod shown {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use super::Peer;
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(peer: &Peer, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(peer)
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Peer, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let unix = text.strip_prefix("unix:uid=").and_then(|rest| rest.split_once(",pid="));
+        let peer = match unix {
+            Some((uid, pid)) => uid.parse().ok().zip(pid.parse().ok()).map(|(uid, pid)| Peer::Unix { uid, pid }),
+            None => text.parse().ok().map(Peer::Inet),
+        };
+        peer.ok_or_else(|| de::Error::custom("not a peer"))
+    }
+}
+
 /// Where a client is at home, as far as limits are concerned: who has one address of it has all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Network {
@@ -170,6 +193,17 @@ mod tests {
 
     fn peers(texts: &[&str]) -> Peers {
         texts.iter().map(|text| text.parse::<Range>().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Shown(#[serde(with = "shown")] Peer);
+        for peer in [Peer::inet("[::1]:5".parse().unwrap()), Peer::Unix { uid: 1000, pid: 7 }] {
+            let text = serde_json::to_string(&Shown(peer)).unwrap();
+            assert_eq!(text, format!("\"{peer}\""));
+            assert_eq!(serde_json::from_str::<Shown>(&text).unwrap(), Shown(peer));
+        }
     }
 
     #[test]

@@ -15,13 +15,16 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use ws_router::admin::{Command, ReloadReport};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use ws_router::admin::{Command, ReloadReport, serve_metrics};
 use ws_router::close::CloseReason;
 use ws_router::config::Config;
 use ws_router::events::What;
+use ws_router::metrics::families;
+use ws_router::net::Listener;
 use ws_router::supervise;
 
-use support::{read_head, until};
+use support::{exchange, read_head, until};
 use support_admin::Admin;
 
 type WebSocket = WebSocketStream<TcpStream>;
@@ -66,6 +69,58 @@ async fn the_status_tells_the_daemons_numbers() {
     assert!(status["memory"]["resident_bytes"].as_u64() > Some(0));
     assert_eq!(status["refusals"]["wrong-key"], 0);
     assert_eq!(status["closes"]["too-slow"], 0);
+}
+
+#[tokio::test]
+async fn the_metrics_have_every_family_with_what_was_counted() {
+    let admin = Admin::start(Config::default()).await;
+    let (_, mut first, mut second) = lobby(&admin).await;
+    futures_util::SinkExt::send(&mut first, Message::text("hello")).await.unwrap();
+    second.next().await.unwrap().unwrap();
+    admin.server.get("/connect?id=unknown-id&key=k").await;
+    until("the message is counted", || admin.server.relay.totals().iter().any(|thread| thread.deliveries.value() == 1))
+        .await;
+    let answer = admin.ask("GET", "/metrics").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
+    // Without TLS there is no certificate.
+    for family in families::ALL.iter().filter(|family| **family != families::CERTIFICATE) {
+        assert!(
+            answer.body.contains(&format!("\n# TYPE {} ", family.name))
+                || answer.body.contains(&format!("# HELP {} ", family.name)),
+            "{}",
+            family.name
+        );
+    }
+    for line in [
+        "wsrouter_members 2",
+        "wsrouter_registrations_made_total 1",
+        "wsrouter_messages_received_total 1",
+        "wsrouter_relay_latency_seconds_count 1",
+        "wsrouter_relay_latency_seconds_bucket{le=\"+Inf\"} 1",
+        "wsrouter_requests_refused_total{reason=\"no-upgrade\"} 1",
+        "wsrouter_closes_total{reason=\"too-slow\"} 0",
+        "wsrouter_draining 0",
+    ] {
+        assert!(answer.body.lines().any(|one| one == line), "{line}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_listener_for_monitoring_has_the_metrics_and_nothing_else() {
+    let admin = Admin::start(Config::default()).await;
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let address = listener.address();
+    let serving = tokio::spawn(serve_metrics(listener, admin.context.clone(), admin.stop.clone()));
+    let ask = async |method: &str, path: &str| {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        exchange(TcpStream::connect(&address).await.unwrap(), request.as_bytes()).await
+    };
+    let answer = ask("GET", "/metrics").await;
+    assert!(answer.status == 200 && answer.body.contains("\nwsrouter_connections 0\n"), "{}", answer.body);
+    assert_eq!(ask("GET", "/v1/status").await.status, 404);
+    assert_eq!(ask("POST", "/metrics").await.header("allow"), Some("GET, HEAD"));
+    admin.stop.cancel();
+    serving.await.unwrap();
 }
 
 #[tokio::test]
@@ -241,12 +296,32 @@ async fn events_come_as_they_happen_until_the_daemon_stops() {
 }
 
 #[tokio::test]
+async fn a_registrations_history_outlives_it() {
+    let admin = Admin::start(Config::default()).await;
+    let (id, mut first, second) = lobby(&admin).await;
+    let path = format!("/v1/registrations/{id}/history");
+    first.close(Some(CloseFrame { code: 1001.into(), reason: "".into() })).await.unwrap();
+    until("the first has left", || closes(&admin, CloseReason::Left) == 1).await;
+    drop(second);
+    until("the registration has ended", || admin.server.directory.is_empty()).await;
+    let history = admin.document("GET", &path).await;
+    assert_eq!((&history["id"], &history["forgotten"]), (&id.as_str().into(), &0.into()));
+    let events: Vec<_> =
+        history["events"].as_array().unwrap().iter().map(|one| one["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["registered", "joined", "joined", "left", "left", "ended"]);
+    assert_eq!((&history["events"][3]["reason"], &history["events"][3]["code"]), (&"left".into(), &1001.into()));
+    assert_eq!((&history["events"][4]["reason"], &history["events"][5]["reason"]), (&"lost".into(), &"emptied".into()));
+    assert_eq!(admin.ask("GET", "/v1/registrations/unknown-id/history").await.status, 404);
+    assert_eq!(admin.ask("GET", "/v1/registrations/short/history").await.status, 400);
+}
+
+#[tokio::test]
 async fn a_listener_that_lags_is_told_how_much_it_missed() {
     let admin = Admin::start(Config::default()).await;
     let mut stream = follow(&admin).await;
     // The test has one thread: nobody reads in between.
     for _ in 0..5000 {
-        admin.server.events.tell(|| What::Reloaded);
+        admin.server.events.tell(What::Reloaded);
     }
     let missed = event(&mut stream).await.unwrap();
     assert_eq!((&missed["event"], &missed["count"]), (&"missed".into(), &904.into()));

@@ -7,10 +7,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ws_router::close::CloseReason;
 use ws_router::ids::{MemberId, Serial};
 use ws_router::kind::Role;
-use ws_router::shard::{Link, Moment, Newcomer, Received, Rules, Shard};
+use ws_router::shard::{Link, Moment, Newcomer, Parting, Received, Rules, Shard};
 
 /// A device's end of a connection: it sends the same message again and again, and takes what comes.
 #[derive(Debug, Default)]
@@ -69,7 +68,7 @@ impl Link for Queue {
 
     fn finish(&mut self) {}
 
-    fn left(&mut self, _: CloseReason) {
+    fn left(&mut self, _: &Parting) {
         self.0.borrow_mut().has_left = true;
     }
 }

@@ -16,7 +16,7 @@ use ws_router::admin::{Command, ReloadReport, wire};
 use ws_router::config::{Config, Listener, Rule, Tls};
 use ws_router::secret::Token;
 
-use support::plain;
+use support::{plain, until};
 use support_admin::Admin;
 
 fn program(arguments: &[impl AsRef<OsStr>]) -> Program {
@@ -261,6 +261,26 @@ async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() 
     let (status, out, _) = run(with_authority(&file("other.pem", other.cert.pem()))).await;
     assert_eq!(status, 1);
     assert!(out.contains("invalid peer certificate") && out.contains("--insecure accepts any"), "{out}");
+}
+
+#[tokio::test]
+async fn why_a_registration_ended_is_told() {
+    let admin = Admin::start(Config::default()).await;
+    admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=my-device").await;
+    drop(admin.server.websocket("/connect?id=my-device&key=a").await.unwrap());
+    until("it has ended", || admin.server.directory.is_empty()).await;
+    let (status, told, errors) = ask(&admin.socket, &["why", "my-device"]).await;
+    assert_eq!((status, errors.as_str()), (0, ""));
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines[0], "my-device: ended 0s ago: peer left, its connection broke; nobody else was there");
+    assert!(
+        lines[2].ends_with("Z  registered as lobby") && lines[5].ends_with("ended, since its last member had left"),
+        "{told}"
+    );
+    let (_, json, _) = ask(&admin.socket, &["why", "my-device", "--json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["events"][2]["reason"], "lost");
+    let (status, _, errors) = ask(&admin.socket, &["why", "other-device"]).await;
+    assert_eq!((status, errors.as_str()), (1, "ws-routerctl: nothing is remembered of other-device\n"));
 }
 
 /// Plays the life cycle: begins a drain, and goes on with it as it is told.

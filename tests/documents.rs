@@ -10,7 +10,7 @@ use ws_router::cli::{Control, Router};
 use ws_router::close::CloseReason;
 use ws_router::config::Config;
 use ws_router::events::EndReason;
-use ws_router::metrics::Refusal;
+use ws_router::metrics::{Refusal, Sort, families};
 
 const DAEMON: &str = include_str!("../man/ws-router.8");
 const CONTROL: &str = include_str!("../man/ws-routerctl.1");
@@ -57,6 +57,31 @@ fn each_reason_for_a_registrations_end_stands_in_the_daemons_page_and_none_else(
 #[test]
 fn each_reason_for_a_refusal_stands_in_the_daemons_page_and_none_else() {
     assert_eq!(words(subsection(DAEMON, "Why a request was refused")), Refusal::ALL.map(Refusal::label).into());
+}
+
+#[test]
+fn each_metric_stands_in_the_daemons_page_with_its_help_and_none_else() {
+    let page = DAEMON.split(".Sh METRICS\n").nth(1).unwrap().split("\n.Sh ").next().unwrap();
+    let documented = page.split("\n.It Li ").skip(1).map(|item| item.split("\n.El").next().unwrap());
+    let documented: BTreeSet<_> = documented.map(|item| item.replacen('\n', " ", 1).trim().to_owned()).collect();
+    let there = families::ALL.iter().map(|family| format!("{} {}", family.name, family.help));
+    assert_eq!(there.collect::<BTreeSet<_>>(), documented);
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_only_for_metrics_that_are_there() {
+    let parts = |family: &families::Family| match family.sort {
+        Sort::Histogram => ["_bucket", "_sum", "_count"].map(|part| format!("{}{part}", family.name)).to_vec(),
+        _ => vec![family.name.to_owned()],
+    };
+    let known: BTreeSet<_> = families::ALL.iter().flat_map(parts).collect();
+    for file in ["packaging/examples/prometheus/dashboard.json", "packaging/examples/prometheus/alerts.yml"] {
+        let text = fs::read_to_string(file).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let asked: BTreeSet<_> = words.filter(|word| word.starts_with("wsrouter_")).map(str::to_owned).collect();
+        assert!(asked.len() > 8, "{file}: {asked:?}");
+        assert!(asked.is_subset(&known), "{file}: {:?}", asked.difference(&known));
+    }
 }
 
 #[test]
@@ -143,6 +168,6 @@ fn words(list: &str) -> BTreeSet<&str> {
 /// Tells whether a word looks like `section.key`.
 fn is_key(word: &str) -> bool {
     let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-    let sections = ["registration", "websocket", "relay", "http", "admin", "log", "limits", "service"];
+    let sections = ["registration", "websocket", "relay", "http", "admin", "metrics", "log", "limits", "service"];
     word.split_once('.').is_some_and(|(section, key)| sections.contains(&section) && is_name(key))
 }

@@ -52,6 +52,9 @@ _ws__routerctl() {
             ws__routerctl,version)
                 cmd="ws__routerctl__subcmd__version"
                 ;;
+            ws__routerctl,why)
+                cmd="ws__routerctl__subcmd__why"
+                ;;
             *)
                 ;;
         esac
@@ -59,7 +62,7 @@ _ws__routerctl() {
 
     case "${cmd}" in
         ws__routerctl)
-            opts="-h -V --socket --json --help --version list show remove disconnect status events reload drain upgrade check token version"
+            opts="-h -V --socket --json --help --version list show remove disconnect status why events reload drain upgrade check token version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -143,7 +146,7 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__events)
-            opts="-h --socket --json --help"
+            opts="-h --follow --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -287,6 +290,24 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__version)
+            opts="-h --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ws__subcmd__routerctl__subcmd__why)
             opts="-h --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -10,9 +10,11 @@
 
 mod adopt;
 mod drain;
+mod exposition;
 mod process;
 mod reply;
 mod routes;
+mod scrape;
 mod session;
 mod status;
 mod stream;
@@ -31,8 +33,10 @@ use crate::config;
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::metrics::Front;
+use crate::net;
 use crate::relay::Relay;
 
+pub use scrape::serve_metrics;
 pub use wire::ReloadReport;
 
 /// What the interface works with.
@@ -46,6 +50,8 @@ pub struct Context {
     pub live: config::Live,
     /// What the front counts.
     pub front: Arc<Front>,
+    /// The certificates in use.
+    pub certificates: Vec<Arc<net::Certificates>>,
     /// What happens.
     pub events: Events,
     /// When the daemon started.

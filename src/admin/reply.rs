@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::stream::Lines;
 use super::wire;
+use crate::metrics::Exposition;
 
 /// The body of any answer.
 pub(super) type Body = Either<Full<Bytes>, Lines>;
@@ -17,6 +18,11 @@ pub(super) type Reply = Response<Body>;
 /// Answers 200 with a document.
 pub(super) fn document(document: &impl Serialize) -> Reply {
     json(StatusCode::OK, document)
+}
+
+/// Answers 200 with the numbers.
+pub(super) fn numbers(text: String) -> Reply {
+    with_type(StatusCode::OK, Exposition::CONTENT_TYPE, Body::Left(Full::from(text)))
 }
 
 /// Answers an error, with what is wrong and the mend.

@@ -12,16 +12,18 @@ use tokio::sync::oneshot;
 use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::stream::Lines;
-use super::{BODY_TIMEOUT, Command, adopt, drain, status, wire};
+use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
 use crate::close::CloseReason;
 use crate::ids::{MemberId, RegistrationId};
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 enum Resource<'a> {
+    Metrics,
     Status,
     Registrations,
     Registration(&'a str),
+    History(&'a str),
     Connection(&'a str),
     Events,
     Drain,
@@ -34,24 +36,26 @@ impl<'a> Resource<'a> {
     /// Reads a path; doubled and trailing slashes are tolerated, as on the public routes.
     fn of(path: &'a str) -> Option<Self> {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-        let named = [segments.next(), segments.next(), segments.next(), segments.next()];
+        let named: [_; 5] = std::array::from_fn(|_| segments.next());
         match named {
-            [Some("v1"), Some("status"), None, None] => Some(Self::Status),
-            [Some("v1"), Some("registrations"), None, None] => Some(Self::Registrations),
-            [Some("v1"), Some("registrations"), Some(id), None] => Some(Self::Registration(id)),
-            [Some("v1"), Some("connections"), Some(number), None] => Some(Self::Connection(number)),
-            [Some("v1"), Some("events"), None, None] => Some(Self::Events),
-            [Some("v1"), Some("drain"), None, None] => Some(Self::Drain),
-            [Some("v1"), Some("reload"), None, None] => Some(Self::Reload),
-            [Some("v1"), Some("upgrade"), None, None] => Some(Self::Upgrade),
-            [Some("v1"), Some("adopt"), None, None] => Some(Self::Adopt),
+            [Some("metrics"), None, None, None, None] => Some(Self::Metrics),
+            [Some("v1"), Some("status"), None, None, None] => Some(Self::Status),
+            [Some("v1"), Some("registrations"), None, None, None] => Some(Self::Registrations),
+            [Some("v1"), Some("registrations"), Some(id), None, None] => Some(Self::Registration(id)),
+            [Some("v1"), Some("registrations"), Some(id), Some("history"), None] => Some(Self::History(id)),
+            [Some("v1"), Some("connections"), Some(number), None, None] => Some(Self::Connection(number)),
+            [Some("v1"), Some("events"), None, None, None] => Some(Self::Events),
+            [Some("v1"), Some("drain"), None, None, None] => Some(Self::Drain),
+            [Some("v1"), Some("reload"), None, None, None] => Some(Self::Reload),
+            [Some("v1"), Some("upgrade"), None, None, None] => Some(Self::Upgrade),
+            [Some("v1"), Some("adopt"), None, None, None] => Some(Self::Adopt),
             _ => None,
         }
     }
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Status | Self::Registrations | Self::Events => "GET",
+            Self::Metrics | Self::Status | Self::Registrations | Self::History(_) | Self::Events => "GET",
             Self::Registration(_) | Self::Connection(_) => "GET, DELETE",
             Self::Drain => "GET, POST, DELETE",
             Self::Reload | Self::Upgrade | Self::Adopt => "POST",
@@ -71,10 +75,12 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
     };
     let session = &*session;
     let reply = match (&resource, &head.method) {
+        (Resource::Metrics, &Method::GET) => reply::numbers(exposition::text(&session.context).await),
         (Resource::Status, &Method::GET) => reply::document(&status::status(&session.context).await),
         (Resource::Registrations, &Method::GET) => list(session),
         (Resource::Registration(id), &Method::GET) => show(session, id).await,
         (Resource::Registration(id), &Method::DELETE) => remove(session, id),
+        (Resource::History(id), &Method::GET) => history(session, id),
         (Resource::Connection(number), &Method::GET) => connection(session, number).await,
         (Resource::Connection(number), &Method::DELETE) => disconnect(session, number).await,
         (Resource::Events, &Method::GET) => {
@@ -111,6 +117,19 @@ async fn show(session: &Session, id: &str) -> Reply {
     members.sort_by_key(|member| member.id);
     let registration = status::registration(&summary, Instant::now());
     reply::document(&wire::RegistrationDetail { registration, members })
+}
+
+/// Tells what is remembered of a registration that lives or has ended.
+fn history(session: &Session, id: &str) -> Reply {
+    let id = match RegistrationId::parse(id) {
+        Ok(id) => id,
+        Err(malformed) => return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string()),
+    };
+    let known = session.context.events.history().of(&id);
+    match known {
+        Some((forgotten, events)) => reply::document(&wire::History { id: id.to_string(), forgotten, events }),
+        None => reply::refusal(StatusCode::NOT_FOUND, "nothing is known of this registration, or nothing any more"),
+    }
 }
 
 /// Ends a registration, whoever is in it.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::events::Event;
 use crate::kind::{Kind, Role};
 
 /// Answers `GET /v1/status`.
@@ -180,6 +181,17 @@ pub struct RegistrationDetail {
     pub registration: Registration,
     /// Who is in it, the earliest first.
     pub members: Vec<Member>,
+}
+
+/// Answers `GET /v1/registrations/{id}/history`: what is remembered, also of one that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The id.
+    pub id: String,
+    /// Earlier events that are forgotten.
+    pub forgotten: u64,
+    /// The last events, the earliest first, as `GET /v1/events` tells them.
+    pub events: Vec<Event>,
 }
 
 /// Answers `GET /v1/connections/{n}`, and is a part of [`RegistrationDetail`].

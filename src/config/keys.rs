@@ -97,6 +97,9 @@ pub(super) const KEYS: &[Key] = keys! {
     [admin]
     "socket" socket Restart any;
 
+    [metrics]
+    "listen" listen Restart any;
+
     [log]
     "level" level Live any;
     "format" format Restart any;

@@ -47,10 +47,10 @@ pub(super) fn read_all(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, 
     listeners
 }
 
-/// Finds listeners that can't be: at the same time as each other or as the admin socket, or for proxies that nobody
-/// trusts.
+/// Finds listeners that can't be: at the same time as each other, as the admin socket or as the metrics', or for proxies
+/// that nobody trusts.
 pub(super) fn contradictions(listeners: &[Placed], config: &Config, text: &str, found: &mut Found) {
-    let admin = config.admin.socket.as_deref();
+    let (admin, metrics) = (config.admin.socket.as_deref(), config.metrics.listen.as_ref());
     for (index, (offset, listener)) in listeners.iter().enumerate() {
         let here = &listener.address;
         if let Some((first, other)) = listeners[..index].iter().find(|(_, other)| other.address.clashes(here)) {
@@ -60,6 +60,9 @@ pub(super) fn contradictions(listeners: &[Placed], config: &Config, text: &str, 
                 *offset,
                 format!("listener.address: {here} is taken by {taken} in line {line}; remove or change one of them"),
             );
+        }
+        if metrics.is_some_and(|metrics| metrics.clashes(here)) {
+            found.meaning(*offset, format!("listener.address: {here} is taken by metrics.listen; change one of them"));
         }
         if listener.proxy_protocol && config.http.trusted_proxies.is_empty() {
             let text =

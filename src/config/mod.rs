@@ -53,6 +53,8 @@ pub struct Config {
     pub http: Http,
     /// The admin socket.
     pub admin: Admin,
+    /// Where monitoring reads the numbers.
+    pub metrics: Metrics,
     /// What is logged, and how.
     pub log: Log,
     /// What peers can make the daemon hold.
@@ -197,6 +199,13 @@ pub struct Admin {
     /// Where it stands; `None` is `/run/ws-router/admin.sock`, or `$XDG_RUNTIME_DIR/ws-router/admin.sock` for a
     /// normal user.
     pub socket: Option<PathBuf>,
+}
+
+/// Where monitoring reads the numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// A listener of their own; without one they are on the admin socket alone.
+    pub listen: Option<ListenAddress>,
 }
 
 /// What is logged, and how.

@@ -127,7 +127,7 @@ fn a_difference_is_live_where_a_reload_is_enough() {
 fn what_needs_a_restart_is_bound_at_the_start() {
     let slow = keys::KEYS.iter().filter(|key| key.reload == Reload::Restart);
     let slow: Vec<String> = slow.map(keys::Key::full_name).collect();
-    assert_eq!(slow, ["relay.threads", "admin.socket", "log.format"]);
+    assert_eq!(slow, ["relay.threads", "admin.socket", "metrics.listen", "log.format"]);
 }
 
 #[test]

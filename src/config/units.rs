@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::DeValue;
 
-use super::{Allow, ForwardedHeader, LogFormat, LogLevel, RateLimit, SlowReceiver, address};
+use super::{Allow, ForwardedHeader, ListenAddress, LogFormat, LogLevel, RateLimit, SlowReceiver, address};
 use crate::peer::{Peers, Range};
 
 /// A type that values of the configuration have.
@@ -163,6 +163,21 @@ impl<T: Setting> Setting for Option<T> {
 
     fn show(&self) -> String {
         self.as_ref().map_or_else(|| quoted("auto"), T::show)
+    }
+}
+
+/// A listener that may not be there, which "off" says.
+impl Setting for Option<ListenAddress> {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_str() {
+            Some("off") => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|problem| format!("{problem}, or \"off\"")),
+            None => Err(unexpected(value, "a text", "write an address such as \"127.0.0.1:9741\", or \"off\"")),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(self.as_ref().map_or_else(|| "off".into(), ListenAddress::to_string))
     }
 }
 

@@ -9,10 +9,12 @@ mod check;
 mod client;
 mod commands;
 mod drain;
+mod events;
 mod fault;
 mod human;
 mod table;
 mod token;
+mod why;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -55,7 +57,8 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault>
         Command::Remove { ids } => commands::remove(&client, ids, json, out).await,
         Command::Disconnect { members } => commands::disconnect(&client, members, json, out).await,
         Command::Status => commands::status(&client, json, out).await,
-        Command::Events => commands::events(&client, json, out).await,
+        Command::Why { id } => why::why(&client, id, json, out).await,
+        Command::Events { follow } => events::events(&client, json || *follow, out).await,
         Command::Reload => commands::reload(&client, json, out).await,
         Command::Drain { undo: true, .. } => drain::undo(&client, json, out).await,
         Command::Drain { over, undo: false } => drain::drain(&client, *over, json, out).await,

@@ -31,6 +31,11 @@ impl Certificates {
         Ok(certificates)
     }
 
+    /// Names all of them, for who wants to know when they end.
+    pub(super) fn in_use(&self) -> Vec<Arc<net::Certificates>> {
+        self.0.iter().map(|known| Arc::clone(&known.certificates)).collect()
+    }
+
     /// Reads all files again; names those whose certificate is another one now.
     pub(super) fn reload(&mut self) -> Vec<String> {
         self.0.iter_mut().filter_map(InUse::reload).collect()

@@ -47,7 +47,7 @@ impl Drain {
         self.flag.store(true, Ordering::Relaxed);
         let members = self.seats();
         tracing::info!(members, over_ms = millis(over), "draining");
-        self.events.tell(|| What::DrainBegun { over_ms: millis(over) });
+        self.events.tell(What::DrainBegun { over_ms: millis(over) });
         self.plan = Some(Plan::new(self.occupied(), members, over, now));
         self.show(DrainPhase::Draining, now)
     }
@@ -66,7 +66,7 @@ impl Drain {
         self.flag.store(false, Ordering::Relaxed);
         if self.plan.take().is_some() {
             tracing::info!("in service again");
-            self.events.tell(|| What::DrainUndone);
+            self.events.tell(What::DrainUndone);
         }
         self.show(DrainPhase::Serving, now)
     }
@@ -88,7 +88,7 @@ impl Drain {
             return false;
         }
         tracing::info!(stays = self.stays, "drained");
-        self.events.tell(|| What::Drained);
+        self.events.tell(What::Drained);
         self.show(DrainPhase::Drained, now);
         !self.stays
     }

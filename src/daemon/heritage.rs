@@ -80,9 +80,11 @@ impl Heritage {
         if same.is_empty() { None } else { Some(same.remove(0)) }
     }
 
-    /// Takes the registrations.
+    /// Takes the registrations, and what was to be remembered of them.
     pub(super) fn directory(&self, rules: &Rules, events: &Events) -> Option<Arc<Directory>> {
-        let state = self.state.as_ref()?.directory.clone();
+        let state = self.state.as_ref()?;
+        state.events().iter().for_each(|event| events.history().record(event));
+        let state = state.directory.clone();
         Some(Directory::succeed(state, rules.clone(), events.clone(), Instant::now()))
     }
 
@@ -96,8 +98,11 @@ impl Heritage {
         if !self.is_some() {
             return;
         }
+        let front = &door.front;
         if let Some(trouble) = &self.trouble {
             tracing::error!(error = %trouble, "the predecessor's members are told to come back");
+            front.restarts.up();
+            front.lost.set(self.members.len() as u64);
             self.members.into_iter().for_each(turn_away);
         } else if let Some(state) = self.state {
             let (program, total) = (state.program, state.members.len());
@@ -112,6 +117,9 @@ impl Heritage {
                 carried.push((seat, member.member, net::Socket::carried(descriptor, member.peer, door)));
             }
             let count = carried.len();
+            front.restarts.set(state.restarts.count + 1);
+            front.carried.set(state.restarts.carried + count as u64);
+            front.lost.set(state.restarts.lost + (total - count) as u64);
             relay.succeed(carried);
             directory.settle(COME_BACK, Instant::now());
             tracing::info!(predecessor = program, members = count, lost = total - count, "carried over");

@@ -22,9 +22,11 @@ pub(super) struct Plan {
     pub(super) public: Vec<Public>,
     /// For administrators; none means that the admin socket is to be bound.
     pub(super) admin: Vec<OwnedFd>,
+    /// For monitoring, besides the admin socket.
+    pub(super) metrics: Vec<Public>,
 }
 
-/// A listener for devices.
+/// A listener for devices or for monitoring.
 #[derive(Debug)]
 pub(super) struct Public {
     place: Place,
@@ -65,11 +67,13 @@ pub(super) fn plan(
     let (named, bound): (Vec<_>, Vec<_>) =
         listeners.iter().partition(|listener| matches!(listener.address, ListenAddress::Inherited(_)));
     let mut public = take_named(&named, &mut inherited)?;
+    let mut metrics = take_metrics(config, &mut inherited)?;
     let (mut admin, mut has_http, mut has_https) = (Vec::new(), false, false);
     let is_single = inherited.len() == 1;
     for one in inherited {
         match one.name.as_str() {
             "admin" => admin.push(one.descriptor),
+            "metrics" => metrics.push(Public { place: Place::Inherited(one), speech: Speech::default() }),
             "https" => {
                 has_https = true;
                 let speech = speech_of(config, |listener| listener.tls.is_some()).ok_or_else(no_tls)?;
@@ -91,7 +95,21 @@ pub(super) fn plan(
     if public.is_empty() {
         public.push(Public { place: Place::Default, speech: Speech::default() });
     }
-    Ok(Plan { public, admin })
+    if metrics.iter().any(|one| matches!(one.place, Place::Inherited(_))) {
+        metrics.retain(|one| matches!(one.place, Place::Inherited(_)));
+    }
+    Ok(Plan { public, admin, metrics })
+}
+
+/// Finds where monitoring is answered; a descriptor that is named `metrics` takes the place of this.
+fn take_metrics(config: &Config, inherited: &mut Vec<Inherited>) -> Result<Vec<Public>, Fault> {
+    match &config.metrics.listen {
+        None => Ok(Vec::new()),
+        Some(address @ ListenAddress::Inherited(_)) => {
+            take_named(&[&Listener { address: address.clone(), tls: None, proxy_protocol: false }], inherited)
+        }
+        Some(address) => Ok(vec![Public { place: Place::Bind(address.clone()), speech: Speech::default() }]),
+    }
 }
 
 /// What the first listener of the file says whose place a descriptor takes.
@@ -131,11 +149,11 @@ fn unknown_name(name: &str) -> Fault {
     if name == "unknown" {
         return Fault::configuration(
             "inherited descriptors: several, and one without a name; set FileDescriptorName= in the socket units, \
-             or --fdname= of systemd-socket-activate, to http, https or admin",
+             or --fdname= of systemd-socket-activate, to http, https, admin or metrics",
         );
     }
     Fault::configuration(format_args!(
-        "inherited descriptor {name}: not a name that is known; set FileDescriptorName= to http, https or admin, \
+        "inherited descriptor {name}: not a name that is known; set FileDescriptorName= to http, https, admin or metrics, \
          or add a [[listener]] with address = \"systemd:{name}\""
     ))
 }

@@ -56,7 +56,7 @@ impl Reload {
                     tracing::warn!(keys = need_restart, "some changes take effect only with a restart");
                 }
                 self.front.reloads.up();
-                self.events.tell(|| What::Reloaded);
+                self.events.tell(What::Reloaded);
             }
             Err(problems) => {
                 for problem in &problems.0 {

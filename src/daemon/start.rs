@@ -32,7 +32,6 @@ use super::reload::{self, Reload};
 use super::settings::Source;
 use super::succession::{Audience, Kept, hear_signals, hold_signals};
 use crate::access::Access;
-use crate::admin::wire;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
@@ -85,6 +84,13 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         let (tls, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
         kept.push(Kept { key, descriptor, audience: Audience::Devices { tls, proxy_protocol } });
     }
+    for metrics in plan.metrics {
+        let key = metrics.key();
+        let listener = metrics.open(&mut certificates, &mut heritage)?;
+        let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
+        tracing::info!(listener = listener.address(), "monitoring is answered");
+        kept.push(Kept { key, descriptor, audience: Audience::Monitoring });
+    }
     for AdminSocket { key, listener, file } in admin_sockets(plan.admin, &config, &mut heritage)? {
         let place = file.as_ref().map_or("inherited".into(), |file| file.path().display().to_string());
         tracing::info!(listener = place, "administrators are served");
@@ -101,7 +107,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     }
     let mut life = Life {
         service: core.service(Arc::clone(&drain.flag)),
-        context: core.context(addresses.iter().cloned().collect(), drain.publish.subscribe(), life),
+        context: core.context(addresses.iter().cloned().collect(), &certificates, &drain, life),
         drain,
         reload: core.reload(source, log, certificates),
         notify: Notify::default(),
@@ -131,6 +137,10 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
                 accept(listener.with_proxy_protocol(*proxy_protocol), life);
             }
             Audience::Administrators => serve_admin(UnixListener::from(descriptor), life)?,
+            Audience::Monitoring => {
+                let listener = net::Listener::inherited(descriptor, &kept.key, None).map_err(Fault::configuration)?;
+                life.tasks.spawn(admin::serve_metrics(listener, life.context.clone(), life.stop.clone()));
+            }
         }
     }
     let (directory, relay) = (Arc::clone(&life.service.directory), life.service.relay.clone());
@@ -205,7 +215,8 @@ impl Core {
     fn context(
         &self,
         listeners: Vec<String>,
-        drain: watch::Receiver<wire::Drain>,
+        certificates: &Certificates,
+        drain: &Drain,
         life: mpsc::Sender<admin::Command>,
     ) -> admin::Context {
         admin::Context {
@@ -213,10 +224,11 @@ impl Core {
             relay: self.relay.clone(),
             live: self.publish.subscribe(),
             front: Arc::clone(&self.front),
+            certificates: certificates.in_use(),
             events: self.events.clone(),
             started: Instant::now(),
             listeners,
-            drain,
+            drain: drain.publish.subscribe(),
             life,
         }
     }

@@ -29,7 +29,7 @@ use super::life::Life;
 use super::reload;
 use super::start;
 use crate::close::CloseReason;
-use crate::handoff::State;
+use crate::handoff::{Restarts, State};
 use crate::net;
 use crate::relay::Frozen;
 use crate::supervise::{self, Job, Notify};
@@ -57,6 +57,8 @@ pub(super) enum Audience {
     },
     /// Administrators.
     Administrators,
+    /// Monitoring.
+    Monitoring,
 }
 
 /// All that a successor gets. While it lives, no relay thread moves.
@@ -144,6 +146,8 @@ impl Life {
             tracing::warn!("some requests were not finished in time");
         }
         self.release().await;
+        let carried = self.context.events.history().carried();
+        let history = State::pack_events(&carried);
         let mut frozen = self.service.relay.freeze().await;
         let (members, descriptors): (Vec<_>, Vec<RawFd>) = mem::take(&mut frozen.members).into_iter().unzip();
         let count = members.len();
@@ -154,10 +158,17 @@ impl Life {
             listeners: self.kept.iter().map(|kept| kept.key.clone()).collect(),
             members,
             drain: self.drain.state(Instant::now()),
+            restarts: self.restarts(),
+            history,
         };
         let listeners = self.kept.iter().map(|kept| kept.descriptor.as_raw_fd());
         let descriptors: Vec<RawFd> = listeners.chain(descriptors).collect();
         Ok(Package { state: state.seal()?, parcel: supervise::pack(&descriptors)?, members: count, _frozen: frozen })
+    }
+
+    fn restarts(&self) -> Restarts {
+        let front = &self.service.front;
+        Restarts { count: front.restarts.value(), carried: front.carried.value(), lost: front.lost.value() }
     }
 
     /// Tells the members that can't move to come back, not all at once; their registrations wait for them.

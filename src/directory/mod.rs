@@ -144,7 +144,7 @@ impl Directory {
             if known.kind == request.kind && known.key == key && known.host_key == host_key {
                 inner.reclaim(id, now);
                 drop(inner);
-                self.events.tell(|| What::Reclaimed { registration: id.clone() });
+                self.events.tell(What::Reclaimed { registration: id.clone() });
                 return Ok(id.clone());
             }
             if request.reject_taken {
@@ -174,7 +174,7 @@ impl Directory {
         inner.insert(Entry { registration, seats: 0, claimed: false, deadline: None });
         inner.set_deadline(&id, now);
         drop(inner);
-        self.events.tell(|| What::Registered { registration: id.clone(), kind: request.kind });
+        self.events.tell(What::Registered { registration: id.clone(), kind: request.kind });
         Ok(id)
     }
 
@@ -299,7 +299,7 @@ impl Directory {
     fn tell_end(&self, ended: &Registration) {
         if let Some(reason) = ended.end() {
             tracing::debug!(registration = %ended.id, reason = reason.label(), "registration ended");
-            self.events.tell(|| What::Ended { registration: ended.id.clone(), reason });
+            self.events.tell(What::Ended { registration: ended.id.clone(), reason });
         }
     }
 

@@ -14,6 +14,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::DirectoryState;
+use crate::events::Event;
 use crate::ids::RegistrationId;
 use crate::peer::Peer;
 use crate::shard::MemberState;
@@ -34,6 +35,23 @@ pub struct State {
     /// How far it is with being taken out of service, if it is.
     #[serde(default)]
     pub drain: Option<DrainState>,
+    /// The restarts before.
+    #[serde(default)]
+    pub restarts: Restarts,
+    /// The last events, as [`State::pack_events`] writes them.
+    #[serde(default, with = "serde_bytes")]
+    pub history: Vec<u8>,
+}
+
+/// What restarts have carried over, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Restarts {
+    /// How many there were.
+    pub count: u64,
+    /// Connections that were carried over.
+    pub carried: u64,
+    /// Connections that could not be.
+    pub lost: u64,
 }
 
 /// How far a router is with being taken out of service.
@@ -79,6 +97,17 @@ pub enum Unreadable {
 }
 
 impl State {
+    /// Writes events apart from the rest: before everybody waits, and so that a program that doesn't know one of them
+    /// does without the events, and not without the members.
+    pub fn pack_events(events: &[Event]) -> Vec<u8> {
+        rmp_serde::to_vec_named(events).unwrap_or_default()
+    }
+
+    /// Reads the events; none, if this program doesn't understand them.
+    pub fn events(&self) -> Vec<Event> {
+        rmp_serde::from_slice(&self.history).unwrap_or_default()
+    }
+
     /// Writes the state into memory that nobody can change any more; the descriptor stands for it.
     pub fn seal(&self) -> io::Result<OwnedFd> {
         let memory = memfd_create("ws-router-state", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;

@@ -34,6 +34,8 @@ fn state() -> State {
         listeners: vec!["bound:127.0.0.1:0".into()],
         members: Vec::new(),
         drain: None,
+        restarts: Restarts::default(),
+        history: Vec::new(),
     }
 }
 

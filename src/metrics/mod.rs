@@ -2,6 +2,15 @@
 //!
 //! The front counts with atomics, since nothing there is hot. A relay thread keeps plain numbers of its own and
 //! publishes them once a round into its [`ThreadTotals`], so that the hot path touches no shared cache line.
+//! [`families`] has their names as monitoring sees them, and [`Exposition`] writes them down.
+
+pub mod families;
+mod latency;
+mod text;
+
+pub use families::{Family, Sort};
+pub use latency::{BOUNDS, Latency, Spread};
+pub use text::Exposition;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -121,6 +130,12 @@ pub struct Front {
     pub reloads: Count,
     /// Reloads that were refused because of the file.
     pub failed_reloads: Count,
+    /// Restarts that handed everything over, since the first process of this line.
+    pub restarts: Count,
+    /// Connections that were carried over by them.
+    pub carried: Count,
+    /// Connections that could not be.
+    pub lost: Count,
     refusals: [Count; Refusal::ALL.len()],
 }
 
@@ -155,6 +170,8 @@ pub struct ThreadTotals {
     pub rests: Count,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: Count,
+    /// How long messages took through the thread.
+    pub latency: Latency,
     closes: [Count; CloseReason::ALL.len()],
 }
 

@@ -85,6 +85,16 @@ impl Certificates {
         now.certificate.is_some() && now.key.is_some() && is_whole && now != *seen
     }
 
+    /// Tells when the first certificate of the chain ends, in seconds since the Unix epoch.
+    pub fn expires(&self) -> Option<i64> {
+        let current = Arc::clone(&self.current.0.read().unwrap_or_else(PoisonError::into_inner));
+        let ends = current.cert.iter().filter_map(|certificate| {
+            let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+            Some(certificate.validity().not_after.timestamp())
+        });
+        ends.min()
+    }
+
     /// The files.
     pub fn files(&self) -> &config::Tls {
         &self.files

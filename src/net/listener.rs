@@ -124,7 +124,8 @@ impl Listener {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    /// Waits for a connection, and takes it as it is: no limit, no count, no handshake.
+    pub async fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
             Listening::Tcp(socket) => socket.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
             Listening::Unix(socket) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),

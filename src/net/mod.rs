@@ -26,3 +26,4 @@ pub use greeting::LAST_CALL;
 pub use listener::{ListenError, Listener};
 pub use permit::connection_limit;
 pub use socket::{Permit, Plain, Socket, Transport};
+pub use stream::Stream;

@@ -14,7 +14,7 @@ use crate::peer::Peer;
 
 /// A connected stream socket.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub enum Stream {
     /// Over the internet protocol.
     Tcp(TcpStream),
     /// On this machine.

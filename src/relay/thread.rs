@@ -39,6 +39,8 @@ pub(super) struct Thread {
     begin: Instant,
     now: Moment,
     busy_poll: Duration,
+    /// Deliveries whose time has been counted.
+    timed: u64,
     /// Members whose connections are on their way, with their slots.
     awaited: HashMap<MemberId, usize>,
     stop: Option<Stop>,
@@ -62,7 +64,8 @@ impl Thread {
     ) -> Self {
         let common = Rc::new(Common { events, sealed: RefCell::new(vec![0; SEALED]) });
         let (shard, begin, now) = (Shard::new(rules), Instant::now(), BEGIN);
-        Self { poll, inbox, shard, common, totals, begin, now, busy_poll, awaited: HashMap::new(), stop: None }
+        let awaited = HashMap::new();
+        Self { poll, inbox, shard, common, totals, begin, now, busy_poll, timed: 0, awaited, stop: None }
     }
 
     /// Runs until it is told to stop; fails when the kernel's event queue does.
@@ -76,10 +79,10 @@ impl Thread {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.now = BEGIN.after(self.begin.elapsed());
-            // Finer than a moment, and only asked where it matters.
-            if !readiness.is_empty() && !self.busy_poll.is_zero() {
-                last_event = Instant::now();
+            let woken = Instant::now();
+            self.now = BEGIN.after(woken.duration_since(self.begin));
+            if !readiness.is_empty() {
+                last_event = woken;
             }
             let has_commands = self.serve(&readiness);
             self.shard.resume(self.now);
@@ -90,6 +93,7 @@ impl Thread {
                 }
             }
             self.shard.flush(self.now);
+            self.time(woken);
             if self.now >= next_sweep {
                 self.shard.sweep(self.now);
                 next_sweep = self.now.after(SWEEP);
@@ -195,12 +199,7 @@ impl Thread {
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
         tracing::debug!(registration = %registration.id, member = %id, role = role.as_str(), %peer, "member joined");
-        self.common.events.tell(|| What::Joined {
-            registration: registration.id.clone(),
-            member: id,
-            role,
-            peer: peer.to_string(),
-        });
+        self.common.events.tell(What::Joined { registration: registration.id.clone(), member: id, role, peer });
         let slot = self.shard.join(&newcomer, Wire::awaited(id, seat, peer, &self.common), self.now);
         self.awaited.insert(id, slot);
         let end = registration.end().map(crate::events::EndReason::close_reason);
@@ -274,6 +273,15 @@ impl Thread {
             bytes_out: glimpse.tally.bytes_out,
             outbox: glimpse.outbox as u64,
         })
+    }
+
+    /// Counts how long the round's messages took.
+    fn time(&mut self, woken: Instant) {
+        let delivered = self.shard.tally().deliveries;
+        if delivered != self.timed {
+            self.totals.latency.observe(woken.elapsed(), delivered - self.timed);
+            self.timed = delivered;
+        }
     }
 
     fn publish(&self) {

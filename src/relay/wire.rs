@@ -10,13 +10,12 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 
 use super::tls::Tls;
-use crate::close::CloseReason;
 use crate::directory::Seat;
 use crate::events::{Events, What};
 use crate::ids::MemberId;
 use crate::net::{Permit, Plain, Socket, Transport};
 use crate::peer::Peer;
-use crate::shard::{Link, Received};
+use crate::shard::{Link, Parting, Received};
 
 /// What all connections of a thread share.
 #[derive(Debug)]
@@ -148,11 +147,21 @@ impl Link for Wire {
         }
     }
 
-    fn left(&mut self, reason: CloseReason) {
+    fn left(&mut self, parting: &Parting) {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
+        let Parting { reason, code, silent, tally } = *parting;
         tracing::debug!(%registration, %member, role = role.as_str(), peer = %self.peer, reason = reason.label(), "member left");
-        self.common.events.tell(|| What::Left { registration, member, role, reason });
+        self.common.events.tell(What::Left {
+            registration,
+            member,
+            role,
+            reason,
+            code,
+            silent_ms: silent.as_millis() as u64,
+            messages_in: tally.messages_in,
+            messages_out: tally.messages_out,
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Goodbyes: how a membership ends, what the peer is still told, and when the connection is dropped.
 
-use super::{Link, Moment, Phase, Shard, heard_by, side_of};
+use super::{Link, Moment, Parting, Phase, Shard, heard_by, side_of};
 use crate::close::CloseReason;
 use crate::frame::{Goodbye, close_frame};
 use crate::ids::{MemberId, Serial};
@@ -59,7 +59,8 @@ impl<L: Link> Shard<L> {
         }
         member.phase = Phase::Closing(now.after(self.rules.close_timeout));
         member.flags.parted = goodbye.is_some();
-        member.link.left(reason);
+        let (code, silent) = (goodbye.and_then(|goodbye| goodbye.code), now.since(member.heard));
+        member.link.left(&Parting { reason, code, silent, tally: member.tally });
         member.decoder.abandon(&mut self.buffers);
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);

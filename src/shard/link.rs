@@ -1,7 +1,9 @@
 //! What a shard needs of a connection: the one seam between the rules and the sockets.
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::time::Duration;
 
+use super::MemberTally;
 use crate::close::CloseReason;
 
 /// A member's connection. Nothing here ever waits.
@@ -24,7 +26,20 @@ pub trait Link {
     fn finish(&mut self);
 
     /// Learns that the membership has ended, while the connection still says goodbye; called once.
-    fn left(&mut self, reason: CloseReason);
+    fn left(&mut self, parting: &Parting);
+}
+
+/// How a membership ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parting {
+    /// Why.
+    pub reason: CloseReason,
+    /// The close code with which the member said goodbye.
+    pub code: Option<u16>,
+    /// How long nothing had been heard of it.
+    pub silent: Duration,
+    /// What it has sent and been sent.
+    pub tally: MemberTally,
 }
 
 /// What was received.

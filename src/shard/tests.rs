@@ -83,7 +83,7 @@ impl Link for Queue {
         self.0.borrow_mut().is_finished = true;
     }
 
-    fn left(&mut self, reason: CloseReason) {
+    fn left(&mut self, &Parting { reason, .. }: &Parting) {
         let mut pipe = self.0.borrow_mut();
         pipe.received_when_left = Some(pipe.received);
         assert_eq!(pipe.left.replace(reason), None, "left twice");

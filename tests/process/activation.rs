@@ -111,7 +111,7 @@ fn an_announcement_that_can_not_be_true_is_78() {
 #[test]
 fn an_unknown_name_is_78_and_the_known_ones_are_named() {
     let end = Setup::new().pass("web", loopback()).start().ended();
-    end.says(78, &["web", "http, https or admin"]);
+    end.says(78, &["web", "http, https, admin or metrics"]);
 }
 
 #[test]

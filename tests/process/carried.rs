@@ -322,3 +322,20 @@ fn the_watchdog_is_fed_by_the_successor_too() {
         }
     });
 }
+
+#[test]
+fn what_is_remembered_of_a_registration_goes_over_too() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let (gone, kept) = (register(connect(address), "key"), register(connect(address), "key"));
+        let _member = Member::join(connect(address), &kept, "key");
+        drop(Member::join(connect(address), &gone, "key"));
+        until("one has ended", || router.admin("/v1/status")["registrations"] == 1);
+        let history = |router: &Router, id: &str| router.admin(&format!("/v1/registrations/{id}/history"));
+        let before = (history(&router, &gone), history(&router, &kept));
+        renew(&mut router);
+        assert_eq!((history(&router, &gone), history(&router, &kept)), before);
+        assert_eq!(before.0["events"][3]["event"], "ended");
+    });
+}

@@ -14,6 +14,7 @@ mod harness;
 mod inetd;
 mod keeping;
 mod logs;
+mod metrics;
 mod refused;
 mod reload;
 mod running;

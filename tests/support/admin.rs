@@ -18,6 +18,7 @@ use super::support::{Answer, Server, exchange};
 pub struct Admin {
     pub server: Server,
     pub socket: PathBuf,
+    pub context: Context,
     /// What administrators are told of a drain.
     pub drain: watch::Sender<admin::wire::Drain>,
     /// What the interface asks of the life cycle.
@@ -40,6 +41,7 @@ impl Admin {
             relay: server.relay.clone(),
             live: server.live.subscribe(),
             front: server.front.clone(),
+            certificates: server.certificates.clone(),
             events: server.events.clone(),
             started: Instant::now(),
             listeners: vec![server.http.to_string()],
@@ -47,8 +49,8 @@ impl Admin {
             life: sender,
         };
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(admin::serve(listener, context, stop.clone()));
-        Self { server, socket, drain, life, stop, serving, _folder: folder }
+        let serving = tokio::spawn(admin::serve(listener, context.clone(), stop.clone()));
+        Self { server, socket, context, drain, life, stop, serving, _folder: folder }
     }
 
     pub async fn connect(&self) -> UnixStream {

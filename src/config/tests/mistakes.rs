@@ -76,6 +76,19 @@ fn columns_count_characters_and_not_bytes() {
 }
 
 #[test]
+fn the_metrics_are_off_or_at_an_address_of_their_own() {
+    has_one(
+        "[metrics]\nlisten = 9741",
+        "2:10: metrics.listen: expected a text, not a number; write an address such as \"127.0.0.1:9741\", or \"off\"",
+    );
+    has_one(
+        "[metrics]\nlisten = \"[::]:8741\"\n[[listener]]\naddress = \"127.0.0.1:8741\"",
+        "4:11: listener.address: 127.0.0.1:8741 is taken by metrics.listen; change one of them",
+    );
+    assert_eq!(read("[metrics]\nlisten = \"off\"").unwrap().metrics.listen, None);
+}
+
+#[test]
 fn an_unknown_key_is_sent_where_it_belongs() {
     has_one("port = 8080", "1:1: unknown key \"port\" outside of any section; ws-router.toml(5) lists the keys");
     has_one("level = \"info\"", "1:1: unknown key \"level\" outside of any section; it belongs in [log]");
@@ -99,7 +112,7 @@ fn an_unknown_key_is_sent_where_it_belongs() {
     has_one(
         "[ssl]\nx = 1",
         "1:2: unknown section [ssl]; there are [[listener]], [registration], [websocket], [relay], [http], [admin], \
-         [log], [limits], [service], [[access]]",
+         [metrics], [log], [limits], [service], [[access]]",
     );
 }
 

@@ -191,6 +191,7 @@ prop_compose! {
         busy_poll in duration(Duration::ZERO, Duration::from_millis(10)),
         http in http(),
         socket in option::of(path().prop_map(|path| path.with_extension("admin"))),
+        listen in option::of("[a-z]{1,5}".prop_map(ListenAddress::Inherited)),
         log in log(),
         limits in limits(),
         exit_when_idle in years(),
@@ -205,7 +206,8 @@ prop_compose! {
         }
         let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
         let service = Service { exit_when_idle };
-        Config { listeners, registration, websocket, relay, http, admin: Admin { socket }, log, limits, service, access }
+        let (admin, metrics) = (Admin { socket }, Metrics { listen });
+        Config { listeners, registration, websocket, relay, http, admin, metrics, log, limits, service, access }
     }
 }
 

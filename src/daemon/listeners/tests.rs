@@ -96,7 +96,19 @@ fn a_listener_takes_the_descriptors_that_it_names() {
 #[test]
 fn a_name_that_nobody_knows_is_refused_with_those_that_are_known() {
     let fault = format!("{:?}", plan(inherited(&["web"]), &[], &config(&[])).unwrap_err());
-    assert!(fault.contains("inherited descriptor web") && fault.contains("http, https or admin"), "{fault}");
+    assert!(fault.contains("inherited descriptor web") && fault.contains("http, https, admin or metrics"), "{fault}");
+}
+
+#[test]
+fn a_descriptor_for_monitoring_takes_the_place_of_the_configured_one() {
+    let mut config = config(&[plain(HERE)]);
+    assert!(plan(vec![], &[], &config).unwrap().metrics.is_empty());
+    config.metrics.listen = Some(plain(SAFE).address);
+    let key = |inherited, config: &Config| plan(inherited, &[], config).unwrap().metrics[0].key();
+    assert_eq!(key(vec![], &config), "bound:127.0.0.1:2");
+    assert_eq!(key(inherited(&["metrics", "http"]), &config), "inherited:metrics");
+    config.metrics.listen = Some(ListenAddress::Inherited("numbers".into()));
+    assert_eq!(key(inherited(&["numbers", "http"]), &config), "inherited:numbers");
 }
 
 #[test]

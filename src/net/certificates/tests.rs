@@ -79,3 +79,16 @@ fn a_half_done_renewal_leaves_the_old_pair_in_use_until_it_is_whole() {
     assert!(certificates.are_stale());
     assert!(certificates.reload().unwrap());
 }
+
+#[test]
+fn the_end_of_a_certificate_is_known() {
+    let (_folder, files) = files();
+    let certificates = Certificates::load(&files).unwrap();
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    assert!(certificates.reload().unwrap());
+    assert_eq!(certificates.expires(), Some(1_893_456_000));
+}

@@ -1,10 +1,15 @@
-//! What happens to registrations and members, told to whoever listens on the admin interface.
+//! What happens to registrations and members: told to whoever listens on the admin interface, and remembered for a while.
 //!
-//! A bounded broadcast: a listener that reads too slowly misses events and is told how many; nobody waits for it.
-//! Nothing is built while nobody listens.
+//! A bounded broadcast: a listener that reads too slowly misses events and is told how many; nobody waits for it. The
+//! [`history`](History) keeps each registration's last events, also after its end, so that it can be asked later why a
+//! device went away. Messages are no events: only joins, leaves and what happens to a registration as a whole get here.
 
-use std::sync::Arc;
+mod history;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+
+pub use history::History;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -12,9 +17,10 @@ use tokio::sync::broadcast;
 use crate::close::CloseReason;
 use crate::ids::{MemberId, RegistrationId};
 use crate::kind::{Kind, Role};
+use crate::peer::{self, Peer};
 
 /// Something that happened, with its time.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -24,7 +30,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[allow(missing_docs)]
 pub enum What {
@@ -35,9 +41,32 @@ pub enum What {
     /// A registration ended.
     Ended { registration: RegistrationId, reason: EndReason },
     /// A member joined.
-    Joined { registration: RegistrationId, member: MemberId, role: Role, peer: String },
+    Joined {
+        registration: RegistrationId,
+        member: MemberId,
+        role: Role,
+        #[serde(with = "peer::shown")]
+        peer: Peer,
+    },
     /// A member's connection ended.
-    Left { registration: RegistrationId, member: MemberId, role: Role, reason: CloseReason },
+    Left {
+        registration: RegistrationId,
+        member: MemberId,
+        role: Role,
+        reason: CloseReason,
+        /// The close code with which the member said goodbye.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<u16>,
+        /// How long nothing had been heard of it.
+        #[serde(default)]
+        silent_ms: u64,
+        /// Messages received from it.
+        #[serde(default)]
+        messages_in: u64,
+        /// Messages handed to it.
+        #[serde(default)]
+        messages_out: u64,
+    },
     /// The configuration was read again.
     Reloaded,
     /// The router is being taken out of service.
@@ -87,27 +116,40 @@ impl EndReason {
 
 /// Where events go to and come from; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Events(broadcast::Sender<Arc<Event>>);
+pub struct Events(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    listeners: broadcast::Sender<Arc<Event>>,
+    history: Mutex<History>,
+}
 
 impl Events {
-    /// Makes a stream without listeners.
+    /// Makes a stream without listeners, and an empty history.
     pub fn new() -> Self {
-        Self(broadcast::Sender::new(BACKLOG))
+        let history = Mutex::new(History::default());
+        Self(Arc::new(Inner { listeners: broadcast::Sender::new(BACKLOG), history }))
     }
 
-    /// Tells all listeners; `what` is only called if there are any.
-    pub fn tell(&self, what: impl FnOnce() -> What) {
-        if self.0.receiver_count() > 0 {
-            let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let event = Event { at_ms: since_epoch.as_millis() as u64, what: what() };
+    /// Remembers what happened, and tells all listeners.
+    pub fn tell(&self, what: What) {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let event = Event { at_ms: since_epoch.as_millis() as u64, what };
+        self.history().record(&event);
+        if self.0.listeners.receiver_count() > 0 {
             // A listener that went away in between is no loss.
-            let _ = self.0.send(Arc::new(event));
+            let _ = self.0.listeners.send(Arc::new(event));
         }
     }
 
     /// Listens from now on.
     pub fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.0.subscribe()
+        self.0.listeners.subscribe()
+    }
+
+    /// What is remembered. The lock is held as long as the guard lives, and everybody who joins or leaves waits for it.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.0.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,0 +1,82 @@
+use super::*;
+
+fn id(name: &str) -> RegistrationId {
+    RegistrationId::parse(name).unwrap()
+}
+
+fn registered(at_ms: u64, name: &str) -> Event {
+    Event { at_ms, what: What::Registered { registration: id(name), kind: Kind::Lobby } }
+}
+
+fn joined(at_ms: u64, name: &str, member: u64) -> Event {
+    let peer = Peer::inet("127.0.0.1:5000".parse().unwrap());
+    Event { at_ms, what: What::Joined { registration: id(name), member: MemberId(member), role: Role::Peer, peer } }
+}
+
+fn ended(at_ms: u64, name: &str) -> Event {
+    Event { at_ms, what: What::Ended { registration: id(name), reason: EndReason::Emptied } }
+}
+
+fn history(events: &[Event]) -> History {
+    let mut history = History::default();
+    events.iter().for_each(|event| history.record(event));
+    history
+}
+
+#[test]
+fn a_registration_is_remembered_after_its_end_and_for_a_while() {
+    let events = [registered(1, "my-device"), joined(2, "my-device", 7), ended(3, "my-device")];
+    let mut history = history(&events);
+    assert_eq!(history.of(&id("my-device")), Some((0, events.to_vec())));
+    history.record(&registered(3 + KEPT.as_millis() as u64, "other-device"));
+    assert!(history.of(&id("my-device")).is_some());
+    history.record(&registered(4 + KEPT.as_millis() as u64, "third-device"));
+    assert_eq!(history.of(&id("my-device")), None);
+    assert_eq!(history.total, 2);
+}
+
+#[test]
+fn only_the_last_events_of_a_registration_are_kept_and_the_others_counted() {
+    let events: Vec<_> = (0..100).map(|at| joined(at, "my-device", at)).collect();
+    let (forgotten, kept) = history(&events).of(&id("my-device")).unwrap();
+    assert_eq!((forgotten, kept.len()), (100 - EVENTS as u64, EVENTS));
+    assert_eq!(kept.last(), events.last());
+}
+
+#[test]
+fn an_id_that_lives_again_goes_on_with_its_story() {
+    let later = KEPT.as_millis() as u64 + 10;
+    let mut history = history(&[registered(1, "my-device"), ended(2, "my-device"), registered(3, "my-device")]);
+    history.record(&registered(later, "other-device"));
+    assert_eq!(history.of(&id("my-device")).unwrap().1.len(), 3);
+}
+
+#[test]
+fn the_ended_make_room_and_then_each_keeps_its_last_events() {
+    let mut history = history(&[registered(0, "ended-device"), ended(0, "ended-device")]);
+    for number in 0..TOTAL / EVENTS + 1 {
+        for member in 0..EVENTS as u64 {
+            history.record(&joined(1, &format!("device-{number}"), member));
+        }
+    }
+    assert_eq!(history.of(&id("ended-device")), None);
+    assert!(history.total <= TOTAL + LEAST, "{}", history.total);
+    assert_eq!(history.of(&id("device-0")).unwrap().1.len(), EVENTS);
+    assert_eq!(history.of(&id(&format!("device-{}", TOTAL / EVENTS))).unwrap().1.len(), LEAST);
+}
+
+#[test]
+fn a_successor_gets_the_last_events_as_they_are_told() {
+    let mut events: Vec<_> = (0..20).map(|at| joined(at, "my-device", at)).collect();
+    events.push(ended(20, "my-device"));
+    let carried = history(&events).carried();
+    assert_eq!(carried, events[events.len() - LEAST..]);
+    let bytes = rmp_serde::to_vec_named(&carried).unwrap();
+    assert_eq!(rmp_serde::from_slice::<Vec<Event>>(&bytes).unwrap(), carried);
+    assert_eq!(history(&carried).of(&id("my-device")), Some((0, carried)));
+}
+
+#[test]
+fn an_event_is_small() {
+    assert!(size_of::<Entry>() <= 56);
+}

@@ -1,0 +1,95 @@
+//! What monitoring sees, by name: the one list that the exposition, the manual, the dashboard and the alerts go by.
+//!
+//! Names are `wsrouter_<noun>_<unit>[_total]`. Counters count since the start of the process, except those of restarts,
+//! which are handed over with everything else.
+
+/// A number, or numbers that differ in a label, under one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// The name.
+    pub name: &'static str,
+    /// How it moves.
+    pub sort: Sort,
+    /// What it says.
+    pub help: &'static str,
+}
+
+/// How a number moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+/// Makes the constants, and the list of all, from lines of `CONSTANT Sort "name" "help";`.
+macro_rules! families {
+    ($($constant:ident $sort:ident $name:literal $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Family = Family { name: $name, sort: Sort::$sort, help: $help };
+        )+
+        /// All of them, in the order in which they are written.
+        pub const ALL: &[Family] = &[$($constant),+];
+    };
+}
+
+families! {
+    BUILD_INFO Gauge "wsrouter_build_info" "The version of the running program, as a label of the number 1.";
+    START_TIME Gauge "wsrouter_start_time_seconds" "When the process started, in seconds since the Unix epoch.";
+    THREADS Gauge "wsrouter_relay_threads" "Relay threads.";
+    DRAINING Gauge "wsrouter_draining" "1 while the daemon is taken out of service, or is out of it; else 0.";
+    CONNECTIONS Gauge "wsrouter_connections" "Connections open now, websockets included.";
+    PENDING Gauge "wsrouter_pending_connections" "Connections that are not websockets: handshakes in progress and HTTP requests.";
+    ACCEPTED Counter "wsrouter_connections_accepted_total" "Connections accepted.";
+    TURNED_AWAY Counter "wsrouter_connections_turned_away_total" "Connections closed at once because of a limit.";
+    THROTTLED Counter "wsrouter_connections_throttled_total" "Connections closed because their client's network comes too often.";
+    CROWDED Counter "wsrouter_connections_crowded_total" "Connections closed or refused because their client's network has too many.";
+    ACCEPT_ERRORS Counter "wsrouter_accept_errors_total" "Accepts that failed, as for want of descriptors.";
+    PROXY_FAILURES Counter "wsrouter_proxy_header_failures_total" "Connections closed for want of a PROXY header from a trusted proxy.";
+    TLS_HANDSHAKES Counter "wsrouter_tls_handshakes_total" "TLS handshakes done.";
+    TLS_FAILURES Counter "wsrouter_tls_handshake_failures_total" "TLS handshakes that failed or took too long.";
+    CERTIFICATE Gauge "wsrouter_certificate_expiry_timestamp_seconds" "When the first certificate in use ends, in seconds since the Unix epoch; absent without TLS.";
+    REQUESTS Counter "wsrouter_requests_total" "HTTP requests answered.";
+    REFUSED Counter "wsrouter_requests_refused_total" "HTTP requests refused, by reason.";
+    REGISTRATIONS Gauge "wsrouter_registrations" "Registrations now.";
+    REGISTERED Counter "wsrouter_registrations_made_total" "Registrations made.";
+    MEMBERS Gauge "wsrouter_members" "Members of all registrations now.";
+    CLOSES Counter "wsrouter_closes_total" "Memberships that ended, by reason.";
+    MESSAGES_IN Counter "wsrouter_messages_received_total" "Messages received from members.";
+    BYTES_IN Counter "wsrouter_received_bytes_total" "Payload bytes received from members.";
+    MESSAGES_OUT Counter "wsrouter_messages_delivered_total" "Messages handed to receivers, each receiver counted.";
+    BYTES_OUT Counter "wsrouter_delivered_bytes_total" "Bytes handed to receivers, frame headers included.";
+    UNHEARD Counter "wsrouter_messages_unheard_total" "Messages that nobody was there for.";
+    OUTBOX Gauge "wsrouter_outbox_bytes" "Bytes that wait for their receivers' sockets now.";
+    LATENCY Histogram "wsrouter_relay_latency_seconds" "Time of messages from the wake-up of their relay thread to their write or an outbox, for each receiver.";
+    RELOADS Counter "wsrouter_reloads_total" "Reloads that took effect.";
+    FAILED_RELOADS Counter "wsrouter_reloads_refused_total" "Reloads that were refused because of the configuration.";
+    RESTARTS Counter "wsrouter_restarts_total" "Restarts that handed over the connections, since the last stop.";
+    CARRIED Counter "wsrouter_restart_carried_connections_total" "Connections that restarts carried over.";
+    LOST Counter "wsrouter_restart_lost_connections_total" "Connections that were handed over and could not be taken up again.";
+    RESIDENT Gauge "wsrouter_memory_resident_bytes" "Memory in use.";
+    PEAK Gauge "wsrouter_memory_peak_bytes" "The most memory that has ever been in use.";
+    DESCRIPTORS Gauge "wsrouter_descriptors" "Open files and sockets.";
+    DESCRIPTOR_LIMIT Gauge "wsrouter_descriptors_limit" "As many files and sockets as may be open.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_counters_by_their_end_and_are_given_once() {
+        let mut names: Vec<_> = ALL.iter().map(|family| family.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for family in ALL {
+            assert!(family.name.starts_with("wsrouter_"), "{}", family.name);
+            assert_eq!(family.name.ends_with("_total"), family.sort == Sort::Counter, "{}", family.name);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Prometheus's text format, version 0.0.4: for each family a line of help, a line of type, and its numbers.
+//!
+//! Written here in some lines because the numbers live where they are counted, and are only read for an answer; a
+//! library would want to own them. Nothing needs escapes: labels come from our enums, and help from our own words.
+
+use std::fmt::{Display, Write};
+
+use super::{BOUNDS, Family, Sort, Spread};
+
+/// An answer that is being written.
+#[derive(Debug, Default)]
+pub struct Exposition(String);
+
+impl Exposition {
+    /// What the format is called in HTTP.
+    pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
+
+    /// Writes a family of one number.
+    pub fn one(&mut self, family: &Family, value: impl Display) {
+        self.head(family);
+        self.line(format_args!("{} {value}", family.name));
+    }
+
+    /// Writes a family of a number for each value of a label.
+    pub fn each<'a>(&mut self, family: &Family, label: &str, values: impl IntoIterator<Item = (&'a str, u64)>) {
+        self.head(family);
+        for (name, value) in values {
+            self.line(format_args!("{}{{{label}=\"{name}\"}} {value}", family.name));
+        }
+    }
+
+    /// Writes a histogram, in seconds.
+    pub fn histogram(&mut self, family: &Family, spread: &Spread) {
+        self.head(family);
+        let mut below = 0;
+        for (bound, count) in BOUNDS.iter().zip(spread.counts) {
+            below += count;
+            self.line(format_args!("{}_bucket{{le=\"{}\"}} {below}", family.name, bound.as_secs_f64()));
+        }
+        let all: u64 = spread.counts.iter().sum();
+        self.line(format_args!("{}_bucket{{le=\"+Inf\"}} {all}", family.name));
+        self.line(format_args!("{}_sum {}", family.name, spread.sum.as_secs_f64()));
+        self.line(format_args!("{}_count {all}", family.name));
+    }
+
+    /// Gives what was written.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+
+    fn head(&mut self, family: &Family) {
+        let sort = match family.sort {
+            Sort::Counter => "counter",
+            Sort::Gauge => "gauge",
+            Sort::Histogram => "histogram",
+        };
+        self.line(format_args!("# HELP {} {}", family.name, family.help));
+        self.line(format_args!("# TYPE {} {sort}", family.name));
+    }
+
+    fn line(&mut self, line: impl Display) {
+        // A string takes whatever is written to it.
+        let _ = writeln!(self.0, "{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const FAMILY: Family = Family { name: "x_total", sort: Sort::Counter, help: "Things." };
+
+    #[test]
+    fn a_family_has_its_help_its_type_and_its_numbers() {
+        let mut text = Exposition::default();
+        text.one(&FAMILY, 7);
+        text.each(&FAMILY, "reason", [("left", 1), ("lost", 2)]);
+        let head = "# HELP x_total Things.\n# TYPE x_total counter\n";
+        let expected = format!("{head}x_total 7\n{head}x_total{{reason=\"left\"}} 1\nx_total{{reason=\"lost\"}} 2\n");
+        assert_eq!(text.into_text(), expected);
+    }
+
+    #[test]
+    fn a_histogram_adds_up() {
+        let mut spread = Spread { sum: Duration::from_millis(1500), ..Spread::default() };
+        (spread.counts[0], spread.counts[1], spread.counts[BOUNDS.len()]) = (1, 2, 4);
+        let mut text = Exposition::default();
+        text.histogram(&Family { name: "x_seconds", sort: Sort::Histogram, help: "Time." }, &spread);
+        let text = text.into_text();
+        for line in ["{le=\"0.00001\"} 1", "{le=\"0.000025\"} 3", "{le=\"1\"} 3", "{le=\"+Inf\"} 7"] {
+            assert!(text.contains(&format!("x_seconds_bucket{line}\n")), "{line}: {text}");
+        }
+        assert!(text.ends_with("x_seconds_sum 1.5\nx_seconds_count 7\n"), "{text}");
+    }
+}
