@@ -45,7 +45,7 @@ impl<L: Link> Shard<L> {
         let at_once = member.pace.as_deref().map_or(READ, |pace| pace.at_once(now));
         let intake = member.decoder.intake(&mut self.scratch, at_once, &mut self.buffers);
         let (room_in_direct, staged) = (intake.direct.len(), intake.staged);
-        let behind = if intake.has_room_behind { &mut self.scratch[staged..staged + at_once] } else { &mut [] };
+        let behind = &mut self.scratch[staged..staged + intake.behind];
         let received = if room_in_direct > 0 {
             member.link.receive(&mut [IoSliceMut::new(intake.direct), IoSliceMut::new(behind)])
         } else {
@@ -81,7 +81,7 @@ impl<L: Link> Shard<L> {
             let staged = intake.staged;
             let direct = early.len().min(intake.direct.len());
             intake.direct[..direct].copy_from_slice(&early[..direct]);
-            let behind = if intake.has_room_behind { (early.len() - direct).min(READ) } else { 0 };
+            let behind = (early.len() - direct).min(intake.behind);
             self.scratch[staged..staged + behind].copy_from_slice(&early[direct..direct + behind]);
             early = &early[direct + behind..];
             self.take_in(slot, direct, staged + behind, now);
