@@ -132,6 +132,7 @@ impl Thread {
             return Duration::ZERO;
         }
         let next = self.stop.as_ref().map_or(next_sweep, |stop| stop.deadline.min(next_sweep));
+        let next = self.shard.next_due().map_or(next, |due| due.min(next));
         next.since(self.now).max(Duration::from_millis(1))
     }
 
@@ -157,8 +158,11 @@ impl Thread {
     fn obey(&mut self, command: Command) {
         // Whoever asked may have gone away meanwhile; then the answer is for nobody.
         match command {
-            Command::Reserve { id, seat, peer, done } => {
-                self.reserve(id, *seat, peer);
+            Command::Reserve { id, seat, peer, rates, done } => {
+                let slot = self.reserve(id, *seat, peer);
+                if let Some(rates) = rates {
+                    self.shard.pace(slot, &rates);
+                }
                 let _ = done.send(());
             }
             Command::Attach { id, socket, early } => self.attach(id, *socket, &early),
@@ -208,7 +212,7 @@ impl Thread {
         }
     }
 
-    fn reserve(&mut self, id: MemberId, seat: Seat, peer: Peer) {
+    fn reserve(&mut self, id: MemberId, seat: Seat, peer: Peer) -> usize {
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
@@ -220,6 +224,7 @@ impl Thread {
         if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
             self.shard.disconnect(id, reason, self.now);
         }
+        slot
     }
 
     fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
@@ -305,6 +310,7 @@ impl Thread {
         totals.deliveries.set(tally.deliveries);
         totals.bytes_out.set(tally.bytes_out);
         totals.unheard.set(tally.unheard);
+        totals.rests.set(tally.rests);
         totals.outbox_bytes.set(tally.outbox_bytes);
         for reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);
