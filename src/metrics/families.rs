@@ -66,6 +66,7 @@ families! {
     MESSAGES_OUT Counter "wsrouter_messages_delivered_total" "Messages handed to receivers, each receiver counted.";
     BYTES_OUT Counter "wsrouter_delivered_bytes_total" "Bytes handed to receivers, frame headers included.";
     UNHEARD Counter "wsrouter_messages_unheard_total" "Messages that nobody was there for.";
+    RESTS Counter "wsrouter_member_rests_total" "Times that a member had sent more than the rate of its access rule, and was not read from for a while.";
     OUTBOX Gauge "wsrouter_outbox_bytes" "Bytes that wait for their receivers' sockets now.";
     HELD Gauge "wsrouter_held_bytes" "Memory that all peers together make the daemon hold now.";
     HELD_LIMIT Gauge "wsrouter_held_limit_bytes" "Memory that they may make it hold.";

@@ -12,6 +12,7 @@ use super::*;
 use crate::kind::Role;
 
 mod memory;
+mod paces;
 mod signs;
 
 /// The peer's end of a link.
