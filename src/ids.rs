@@ -7,9 +7,10 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// Names a registration: 8 to 64 of `[0-9A-Za-z_-]`; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

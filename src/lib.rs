@@ -13,8 +13,8 @@
 //! outboxes of those who lag. The [`relay`] is the loop around it that moves the bytes.
 //!
 //! Layers, each using only those before it (held by `tests/architecture.rs`): 0 [`ids`], [`kind`], [`secret`],
-//! [`peer`], [`close`], [`bucket`], [`supervise`] · 1 [`frame`], [`events`], [`metrics`], [`config`], [`log`] ·
-//! 2 [`shard`], [`access`] · 3 [`net`], [`directory`], [`handoff`], [`relay`] · 4 [`http`], [`admin`] · 5 [`daemon`].
+//! [`peer`], [`close`], [`bucket`], [`supervise`], [`sync`] · 1 [`frame`], [`events`], [`metrics`], [`config`],
+//! [`log`] · 2 [`shard`], [`access`] · 3 [`net`], [`directory`], [`handoff`], [`relay`] · 4 [`http`], [`admin`] · 5 [`daemon`].
 //! [`ctl`] knows only the admin interface's wire types; [`cli`] holds the arguments of both programs.
 
 pub mod access;
@@ -40,3 +40,4 @@ pub mod relay;
 pub mod secret;
 pub mod shard;
 pub mod supervise;
+pub mod sync;

@@ -383,6 +383,20 @@ async fn an_oversize_body_is_refused_announced_or_not() {
 }
 
 #[tokio::test]
+async fn who_says_no_more_after_its_request_is_answered_all_the_same() {
+    let server = server().await;
+    for (path, before) in [("/healthz", 0), ("/nowhere", 1)] {
+        let mut stream = server.connect().await;
+        until("the connection is accepted", || server.front.accepted.value() > before).await;
+        tokio::task::yield_now().await;
+        // The server runs in this thread, so it finds the request and the end behind it at once.
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(read_head(&mut stream).await.status >= 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_head_or_body_is_ended_and_an_idle_connection_just_closed() {
     let server = server_with(|config| config.http.request_timeout = Duration::from_millis(50)).await;
     let head = server.raw(b"GET /healthz HTTP/1.1\r\nHos").await;

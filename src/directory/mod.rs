@@ -13,14 +13,13 @@ pub use outcome::{RegisterError, RemoveError, SeatError};
 pub use succession::DirectoryState;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::events::{EndReason, Events, What};
 use crate::ids::{RegistrationId, Sequence, Serial};
 use crate::kind::{Kind, Role};
 use crate::secret::{Key, KeyHash, KeyHasher};
+use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// What is known of a registration by everybody who holds a seat in it.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! The registrations as they are handed over to a successor: with the value that hashes their keys, so never to a disk.
 
-use std::sync::atomic::AtomicU8;
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use crate::events::Events;
 use crate::ids::{RegistrationId, Sequence, Serial};
 use crate::kind::{Kind, Role};
 use crate::secret::{KeyHash, KeyHasher};
+use crate::sync::{Arc, AtomicU8, Mutex};
 
 /// All registrations. Times are relative to the moment of the copy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,7 +58,12 @@ impl Directory {
     /// [`Directory::settle`].
     pub fn succeed(state: DirectoryState, rules: Rules, events: Events, now: Instant) -> Arc<Self> {
         let mut inner = Inner { rules, entries: Default::default(), deadlines: Default::default() };
+        let mut taken = HashSet::new();
         for known in state.registrations {
+            // A second one would leave a deadline behind that never goes away.
+            if inner.entries.contains_key(&known.id) || !taken.insert(known.serial) {
+                continue;
+            }
             let registration = Arc::new(Registration {
                 serial: known.serial,
                 id: known.id.clone(),

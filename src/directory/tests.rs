@@ -1,5 +1,7 @@
 use super::*;
 
+mod histories;
+
 fn rules() -> Rules {
     Rules {
         auto_remove: true,
@@ -201,4 +203,23 @@ fn a_registration_whose_members_are_told_to_come_back_waits_for_them() {
     new.sweep(now + Duration::from_secs(59));
     drop(new.seat(id.as_str(), &key("k"), None).unwrap());
     assert!(new.is_empty(), "from then on the rules are as ever");
+}
+
+#[test]
+fn a_state_that_names_an_id_or_a_serial_twice_is_taken_once() {
+    let old = directory(rules());
+    let now = Instant::now();
+    for name in ["my-device", "my-other"] {
+        old.register(&request(Some(name)), now).unwrap();
+    }
+    let mut state = serde_json::to_value(old.state(now)).unwrap();
+    let all = state["registrations"].as_array_mut().unwrap();
+    let (mut same_id, mut same_serial) = (all[0].clone(), all[0].clone());
+    (same_id["serial"], same_id["ends_in_ms"]) = (99.into(), 5.into());
+    same_serial["id"] = "my-third".into();
+    all.extend([same_id, same_serial]);
+    let new = Directory::succeed(serde_json::from_value(state).unwrap(), rules(), Events::new(), now);
+    assert_eq!(new.len(), 2);
+    new.sweep(now + Duration::from_secs(601));
+    assert!(new.is_empty());
 }

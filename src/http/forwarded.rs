@@ -14,7 +14,7 @@ use crate::config::{self, ForwardedHeader};
 use crate::peer::{Peer, Peers};
 
 /// Tells whose request it is that came from `peer`.
-pub(super) fn client(peer: Peer, headers: &HeaderMap, rules: &config::Http) -> Peer {
+pub fn client(peer: Peer, headers: &HeaderMap, rules: &config::Http) -> Peer {
     let trusted = &rules.trusted_proxies;
     if !trusted.contain(&peer) {
         return peer;

@@ -7,16 +7,19 @@
 mod admission;
 mod body;
 mod connect;
-mod forwarded;
+#[doc(hidden)] // For the fuzzer, as `query`.
+pub mod forwarded;
 mod health;
 mod pace;
 mod parting;
-mod query;
+#[doc(hidden)] // For the fuzzer, which looks at the parser itself.
+pub mod query;
 mod register;
 mod remove;
 mod replies;
 mod routes;
 mod stats;
+mod turns;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -128,6 +131,8 @@ fn protocol(rules: &config::Http) -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol
         .timer(TokioTimer::new())
+        // A client may end its half of the connection right behind its request.
+        .half_close(true)
         .header_read_timeout(rules.request_timeout)
         .max_header_size(max_head)
         .max_buf_size(max_head.max(LEAST_BUFFER));

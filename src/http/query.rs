@@ -8,11 +8,11 @@ use std::borrow::Cow;
 
 /// The parameters of a request, still escaped; has no `Debug`, since keys are among them.
 #[derive(Clone, Copy)]
-pub(super) struct Form<'a>(&'a [u8]);
+pub struct Form<'a>(&'a [u8]);
 
 /// Why a parameter can't be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unfit {
+pub enum Unfit {
     #[error("parameter {0} is missing")]
     Missing(&'static str),
     #[error("parameter {0} is there more than once; give it once")]
@@ -29,17 +29,17 @@ pub(super) enum Unfit {
 
 impl<'a> Form<'a> {
     /// Takes a query, or a form's body.
-    pub(super) fn new(raw: &'a [u8]) -> Self {
+    pub fn new(raw: &'a [u8]) -> Self {
         Self(raw)
     }
 
     /// Decodes a parameter that must be there once and not be empty.
-    pub(super) fn required(self, name: &'static str) -> Result<Cow<'a, str>, Unfit> {
+    pub fn required(self, name: &'static str) -> Result<Cow<'a, str>, Unfit> {
         self.optional(name)?.ok_or(Unfit::Missing(name))
     }
 
     /// Decodes a parameter that may be missing; what is there must be there once and not be empty.
-    pub(super) fn optional(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Unfit> {
+    pub fn optional(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Unfit> {
         let mut values = self.fields().filter(|(found, _)| is_name(found, name)).map(|(_, value)| value);
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {

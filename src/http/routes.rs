@@ -14,6 +14,7 @@ use super::connect::Joining;
 use super::pace::Earlier;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
+use super::turns;
 use super::{Service, forwarded};
 use crate::access::Action;
 use crate::config::Config;
@@ -38,6 +39,7 @@ impl Service {
         earlier: &Earlier,
     ) -> (Reply, Option<Joining>) {
         let began = Instant::now();
+        turns::take();
         let config = self.live.borrow().clone();
         let visitor = visitor.behind(forwarded::client(visitor.peer, request.headers(), &config.http));
         let (method, page) = (request.method().clone(), admission::origin(request.headers()).map(str::to_owned));

@@ -12,9 +12,8 @@ pub use families::{Family, Sort};
 pub use latency::{BOUNDS, Latency, Spread};
 pub use text::Exposition;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::close::CloseReason;
+use crate::sync::{AtomicU64, Ordering};
 
 /// A number that only grows, or a gauge that one writer sets.
 #[derive(Debug, Default)]

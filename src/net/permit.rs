@@ -3,12 +3,11 @@
 //! Every connection holds a [`Permit`](super::Permit) as long as it lives. Until it is a websocket it also holds a
 //! [`Pending`], so that peers that open connections and say nothing can't take the descriptors of those who talk.
 
-use std::sync::Arc;
-
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::config;
 use crate::metrics::Front;
+use crate::sync::Arc;
 
 /// Tells how many connections may be open: `limits.connections`, or what the process's descriptor limit allows when
 /// that is unset or higher.

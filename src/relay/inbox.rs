@@ -1,5 +1,6 @@
 //! The one way into a relay thread: commands, in order, bounded, with a wake-up.
 
+use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -73,12 +74,12 @@ pub(super) struct Successor {
 #[derive(Debug)]
 pub(super) struct Inbox {
     waker: mio::Waker,
-    waiting: Mutex<Vec<Command>>,
+    waiting: Mutex<VecDeque<Command>>,
 }
 
 impl Inbox {
     pub(super) fn new(waker: mio::Waker) -> Self {
-        Self { waker, waiting: Mutex::new(Vec::new()) }
+        Self { waker, waiting: Mutex::new(VecDeque::new()) }
     }
 
     /// Puts in a command that a peer caused; gives it back when as many wait as may.
@@ -96,13 +97,16 @@ impl Inbox {
         self.put(&mut self.lock(), command);
     }
 
-    /// Takes all that waits, in exchange for an empty list.
-    pub(super) fn take(&self, empty: &mut Vec<Command>) {
-        std::mem::swap(&mut *self.lock(), empty);
+    /// Takes the first of those that wait into an empty list; tells whether some are left, for which nobody is woken.
+    pub(super) fn take(&self, at_most: usize, into: &mut Vec<Command>) -> bool {
+        let mut waiting = self.lock();
+        let count = waiting.len().min(at_most);
+        into.extend(waiting.drain(..count));
+        !waiting.is_empty()
     }
 
-    fn put(&self, waiting: &mut Vec<Command>, command: Command) {
-        waiting.push(command);
+    fn put(&self, waiting: &mut VecDeque<Command>, command: Command) {
+        waiting.push_back(command);
         if waiting.len() == 1
             && let Err(error) = self.waker.wake()
         {
@@ -110,7 +114,7 @@ impl Inbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Command>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Command>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Thread {
     busy_poll: Duration,
     /// Deliveries whose time has been counted.
     timed: u64,
+    /// Commands wait that nobody wakes it for.
+    has_commands: bool,
     /// Members whose connections are on their way, with their slots.
     awaited: HashMap<MemberId, usize>,
     stop: Option<Stop>,
@@ -64,14 +66,26 @@ impl Thread {
     ) -> Self {
         let common = Rc::new(Common { events, sealed: RefCell::new(vec![0; SEALED]) });
         let (shard, begin, now) = (Shard::new(rules), Instant::now(), BEGIN);
-        let awaited = HashMap::new();
-        Self { poll, inbox, shard, common, totals, begin, now, busy_poll, timed: 0, awaited, stop: None }
+        Self {
+            poll,
+            inbox,
+            shard,
+            common,
+            totals,
+            begin,
+            now,
+            busy_poll,
+            timed: 0,
+            has_commands: false,
+            awaited: HashMap::new(),
+            stop: None,
+        }
     }
 
     /// Runs until it is told to stop; fails when the kernel's event queue does.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut readiness = Readiness::with_capacity(EVENTS);
-        let mut commands = Vec::new();
+        let mut commands = Vec::with_capacity(COMMANDS_A_ROUND);
         let (mut next_sweep, mut last_event) = (self.now.after(SWEEP), self.begin);
         loop {
             let timeout = self.patience(next_sweep, last_event);
@@ -84,15 +98,15 @@ impl Thread {
             if !readiness.is_empty() {
                 last_event = woken;
             }
-            let has_commands = self.serve(&readiness);
+            self.has_commands |= self.serve(&readiness);
             self.shard.resume(self.now);
-            if has_commands {
-                self.inbox.take(&mut commands);
+            if self.has_commands {
+                self.has_commands = self.inbox.take(COMMANDS_A_ROUND, &mut commands);
                 for command in commands.drain(..) {
                     self.obey(command);
                 }
             }
-            self.shard.flush(self.now);
+            self.shard.flush_some(WRITES_A_ROUND, self.now);
             self.time(woken);
             if self.now >= next_sweep {
                 self.shard.sweep(self.now);
@@ -110,7 +124,7 @@ impl Thread {
     /// How long to sleep at most.
     fn patience(&self, next_sweep: Moment, last_event: Instant) -> Duration {
         let is_looking = !self.busy_poll.is_zero() && last_event.elapsed() < self.busy_poll;
-        if self.shard.has_work() || is_looking {
+        if self.has_commands || self.shard.has_work() || is_looking {
             return Duration::ZERO;
         }
         let next = self.stop.as_ref().map_or(next_sweep, |stop| stop.deadline.min(next_sweep));
@@ -302,6 +316,10 @@ pub(super) fn probe_serial(number: u64) -> Serial {
 const BEGIN: Moment = Moment(100 * 365 * 86_400_000);
 /// Readiness taken at once.
 const EVENTS: usize = 1024;
+/// Commands obeyed in a round, a few microseconds each: a mass join is let in by and by, beside those who talk.
+const COMMANDS_A_ROUND: usize = 32;
+/// Writes at the end of a round, some microseconds each: a pair doesn't wait until a thousand have had their message.
+const WRITES_A_ROUND: usize = 32;
 /// How often the silent, the stalled and the overdue are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
 /// Sealed bytes read at once.

@@ -7,11 +7,9 @@
 use std::io::IoSlice;
 use std::rc::Rc;
 
-use smallvec::SmallVec;
-
 use super::member::Member;
 use super::outbox::rest_of_begun_frame;
-use super::room::{Round, Slices};
+use super::room::Slices;
 use super::{HIGH_WATER, LOW_WATER, Link, Moment, Shard, heard_by, side_of};
 use crate::close::CloseReason;
 use crate::frame::{Batch, Opcode, Piece, ServerHeader};
@@ -23,8 +21,8 @@ impl<L: Link> Shard<L> {
         let target = heard_by(role);
         let side = &mut self.rooms[room as usize].sides[target];
         let hears_itself = target == side_of(role);
-        // What is collected already goes first, so that a sender's messages stay in order when others leave meanwhile.
-        match (side.members.as_slice(), hears_itself, side.round.is_some()) {
+        // What is collected or on its way already goes first, so that a sender's messages stay in order when others leave meanwhile.
+        match (side.members.as_slice(), hears_itself, side.round.is_some() || side.in_flight) {
             ([], ..) | ([_], true, _) => {
                 self.tally.unheard += batch.messages;
                 self.recycle(batch);
@@ -37,7 +35,7 @@ impl<L: Link> Shard<L> {
             _ => {
                 if side.round.is_none() {
                     side.round = Some(self.spares.take_round());
-                    self.dirty.push((room, target));
+                    self.dirty.push_back((room, target));
                 }
                 if let Some(round) = &mut side.round {
                     round.push(sender as u32, batch, &self.scratch, &mut self.buffers);
@@ -48,15 +46,6 @@ impl<L: Link> Shard<L> {
                 }
             }
         }
-    }
-
-    /// Ends the round: writes what was collected to each receiver.
-    pub fn flush(&mut self, now: Moment) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for (room, side) in dirty.drain(..) {
-            self.flush_side(room, side, now);
-        }
-        self.dirty = dirty;
     }
 
     /// Writes on to a member whose connection takes more.
@@ -130,70 +119,8 @@ impl<L: Link> Shard<L> {
         self.charge(receiver, before, now);
     }
 
-    pub(super) fn flush_side(&mut self, room: u32, target: usize, now: Moment) {
-        let Some(side) = self.rooms.get_mut(room as usize).map(|room| &mut room.sides[target]) else { return };
-        let Some(mut round) = side.round.take() else { return };
-        let receivers = std::mem::take(&mut side.members);
-        let (mut lagging, mut lost) = (std::mem::take(&mut self.lagging), SmallVec::<[u32; 4]>::new());
-        let common = round.slices(u32::MAX, false);
-        for &slot in &receivers {
-            let member = &mut self.members[slot as usize];
-            let (own_bytes, own_messages) = if member.flags.spoke { round.own(slot) } else { (0, 0) };
-            let (bytes, messages) = (round.bytes - own_bytes, round.messages - own_messages);
-            if bytes == 0 {
-                continue;
-            }
-            member.tally.messages_out += messages;
-            member.tally.bytes_out += bytes as u64;
-            self.tally.deliveries += messages;
-            self.tally.bytes_out += bytes as u64;
-            let sent = match (&member.outbox, own_bytes) {
-                (Some(_), _) => Ok(0),
-                (None, 0) => send_all(&mut member.link, &common),
-                (None, _) => send_all(&mut member.link, &round.slices(slot, true)),
-            };
-            match sent {
-                Ok(sent) if sent == bytes => {}
-                Ok(sent) => lagging.push((slot, sent)),
-                Err(_) => lost.push(slot),
-            }
-        }
-        drop(common);
-        for sender in round.senders() {
-            if let Some(member) = self.members.get_mut(sender as usize) {
-                member.flags.spoke = false;
-            }
-        }
-        if let Some(room) = self.rooms.get_mut(room as usize) {
-            room.sides[target].members = receivers;
-        }
-        self.settle_round(&mut round, &lagging, now);
-        self.spares.give_round(round);
-        lagging.clear();
-        self.lagging = lagging;
-        for slot in lost {
-            self.close(slot as usize, CloseReason::Lost, None, now);
-        }
-    }
-
-    /// Has those who lag owed what they didn't take.
-    fn settle_round(&mut self, round: &mut Round, lagging: &[(u32, usize)], now: Moment) {
-        if !lagging.is_empty() {
-            let small = round.keep(&mut self.buffers);
-            for &(slot, sent) in lagging {
-                let member = &mut self.members[slot as usize];
-                let before = member.queued();
-                let outbox = member.outbox.get_or_insert_with(|| self.spares.take_outbox(now));
-                round.owe(&small, slot, sent, outbox);
-                self.charge(slot as usize, before, now);
-            }
-            self.buffers.give_shared(small);
-        }
-        round.clear(&mut self.buffers);
-    }
-
     /// Counts what came into an outbox that held `before` bytes; closes its member if that was too much already.
-    fn charge(&mut self, slot: usize, before: usize, now: Moment) {
+    pub(super) fn charge(&mut self, slot: usize, before: usize, now: Moment) {
         let member = &mut self.members[slot];
         let added = member.queued() - before;
         self.tally.outbox_bytes += added as u64;
@@ -324,7 +251,7 @@ fn bytes_of<'a>(piece: &'a Piece, scratch: &'a [u8]) -> &'a [u8] {
 }
 
 /// Sends slices, however many there are, until the socket takes no more.
-fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
+pub(super) fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
     if slices.len() <= SLICES_A_WRITE {
         return link.send(slices);
     }

@@ -50,6 +50,9 @@ impl<L: Link> Shard<L> {
 
     /// Ends a membership and begins the goodbye.
     pub(super) fn close(&mut self, slot: usize, reason: CloseReason, goodbye: Option<Goodbye>, now: Moment) {
+        if let Some(member) = self.members.get(slot).filter(|member| member.is_open()) {
+            self.land(member.room, now);
+        }
         let Some(member) = self.members.get_mut(slot) else { return };
         if !member.is_open() {
             if reason == CloseReason::Lost {
@@ -111,7 +114,7 @@ impl<L: Link> Shard<L> {
             room.sides[target].paused.retain(|sender| *sender as usize != slot);
         }
         let left = &mut room.sides[side];
-        left.above -= usize::from(flags.above);
+        left.above -= u32::from(flags.above);
         left.members.swap_remove(place);
         if let Some(moved) = left.members.get(place) {
             self.members[*moved as usize].place = place as u32;

@@ -1,7 +1,7 @@
 //! What one relay thread does, without the I/O: members, who hears whom, outboxes, flow control, heartbeat, goodbyes.
 //!
 //! A registration lives on one shard as a *room*. A round is: [`Shard::readable`] and [`Shard::writable`] for each
-//! member whose connection is ready, [`Shard::resume`], then [`Shard::flush`], which writes what a room's senders sent
+//! member whose connection is ready, [`Shard::resume`], then [`Shard::flush_some`], which writes what a room's senders sent
 //! within the round to each receiver at once. A room with one receiver is served at once instead.
 //!
 //! Flow control: a sender isn't read from while every receiver of it has more than the high-water mark in its outbox,
@@ -13,6 +13,7 @@
 
 mod deliver;
 mod ending;
+mod flight;
 mod heartbeat;
 mod link;
 mod member;
@@ -22,7 +23,7 @@ mod room;
 mod spares;
 mod succession;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
@@ -34,6 +35,7 @@ pub use succession::MemberState;
 use crate::close::CloseReason;
 use crate::frame::{Batch, Buffers};
 use crate::ids::{MemberId, Serial};
+use flight::Flight;
 use heartbeat::{Heartbeat, Signs, Verdict};
 use member::{Member, Phase};
 use room::{Room, heard_by, side_of};
@@ -88,7 +90,9 @@ pub struct Shard<L> {
     buffers: Buffers,
     spares: Spares,
     /// Sides with a round to flush.
-    dirty: Vec<(u32, usize)>,
+    dirty: VecDeque<(u32, usize)>,
+    /// The one that is being flushed.
+    flight: Option<Flight>,
     /// Members to read from again without waiting.
     hot: Vec<u32>,
     /// The list that was worked off last, kept for its memory; likewise the one of those who lagged in a round.
@@ -109,7 +113,8 @@ impl<L: Link> Shard<L> {
             batch: Batch::default(),
             buffers: Buffers::default(),
             spares: Spares::default(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
+            flight: None,
             hot: Vec::new(),
             cold: Vec::new(),
             lagging: Vec::new(),
@@ -147,7 +152,7 @@ impl<L: Link> Shard<L> {
 
     /// Tells whether there is work that no readiness will announce.
     pub fn has_work(&self) -> bool {
-        !self.hot.is_empty()
+        !self.hot.is_empty() || self.flight.is_some() || !self.dirty.is_empty()
     }
 
     /// Tells whether no connection is left.

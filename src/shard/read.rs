@@ -125,7 +125,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Tells whether a member's receivers are too far behind to take more of it.
+    /// Tells whether a member's receivers are too far behind to take more of it, or are still being served.
     fn must_pause(&self, slot: usize) -> bool {
         let member = &self.members[slot];
         let Some(room) = self.rooms.get(member.room as usize) else { return false };
@@ -133,8 +133,8 @@ impl<L: Link> Shard<L> {
         let side = &room.sides[target];
         let hears_itself = target == super::side_of(member.role);
         let receivers = side.members.len() - usize::from(hears_itself);
-        let above = side.above - usize::from(hears_itself && member.flags.above);
-        receivers > 0 && (above == receivers || (self.rules.pace && above > 0))
+        let above = side.above as usize - usize::from(hears_itself && member.flags.above);
+        side.in_flight || (receivers > 0 && (above == receivers || (self.rules.pace && above > 0)))
     }
 
     fn pause(&mut self, slot: usize) {

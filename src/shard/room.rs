@@ -26,9 +26,11 @@ pub(super) struct Side {
     /// Their slots, in no order.
     pub(super) members: SmallVec<[u32; 4]>,
     /// How many of them are above the high-water mark.
-    pub(super) above: usize,
+    pub(super) above: u32,
     /// Senders that aren't read from until this side has taken more.
     pub(super) paused: Vec<u32>,
+    /// Whether a round is on its way to them, and some have had it.
+    pub(super) in_flight: bool,
     /// What they are to be sent at the end of the round; most rooms are quiet most of the time.
     pub(super) round: Option<Box<Round>>,
 }

@@ -25,15 +25,20 @@ pub struct Admin {
     pub life: mpsc::Receiver<Command>,
     pub stop: CancellationToken,
     pub serving: JoinHandle<()>,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Admin {
     pub async fn start(config: Config) -> Self {
-        let server = Server::start(config).await;
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("admin.sock");
         let listener = UnixListener::bind(&socket).unwrap();
+        Self { socket, _folder: Some(folder), ..Self::start_on(config, listener).await }
+    }
+
+    /// Answers on a listener of the caller's, which needs no file.
+    pub async fn start_on(config: Config, listener: UnixListener) -> Self {
+        let server = Server::start(config).await;
         let (sender, life) = mpsc::channel(1);
         let drain = watch::Sender::default();
         let context = Context {
@@ -50,7 +55,7 @@ impl Admin {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(admin::serve(listener, context.clone(), stop.clone()));
-        Self { server, socket, context, drain, life, stop, serving, _folder: folder }
+        Self { server, socket: PathBuf::new(), context, drain, life, stop, serving, _folder: None }
     }
 
     pub async fn connect(&self) -> UnixStream {

@@ -1,0 +1,78 @@
+//! A handed-over state: whatever it says, it is refused or read; reading never takes much more memory than there are
+//! bytes; what was read is written the same; and a directory and a shard go on with it without harm.
+
+use std::time::{Duration, Instant};
+
+use ws_router::directory::{Directory, Rules};
+use ws_router::events::Events;
+use ws_router::handoff::State;
+use ws_router::shard::{Moment, Shard};
+
+use super::frames;
+use super::pipe::{End, Pipe};
+
+pub fn run(body: &[u8]) {
+    // As it comes: nothing but the head is looked at.
+    let _ = State::from_bytes(body);
+    let mut bytes = b"ws-router state\n\0\0\0\x01".to_vec();
+    bytes.extend((body.len() as u64).to_be_bytes());
+    bytes.extend(blake3::hash(body).as_bytes());
+    bytes.extend(body);
+    let mut read = None;
+    let cost = allocation_counter::measure(|| read = State::from_bytes(&bytes).ok());
+    assert!(cost.bytes_max <= 64 * body.len() as u64 + (4 << 20), "{} bytes for {}", cost.bytes_max, body.len());
+    let Some(state) = read else { return };
+    let written = state.to_bytes().unwrap();
+    let again = State::from_bytes(&written).unwrap();
+    assert_eq!(again.members, state.members);
+    assert!(again.to_bytes().unwrap() == written, "state, bytes and state again are not the same");
+    go_on(state);
+}
+
+fn go_on(state: State) {
+    let (now, rules) = (Instant::now(), rules());
+    let directory = Directory::succeed(state.directory, rules.clone(), Events::new(), now);
+    let mut shard = Shard::new(frames::rules(1 << 20));
+    let mut seats = Vec::new();
+    for carried in state.members {
+        let member = &carried.member;
+        let Some(seat) = directory.retake(carried.registration.as_str(), member.serial, member.role) else { continue };
+        let pipe = Pipe::with_room(1 << 30);
+        pipe.borrow_mut().inbound.extend([0x82, 0x81, 1, 2, 3, 4, 5, 0x80, 0x80, 1, 2, 3, 4, 0x88, 0x80, 1, 2, 3, 4]);
+        if let Ok(slot) = shard.succeed(carried.member, End(pipe), NOW) {
+            seats.push((slot, seat));
+        }
+    }
+    directory.settle(Duration::from_secs(60), now);
+    for (slot, _) in &seats {
+        shard.writable(*slot, NOW);
+        shard.readable(*slot, false, NOW);
+    }
+    for _ in 0..100 {
+        shard.resume(NOW);
+        shard.flush(NOW);
+    }
+    shard.sweep(NOW.after(Duration::from_secs(3600)));
+    shard.close_all(ws_router::close::CloseReason::Stopping, NOW);
+    shard.sweep(NOW.after(Duration::from_secs(7200)));
+    assert!(shard.is_empty());
+    assert_eq!(shard.tally().outbox_bytes, 0);
+    drop(seats);
+    let known = directory.state(now);
+    let again = Directory::succeed(known, rules, Events::new(), now);
+    assert_eq!(again.len(), directory.len());
+    directory.sweep(now + Duration::from_secs(200 * 365 * 86_400));
+    assert!(directory.is_empty());
+}
+
+fn rules() -> Rules {
+    Rules {
+        auto_remove: true,
+        linger: Duration::from_secs(5),
+        unclaimed_timeout: Duration::from_secs(60),
+        max_registrations: 100,
+        max_members: 100,
+    }
+}
+
+const NOW: Moment = Moment(1 << 50);

@@ -1,0 +1,204 @@
+//! The directory by itself: ids are taken, joined, left, removed and expired at once.
+
+use std::time::{Duration, Instant};
+
+use shuttle::thread;
+
+use super::directory::{Directory, RegisterError, Request, Rules, SeatError};
+use super::events::{EndReason, Events};
+use super::ids::RegistrationId;
+use super::kind::{Kind, Role};
+use super::secret::{Key, KeyHasher};
+use super::sync::Arc;
+
+pub(super) const ALL: &[(&str, fn())] = &[
+    ("of_racing_requests_exactly_one_gets_the_id", one_gets_the_id),
+    ("nothing_that_is_empty_stays_for_ever", nothing_stays_for_ever),
+    ("a_seat_is_alive_or_its_end_is_marked", a_seat_knows_its_end),
+    ("who_comes_back_while_the_last_one_leaves_has_a_life_of_its_own", coming_back),
+    ("a_late_leave_does_not_touch_the_next_life", a_late_leave),
+    ("a_copy_for_a_successor_is_whole", a_copy_is_whole),
+    ("limits_hold_whoever_races", limits_hold),
+];
+
+pub(super) fn directory(linger: Duration) -> Arc<Directory> {
+    let rules = Rules {
+        auto_remove: true,
+        linger,
+        unclaimed_timeout: Duration::from_secs(600),
+        max_registrations: 3,
+        max_members: 2,
+    };
+    Directory::new(KeyHasher::random().unwrap(), rules, Events::new())
+}
+
+pub(super) fn key(text: &str) -> Key {
+    Key::new(text.into())
+}
+
+pub(super) fn request(key_text: &str) -> Request {
+    Request {
+        kind: Kind::Lobby,
+        key: key(key_text),
+        host_key: key("h"),
+        wanted: Some(RegistrationId::parse(ID).unwrap()),
+        reject_taken: true,
+    }
+}
+
+/// Whatever has no member ends in time, and the directory knows of as many members as there are.
+pub(super) fn is_sound(directory: &Directory, seats: usize) {
+    let all = directory.list();
+    assert!(all.iter().all(|one| one.seats > 0 || one.expires.is_some()), "one is empty and stays for ever");
+    assert!(all.iter().all(|one| one.seats == 0 || one.expires.is_none()), "one has members and will expire");
+    assert!(all.iter().all(|one| one.registration.end().is_none()), "one has ended and is still there");
+    assert_eq!(all.iter().map(|one| one.seats).sum::<usize>(), seats);
+    directory.sweep(Instant::now() + Duration::from_secs(1 << 20));
+    assert_eq!(directory.len(), all.iter().filter(|one| one.seats > 0).count());
+}
+
+fn one_gets_the_id() {
+    let directory = directory(Duration::ZERO);
+    let race = |name: &'static str| {
+        let directory = Arc::clone(&directory);
+        thread::spawn(move || directory.register(&request(name), Instant::now()))
+    };
+    let racers = ["a", "b", "c"].map(race);
+    let results = racers.map(|racer| racer.join().unwrap());
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    assert!(results.iter().all(|result| result.is_ok() || *result == Err(RegisterError::Taken)));
+    is_sound(&directory, 0);
+}
+
+fn nothing_stays_for_ever() {
+    let directory = directory(Duration::from_secs(300));
+    let now = Instant::now();
+    directory.register(&request("k"), now).unwrap();
+    let visit = || {
+        let directory = Arc::clone(&directory);
+        thread::spawn(move || drop(directory.seat(ID, &key("k"), None)))
+    };
+    let sweep = |at: Instant| {
+        let directory = Arc::clone(&directory);
+        thread::spawn(move || directory.sweep(at))
+    };
+    let again = {
+        let directory = Arc::clone(&directory);
+        thread::spawn(move || _ = directory.register(&request("k"), now))
+    };
+    for thread in [visit(), visit(), sweep(now + Duration::from_secs(601)), again] {
+        thread.join().unwrap();
+    }
+    is_sound(&directory, 0);
+}
+
+fn a_seat_knows_its_end() {
+    let directory = directory(Duration::ZERO);
+    let now = Instant::now();
+    directory.register(&request("k"), now).unwrap();
+    let sweeper = {
+        let directory = Arc::clone(&directory);
+        thread::spawn(move || directory.sweep(now + Duration::from_secs(600)))
+    };
+    let remover = {
+        let directory = Arc::clone(&directory);
+        thread::spawn(move || directory.remove(ID, &key("k"), &key("h")).is_ok())
+    };
+    let seat = directory.seat(ID, &key("k"), None);
+    sweeper.join().unwrap();
+    let was_removed = remover.join().unwrap();
+    match &seat {
+        Ok(seat) if was_removed => assert_eq!(seat.registration.end(), Some(EndReason::Removed)),
+        Ok(seat) => assert_eq!(seat.registration.end(), None, "it would have expired under its member"),
+        Err(error) => assert_eq!(*error, SeatError::Unknown),
+    }
+    let seats = usize::from(seat.is_ok() && !was_removed);
+    is_sound(&directory, seats);
+}
+
+fn coming_back() {
+    let directory = directory(Duration::ZERO);
+    directory.register(&request("k"), Instant::now()).unwrap();
+    let seat = directory.seat(ID, &key("k"), None).unwrap();
+    let leaver = thread::spawn(move || drop(seat));
+    let again = directory.register(&request("k"), Instant::now());
+    assert_eq!(again.unwrap().as_str(), ID, "it is free, or it is its own");
+    let seat = directory.seat(ID, &key("k"), None);
+    leaver.join().unwrap();
+    // The last leave may end the life that was just taken over, but never the one of a member.
+    assert!(seat.as_ref().is_err_and(|error| *error == SeatError::Unknown) || seat.as_ref().is_ok());
+    if let Ok(seat) = &seat {
+        assert_eq!(seat.registration.end(), None);
+    }
+    is_sound(&directory, usize::from(seat.is_ok()));
+}
+
+fn a_late_leave() {
+    let directory = directory(Duration::ZERO);
+    directory.register(&request("k"), Instant::now()).unwrap();
+    let old = directory.seat(ID, &key("k"), None).unwrap();
+    let leaver = thread::spawn(move || drop(old));
+    let next = {
+        let directory = Arc::clone(&directory);
+        thread::spawn(move || {
+            directory.force_remove(ID);
+            directory.register(&request("other"), Instant::now()).unwrap();
+            directory.seat(ID, &key("other"), None).unwrap()
+        })
+    };
+    leaver.join().unwrap();
+    let seat = next.join().unwrap();
+    assert_eq!(seat.registration.end(), None);
+    is_sound(&directory, 1);
+    drop(seat);
+    assert!(directory.is_empty());
+}
+
+fn a_copy_is_whole() {
+    let old = directory(Duration::ZERO);
+    let now = Instant::now();
+    old.register(&request("k"), now).unwrap();
+    let come_and_go = {
+        let directory = Arc::clone(&old);
+        thread::spawn(move || {
+            let seat = directory.seat(ID, &key("k"), None);
+            drop(seat);
+            _ = directory.register(&request("k"), now);
+        })
+    };
+    let copy = old.state(now);
+    come_and_go.join().unwrap();
+    let rules = Rules {
+        auto_remove: true,
+        linger: Duration::ZERO,
+        unclaimed_timeout: Duration::from_secs(600),
+        max_registrations: 3,
+        max_members: 2,
+    };
+    let new = Directory::succeed(copy, rules, Events::new(), now);
+    new.settle(Duration::from_secs(60), now);
+    let serials: Vec<_> = new.list().iter().map(|one| one.registration.serial).collect();
+    is_sound(&new, 0);
+    let id = new.register(&request("k"), now).unwrap();
+    let serial = new.find(id.as_str()).unwrap().registration.serial;
+    assert!(serials.iter().all(|old| *old < serial), "a serial is given twice");
+    assert!(new.retake(ID, serial, Role::Peer).is_some());
+}
+
+fn limits_hold() {
+    let directory = directory(Duration::ZERO);
+    let take = |number: usize| {
+        let directory = Arc::clone(&directory);
+        thread::spawn(move || {
+            let mine = Request { wanted: None, ..request(["a", "b", "c", "d"][number]) };
+            let id = directory.register(&mine, Instant::now());
+            id.ok().map(|id| (0..3).filter_map(|_| directory.seat(id.as_str(), &mine.key, None).ok()).collect())
+        })
+    };
+    let taken = [0, 1, 2, 3].map(take).map(|thread| thread.join().unwrap());
+    let seats: Vec<Vec<_>> = taken.into_iter().flatten().collect();
+    assert_eq!(seats.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
+    is_sound(&directory, 6);
+}
+
+const ID: &str = "my-device";

@@ -1,0 +1,68 @@
+//! Join, leave, remove, expire and take over, by threads that run in every order that a model checker can think of.
+//!
+//! The modules at which threads meet are built here from their sources, with the model checker's locks and atomics in
+//! the place of the standard library's (`src/sync.rs`); nothing else of them is different. Each property is tried with
+//! random orders and with orders of few, well-chosen switches (probabilistic concurrency testing); an order that
+//! breaks one is printed and can be replayed. A number as the argument sets how many are tried. What the checker can't
+//! show: it takes all atomics as sequentially consistent.
+#![allow(clippy::unwrap_used, dead_code, unused_imports, missing_docs, unreachable_pub)]
+
+/// What the modules find as `crate::sync`.
+mod sync {
+    pub use std::sync::{Arc, PoisonError};
+
+    pub use shuttle::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    pub use shuttle::sync::{Mutex, MutexGuard};
+}
+
+#[path = "../../src/close.rs"]
+mod close;
+#[path = "../../src/directory/mod.rs"]
+mod directory;
+#[path = "../../src/events/mod.rs"]
+mod events;
+#[path = "../../src/ids.rs"]
+mod ids;
+#[path = "../../src/kind.rs"]
+mod kind;
+#[path = "../../src/metrics/mod.rs"]
+mod metrics;
+#[path = "../../src/peer.rs"]
+mod peer;
+#[path = "../../src/net/permit.rs"]
+mod permit;
+#[path = "../../src/secret.rs"]
+mod secret;
+
+/// What `permit` is beside in the router.
+mod config {
+    pub use ws_router::config::Limits;
+}
+
+mod lives;
+mod places;
+mod relay;
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+
+fn main() {
+    let asked = std::env::args().nth(1).and_then(|number| number.parse().ok());
+    let orders: usize = asked.unwrap_or(1500);
+    for (name, property) in lives::ALL.iter().chain(relay::ALL).chain(places::ALL) {
+        print!("{name} ... ");
+        run(RandomScheduler::new(orders), *property);
+        run(PctScheduler::new(SWITCHES, orders / 2), *property);
+        println!("ok");
+    }
+    println!("\neach in {} orders", orders + orders / 2);
+}
+
+fn run(scheduler: impl Scheduler + 'static, property: fn()) {
+    let mut config = shuttle::Config::new();
+    // It warns of the weaker orderings, each time.
+    config.silence_warnings = true;
+    shuttle::Runner::new(scheduler, config).run(property);
+}
+
+/// Switches of threads that it takes to show a mistake; most known ones need two.
+const SWITCHES: usize = 3;

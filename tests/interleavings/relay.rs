@@ -1,0 +1,125 @@
+//! The directory beside a relay thread: a join that races with a removal.
+//!
+//! The relay thread is as small as can be: it takes commands in order, looks at the registration's end before it lets
+//! a member in (as `src/relay/thread.rs` does), and closes the members of one that has ended.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use shuttle::thread;
+
+use super::directory::{Directory, Seat};
+use super::ids::Serial;
+use super::lives::{directory, is_sound, key, request};
+use super::sync::{Arc, Mutex};
+
+pub(super) const ALL: &[(&str, fn())] = &[
+    ("a_join_that_races_with_a_removal_ends", removal),
+    ("a_join_that_races_with_a_removal_and_the_next_life_ends_or_lives_there", removal_and_next_life),
+    ("members_that_come_and_go_leave_nothing_behind", coming_and_going),
+];
+
+enum Command {
+    Join(Seat),
+    End(Serial),
+    Leave,
+}
+
+#[derive(Default)]
+struct Inbox(Mutex<VecDeque<Command>>);
+
+impl Inbox {
+    fn push(&self, command: Command) {
+        self.0.lock().unwrap().push_back(command);
+    }
+}
+
+/// Works off some commands, and gives those who are members then.
+fn relay(inbox: Arc<Inbox>, commands: usize) -> thread::JoinHandle<Vec<Seat>> {
+    thread::spawn(move || {
+        let (mut members, mut done) = (Vec::<Seat>::new(), 0);
+        while done < commands {
+            let next = inbox.0.lock().unwrap().pop_front();
+            match next {
+                None => {
+                    thread::yield_now();
+                    continue;
+                }
+                Some(Command::Join(seat)) => {
+                    if seat.registration.end().is_none() {
+                        members.push(seat);
+                    }
+                }
+                Some(Command::End(serial)) => members.retain(|seat| seat.registration.serial != serial),
+                Some(Command::Leave) => drop(members.pop()),
+            }
+            done += 1;
+        }
+        members
+    })
+}
+
+fn join(directory: &Arc<Directory>, inbox: &Inbox) -> bool {
+    let seat = directory.seat("my-device", &key("k"), None);
+    let is_in = seat.is_ok();
+    // One that gets no seat still counts as a command, so that the relay knows when it is done.
+    inbox.push(seat.map_or(Command::Leave, Command::Join));
+    is_in
+}
+
+fn removal() {
+    let (directory, inbox) = (directory(Duration::ZERO), Arc::new(Inbox::default()));
+    directory.register(&request("k"), Instant::now()).unwrap();
+    let relay = relay(Arc::clone(&inbox), 3);
+    let joins: Vec<_> = (0..2)
+        .map(|_| {
+            let (directory, inbox) = (Arc::clone(&directory), Arc::clone(&inbox));
+            thread::spawn(move || join(&directory, &inbox))
+        })
+        .collect();
+    let ended = directory.remove("my-device", &key("k"), &key("h")).unwrap();
+    inbox.push(Command::End(ended.serial));
+    for join in joins {
+        join.join().unwrap();
+    }
+    let members = relay.join().unwrap();
+    assert!(members.is_empty(), "somebody is a member of what was removed");
+    assert!(directory.is_empty());
+}
+
+fn removal_and_next_life() {
+    let (directory, inbox) = (directory(Duration::ZERO), Arc::new(Inbox::default()));
+    directory.register(&request("k"), Instant::now()).unwrap();
+    let relay = relay(Arc::clone(&inbox), 2);
+    let joining = {
+        let (directory, inbox) = (Arc::clone(&directory), Arc::clone(&inbox));
+        thread::spawn(move || join(&directory, &inbox))
+    };
+    let ended = directory.force_remove("my-device").unwrap();
+    directory.register(&request("k"), Instant::now()).unwrap();
+    inbox.push(Command::End(ended.serial));
+    joining.join().unwrap();
+    let members = relay.join().unwrap();
+    assert!(members.iter().all(|seat| seat.registration.end().is_none() && seat.registration.serial != ended.serial));
+    is_sound(&directory, members.len());
+}
+
+fn coming_and_going() {
+    let (directory, inbox) = (directory(Duration::ZERO), Arc::new(Inbox::default()));
+    directory.register(&request("k"), Instant::now()).unwrap();
+    let relay = relay(Arc::clone(&inbox), 4);
+    let device = || {
+        let (directory, inbox) = (Arc::clone(&directory), Arc::clone(&inbox));
+        thread::spawn(move || {
+            _ = directory.register(&request("k"), Instant::now());
+            join(&directory, &inbox);
+            inbox.push(Command::Leave);
+        })
+    };
+    for device in [device(), device()] {
+        device.join().unwrap();
+    }
+    let members = relay.join().unwrap();
+    assert!(members.iter().all(|seat| seat.registration.end().is_none()));
+    is_sound(&directory, members.len());
+}
