@@ -71,6 +71,7 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.one(&families::MESSAGES_OUT, all(|thread| &thread.deliveries));
     text.one(&families::BYTES_OUT, all(|thread| &thread.bytes_out));
     text.one(&families::UNHEARD, all(|thread| &thread.unheard));
+    text.one(&families::RESTS, all(|thread| &thread.rests));
     text.one(&families::OUTBOX, all(|thread| &thread.outbox_bytes));
     text.histogram(&families::LATENCY, &spread);
 }

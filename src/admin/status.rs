@@ -45,6 +45,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             messages_out: threads.iter().map(|thread| thread.deliveries.value()).sum(),
             bytes_out: threads.iter().map(|thread| thread.bytes_out.value()).sum(),
             unheard: threads.iter().map(|thread| thread.unheard.value()).sum(),
+            rests: threads.iter().map(|thread| thread.rests.value()).sum(),
             outbox_bytes: threads.iter().map(|thread| thread.outbox_bytes.value()).sum(),
         },
         refusals: Refusal::ALL.iter().map(|why| (why.label().to_owned(), front.refusals(*why))).collect(),
@@ -68,6 +69,7 @@ pub(super) fn registration(summary: &Summary, now: Instant) -> wire::Registratio
         since_ms: since_epoch(known.created),
         age_ms: millis(known.created.elapsed().unwrap_or_default()),
         expires_in_ms: summary.expires.map(|when| millis(when.saturating_duration_since(now))),
+        rule: known.rule.as_deref().map(str::to_owned),
     }
 }
 

@@ -96,6 +96,9 @@ pub struct Relay {
     pub bytes_out: u64,
     /// Messages that nobody was there for.
     pub unheard: u64,
+    /// Times that a member sent more than the rate of its access rule, and had to rest.
+    #[serde(default)]
+    pub rests: u64,
     /// Bytes that wait for their receivers' sockets now.
     pub outbox_bytes: u64,
 }
@@ -165,6 +168,9 @@ pub struct Registration {
     pub age_ms: u64,
     /// How long it still has if nobody joins; `null` while it has members, or where it is kept for good.
     pub expires_in_ms: Option<u64>,
+    /// The access rule under which it was made, by name or number; `null` if there were no rules.
+    #[serde(default)]
+    pub rule: Option<String>,
 }
 
 /// Answers `GET /v1/registrations/{id}`.

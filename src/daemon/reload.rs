@@ -12,8 +12,8 @@ use super::certificates::Certificates;
 use super::settings::{self, Source};
 use crate::access::Access;
 use crate::admin::ReloadReport;
-use crate::config::{Config, Problems};
-use crate::directory::{Directory, Rules};
+use crate::config::{self, Config, Problems};
+use crate::directory::{Directory, Quota, Rules};
 use crate::events::{Events, What};
 use crate::log;
 use crate::metrics::Front;
@@ -102,5 +102,12 @@ pub(super) fn rules(config: &Config) -> Rules {
         unclaimed_timeout: config.registration.unclaimed_timeout,
         max_registrations: config.limits.registrations,
         max_members: config.limits.members,
+        quotas: config.access.iter().enumerate().filter_map(|(index, rule)| quota(index, rule)).collect(),
     }
+}
+
+/// Tells what a rule bounds, if it does.
+fn quota(index: usize, rule: &config::Rule) -> Option<(Arc<str>, Quota)> {
+    let quota = Quota { registrations: rule.registrations, members: rule.members };
+    (quota != Quota::default()).then(|| (rule.title(index).into(), quota))
 }

@@ -84,6 +84,11 @@ impl Assembly {
         self.frame.as_ref().map_or(0, |frame| frame.remaining)
     }
 
+    /// Tells whether the message is going to be that large, as far as is known.
+    pub(super) fn is_larger_than(&self, bytes: usize) -> bool {
+        self.filled - HEADROOM + self.remaining() > bytes
+    }
+
     /// Tells whether the next bytes are a frame's payload.
     pub(super) fn is_in_frame(&self) -> bool {
         self.frame.is_some()

@@ -4,6 +4,7 @@
 //! The buffers are initialised up to their length and stay so; whoever takes one keeps count of what it has filled.
 //! What is kept is bounded: a relay thread's idle memory grows by little more than [`KEPT`] bytes through it.
 
+use std::cmp::Reverse;
 use std::rc::Rc;
 
 use super::decoder::Partial;
@@ -24,9 +25,10 @@ impl Buffers {
     /// Takes a buffer of at least `least` bytes: the smallest used one that is as large as `wish`, else the largest,
     /// else a new one.
     pub fn take(&mut self, least: usize, wish: usize) -> Vec<u8> {
-        let sizes = || self.free.iter().map(Vec::len).enumerate();
+        // Of those of one size the one that was given back last: it is the likeliest to be in a cache.
+        let sizes = || self.free.iter().map(Vec::len).enumerate().rev();
         let fits = sizes().filter(|(_, len)| *len >= wish).min_by_key(|(_, len)| *len);
-        let best = fits.or_else(|| sizes().filter(|(_, len)| *len >= least).max_by_key(|(_, len)| *len));
+        let best = fits.or_else(|| sizes().filter(|(_, len)| *len >= least).min_by_key(|(_, len)| Reverse(*len)));
         match best {
             Some((at, len)) => {
                 self.bytes -= len;

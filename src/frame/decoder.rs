@@ -41,8 +41,9 @@ pub struct Intake<'a> {
     /// How many bytes were put back at the begin of the read buffer; what is read goes behind them. Zero if `direct`
     /// isn't empty.
     pub staged: usize,
-    /// Whether `direct` ends where its frame does, so that bytes beyond it go into the read buffer.
-    pub has_room_behind: bool,
+    /// How many bytes at most are read into the read buffer behind that. None if `direct` ends before its frame does,
+    /// and few if the frame is large: what follows it is likely to be as large, and belongs into a buffer of its own.
+    pub behind: usize,
 }
 
 /// What one read gave. Reused from read to read.
@@ -144,22 +145,26 @@ impl Run {
 }
 
 impl Decoder {
-    /// Prepares for the next read, of at most `at_most` bytes into a message's own buffer.
+    /// Prepares for the next read, of at most `at_most` bytes into a message's own buffer and as many behind it.
     pub fn intake<'a>(&'a mut self, scratch: &mut [u8], at_most: usize, buffers: &mut Buffers) -> Intake<'a> {
         let Some(partial) = self.partial.as_deref_mut() else {
-            return Intake { direct: &mut [], staged: 0, has_room_behind: true };
+            return Intake { direct: &mut [], staged: 0, behind: at_most };
         };
         let staged = partial.tail.len();
         scratch[..staged].copy_from_slice(&partial.tail);
-        let (direct, remaining) = match &mut partial.message {
+        let (direct, remaining, is_large) = match &mut partial.message {
             Some(message) if message.is_in_frame() => {
-                let remaining = message.remaining();
-                (message.vacancy(at_most, buffers), remaining)
+                let (remaining, is_large) = (message.remaining(), message.is_larger_than(at_most));
+                (message.vacancy(at_most, buffers), remaining, is_large)
             }
-            _ => (&mut [][..], 0),
+            _ => (&mut [][..], 0, false),
         };
-        let has_room_behind = direct.len() == remaining;
-        Intake { direct, staged, has_room_behind }
+        let behind = match direct.len() {
+            room if room < remaining => 0,
+            _ if is_large => at_most.min(BEHIND_LARGE),
+            _ => at_most,
+        };
+        Intake { direct, staged, behind }
     }
 
     /// Takes in `direct` bytes that were read into the message's own buffer, and then `scratch`: what was staged and
@@ -346,5 +351,7 @@ const WORTH_MOVING: usize = 4 << 10;
 /// An incomplete frame up to this payload is kept as it came and put in front of the next read; a larger one is
 /// assembled in a buffer of its own.
 const SMALL: u64 = 16 << 10;
+/// Bytes that are read behind a large frame: the next header, and small messages.
+const BEHIND_LARGE: usize = 4 << 10;
 /// The longest incomplete frame that is kept as it came.
 const MAX_TAIL: usize = SMALL as usize + 14;

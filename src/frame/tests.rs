@@ -43,16 +43,13 @@ fn listen(stream: &[u8], reads: &[usize]) -> Heard {
     let mut scratch = vec![0; 64 << 10];
     let (mut heard, mut at, mut turn) = (Heard::default(), 0, 0);
     while at < stream.len() && heard.goodbye.is_none() && heard.violation.is_none() {
-        let mut size = reads[turn % reads.len()].min(stream.len() - at);
+        let size = reads[turn % reads.len()].min(stream.len() - at);
         turn += 1;
         let intake = decoder.intake(&mut scratch, 4096, &mut buffers);
         let staged = intake.staged;
         let direct = size.min(intake.direct.len());
         intake.direct[..direct].copy_from_slice(&stream[at..at + direct]);
-        if !intake.has_room_behind {
-            size = direct;
-        }
-        let behind = (size - direct).min(scratch.len() - staged);
+        let behind = (size - direct).min(intake.behind);
         scratch[staged..staged + behind].copy_from_slice(&stream[at + direct..at + direct + behind]);
         at += direct + behind;
         batch.clear();

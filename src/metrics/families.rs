@@ -64,6 +64,7 @@ families! {
     MESSAGES_OUT Counter "wsrouter_messages_delivered_total" "Messages handed to receivers, each receiver counted.";
     BYTES_OUT Counter "wsrouter_delivered_bytes_total" "Bytes handed to receivers, frame headers included.";
     UNHEARD Counter "wsrouter_messages_unheard_total" "Messages that nobody was there for.";
+    RESTS Counter "wsrouter_member_rests_total" "Times that a member had sent more than the rate of its access rule, and was not read from for a while.";
     OUTBOX Gauge "wsrouter_outbox_bytes" "Bytes that wait for their receivers' sockets now.";
     LATENCY Histogram "wsrouter_relay_latency_seconds" "Time of messages from the wake-up of their relay thread to their write or an outbox, for each receiver.";
     RELOADS Counter "wsrouter_reloads_total" "Reloads that took effect.";

@@ -165,6 +165,8 @@ pub struct ThreadTotals {
     pub bytes_out: Count,
     /// Messages that nobody was there for.
     pub unheard: Count,
+    /// Times that a member sent more than its rate, and had to rest.
+    pub rests: Count,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: Count,
     /// How long messages took through the thread.

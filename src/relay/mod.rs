@@ -27,7 +27,7 @@ use crate::kind::Role;
 use crate::metrics::ThreadTotals;
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::shard::{MemberState, Rules};
+use crate::shard::{MemberState, Rates, Rules};
 use inbox::{Command, Inbox, Successor};
 use thread::Thread;
 
@@ -128,12 +128,13 @@ impl Relay {
     }
 
     /// Lets a member in before its handshake is answered, so that it hears everything that is sent after the answer;
-    /// what it hears waits for its connection. A registration that ended meanwhile closes it at once.
-    pub async fn reserve(&self, seat: Seat, peer: Peer) -> Result<Reservation, Busy> {
+    /// what it hears waits for its connection. A registration that ended meanwhile closes it at once. `rates` say how much
+    /// it may send.
+    pub async fn reserve(&self, seat: Seat, peer: Peer, rates: Option<Box<Rates>>) -> Result<Reservation, Busy> {
         let id = MemberId(self.0.members.next());
         let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
         let (done, is_done) = oneshot::channel();
-        inbox.offer(Command::Reserve { id, seat: Box::new(seat), peer, done }).map_err(|_| Busy)?;
+        inbox.offer(Command::Reserve { id, seat: Box::new(seat), peer, rates, done }).map_err(|_| Busy)?;
         let reservation = Reservation { id, inbox, is_open: true };
         is_done.await.map(|()| reservation).map_err(|_| Busy)
     }

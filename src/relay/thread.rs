@@ -86,7 +86,7 @@ impl Thread {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut readiness = Readiness::with_capacity(EVENTS);
         let mut commands = Vec::with_capacity(COMMANDS_A_ROUND);
-        let (mut next_sweep, mut last_event) = (self.now.after(SWEEP), self.begin);
+        let (mut next_sweep, mut last_event, mut stood_still) = (self.now.after(SWEEP), self.begin, false);
         loop {
             let timeout = self.patience(next_sweep, last_event);
             match self.poll.poll(&mut readiness, Some(timeout)) {
@@ -109,7 +109,11 @@ impl Thread {
             self.shard.flush_some(WRITES_A_ROUND, self.now);
             self.time(woken);
             if self.now >= next_sweep {
-                self.shard.sweep(self.now);
+                // After a standstill, signs of life may be there that nobody has read yet.
+                stood_still = !stood_still && self.now.since(next_sweep) >= STANDSTILL;
+                if !stood_still {
+                    self.shard.sweep(self.now);
+                }
                 next_sweep = self.now.after(SWEEP);
             }
             self.publish();
@@ -128,6 +132,7 @@ impl Thread {
             return Duration::ZERO;
         }
         let next = self.stop.as_ref().map_or(next_sweep, |stop| stop.deadline.min(next_sweep));
+        let next = self.shard.next_due().map_or(next, |due| due.min(next));
         next.since(self.now).max(Duration::from_millis(1))
     }
 
@@ -153,8 +158,11 @@ impl Thread {
     fn obey(&mut self, command: Command) {
         // Whoever asked may have gone away meanwhile; then the answer is for nobody.
         match command {
-            Command::Reserve { id, seat, peer, done } => {
-                self.reserve(id, *seat, peer);
+            Command::Reserve { id, seat, peer, rates, done } => {
+                let slot = self.reserve(id, *seat, peer);
+                if let Some(rates) = rates {
+                    self.shard.pace(slot, &rates);
+                }
                 let _ = done.send(());
             }
             Command::Attach { id, socket, early } => self.attach(id, *socket, &early),
@@ -204,7 +212,7 @@ impl Thread {
         }
     }
 
-    fn reserve(&mut self, id: MemberId, seat: Seat, peer: Peer) {
+    fn reserve(&mut self, id: MemberId, seat: Seat, peer: Peer) -> usize {
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
@@ -215,6 +223,7 @@ impl Thread {
         if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
             self.shard.disconnect(id, reason, self.now);
         }
+        slot
     }
 
     fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
@@ -300,6 +309,7 @@ impl Thread {
         totals.deliveries.set(tally.deliveries);
         totals.bytes_out.set(tally.bytes_out);
         totals.unheard.set(tally.unheard);
+        totals.rests.set(tally.rests);
         totals.outbox_bytes.set(tally.outbox_bytes);
         for reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);
@@ -322,5 +332,7 @@ const COMMANDS_A_ROUND: usize = 32;
 const WRITES_A_ROUND: usize = 32;
 /// How often the silent, the stalled and the overdue are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
+/// A sweep that is so late comes after a time in which the process didn't run: stopped, or its machine suspended.
+const STANDSTILL: Duration = Duration::from_secs(1);
 /// Sealed bytes read at once.
 const SEALED: usize = 256 << 10;

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kind::Role;
 
+mod paces;
 mod signs;
 
 /// The peer's end of a link.
