@@ -19,6 +19,7 @@ mod reload;
 mod room;
 mod settings;
 mod start;
+mod story;
 mod succession;
 
 use std::process::ExitCode;
