@@ -124,6 +124,19 @@ impl Bucket {
         self.full_at = self.full_at.max(nanos(now)).saturating_add(rate.cost(amount));
     }
 
+    /// Makes a bucket that is full again after a time, as [`Bucket::wait`] for the whole burst told it.
+    pub fn behind(now: Duration, time: Duration) -> Self {
+        Self { full_at: nanos(now).saturating_add(nanos(time)) }
+    }
+
+    /// Tells how much can be taken at once now.
+    pub fn left(&self, rate: &Rate, now: Duration) -> u64 {
+        let behind = self.full_at.saturating_sub(nanos(now));
+        let free = u128::from(rate.cost(rate.burst).saturating_sub(behind)) * u128::from(rate.amount);
+        let left = free / rate.per.as_nanos().max(1);
+        u64::try_from(left).unwrap_or(u64::MAX).min(rate.burst)
+    }
+
     /// Tells when nothing will be missing, in the caller's time.
     pub fn full_at(&self) -> Duration {
         Duration::from_nanos(self.full_at)

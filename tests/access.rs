@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::version::{TLS12, TLS13};
 use support::{Answer, Server, exchange, plain, read_head};
@@ -16,6 +17,7 @@ use support_tls::{Secured, dial, ecdsa, trusting};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
+use tokio_tungstenite::tungstenite::Message;
 use ws_router::access::Access;
 use ws_router::config::{Allow, ClientNames, Config, ListenAddress, Listener, Rule, Tls, User};
 use ws_router::metrics::Refusal;
@@ -208,6 +210,40 @@ async fn a_user_of_this_machine_is_known_by_its_unix_socket() {
     let other = Rule { users: vec![User::Id(4_000_000_000)], ..Rule::default() };
     server.access.send_replace(Arc::new(Access::load(&[other]).unwrap()));
     assert_eq!(ask().await, 403);
+}
+
+#[tokio::test]
+async fn a_rule_bounds_registrations_and_their_members() {
+    let rule = Rule { registrations: Some(1), members: Some(1), ..loopback() };
+    let server = server(vec![rule]).await;
+    let id = server.register(LOBBY).await;
+    let full = server.get(&format!("/register?{LOBBY}")).await;
+    assert_eq!((full.status, full.header("retry-after")), (503, Some("5")));
+    assert!(full.body.contains("access rules"), "{}", full.body);
+    let connect = format!("/connect?id={id}&key=k");
+    let _member = server.websocket(&connect).await.unwrap();
+    assert_eq!(upgrade(&server, &connect, "").await.status, 503);
+    assert_eq!(server.front.refusals(Refusal::Full), 2);
+    assert_eq!(server.get(&format!("/remove?id={id}&key=k&host_key=h")).await.status, 200);
+    server.register(LOBBY).await;
+}
+
+#[tokio::test]
+async fn a_member_above_the_rate_of_its_rule_is_slowed_and_loses_nothing() {
+    let rates = Rule { messages: Some("500/s burst 10".parse().unwrap()), ..loopback() };
+    let server = server(vec![rates]).await;
+    let id = server.register(LOBBY).await;
+    let connect = format!("/connect?id={id}&key=k");
+    let mut sender = server.websocket(&connect).await.unwrap();
+    let mut hearer = server.websocket(&connect).await.unwrap();
+    for number in 0..300 {
+        sender.send(Message::text(format!("{number:0100}"))).await.unwrap();
+    }
+    for number in 0..300 {
+        assert_eq!(hearer.next().await.unwrap().unwrap(), Message::text(format!("{number:0100}")));
+    }
+    let rests: u64 = server.relay.totals().iter().map(|thread| thread.rests.value()).sum();
+    assert!(rests > 0);
 }
 
 /// An authority that signs clients' certificates.

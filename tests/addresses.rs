@@ -42,7 +42,7 @@ async fn lobby(server: &Server) -> String {
     use ws_router::kind::Kind;
     use ws_router::secret::Key;
     let (key, host_key) = (Key::new("k".into()), Key::new("h".into()));
-    let request = Request { key, host_key, kind: Kind::Lobby, wanted: None, reject_taken: false };
+    let request = Request { key, host_key, kind: Kind::Lobby, wanted: None, reject_taken: false, rule: None };
     server.directory.register(&request, std::time::Instant::now()).unwrap().to_string()
 }
 

@@ -15,6 +15,7 @@ use nix::unistd::User;
 use crate::config::{self, Allow, ClientNames, Problems};
 use crate::peer::{Certified, Peer, Peers};
 use crate::secret::Token;
+use crate::shard::Rates;
 use tokens::Tokens;
 
 /// The rules in force; a reload publishes new ones.
@@ -36,6 +37,7 @@ pub struct Rule {
     tokens: Option<Arc<Tokens>>,
     certificates: Option<ClientNames>,
     origins: Vec<String>,
+    rates: Option<Rates>,
 }
 
 /// What somebody would like to do.
@@ -96,7 +98,7 @@ impl Access {
     pub fn load(rules: &[config::Rule]) -> Result<Self, Problems> {
         let (mut problems, mut read) = (Vec::new(), Vec::new());
         let rules = rules.iter().enumerate().map(|(index, rule)| {
-            let name = rule.name.clone().unwrap_or_else(|| (index + 1).to_string());
+            let name = rule.title(index);
             Rule {
                 allow: rule.allow,
                 networks: rule.networks.clone(),
@@ -104,6 +106,8 @@ impl Access {
                 tokens: rule.tokens.as_ref().map(|path| shared(path, &mut read, &mut problems)),
                 certificates: rule.client_certificates.clone(),
                 origins: rule.origins.clone(),
+                rates: (rule.messages.is_some() || rule.bytes.is_some())
+                    .then_some(Rates { messages: rule.messages, bytes: rule.bytes }),
                 name: name.into(),
             }
         });
@@ -153,6 +157,11 @@ impl Rule {
     /// What the rule is called.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// How much a member may send whom the rule lets in.
+    pub fn rates(&self) -> Option<Rates> {
+        self.rates
     }
 
     fn concerns(&self, action: Action) -> bool {

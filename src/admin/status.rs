@@ -29,6 +29,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             turned_away: front.turned_away.value(),
             throttled: front.throttled.value(),
             crowded: front.crowded.value(),
+            out_of_memory: front.out_of_memory.value(),
             accept_errors: front.accept_errors.value(),
             proxy_failures: front.proxy_failures.value(),
             tls_handshakes: front.tls_handshakes.value(),
@@ -45,7 +46,11 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             messages_out: threads.iter().map(|thread| thread.deliveries.value()).sum(),
             bytes_out: threads.iter().map(|thread| thread.bytes_out.value()).sum(),
             unheard: threads.iter().map(|thread| thread.unheard.value()).sum(),
+            rests: threads.iter().map(|thread| thread.rests.value()).sum(),
             outbox_bytes: threads.iter().map(|thread| thread.outbox_bytes.value()).sum(),
+            held_bytes: context.relay.budget().used(),
+            held_limit_bytes: context.relay.budget().limit(),
+            relieved: threads.iter().map(|thread| thread.relieved.value()).sum(),
         },
         refusals: Refusal::ALL.iter().map(|why| (why.label().to_owned(), front.refusals(*why))).collect(),
         closes: CloseReason::ALL
@@ -68,6 +73,7 @@ pub(super) fn registration(summary: &Summary, now: Instant) -> wire::Registratio
         since_ms: since_epoch(known.created),
         age_ms: millis(known.created.elapsed().unwrap_or_default()),
         expires_in_ms: summary.expires.map(|when| millis(when.saturating_duration_since(now))),
+        rule: known.rule.as_deref().map(str::to_owned),
     }
 }
 

@@ -62,6 +62,9 @@ pub struct Front {
     /// Connections closed or refused because their client's network has too many.
     #[serde(default)]
     pub crowded: u64,
+    /// Requests refused because what peers make the daemon hold is near its limit.
+    #[serde(default)]
+    pub out_of_memory: u64,
     /// Accepts that failed.
     pub accept_errors: u64,
     /// Connections closed for want of a PROXY header from a trusted proxy.
@@ -96,8 +99,20 @@ pub struct Relay {
     pub bytes_out: u64,
     /// Messages that nobody was there for.
     pub unheard: u64,
+    /// Times that a member sent more than the rate of its access rule, and had to rest.
+    #[serde(default)]
+    pub rests: u64,
     /// Bytes that wait for their receivers' sockets now.
     pub outbox_bytes: u64,
+    /// Memory that all peers together make the daemon hold now.
+    #[serde(default)]
+    pub held_bytes: u64,
+    /// As much as they may.
+    #[serde(default)]
+    pub held_limit_bytes: u64,
+    /// Members closed because that was too much.
+    #[serde(default)]
+    pub relieved: u64,
 }
 
 /// The daemon's memory.
@@ -165,6 +180,9 @@ pub struct Registration {
     pub age_ms: u64,
     /// How long it still has if nobody joins; `null` while it has members, or where it is kept for good.
     pub expires_in_ms: Option<u64>,
+    /// The access rule under which it was made, by name or number; `null` if there were no rules.
+    #[serde(default)]
+    pub rule: Option<String>,
 }
 
 /// Answers `GET /v1/registrations/{id}`.

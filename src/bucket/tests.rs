@@ -129,3 +129,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_left_is_what_can_be_taken_and_a_bucket_can_be_made_anew_from_its_wait() {
+    let rate = Rate::per_second(10, 5);
+    let mut bucket = Bucket::default();
+    assert_eq!(bucket.left(&rate, ms(0)), 5);
+    bucket.charge(&rate, ms(0), 7);
+    assert_eq!(bucket.left(&rate, ms(0)), 0);
+    assert_eq!(bucket.left(&rate, ms(300)), 1);
+    assert_eq!(bucket.take(&rate, ms(300), 1), Ok(()));
+    let again = Bucket::behind(ms(9000), bucket.wait(&rate, ms(300), 5));
+    assert_eq!(again.wait(&rate, ms(9000), 1), bucket.wait(&rate, ms(300), 1));
+    assert_eq!(again.left(&rate, ms(10_000)), 5);
+}

@@ -7,14 +7,16 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Listener;
-use super::keys::{ACCESS, ACCESS_KEYS};
+use super::keys::{ACCESS, ACCESS_KEYS, MANY};
 use super::listener::{Surroundings, unknown_keys};
 use super::problems::{Found, place};
 use super::units::{self, Setting, quoted, unexpected};
+use crate::bucket::Rate;
 use crate::peer::{Peers, Range, RangeError};
 
 /// A rule of who may do what.
@@ -34,6 +36,14 @@ pub struct Rule {
     pub client_certificates: Option<ClientNames>,
     /// The origins of web pages, one of which is named if any is; empty asks for none.
     pub origins: Vec<String>,
+    /// Registrations at a time that were made under the rule.
+    pub registrations: Option<usize>,
+    /// Members at a time of each of them.
+    pub members: Option<usize>,
+    /// Messages that each member may send that was let in by the rule.
+    pub messages: Option<Rate>,
+    /// Bytes that it may send.
+    pub bytes: Option<Rate>,
 }
 
 /// What a rule allows.
@@ -74,6 +84,13 @@ pub(super) struct Placed {
     name: Option<usize>,
     certificates: Option<usize>,
     is_unconditional: bool,
+}
+
+impl Rule {
+    /// What the rule is called: its name, or its number in the file.
+    pub fn title(&self, index: usize) -> String {
+        self.name.clone().unwrap_or_else(|| (index + 1).to_string())
+    }
 }
 
 impl Allow {
@@ -154,6 +171,10 @@ pub(super) fn show(rule: &Rule) -> String {
     line("tokens", rule.tokens.as_ref().map(|path| quoted(path.display())));
     line("client-certificates", rule.client_certificates.as_ref().map(ClientNames::show));
     line("origins", listed(&rule.origins, quoted));
+    line("registrations", rule.registrations.map(|number| number.to_string()));
+    line("members", rule.members.map(|number| number.to_string()));
+    line("messages", rule.messages.map(quoted));
+    line("bytes", rule.bytes.map(quoted));
     table
 }
 
@@ -183,7 +204,24 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
                 _ => Err(format!("{origin:?} is no origin; write one like \"https://example.com\" without a path")),
             }
         }),
+        registrations: table.one("registrations", |value| usize::read(value).and_then(at_least_one)),
+        members: table.one("members", |value| usize::read(value).and_then(at_least_one)),
+        messages: table
+            .one("messages", |value| rate(value, "\"100/s\" or \"100/s burst 500\"", |text| text.parse().ok())),
+        bytes: table.one("bytes", |value| rate(value, "\"1MiB/s\" or \"1MiB/s burst 4MiB\"", size)),
     };
+    let (registers, connects) = match rule.allow {
+        Allow::None => (false, false),
+        some => some.concerns(),
+    };
+    for (name, is_useful) in
+        [("registrations", registers), ("members", registers), ("messages", connects), ("bytes", connects)]
+    {
+        if let Some(at) = start(name).filter(|_| !is_useful) {
+            let allow = rule.allow.show();
+            found.meaning(at, format!("{ACCESS}.{name}: has no effect with allow = {allow}; remove one of them"));
+        }
+    }
     let certificates = start("client-certificates").filter(|_| rule.client_certificates.is_some());
     (Placed { at, name: start("name"), certificates, is_unconditional }, rule)
 }
@@ -284,6 +322,23 @@ fn name(text: String) -> Result<String, String> {
     ))
 }
 
+/// Takes a number of things that there may be at a time.
+fn at_least_one(number: usize) -> Result<usize, String> {
+    units::between(1, MANY)(&number).map(|()| number)
+}
+
+/// Takes a rate, whose numbers `number` reads.
+fn rate(value: &DeValue<'_>, such_as: &str, number: impl Fn(&str) -> Option<u64>) -> Result<Rate, String> {
+    let text =
+        String::read(value).map_err(|_| unexpected(value, "a rate", &format!("write for instance {such_as}")))?;
+    let mend = || format!("{text:?} is no rate; write a number and s, m or h, such as {such_as}");
+    Rate::parse(&text, |text| number(text).filter(|number| *number <= MOST_A_TIME)).map_err(|_| mend())
+}
+
+fn size(text: &str) -> Option<u64> {
+    text.parse::<ByteSize>().ok().map(|size| size.as_u64())
+}
+
 /// Takes a network, a single address, or "unix".
 fn network(value: &DeValue<'_>) -> Result<Range, String> {
     String::read(value)?.parse().map_err(|error: RangeError| error.to_string())
@@ -291,6 +346,9 @@ fn network(value: &DeValue<'_>) -> Result<Range, String> {
 
 /// The keys that ask something of a device.
 const CONDITIONS: [&str; 5] = ["networks", "users", "tokens", "client-certificates", "origins"];
+
+/// More at a time than any machine sends, and far from any overflow.
+const MOST_A_TIME: u64 = 1 << 50;
 
 /// A name stands in each line that is logged of its rule.
 const LONGEST_NAME: usize = 64;

@@ -111,6 +111,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "registrations" registrations Live between(1, MANY);
     "members" members Live between(1, MANY);
     "pending" pending Live between(1, MANY);
+    "memory" memory Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
     "connection-rate" connection_rate Live any;
     "register-rate" register_rate Live any;
     "wrong-key-rate" wrong_key_rate Live any;
@@ -138,8 +139,19 @@ pub(super) const TLS_KEYS: [&str; 3] = ["certificate", "key", "client-ca"];
 pub(super) const ACCESS: &str = "access";
 
 /// The keys of an `[[access]]`.
-pub(super) const ACCESS_KEYS: [&str; 7] =
-    ["name", "allow", "networks", "users", "tokens", "client-certificates", "origins"];
+pub(super) const ACCESS_KEYS: [&str; 11] = [
+    "name",
+    "allow",
+    "networks",
+    "users",
+    "tokens",
+    "client-certificates",
+    "origins",
+    "registrations",
+    "members",
+    "messages",
+    "bytes",
+];
 
 /// Names every key as its section and its name in it; the parts of `tls` have the section `listener.tls`.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -167,4 +179,4 @@ const YEAR: Duration = Duration::from_secs(31_557_600);
 /// More threads than cores only stand in each other's way.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// More than any machine holds, and far from any overflow.
-const MANY: usize = 1_000_000_000;
+pub(super) const MANY: usize = 1_000_000_000;

@@ -47,6 +47,9 @@ pub(super) async fn show(client: &Client, id: &RegistrationId, json: bool, out: 
     let registration = &detail.registration;
     let kind = registration.kind.as_str();
     writeln!(out, "{}  {kind}, since {} ({})", registration.id, time(registration.since_ms), age(registration.age_ms))?;
+    if let Some(rule) = &registration.rule {
+        writeln!(out, "made under access rule {rule}")?;
+    }
     if let Some(left) = registration.expires_in_ms {
         writeln!(out, "ends in {} if nobody joins", age(left))?;
     }
@@ -170,7 +173,11 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
     line("received", format!("{} messages, {}", relay.messages_in, size(relay.bytes_in)))?;
     line("delivered", format!("{} messages, {}", relay.messages_out, size(relay.bytes_out)))?;
     line("unheard", format!("{} messages", relay.unheard))?;
+    line("rests", format!("{} of members above their rates", relay.rests))?;
     line("outboxes", size(relay.outbox_bytes))?;
+    let (refused, closed) = (front.out_of_memory, relay.relieved);
+    let held = format!("{} of {}", size(relay.held_bytes), size(relay.held_limit_bytes));
+    line("held", format!("{held}, {refused} refused, {closed} closed for it"))?;
     line("closes", reasons("", &status.closes))?;
     line("reloads", format!("{}, {} refused", front.reloads, front.failed_reloads))?;
     line("memory", format!("{}, at most {}", size(memory.resident_bytes), size(memory.peak_bytes)))?;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::certificates::Certificates;
+use super::room;
 use super::settings::{self, Source};
 use crate::access::Access;
 use crate::admin::ReloadReport;
-use crate::config::{Config, Problems};
-use crate::directory::{Directory, Rules};
+use crate::config::{self, Config, Problems};
+use crate::directory::{Directory, Quota, Rules};
 use crate::events::{Events, What};
 use crate::log;
 use crate::metrics::Front;
@@ -85,6 +86,7 @@ impl Reload {
         self.log.set_level(next.log.level);
         self.directory.set_rules(rules(&next));
         self.relay.reconfigure(&next.websocket, next.relay.busy_poll);
+        self.relay.budget().set_limit(room::memory(&next.limits));
         self.publish.send_replace(Arc::new(next));
         let before = self.access.send_replace(Arc::new(access));
         let files = self.access.borrow().changed_files(&before);
@@ -102,5 +104,12 @@ pub(super) fn rules(config: &Config) -> Rules {
         unclaimed_timeout: config.registration.unclaimed_timeout,
         max_registrations: config.limits.registrations,
         max_members: config.limits.members,
+        quotas: config.access.iter().enumerate().filter_map(|(index, rule)| quota(index, rule)).collect(),
     }
+}
+
+/// Tells what a rule bounds, if it does.
+fn quota(index: usize, rule: &config::Rule) -> Option<(Arc<str>, Quota)> {
+    let quota = Quota { registrations: rule.registrations, members: rule.members };
+    (quota != Quota::default()).then(|| (rule.title(index).into(), quota))
 }

@@ -7,9 +7,11 @@
 //! member leaves, never for a message.
 
 mod outcome;
+mod rules;
 mod succession;
 
 pub use outcome::{RegisterError, RemoveError, SeatError};
+pub use rules::{Quota, Rules};
 pub use succession::DirectoryState;
 
 use std::collections::{BTreeMap, HashMap};
@@ -32,6 +34,8 @@ pub struct Registration {
     pub kind: Kind,
     /// When it was asked for.
     pub created: SystemTime,
+    /// The access rule under which it was made, if there was one.
+    pub rule: Option<Arc<str>>,
     key: KeyHash,
     host_key: KeyHash,
     end: AtomicU8,
@@ -50,21 +54,6 @@ impl Registration {
     }
 }
 
-/// The rules by which registrations live.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// Whether a registration ends when its last member has left.
-    pub auto_remove: bool,
-    /// How long an emptied registration is kept.
-    pub linger: Duration,
-    /// How long a registration that nobody joined is kept.
-    pub unclaimed_timeout: Duration,
-    /// Registrations in all.
-    pub max_registrations: usize,
-    /// Members of one registration.
-    pub max_members: usize,
-}
-
 /// What a device asks for when it registers.
 #[derive(Debug)]
 pub struct Request {
@@ -78,6 +67,8 @@ pub struct Request {
     pub wanted: Option<RegistrationId>,
     /// Whether to refuse a wanted id that is taken, instead of giving a fresh one.
     pub reject_taken: bool,
+    /// The access rule that lets the device in, if there is one.
+    pub rule: Option<Arc<str>>,
 }
 
 /// A line of the list of registrations.
@@ -122,6 +113,8 @@ struct Inner {
     entries: HashMap<RegistrationId, Entry>,
     /// Of the entries without seats, those that end by themselves.
     deadlines: BTreeMap<(Instant, Serial), RegistrationId>,
+    /// How many entries were made under each access rule.
+    by_rule: HashMap<Arc<str>, usize>,
 }
 
 #[derive(Debug)]
@@ -135,7 +128,7 @@ struct Entry {
 impl Directory {
     /// Makes an empty directory.
     pub fn new(hasher: KeyHasher, rules: Rules, events: Events) -> Arc<Self> {
-        let inner = Inner { rules, entries: HashMap::new(), deadlines: BTreeMap::new() };
+        let inner = Inner { rules, entries: HashMap::new(), deadlines: BTreeMap::new(), by_rule: HashMap::new() };
         Arc::new(Self { hasher, serials: Sequence::after(0), events, inner: Mutex::new(inner) })
     }
 
@@ -160,6 +153,9 @@ impl Directory {
         if inner.entries.len() >= inner.rules.max_registrations {
             return Err(RegisterError::Full);
         }
+        if !inner.has_room_under(request.rule.as_ref()) {
+            return Err(RegisterError::Quota);
+        }
         let id = match &request.wanted {
             Some(id) if !inner.entries.contains_key(id) => id.clone(),
             _ => inner.fresh_id(),
@@ -169,11 +165,12 @@ impl Directory {
             id: id.clone(),
             kind: request.kind,
             created: SystemTime::now(),
+            rule: request.rule.clone(),
             key,
             host_key,
             end: AtomicU8::new(ALIVE),
         });
-        inner.entries.insert(id.clone(), Entry { registration, seats: 0, claimed: false, deadline: None });
+        inner.insert(Entry { registration, seats: 0, claimed: false, deadline: None });
         inner.set_deadline(&id, now);
         drop(inner);
         self.events.tell(What::Registered { registration: id.clone(), kind: request.kind });
@@ -184,8 +181,8 @@ impl Directory {
     pub fn seat(self: &Arc<Self>, id: &str, key: &Key, role: Option<Role>) -> Result<Seat, SeatError> {
         let key = self.hasher.hash(key);
         let mut inner = self.lock();
-        let max_members = inner.rules.max_members;
-        let entry = inner.entries.get_mut(id).ok_or(SeatError::Unknown)?;
+        let Inner { rules, entries, .. } = &mut *inner;
+        let entry = entries.get_mut(id).ok_or(SeatError::Unknown)?;
         if entry.registration.key != key {
             return Err(SeatError::WrongKey);
         }
@@ -193,7 +190,8 @@ impl Directory {
             Kind::Lobby => Role::Peer,
             Kind::HostClient => role.ok_or(SeatError::RoleRequired)?,
         };
-        if entry.seats >= max_members {
+        let quota = entry.registration.rule.as_ref().and_then(|rule| rules.quotas.get(rule)?.members);
+        if entry.seats >= quota.map_or(rules.max_members, |quota| quota.min(rules.max_members)) {
             return Err(SeatError::Full);
         }
         entry.seats += 1;
@@ -299,7 +297,6 @@ impl Directory {
 
     fn tell_end(&self, ended: &Registration) {
         if let Some(reason) = ended.end() {
-            tracing::debug!(registration = %ended.id, reason = reason.label(), "registration ended");
             self.events.tell(What::Ended { registration: ended.id.clone(), reason });
         }
     }
@@ -321,9 +318,30 @@ impl Inner {
         }
     }
 
+    fn insert(&mut self, entry: Entry) {
+        if let Some(rule) = &entry.registration.rule {
+            *self.by_rule.entry(Arc::clone(rule)).or_default() += 1;
+        }
+        self.entries.insert(entry.registration.id.clone(), entry);
+    }
+
+    /// Tells whether an access rule allows another registration.
+    fn has_room_under(&self, rule: Option<&Arc<str>>) -> bool {
+        let quota = rule.and_then(|rule| Some((rule, self.rules.quotas.get(rule)?.registrations?)));
+        quota.is_none_or(|(rule, quota)| self.by_rule.get(rule).copied().unwrap_or_default() < quota)
+    }
+
     fn end(&mut self, id: &str, reason: EndReason) -> Option<Arc<Registration>> {
         self.clear_deadline(id);
         let entry = self.entries.remove(id)?;
+        if let Some(rule) = &entry.registration.rule
+            && let Some(count) = self.by_rule.get_mut(rule)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_rule.remove(rule);
+            }
+        }
         entry.registration.mark_end(reason);
         Some(entry.registration)
     }

@@ -7,6 +7,8 @@ pub enum RegisterError {
     Taken,
     /// There are as many registrations as allowed.
     Full,
+    /// There are as many registrations as the access rule allows.
+    Quota,
 }
 
 /// Why there is no seat.

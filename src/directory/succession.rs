@@ -31,6 +31,9 @@ struct RegistrationState {
     host_key: KeyHash,
     is_claimed: bool,
     ends_in_ms: Option<u64>,
+    /// A predecessor that knew no access rules had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<Arc<str>>,
 }
 
 impl Directory {
@@ -47,6 +50,7 @@ impl Directory {
                 key: known.key.clone(),
                 host_key: known.host_key.clone(),
                 is_claimed: entry.claimed || entry.seats > 0,
+                rule: known.rule.clone(),
                 ends_in_ms: entry.deadline.map(|deadline| deadline.saturating_duration_since(now).as_millis() as u64),
             }
         });
@@ -57,7 +61,8 @@ impl Directory {
     /// Goes on with a predecessor's registrations. Those that had members are without a deadline until
     /// [`Directory::settle`].
     pub fn succeed(state: DirectoryState, rules: Rules, events: Events, now: Instant) -> Arc<Self> {
-        let mut inner = Inner { rules, entries: Default::default(), deadlines: Default::default() };
+        let mut inner =
+            Inner { rules, entries: Default::default(), deadlines: Default::default(), by_rule: Default::default() };
         let mut taken = HashSet::new();
         for known in state.registrations {
             // A second one would leave a deadline behind that never goes away.
@@ -69,15 +74,16 @@ impl Directory {
                 id: known.id.clone(),
                 kind: known.kind,
                 created: SystemTime::UNIX_EPOCH + Duration::from_millis(known.created_ms.min(FAR_FUTURE_MS)),
+                rule: known.rule,
                 key: known.key,
                 host_key: known.host_key,
                 end: AtomicU8::new(ALIVE),
             });
             let deadline = known.ends_in_ms.map(|ms| now + Duration::from_millis(ms.min(FAR_FUTURE_MS)));
             if let Some(deadline) = deadline {
-                inner.deadlines.insert((deadline, known.serial), known.id.clone());
+                inner.deadlines.insert((deadline, known.serial), known.id);
             }
-            inner.entries.insert(known.id, Entry { registration, seats: 0, claimed: known.is_claimed, deadline });
+            inner.insert(Entry { registration, seats: 0, claimed: known.is_claimed, deadline });
         }
         let serials = Sequence::after(0);
         serials.skip(state.last_serial);

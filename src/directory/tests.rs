@@ -9,6 +9,7 @@ fn rules() -> Rules {
         unclaimed_timeout: Duration::from_secs(600),
         max_registrations: 3,
         max_members: 2,
+        quotas: Default::default(),
     }
 }
 
@@ -27,6 +28,7 @@ fn request(wanted: Option<&str>) -> Request {
         host_key: key("h"),
         wanted: wanted.map(|id| RegistrationId::parse(id).unwrap()),
         reject_taken: false,
+        rule: None,
     }
 }
 
@@ -203,6 +205,31 @@ fn a_registration_whose_members_are_told_to_come_back_waits_for_them() {
     new.sweep(now + Duration::from_secs(59));
     drop(new.seat(id.as_str(), &key("k"), None).unwrap());
     assert!(new.is_empty(), "from then on the rules are as ever");
+}
+
+#[test]
+fn a_rule_bounds_the_registrations_made_under_it_and_their_members() {
+    let quota = Quota { registrations: Some(1), members: Some(1) };
+    let bounded = Rules { quotas: [("phones".into(), quota)].into(), max_registrations: 10, ..rules() };
+    let directory = directory(bounded.clone());
+    let now = Instant::now();
+    let under = |rule: Option<&str>, wanted| Request { rule: rule.map(Arc::from), ..request(wanted) };
+    let id = directory.register(&under(Some("phones"), Some("my-device")), now).unwrap();
+    assert_eq!(directory.register(&under(Some("phones"), None), now), Err(RegisterError::Quota));
+    assert_eq!(directory.register(&under(Some("phones"), Some("my-device")), now).as_ref(), Ok(&id), "its own");
+    directory.register(&under(Some("others"), None), now).unwrap();
+    directory.register(&under(None, None), now).unwrap();
+    let seat = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    assert_eq!(directory.seat(id.as_str(), &key("k"), None).unwrap_err(), SeatError::Full);
+    // A successor counts on, and so it is when the rules change.
+    let bytes = rmp_serde::to_vec_named(&directory.state(now)).unwrap();
+    let next = Directory::succeed(rmp_serde::from_slice(&bytes).unwrap(), bounded, Events::new(), now);
+    assert_eq!(next.register(&under(Some("phones"), None), now), Err(RegisterError::Quota));
+    next.set_rules(Rules { max_registrations: 10, ..rules() });
+    next.register(&under(Some("phones"), None), now).unwrap();
+    // Whatever ends frees its place.
+    drop(seat);
+    directory.register(&under(Some("phones"), None), now).unwrap();
 }
 
 #[test]

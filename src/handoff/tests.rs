@@ -15,6 +15,7 @@ fn state() -> State {
         unclaimed_timeout: std::time::Duration::from_secs(60),
         max_registrations: 10,
         max_members: 10,
+        quotas: Default::default(),
     };
     let directory = Directory::new(KeyHasher::random().unwrap(), rules, Events::new());
     let request = Request {
@@ -23,6 +24,7 @@ fn state() -> State {
         host_key: Key::new("h".into()),
         wanted: None,
         reject_taken: false,
+        rule: None,
     };
     directory.register(&request, Instant::now()).unwrap();
     State {

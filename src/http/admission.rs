@@ -5,6 +5,7 @@
 //! may come in three ways: in the `Authorization` header (RFC 6750), where programs put it; and for web pages, which
 //! can't set that header on a websocket, as a subprotocol `token.TOKEN` beside `ws-router`, or as the parameter `token`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -16,6 +17,7 @@ use crate::access::{Access, Action, Caller, Verdict};
 use crate::log::Rarely;
 use crate::peer::{Certified, Peer};
 use crate::secret::Token;
+use crate::shard::Rates;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +47,15 @@ impl<'a> Visitor<'a> {
     }
 }
 
+/// Under which rule somebody was let in, and what that bounds; nothing if there are no rules.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    /// The rule's name.
+    pub(super) rule: Option<Arc<str>>,
+    /// How much it may send as a member.
+    pub(super) rates: Option<Box<Rates>>,
+}
+
 impl Service {
     /// Lets the visitor do it, or refuses.
     pub(super) fn admit(
@@ -53,7 +64,7 @@ impl Service {
         visitor: Visitor<'_>,
         headers: &HeaderMap,
         form: Form<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Admission, Refused> {
         let access = self.access.borrow().clone();
         let token = token(&access, headers, form)?;
         let caller = Caller {
@@ -64,10 +75,10 @@ impl Service {
             token: token.as_ref(),
         };
         let (rule, token_would_help) = match access.decide(action, &caller) {
-            Verdict::Open => return Ok(()),
+            Verdict::Open => return Ok(Admission::default()),
             Verdict::Allowed(rule) => {
                 tracing::debug!(peer = %visitor.peer, action = action.as_str(), rule = %rule.name(), "let in");
-                return Ok(());
+                return Ok(Admission { rule: Some(Arc::clone(rule.name())), rates: rule.rates().map(Box::new) });
             }
             Verdict::Refused { rule, token_would_help } => (rule, token_would_help),
         };

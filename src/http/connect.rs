@@ -41,10 +41,11 @@ impl Service {
         config: &Config,
     ) -> Result<(Reply, Joining), Refused> {
         let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
-        self.admit(Action::Connect, visitor, request.headers(), form)?;
+        let admission = self.admit(Action::Connect, visitor, request.headers(), form)?;
         if self.is_draining() {
             return Err(Refused::draining());
         }
+        self.has_room()?;
         let id = form.required("id")?;
         let key = Key::new(form.required("key")?.into_owned());
         // A lobby doesn't look at it, so whether it is fit is for the seat to say.
@@ -62,7 +63,7 @@ impl Service {
             SeatError::Full => Refused::unavailable("this registration is full; try again later"),
         })?;
         let busy = |Busy| Refused::unavailable("the router is busy; try again later");
-        let reservation = self.relay.reserve(seat, visitor.peer).await.map_err(busy)?;
+        let reservation = self.relay.reserve(seat, visitor.peer, admission.rates).await.map_err(busy)?;
         let mut reply = bare(StatusCode::SWITCHING_PROTOCOLS);
         let headers = reply.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

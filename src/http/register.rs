@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::Service;
+use super::admission::Admission;
 use super::query::Form;
 use super::replies::{Refused, Reply, text};
 use crate::config::Config;
@@ -18,10 +19,17 @@ use crate::secret::Key;
 
 impl Service {
     /// Answers with the id and nothing else: devices put the body into a URL as it is.
-    pub(super) fn register(&self, form: Form<'_>, peer: &Peer, config: &Config) -> Result<Reply, Refused> {
+    pub(super) fn register(
+        &self,
+        form: Form<'_>,
+        admission: Admission,
+        peer: &Peer,
+        config: &Config,
+    ) -> Result<Reply, Refused> {
         if self.is_draining() {
             return Err(Refused::draining());
         }
+        self.has_room()?;
         let reject_taken = config.registration.reject_taken_ids;
         let request = Request {
             key: Key::new(form.required("key")?.into_owned()),
@@ -30,6 +38,7 @@ impl Service {
                 .ok_or_else(|| Refused::malformed("reg_type must be hostclient or lobby"))?,
             wanted: wanted_id(form, reject_taken)?,
             reject_taken,
+            rule: admission.rule,
         };
         if let Some(wanted) = &request.wanted {
             self.may_try_key(peer, wanted.as_str(), config)?;
@@ -39,6 +48,9 @@ impl Service {
                 self.taken(&request, peer, config);
                 Refused::new(StatusCode::CONFLICT, Refusal::Taken, "this id is taken; ask for another one in id_req")
             }
+            RegisterError::Quota => Refused::unavailable(
+                "there are as many registrations as this router's access rules let you have; remove one of yours, or try again later",
+            ),
             RegisterError::Full => Refused::unavailable("there is no room for another registration; try again later"),
         })?;
         if request.wanted.as_ref().is_some_and(|wanted| *wanted != id) {

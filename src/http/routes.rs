@@ -117,8 +117,12 @@ impl Service {
         config: &Config,
     ) -> Result<Reply, Refused> {
         let (action, peer) = (if route == Route::Register { Action::Register } else { Action::Remove }, &visitor.peer);
-        self.admit(action, visitor, headers, form)?;
-        if route == Route::Register { self.register(form, peer, config) } else { self.remove(form, peer, config) }
+        let admission = self.admit(action, visitor, headers, form)?;
+        if route == Route::Register {
+            self.register(form, admission, peer, config)
+        } else {
+            self.remove(form, peer, config)
+        }
     }
 
     /// Tells which web pages may read the answer: the one that asks, if an access rule names its origin, and otherwise

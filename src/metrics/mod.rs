@@ -105,6 +105,12 @@ pub struct Front {
     pub connections: Count,
     /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
     pub pending: Count,
+    /// TLS sessions open now.
+    pub tls_sessions: Count,
+    /// Registrations now, as of a moment ago.
+    pub registrations: Count,
+    /// Requests refused because what peers make us hold is near `limits.memory`.
+    pub out_of_memory: Count,
     /// Connections accepted since the start.
     pub accepted: Count,
     /// Connections closed at once because `limits.connections` or `limits.pending` was reached.
@@ -165,8 +171,14 @@ pub struct ThreadTotals {
     pub bytes_out: Count,
     /// Messages that nobody was there for.
     pub unheard: Count,
+    /// Times that a member sent more than its rate, and had to rest.
+    pub rests: Count,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: Count,
+    /// Bytes of memory that members' streams take now: outboxes and unfinished messages.
+    pub held: Count,
+    /// Members closed because of `limits.memory`.
+    pub relieved: Count,
     /// How long messages took through the thread.
     pub latency: Latency,
     closes: [Count; CloseReason::ALL.len()],

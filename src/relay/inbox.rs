@@ -15,7 +15,7 @@ use crate::handoff::Carried;
 use crate::ids::{MemberId, Serial};
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::shard::{MemberState, Rules};
+use crate::shard::{MemberState, Rates, Rules};
 
 /// What a relay thread is asked to do.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(super) enum Command {
         id: MemberId,
         seat: Box<Seat>,
         peer: Peer,
+        rates: Option<Box<Rates>>,
         done: oneshot::Sender<()>,
     },
     /// The connection of a member, and the bytes that came behind its handshake.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::{Link, Moment};
 use crate::close::CloseReason;
 use crate::frame::Decoder;
@@ -39,7 +40,10 @@ pub(super) struct Member<L> {
     pub(super) pinged: Option<Moment>,
     pub(super) decoder: Decoder,
     pub(super) outbox: Option<Box<Outbox>>,
+    pub(super) pace: Option<Box<Pace>>,
     pub(super) tally: MemberTally,
+    /// What it made the shard hold when that was last counted.
+    pub(super) counted: u32,
 }
 
 /// How far a connection's life is.
@@ -60,6 +64,8 @@ pub(super) struct Flags {
     pub(super) hot: bool,
     /// It isn't read from until its receivers take more.
     pub(super) paused: bool,
+    /// It isn't read from until its rate lets it send more.
+    pub(super) resting: bool,
     /// Its outbox is above the high-water mark.
     pub(super) above: bool,
     /// The end of its stream is announced, and not yet reached.
@@ -102,6 +108,8 @@ pub struct ShardTally {
     pub unheard: u64,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: u64,
+    /// Times that a member sent more than its rate, and had to rest.
+    pub rests: u64,
     /// Connections that ended, by reason.
     pub closes: [u64; CloseReason::ALL.len()],
 }
@@ -141,7 +149,9 @@ impl<L: Link> Member<L> {
             pinged: None,
             decoder: Decoder::default(),
             outbox: None,
+            pace: None,
             tally: MemberTally::default(),
+            counted: 0,
         }
     }
 
@@ -179,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_member_and_its_room_stay_small() {
-        assert!(size_of::<Member<()>>() <= 128);
+        assert!(size_of::<Member<()>>() <= 136);
         assert!(size_of::<Room>() <= 136);
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! Flow control: a sender isn't read from while every receiver of it has more than the high-water mark in its outbox,
 //! so that the fastest receiver sets the pace; one that falls further behind than its outbox allows, or takes nothing
-//! for the stall timeout, is closed. A stream between two is thereby paced by TCP from end to end.
+//! for the stall timeout, is closed. A stream between two is thereby paced by TCP from end to end. A member may also have
+//! a rate of its own ([`Rates`]), above which it isn't read from for a while.
 //!
 //! Connections are behind [`Link`], time comes as an argument, and nothing is random: so a history of joins, sends and
 //! leaves can be run as a simulation and gives the same each time.
@@ -17,19 +18,23 @@ mod flight;
 mod heartbeat;
 mod link;
 mod member;
+mod memory;
 mod outbox;
+mod pace;
 mod read;
 mod room;
 mod spares;
 mod succession;
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
 
 pub use link::{Link, Parting, Received};
 pub use member::{Glimpse, MemberTally, Newcomer, ShardTally};
+pub use pace::Rates;
 pub use succession::MemberState;
 
 use crate::close::CloseReason;
@@ -38,6 +43,7 @@ use crate::ids::{MemberId, Serial};
 use flight::Flight;
 use heartbeat::{Heartbeat, Signs, Verdict};
 use member::{Member, Phase};
+use memory::Held;
 use room::{Room, heard_by, side_of};
 use spares::Spares;
 
@@ -98,7 +104,10 @@ pub struct Shard<L> {
     /// The list that was worked off last, kept for its memory; likewise the one of those who lagged in a round.
     cold: Vec<u32>,
     lagging: Vec<(u32, usize)>,
+    /// Members that sent more than they may, with when they are read from again, the next one first.
+    resting: BinaryHeap<Reverse<(Moment, u32)>>,
     tally: ShardTally,
+    held: Held,
 }
 
 impl<L: Link> Shard<L> {
@@ -118,7 +127,9 @@ impl<L: Link> Shard<L> {
             hot: Vec::new(),
             cold: Vec::new(),
             lagging: Vec::new(),
+            resting: BinaryHeap::new(),
             tally: ShardTally::default(),
+            held: Held::default(),
         }
     }
 
@@ -140,6 +151,7 @@ impl<L: Link> Shard<L> {
     /// Takes note that a member's link is there now, with the bytes that it sent right behind its handshake.
     pub fn arrived(&mut self, slot: usize, early: &[u8], now: Moment) {
         self.read_early(slot, early, now);
+        self.rest(slot, now);
         if self.members.get(slot).is_some_and(|member| member.link.has_unread()) {
             self.heat(slot);
         }
@@ -196,7 +208,7 @@ impl<L: Link> Shard<L> {
             match member.phase {
                 Phase::Closing(deadline) | Phase::Finished(deadline) if deadline <= now => over.push(slot),
                 Phase::Open => {
-                    if member.flags.paused {
+                    if member.flags.paused || member.flags.resting {
                         // Its pong may be there and isn't read, so its time to answer begins when it is read again.
                         member.pinged = member.pinged.map(|_| now);
                     }

@@ -12,6 +12,8 @@ impl<L: Link> Shard<L> {
         member.flags.ending |= ending;
         if !member.is_open() {
             self.discard(slot);
+        } else if member.flags.resting {
+            // It is read from when its time comes.
         } else if self.must_pause(slot) {
             self.pause(slot);
         } else {
@@ -21,6 +23,9 @@ impl<L: Link> Shard<L> {
 
     /// Reads again from those who had more than one read's worth, or were paused and are not any more.
     pub fn resume(&mut self, now: Moment) {
+        if !self.resting.is_empty() {
+            self.wake_rested(now);
+        }
         let mut hot = std::mem::replace(&mut self.hot, std::mem::take(&mut self.cold));
         for slot in hot.drain(..) {
             if let Some(member) = self.members.get_mut(slot as usize)
@@ -37,7 +42,8 @@ impl<L: Link> Shard<L> {
 
     fn read(&mut self, slot: usize, now: Moment) {
         let member = &mut self.members[slot];
-        let intake = member.decoder.intake(&mut self.scratch, READ, &mut self.buffers);
+        let at_once = member.pace.as_deref().map_or(READ, |pace| pace.at_once(now));
+        let intake = member.decoder.intake(&mut self.scratch, at_once, &mut self.buffers);
         let (room_in_direct, staged) = (intake.direct.len(), intake.staged);
         let behind = &mut self.scratch[staged..staged + intake.behind];
         let received = if room_in_direct > 0 {
@@ -48,11 +54,18 @@ impl<L: Link> Shard<L> {
         match received {
             Ok(Received { bytes: 0, .. }) => self.close(slot, CloseReason::Lost, None, now),
             Ok(Received { bytes, more }) => {
+                let is_paced = member.pace.is_some();
+                if let Some(pace) = &mut member.pace {
+                    pace.charge_bytes(bytes, now);
+                }
                 if more || member.flags.ending {
                     self.heat(slot);
                 }
                 let direct = bytes.min(room_in_direct);
                 self.take_in(slot, direct, staged + bytes - direct, now);
+                if is_paced {
+                    self.rest(slot, now);
+                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => self.close(slot, CloseReason::Lost, None, now),
@@ -83,9 +96,14 @@ impl<L: Link> Shard<L> {
         batch.clear();
         let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
         let outcome = member.decoder.decode(direct, scratch, limit, &mut self.buffers, &mut batch);
+        self.recount(slot);
+        let member = &mut self.members[slot];
         if batch.messages > 0 {
             member.tally.messages_in += batch.messages;
             member.tally.bytes_in += batch.bytes as u64;
+            if let Some(pace) = &mut member.pace {
+                pace.charge_messages(batch.messages, now);
+            }
             if member.counts {
                 self.tally.messages_in += batch.messages;
                 self.tally.bytes_in += batch.bytes as u64;

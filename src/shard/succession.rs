@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::member::MemberTally;
 use super::outbox::Outbox;
+use super::pace::{Pace, PaceState};
 use super::{Link, Moment, Newcomer, Shard};
 use crate::frame::{Decoder, DecoderState};
 use crate::ids::{MemberId, Serial};
@@ -30,6 +31,9 @@ pub struct MemberState {
     owed: Vec<u8>,
     /// How many of them complete a frame that is on its way already.
     begun: usize,
+    /// How much it may send; a predecessor that knew no rates had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pace: Option<PaceState>,
 }
 
 impl<L: Link> Shard<L> {
@@ -51,6 +55,7 @@ impl<L: Link> Shard<L> {
                 unparsed: member.decoder.state(),
                 owed,
                 begun,
+                pace: member.pace.as_deref().map(|pace| pace.state(now)),
             };
             Some((&member.link, state))
         })
@@ -71,6 +76,7 @@ impl<L: Link> Shard<L> {
         (member.joined, member.heard) = (before(state.age_ms), before(state.silent_ms));
         member.pinged = state.pinged_ms.map(before);
         (member.tally, member.decoder) = (state.tally, decoder);
+        member.pace = state.pace.map(|pace| Box::new(Pace::resume(&pace, now)));
         if !state.owed.is_empty() {
             let (len, mut outbox) = (state.owed.len(), Outbox::new(now));
             outbox.push(Rc::new(state.owed), 0..len, state.begun);
@@ -78,6 +84,7 @@ impl<L: Link> Shard<L> {
             self.tally.outbox_bytes += len as u64;
             self.note_level(slot);
         }
+        self.recount(slot);
         Ok(slot)
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn directory(linger: Duration) -> Arc<Directory> {
         unclaimed_timeout: Duration::from_secs(600),
         max_registrations: 3,
         max_members: 2,
+        quotas: Default::default(),
     };
     Directory::new(KeyHasher::random().unwrap(), rules, Events::new())
 }
@@ -43,6 +44,7 @@ pub(super) fn request(key_text: &str) -> Request {
         host_key: key("h"),
         wanted: Some(RegistrationId::parse(ID).unwrap()),
         reject_taken: true,
+        rule: None,
     }
 }
 
@@ -174,6 +176,7 @@ fn a_copy_is_whole() {
         unclaimed_timeout: Duration::from_secs(600),
         max_registrations: 3,
         max_members: 2,
+        quotas: Default::default(),
     };
     let new = Directory::succeed(copy, rules, Events::new(), now);
     new.settle(Duration::from_secs(60), now);

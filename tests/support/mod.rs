@@ -4,6 +4,7 @@
 //! nothing) and gives hands on everything behind it. Dropping it stops it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,8 +17,8 @@ use tokio_tungstenite::tungstenite;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use ws_router::access::Access;
-use ws_router::config::{Config, ListenAddress};
-use ws_router::directory::{Directory, Rules};
+use ws_router::config::{Config, ListenAddress, Rule};
+use ws_router::directory::{Directory, Quota, Rules};
 use ws_router::events::Events;
 use ws_router::http::Service;
 use ws_router::metrics::Front;
@@ -54,10 +55,14 @@ impl Server {
             unclaimed_timeout: config.registration.unclaimed_timeout,
             max_registrations: config.limits.registrations,
             max_members: config.limits.members,
+            quotas: quotas(&config),
         };
         let directory = Directory::new(KeyHasher::random().unwrap(), rules, events.clone());
-        let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone()).unwrap();
         let (front, draining) = (Arc::new(Front::default()), Arc::new(AtomicBool::new(false)));
+        let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone(), &front).unwrap();
+        if let Some(memory) = config.limits.memory {
+            relay.budget().set_limit(memory.as_u64());
+        }
         let clients = Arc::new(Clients::default());
         let access = tokio::sync::watch::Sender::new(Arc::new(Access::load(&config.access).unwrap()));
         let (sender, live) = tokio::sync::watch::channel(Arc::new(config.clone()));
@@ -221,6 +226,11 @@ pub async fn until(what: &str, mut is_true: impl FnMut() -> bool) {
 pub fn plain() -> ws_router::config::Listener {
     let address = ListenAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
     ws_router::config::Listener::new(address, None)
+}
+
+fn quotas(config: &Config) -> HashMap<Arc<str>, Quota> {
+    let quota = |rule: &Rule| Quota { registrations: rule.registrations, members: rule.members };
+    config.access.iter().enumerate().map(|(index, rule)| (rule.title(index).into(), quota(rule))).collect()
 }
 
 fn listeners(config: &Config) -> Vec<ws_router::config::Listener> {

@@ -1,5 +1,6 @@
 use super::mistakes::{has_one, problems};
 use super::*;
+use crate::bucket::Rate;
 use crate::peer::Range;
 
 const CA: &str =
@@ -93,6 +94,52 @@ client-certificates = [" "]
         "14:10: access.tokens: expected a text, not a list; put it in double quotes",
         "15:23: access.client-certificates: no listener asks for certificates; add client-ca to its tls",
         "15:24: access.client-certificates: \" \" is no name; write one that stands in the certificate",
+    ];
+    assert_eq!(problems(text), expected);
+}
+
+#[test]
+fn a_rule_bounds_what_it_lets_in() {
+    let text =
+        "[[access]]\nregistrations = 10\nmembers = 4\nmessages = \"100/s burst 500\"\nbytes = \"1MiB/s burst 4 MiB\"";
+    let rule = &read(text).unwrap().access[0];
+    assert_eq!((rule.registrations, rule.members), (Some(10), Some(4)));
+    assert_eq!(rule.messages, Some(Rate::per_second(100, 500)));
+    assert_eq!(rule.bytes, Some(Rate::per_second(1 << 20, 4 << 20)));
+}
+
+#[test]
+fn a_bound_that_bounds_nothing_or_everything_is_told() {
+    let text = r#"[[access]]
+users = [0]
+registrations = 0
+members = "many"
+messages = 100
+bytes = "1MiB"
+[[access]]
+users = [0]
+messages = "0/s"
+bytes = "2EiB/s"
+[[access]]
+users = [0]
+allow = "connect"
+members = 2
+[[access]]
+allow = "none"
+bytes = "1MiB/s"
+"#;
+    let expected = [
+        "3:17: access.registrations: 0 is too little; the least is 1",
+        "4:11: access.members: expected a number, not a text; write it without quotes and without a unit",
+        "5:12: access.messages: expected a rate, not a number; write for instance \"100/s\" or \"100/s burst 500\"",
+        "6:9: access.bytes: \"1MiB\" is no rate; write a number and s, m or h, such as \"1MiB/s\" or \"1MiB/s burst \
+         4MiB\"",
+        "9:12: access.messages: \"0/s\" is no rate; write a number and s, m or h, such as \"100/s\" or \"100/s burst \
+         500\"",
+        "10:9: access.bytes: \"2EiB/s\" is no rate; write a number and s, m or h, such as \"1MiB/s\" or \"1MiB/s burst \
+         4MiB\"",
+        "14:11: access.members: has no effect with allow = \"connect\"; remove one of them",
+        "17:9: access.bytes: has no effect with allow = \"none\"; remove one of them",
     ];
     assert_eq!(problems(text), expected);
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::bucket::Rate;
 use crate::peer::Range;
 
 fn duration(least: Duration, most: Duration) -> impl Strategy<Value = Duration> {
@@ -119,6 +120,7 @@ prop_compose! {
         members in 1..1_000_000_usize,
         pending in 1..1_000_000_usize,
         connections_per_address in option::of(1..1_000_000_usize),
+        memory in option::of(size(ByteSize::mib(16), ByteSize::tib(64))),
         [connection_rate, register_rate, wrong_key_rate] in [rate_limit(), rate_limit(), rate_limit()],
     ) -> Limits {
         Limits {
@@ -127,6 +129,7 @@ prop_compose! {
             registrations,
             members,
             pending,
+            memory,
             connection_rate,
             register_rate,
             wrong_key_rate,
@@ -140,8 +143,24 @@ fn log() -> impl Strategy<Value = Log> {
     (select(levels.to_vec()), select(formats.to_vec())).prop_map(|(level, format)| Log { level, format })
 }
 
-/// A rule that asks for something, so that it is in no other's way.
+/// A rule that asks for something, so that it is in no other's way, and bounds what it can.
 fn rule() -> impl Strategy<Value = Rule> {
+    let rate = || {
+        let per = select(vec![Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600)]);
+        (1..1_u64 << 50, per, 1..1_u64 << 50).prop_map(|(amount, per, burst)| Rate::new(amount, per, burst))
+    };
+    let number = || option::of(1..1_000_000_usize);
+    (who(), number(), number(), option::of(rate()), option::of(rate())).prop_map(
+        |(rule, registrations, members, messages, bytes)| match rule.allow {
+            Allow::None => rule,
+            Allow::Register => Rule { registrations, members, ..rule },
+            Allow::Connect => Rule { messages, bytes, ..rule },
+            Allow::Both => Rule { registrations, members, messages, bytes, ..rule },
+        },
+    )
+}
+
+fn who() -> impl Strategy<Value = Rule> {
     let user = prop_oneof![any::<u32>().prop_map(|id| User::Id(id / 2)), "[a-zäß\"]{1,9}".prop_map(User::Name)];
     let lists = (proptest::collection::vec(user, 0..3), proptest::collection::vec("https?://[a-z]{1,9}", 0..3));
     let names = proptest::collection::vec("[a-z'\"\\\\ .]{0,9}[a-z]", 1..3);
@@ -163,6 +182,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             tokens,
             client_certificates,
             origins,
+            ..Rule::default()
         })
 }
 
@@ -217,12 +237,16 @@ fn a_printed_configuration_names_every_key() {
     let tls = Tls { client_ca: Some("/ca".into()), ..Tls::new("/c", "/k") };
     let rule = Rule {
         name: Some("office".into()),
-        allow: Allow::Register,
+        allow: Allow::Both,
         networks: ["10.0.0.0/8".parse::<Range>().unwrap()].into_iter().collect(),
         users: vec![User::Id(1000), User::Name("proxy".into())],
         tokens: Some("/t".into()),
         client_certificates: Some(ClientNames::Any),
         origins: vec!["https://example.com".into()],
+        registrations: Some(1),
+        members: Some(2),
+        messages: Some(Rate::per_second(3, 3)),
+        bytes: Some(Rate::per_second(4, 5)),
     };
     let listeners = vec![Listener { tls: Some(tls), ..Listener::default() }];
     let printed = Config { listeners, access: vec![rule], ..Config::default() }.to_toml();

@@ -11,11 +11,13 @@ fn occupied(seats: &[u64]) -> Vec<(Arc<Registration>, u64)> {
         unclaimed_timeout: Duration::from_secs(60),
         max_registrations: 100,
         max_members: 100,
+        quotas: Default::default(),
     };
     let directory = Directory::new(KeyHasher::random().unwrap(), rules, Events::new());
     let key = || Key::new("k".into());
     for _ in seats {
-        let request = Request { kind: Kind::Lobby, key: key(), host_key: key(), wanted: None, reject_taken: false };
+        let request =
+            Request { kind: Kind::Lobby, key: key(), host_key: key(), wanted: None, reject_taken: false, rule: None };
         directory.register(&request, Instant::now()).unwrap();
     }
     directory.list().into_iter().map(|one| one.registration).zip(seats.iter().copied()).collect()

@@ -72,6 +72,7 @@ fn rules() -> Rules {
         unclaimed_timeout: Duration::from_secs(60),
         max_registrations: 100,
         max_members: 100,
+        quotas: Default::default(),
     }
 }
 

@@ -1,0 +1,151 @@
+//! Who sends more than its rate is slowed, loses nothing, and nobody else notices.
+
+use super::*;
+use crate::bucket::Rate;
+
+fn messages(rate: &str) -> Rates {
+    Rates { messages: Some(rate.parse().unwrap()), bytes: None }
+}
+
+fn bytes(rate: &str) -> Rates {
+    Rates { messages: None, bytes: Some(rate.parse().unwrap()) }
+}
+
+impl World {
+    /// A lobby of one with rates, and one who hears it.
+    fn paced(rates: &Rates) -> (Self, usize) {
+        let mut world = Self::new(rules());
+        let sender = world.join(1, Role::Peer, usize::MAX / 2);
+        world.join(1, Role::Peer, usize::MAX / 2);
+        world.shard.pace(world.devices[sender].slot, rates);
+        (world, sender)
+    }
+
+    /// Lets a second go by, with rounds as the event loop has them; tells how much a device was read from meanwhile.
+    fn second(&mut self, who: usize) -> usize {
+        let before = self.devices[who].pipe.borrow().received;
+        for _ in 0..20 {
+            self.now = self.now.after(Duration::from_millis(50));
+            // Readiness isn't announced twice.
+            while self.shard.has_work() || self.shard.next_due().is_some_and(|due| due <= self.now) {
+                self.shard.resume(self.now);
+            }
+            self.shard.flush(self.now);
+        }
+        self.note_ends();
+        self.devices[who].pipe.borrow().received - before
+    }
+}
+
+#[test]
+fn a_member_above_its_rate_of_messages_is_slowed_and_nothing_is_lost() {
+    let (mut world, sender) = World::paced(&messages("100/s"));
+    for _ in 0..3000 {
+        world.send(sender, 16, 1);
+    }
+    world.round();
+    // It reads in small pieces, so it is never far ahead.
+    assert!(world.shard.tally().messages_in < 200);
+    for second in 1..=20 {
+        world.second(sender);
+        assert!(world.shard.tally().messages_in <= 100 * (second + 1) + 200, "{second}");
+    }
+    assert!(world.shard.tally().messages_in >= 1900 && world.shard.tally().rests >= 10);
+    for _ in 0..12 {
+        world.second(sender);
+    }
+    world.take(1, usize::MAX / 2);
+    assert_eq!(world.devices[1].heard[&sender], (0..3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_member_above_its_rate_of_bytes_is_slowed_within_a_message_too() {
+    let (mut world, sender) = World::paced(&bytes("100000/s burst 50000"));
+    world.send(sender, 1 << 20, 3);
+    world.round();
+    assert!(world.devices[sender].pipe.borrow().received <= 60_000);
+    for _ in 0..9 {
+        let read = world.second(sender);
+        assert!((80_000..=110_000).contains(&read), "{read}");
+    }
+    world.second(sender);
+    world.second(sender);
+    world.take(1, usize::MAX / 2);
+    assert_eq!(world.devices[1].heard[&sender], [0]);
+    world.check();
+}
+
+#[test]
+fn below_its_rate_a_member_never_rests() {
+    let rates = Rates { messages: Some(Rate::per_second(100, 100)), bytes: Some(Rate::per_second(1 << 20, 1 << 20)) };
+    let (mut world, sender) = World::paced(&rates);
+    for _ in 0..50 {
+        for _ in 0..50 {
+            world.send(sender, 1000, 1);
+        }
+        world.round();
+        world.second(sender);
+    }
+    assert_eq!((world.shard.tally().rests, world.shard.tally().messages_in), (0, 2500));
+}
+
+#[test]
+fn one_who_rests_hears_the_others_and_is_not_taken_for_dead() {
+    let (mut world, sender) = World::paced(&messages("1/h"));
+    world.send(sender, 16, 1);
+    world.send(sender, 16, 1);
+    world.round();
+    for _ in 0..300 {
+        world.second(sender);
+        world.raw(1, 0x8a, b"");
+        world.round();
+        world.shard.sweep(world.now);
+    }
+    assert_eq!(world.devices[sender].pipe.borrow().left, None);
+    world.send(1, 16, 1);
+    world.round();
+    world.take(sender, usize::MAX / 2);
+    assert_eq!(world.devices[sender].heard[&1], [0]);
+}
+
+#[test]
+fn one_who_rests_can_be_closed_and_its_end_is_seen() {
+    let (mut world, sender) = World::paced(&messages("1/h"));
+    world.send(sender, 16, 1);
+    world.send(sender, 16, 1);
+    world.round();
+    world.shard.disconnect(world.devices[sender].id, CloseReason::ClosedByAdmin, world.now);
+    world.devices[sender].pipe.borrow_mut().has_ended = true;
+    world.second(sender);
+    assert!(world.devices[sender].pipe.borrow().is_dropped);
+    assert_eq!(world.shard.next_due(), None, "nothing is left behind for long");
+    // The slot's next owner isn't woken for it.
+    let next = world.join(1, Role::Peer, usize::MAX / 2);
+    world.send(next, 16, 1);
+    world.second(next);
+    world.round();
+    world.take(1, usize::MAX / 2);
+    assert_eq!(world.devices[1].heard[&next], [0]);
+}
+
+#[test]
+fn a_successor_keeps_the_rates_and_what_is_left_of_them() {
+    let (mut world, sender) = World::paced(&bytes("100000/s"));
+    world.send(sender, 1 << 20, 1);
+    world.round();
+    for _ in 0..4 {
+        world.second(sender);
+    }
+    world.succeed();
+    let before = world.devices[sender].pipe.borrow().received;
+    world.round();
+    assert!(world.devices[sender].pipe.borrow().received - before <= 110_000);
+    for _ in 0..3 {
+        assert!(world.second(sender) <= 110_000);
+    }
+    for _ in 0..6 {
+        world.second(sender);
+    }
+    world.take(1, usize::MAX / 2);
+    assert_eq!(world.devices[1].heard[&sender], [0]);
+}
