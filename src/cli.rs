@@ -148,9 +148,30 @@ pub struct Check {
     #[command(flatten)]
     pub deployment: Deployment,
 
+    /// Prints one line and exits as monitoring systems expect: 0 ok, 1 warning, 2 critical, 3 unknown
+    #[arg(long)]
+    pub monitor: bool,
+
+    /// Warns when the certificate lasts less, or a message takes longer: days=N,rtt=TIME
+    #[arg(long, value_name = "LIMITS", default_value = "days=14", requires = "monitor", value_parser = thresholds)]
+    pub warning: Thresholds,
+
+    /// The same for what is critical
+    #[arg(long, value_name = "LIMITS", default_value = "days=3", requires = "monitor", value_parser = thresholds)]
+    pub critical: Thresholds,
+
     /// Gives up when a step takes longer
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub timeout: Duration,
+}
+
+/// Limits of what a check finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Thresholds {
+    /// The least number of days for which the certificate is to be good.
+    pub days: Option<u64>,
+    /// The longest that a message may take through the router.
+    pub rtt: Option<Duration>,
 }
 
 /// What to be the end of.
@@ -235,6 +256,19 @@ fn token_name(text: &str) -> Result<String, String> {
 fn time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|_| "write a number and a unit, such as 10s".to_string())?;
     if time.is_zero() { Err("no time is too little; write for instance 10s".into()) } else { Ok(time) }
+}
+
+fn thresholds(text: &str) -> Result<Thresholds, String> {
+    let mend = || "write limits such as days=14,rtt=500ms, or one of them".to_string();
+    let mut limits = Thresholds::default();
+    for limit in text.split(',') {
+        match limit.split_once('=').ok_or_else(mend)? {
+            ("days", days) if limits.days.is_none() => limits.days = Some(days.parse().map_err(|_| mend())?),
+            ("rtt", rtt) if limits.rtt.is_none() => limits.rtt = Some(time(rtt)?),
+            _ => return Err(mend()),
+        }
+    }
+    Ok(limits)
 }
 
 fn shown_key(text: &str) -> Result<ShownKey, String> {

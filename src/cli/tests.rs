@@ -100,6 +100,18 @@ fn each_command_takes_what_it_acts_on() {
 }
 
 #[test]
+fn limits_of_a_check_are_days_and_a_time() {
+    let millis = Duration::from_millis;
+    assert_eq!(thresholds("days=21"), Ok(Thresholds { days: Some(21), rtt: None }));
+    assert_eq!(thresholds("rtt=500ms,days=1"), Ok(Thresholds { days: Some(1), rtt: Some(millis(500)) }));
+    for wrong in ["", "21", "days=", "days=x", "rtt=5", "rtt=0s", "days=1,days=2", "weeks=1", "days=1,"] {
+        assert!(thresholds(wrong).is_err(), "{wrong}");
+    }
+    let refusal = control(&["check", "http://example.com", "--warning", "days=1"]).unwrap_err();
+    assert_eq!(exit_status(&refusal), 64);
+}
+
+#[test]
 fn a_check_takes_ten_seconds_a_step_and_honest_certificates_unless_told_otherwise() {
     let check = |args: &[&str]| match control(args).unwrap().command {
         Command::Check(check) => check,

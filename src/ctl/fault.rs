@@ -11,6 +11,8 @@ pub(super) enum Fault {
     Failed,
     /// Something is missing that the arguments alone don't show.
     Usage(String),
+    /// What a monitoring system is to be told, which is said already: 1 warning, 2 critical, 3 unknown.
+    State(u8),
     /// The daemon, or the deployment, can't be reached.
     Unavailable(String),
     /// The daemon said something unexpected, or the system denies the ordinary.
@@ -25,7 +27,7 @@ impl Fault {
     /// What to say on standard error, if anything is left to say.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
-            Self::Closed | Self::Failed => None,
+            Self::Closed | Self::Failed | Self::State(_) => None,
             Self::Usage(text)
             | Self::Unavailable(text)
             | Self::Software(text)
@@ -39,6 +41,7 @@ impl Fault {
         match self {
             Self::Closed => 0,
             Self::Failed => 1,
+            Self::State(status) => *status,
             Self::Usage(_) => 64,
             Self::Unavailable(_) => 69,
             Self::Software(_) => 70,

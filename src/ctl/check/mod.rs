@@ -5,6 +5,7 @@
 //! also removes, after a failure too. A step that fails ends its kind, and the other kind is tried all the same.
 
 mod member;
+mod monitor;
 mod steps;
 
 use std::io::Write;
@@ -15,26 +16,58 @@ use super::dial::Dialer;
 use super::fault::Fault;
 use crate::cli;
 use member::Member;
-use steps::{Steps, Stop};
+use monitor::{Limits, State, unknown};
+use steps::{Manner, Steps, Stop};
 
 /// Runs all steps, each shown as it ends.
 pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let url = what.deployment.url.to_string();
+    if what.monitor {
+        return probe(what, json, out).await;
+    }
     let dialer = Dialer::to(&what.deployment)?;
-    let mut steps = Steps::new(out, json, what.timeout);
-    let answers = match reach(&dialer, &mut steps).await {
+    let mut steps = Steps::new(out, if json { Manner::Json } else { Manner::Lines }, what.timeout);
+    run(&dialer, &mut steps, &what.deployment.url.to_string()).await
+}
+
+/// Runs all steps for a monitoring system: critical is whatever fails, and unknown what can't be found out from here.
+async fn probe(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let limits = Limits { warning: what.warning, critical: what.critical };
+    let dialer = match Dialer::to(&what.deployment) {
+        Ok(dialer) => dialer,
+        Err(fault) => {
+            writeln!(out, "{}", unknown(fault.text().unwrap_or_default()))?;
+            return Err(Fault::State(State::Unknown.status()));
+        }
+    };
+    let mut steps = Steps::new(out, if json { Manner::Json } else { Manner::Monitor }, what.timeout);
+    match run(&dialer, &mut steps, &what.deployment.url.to_string()).await {
+        Ok(()) | Err(Fault::Failed | Fault::Unavailable(_)) => {}
+        Err(other) => return Err(other),
+    }
+    let found = steps.findings();
+    if !json {
+        steps.say(&limits.line(&found))?;
+    }
+    match limits.state(&found) {
+        State::Ok => Ok(()),
+        state => Err(Fault::State(state.status())),
+    }
+}
+
+async fn run<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, url: &str) -> Result<(), Fault> {
+    let answers = match reach(dialer, steps).await {
         Err(Stop::Unreachable(why)) => {
-            steps.summary(&url)?;
+            steps.summary(url)?;
             return Err(Fault::Unavailable(why));
         }
         reached => passed(reached)?,
     };
     if answers {
         for pair in PAIRS {
-            passed(prove(&dialer, &mut steps, pair).await)?;
+            passed(prove(dialer, steps, pair).await)?;
         }
     }
-    if steps.summary(&url)? { Ok(()) } else { Err(Fault::Failed) }
+    if steps.summary(url)? { Ok(()) } else { Err(Fault::Failed) }
 }
 
 /// Two members of a kind of registration.
@@ -61,7 +94,11 @@ struct Own {
 async fn reach<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Result<(), Stop> {
     let stream = steps.step("connect", dialer.tcp()).await?;
     let stream = match dialer.tls() {
-        Some(tls) => steps.step("tls handshake", tls.handshake(stream)).await?,
+        Some(tls) => {
+            let (stream, days) = steps.step("tls handshake", tls.handshake(stream)).await?;
+            steps.certificate(days);
+            stream
+        }
         None => Box::new(stream),
     };
     steps.step("health", dialer.health(stream)).await

@@ -107,7 +107,7 @@ impl Dialer {
     pub(super) async fn stream(&self) -> Result<Stream, Flaw> {
         let (stream, _) = self.tcp().await?;
         match &self.tls {
-            Some(tls) => Ok(tls.handshake(stream).await?.0),
+            Some(tls) => Ok(tls.handshake(stream).await?.0.0),
             None => Ok(Box::new(stream)),
         }
     }

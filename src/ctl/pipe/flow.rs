@@ -4,11 +4,10 @@
 //! so nothing is held here but a few pieces, and back-pressure reaches from one shell's pipe to the other's. Both
 //! halves run in one task; the receiving one orders what the other end is to be told, the sending one says it.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -60,10 +59,10 @@ pub(super) async fn run(
     let (mut sink, mut stream) = socket.split();
     let (orders, taken) = mpsc::channel(ORDERS);
     // What the sending half has said to be all, for the receiving half to compare the answer with.
-    let all = RefCell::new(None);
+    let (all, said) = watch::channel(None);
     let ended = {
-        let send = Sending::new(&mut sink, manner, &all).run(input, taken);
-        let receive = Receiving::new(output, orders, manner, &all).run(&mut stream);
+        let send = Sending::new(&mut sink, manner, all).run(input, taken);
+        let receive = Receiving::new(output, orders, manner, said).run(&mut stream);
         tokio::pin!(send, receive);
         tokio::select! {
             biased;

@@ -3,12 +3,11 @@
 //! Only while there is nothing to be written out does silence count: then the other end owes a sign of life. One that
 //! has never said hello is another program, which knows nothing of that.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -20,12 +19,12 @@ use super::standard::Output;
 
 /// The receiving half.
 #[derive(Debug)]
-pub(super) struct Receiving<'a> {
+pub(super) struct Receiving {
     output: Output,
     orders: mpsc::Sender<Order>,
     manner: Manner,
     /// What the sending half has said to be all.
-    all: &'a RefCell<Option<Sum>>,
+    all: watch::Receiver<Option<Sum>>,
     tally: Tally,
     other: Other,
     /// Whether all that the other end sends has arrived here.
@@ -47,12 +46,12 @@ enum Other {
     Greeted,
 }
 
-impl<'a> Receiving<'a> {
+impl Receiving {
     pub(super) fn new(
         output: Output,
         orders: mpsc::Sender<Order>,
         manner: Manner,
-        all: &'a RefCell<Option<Sum>>,
+        all: watch::Receiver<Option<Sum>>,
     ) -> Self {
         let (tally, other) = (Tally::default(), Other::Absent);
         Self { output, orders, manner, all, tally, other, has_ended: false, is_confirmed: false }
@@ -63,7 +62,11 @@ impl<'a> Receiving<'a> {
         while !(self.has_ended && self.is_confirmed) {
             let message = match self.patience() {
                 Some(patience) => timeout(patience, stream.next()).await.map_err(|_| self.silence())?,
-                None => stream.next().await,
+                None => tokio::select! {
+                    message = stream.next() => message,
+                    // From now on an answer may be owed.
+                    Ok(()) = self.all.changed() => continue,
+                },
             };
             match message {
                 Some(Ok(Message::Binary(bytes))) => self.data(bytes).await?,

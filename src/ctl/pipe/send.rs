@@ -1,12 +1,11 @@
 //! The half of a pipe that sends: the input by pieces, and what the receiving half orders between them.
 
-use std::cell::RefCell;
 use std::future::pending;
 use std::time::Duration;
 
 use futures_util::SinkExt;
 use futures_util::stream::SplitSink;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
@@ -18,7 +17,7 @@ pub(super) struct Sending<'a> {
     sink: &'a mut SplitSink<Socket, Message>,
     manner: Manner,
     /// What was said to be all.
-    all: &'a RefCell<Option<Sum>>,
+    all: watch::Sender<Option<Sum>>,
     tally: Tally,
     beat: Option<Interval>,
     /// Whether there is anybody to hear it: what nobody hears is lost.
@@ -26,7 +25,11 @@ pub(super) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(sink: &'a mut SplitSink<Socket, Message>, manner: Manner, all: &'a RefCell<Option<Sum>>) -> Self {
+    pub(super) fn new(
+        sink: &'a mut SplitSink<Socket, Message>,
+        manner: Manner,
+        all: watch::Sender<Option<Sum>>,
+    ) -> Self {
         Self { sink, manner, all, tally: Tally::default(), beat: None, is_heard: manner.plain }
     }
 
@@ -46,7 +49,7 @@ impl<'a> Sending<'a> {
                     break;
                 }
                 let sum = self.tally.sum();
-                *self.all.borrow_mut() = Some(sum.clone());
+                self.all.send_replace(Some(sum.clone()));
                 self.say(&Mark::End(sum)).await?;
             }
             tokio::select! {
