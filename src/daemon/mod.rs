@@ -16,8 +16,10 @@ mod life;
 mod listeners;
 mod panic;
 mod reload;
+mod room;
 mod settings;
 mod start;
+mod story;
 mod succession;
 
 use std::process::ExitCode;

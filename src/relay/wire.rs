@@ -151,7 +151,6 @@ impl Link for Wire {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
         let Parting { reason, code, silent, tally } = *parting;
-        tracing::debug!(%registration, %member, role = role.as_str(), peer = %self.peer, reason = reason.label(), "member left");
         self.common.events.tell(What::Left {
             registration,
             member,
@@ -252,7 +251,7 @@ mod tests {
     #[test]
     fn an_idle_connection_stays_small() {
         // In debug builds mio remembers more of a socket.
-        assert!(size_of::<Wire>() <= if cfg!(debug_assertions) { 112 } else { 96 });
+        assert!(size_of::<Wire>() <= if cfg!(debug_assertions) { 120 } else { 104 });
         assert!(size_of::<Seat>() <= 24);
     }
 }
