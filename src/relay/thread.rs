@@ -86,7 +86,7 @@ impl Thread {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut readiness = Readiness::with_capacity(EVENTS);
         let mut commands = Vec::with_capacity(COMMANDS_A_ROUND);
-        let (mut next_sweep, mut last_event) = (self.now.after(SWEEP), self.begin);
+        let (mut next_sweep, mut last_event, mut stood_still) = (self.now.after(SWEEP), self.begin, false);
         loop {
             let timeout = self.patience(next_sweep, last_event);
             match self.poll.poll(&mut readiness, Some(timeout)) {
@@ -109,7 +109,11 @@ impl Thread {
             self.shard.flush_some(WRITES_A_ROUND, self.now);
             self.time(woken);
             if self.now >= next_sweep {
-                self.shard.sweep(self.now);
+                // After a standstill, signs of life may be there that nobody has read yet.
+                stood_still = !stood_still && self.now.since(next_sweep) >= STANDSTILL;
+                if !stood_still {
+                    self.shard.sweep(self.now);
+                }
                 next_sweep = self.now.after(SWEEP);
             }
             self.publish();
@@ -329,5 +333,7 @@ const COMMANDS_A_ROUND: usize = 32;
 const WRITES_A_ROUND: usize = 32;
 /// How often the silent, the stalled and the overdue are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
+/// A sweep that is so late comes after a time in which the process didn't run: stopped, or its machine suspended.
+const STANDSTILL: Duration = Duration::from_secs(1);
 /// Sealed bytes read at once.
 const SEALED: usize = 256 << 10;

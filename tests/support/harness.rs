@@ -40,6 +40,7 @@ pub(crate) struct Setup {
     has_names: bool,
     has_manager: bool,
     program: PathBuf,
+    prelude: String,
 }
 
 impl Setup {
@@ -55,6 +56,7 @@ impl Setup {
             has_names: true,
             has_manager: true,
             program: env!("CARGO_BIN_EXE_ws-router").into(),
+            prelude: String::new(),
         }
     }
 
@@ -107,6 +109,12 @@ impl Setup {
     /// Starts it as a shell does, that is without a service manager.
     pub(crate) fn without_manager(mut self) -> Self {
         self.has_manager = false;
+        self
+    }
+
+    /// Has the shell that becomes the daemon do something before, such as `ulimit -n 40;`.
+    pub(crate) fn prelude(mut self, commands: &str) -> Self {
+        self.prelude = commands.into();
         self
     }
 
@@ -194,7 +202,7 @@ impl Setup {
         let mut command = Command::new("/bin/sh");
         let passed: Vec<_> = self.descriptors.iter().chain(stored).collect();
         let pid = if passed.is_empty() { "" } else { "LISTEN_PID=$$ " };
-        command.args(["-c", &format!("{pid}exec \"$0\" \"$@\"")]).arg(&self.program);
+        command.args(["-c", &format!("{} {pid}exec \"$0\" \"$@\"", self.prelude)]).arg(&self.program);
         command.args(&self.arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in FOREIGN {
             command.env_remove(name);

@@ -1,0 +1,49 @@
+//! Places for logs that take nothing.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use super::Scene;
+use super::client::{connect, register};
+use super::harness::{PATIENCE, Setup};
+
+#[test]
+fn a_full_disk_for_the_log_stops_nothing() {
+    let setup = Setup::on_loopback().log("format = \"text\"\nlevel = \"trace\"\n").prelude("exec 2>/dev/full;");
+    let mut scene = Scene::start(setup);
+    for _ in 0..50 {
+        register(connect(scene.address), "key");
+    }
+    scene.check_pair();
+    assert_eq!(scene.router.stopped().status.code(), Some(0));
+}
+
+#[test]
+fn a_journal_that_is_gone_stops_nothing() {
+    let can = Command::new("unshare").args(["--mount", "true"]).status();
+    if !can.is_ok_and(|status| status.success()) {
+        println!("skipped: no mount namespace can be made here");
+        return;
+    }
+    let setup = Setup::on_loopback().log("format = \"journal\"\nlevel = \"trace\"\n");
+    let run = setup.folder.path().join("run");
+    fs::create_dir_all(run.join("systemd/journal")).unwrap();
+    let socket = run.join("systemd/journal/socket");
+    let journal = UnixDatagram::bind(&socket).unwrap();
+    journal.set_read_timeout(Some(PATIENCE)).unwrap();
+    let inside = format!(
+        "exec unshare --mount sh -c 'mount --bind \"{}\" /run && exec \"$0\" \"$@\"' \"$0\" \"$@\";",
+        run.display()
+    );
+    let mut scene = Scene::start(setup.prelude(&inside));
+    // The first is empty, to see whether it is there.
+    while journal.recv(&mut [0; 65_536]).unwrap() == 0 {}
+    drop(journal);
+    fs::remove_file(&socket).unwrap();
+    for _ in 0..50 {
+        register(connect(scene.address), "key");
+    }
+    scene.check_pair();
+    assert_eq!(scene.router.stopped().status.code(), Some(0));
+}

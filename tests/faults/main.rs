@@ -1,0 +1,101 @@
+//! Faults of the network, of the machine and of other processes, on the real program: what breaks is let go, and a pair
+//! beside it goes on.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[allow(dead_code)] // Not everything is needed here.
+#[path = "../process/client.rs"]
+mod client;
+#[path = "../support/harness.rs"]
+mod harness;
+#[path = "../support/store.rs"]
+mod store;
+
+mod clock;
+mod logs;
+mod network;
+mod processes;
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use client::{Member, connect, register};
+use harness::{PATIENCE, Router, Setup};
+use std::net::TcpStream;
+
+/// A daemon with a pair that has nothing to do with what goes wrong.
+struct Scene {
+    router: Router,
+    address: SocketAddr,
+    pair: [Member<TcpStream>; 2],
+    said: u32,
+}
+
+impl Scene {
+    fn start(setup: Setup) -> Self {
+        let mut router = setup.start();
+        // Asked of the service manager's side, since not every log can be read here.
+        let status = router.told("listening on ");
+        let address = status.split("listening on ").nth(1).unwrap().split([',', '\n']).next().unwrap();
+        let address: SocketAddr = address.trim().parse().unwrap_or_else(|_| panic!("not an address: {status}"));
+        let id = register(connect(address), "key");
+        let pair = [Member::join(connect(address), &id, "key"), Member::join(connect(address), &id, "key")];
+        Self { router, address, pair, said: 0 }
+    }
+
+    /// The pair says some more; nothing is missing, doubled or out of order.
+    fn check_pair(&mut self) {
+        let [one, other] = &mut self.pair;
+        for number in self.said..self.said + 10 {
+            one.say(&format!("{number}"));
+        }
+        for number in self.said..self.said + 10 {
+            assert_eq!(hear(other), format!("{number}"));
+            other.say(&format!("heard {number}"));
+        }
+        for number in self.said..self.said + 10 {
+            assert_eq!(hear(one), format!("heard {number}"));
+        }
+        self.said += 10;
+    }
+
+    /// A number of the daemon's status.
+    fn status(&self, path: &str) -> u64 {
+        let status = self.router.admin("/v1/status");
+        status.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("{path}: {status}"))
+    }
+
+    /// Waits until nobody but the pair is there any more.
+    fn until_alone(&self) {
+        until("only the pair is left", || self.status("/members") == 2 && self.status("/connections") == 2);
+    }
+}
+
+/// Waits for a text; pings are answered by the way.
+fn hear(member: &mut Member<TcpStream>) -> String {
+    loop {
+        let text = member.hear();
+        if !text.is_empty() {
+            return text;
+        }
+    }
+}
+
+/// Waits until something has come true.
+fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Numbers without a pattern, the same in each run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}

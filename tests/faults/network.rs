@@ -1,0 +1,117 @@
+//! Connections that break, stall or trickle.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::client::{Member, ask, connect, connect_narrow, register};
+use super::harness::Setup;
+use super::{Chance, Scene, until};
+
+/// What a member sends first: its request, and a message in two fragments with a ping between them.
+fn opening(id: &str) -> Vec<u8> {
+    let request = format!(
+        "GET /connect?id={id}&key=key HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let frames =
+        [&[0x01, 0x82, 0, 0, 0, 0, b'o', b'n'][..], &[0x89, 0x80, 0, 0, 0, 0], &[0x80, 0x81, 0, 0, 0, 0, b'e']];
+    [request.as_bytes(), &frames.concat()].concat()
+}
+
+/// Breaks a connection without a goodbye, as a crash or a power failure of a proxy does.
+fn reset(stream: &TcpStream) {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn connections_that_are_reset_at_any_point_leave_nothing_behind() {
+    let mut scene = Scene::start(Setup::on_loopback());
+    let id = register(connect(scene.address), "key");
+    let mut stays = Member::join(connect(scene.address), &id, "key");
+    let (opening, mut chance) = (opening(&id), Chance(4711));
+    for _ in 0..900 {
+        let mut stream = TcpStream::connect(scene.address).unwrap();
+        // Where it can't write any more it was turned away, and that is right, too.
+        let _ = stream.write_all(&opening[..chance.below(opening.len() + 1)]);
+        if chance.below(3) == 0 {
+            // It may have been answered by now, and half of that is taken.
+            stream.set_nonblocking(true).unwrap();
+            let _ = stream.read(&mut [0; 16]);
+        }
+        reset(&stream);
+    }
+    scene.check_pair();
+    until("only three are left", || scene.status("/members") == 3 && scene.status("/connections") == 3);
+    assert!(scene.status("/closes/lost") > 0);
+    stays.say("the next one");
+    drop(stays);
+    scene.until_alone();
+    scene.check_pair();
+}
+
+#[test]
+fn a_peer_that_is_gone_without_a_word_is_given_up() {
+    let silent = "[websocket]\nping-interval = \"300ms\"\npong-timeout = \"600ms\"\n";
+    let scene = Scene::start(Setup::on_loopback().config(silent));
+    let id = register(connect(scene.address), "key");
+    // It answers nothing, as a machine that has lost its power.
+    let gone = Member::join(connect(scene.address), &id, "key");
+    until("it is given up", || scene.status("/closes/no-pong") >= 1);
+    assert_eq!(gone.closed().0, 4004);
+}
+
+#[test]
+fn a_window_that_stays_closed_for_a_while_loses_nothing() {
+    let mut scene = Scene::start(Setup::on_loopback());
+    let id = register(connect(scene.address), "key");
+    let mut talker = Member::join(connect(scene.address), &id, "key");
+    let mut slow = Member::join(connect_narrow(scene.address), &id, "key");
+    const MESSAGES: usize = 400;
+    let text = |number: usize| format!("{number:06}{}", "x".repeat(20_000));
+    let talking = thread::spawn(move || {
+        (0..MESSAGES).for_each(|number| talker.say(&text(number)));
+        talker
+    });
+    until("something waits for it", || scene.status("/relay/outbox_bytes") > 0);
+    scene.check_pair();
+    (0..MESSAGES).for_each(|number| assert!(slow.hear() == text(number), "{number}"));
+    talking.join().unwrap();
+    scene.check_pair();
+}
+
+#[test]
+fn what_comes_a_byte_at_a_time_is_taken_as_if_it_came_at_once() {
+    let mut scene = Scene::start(Setup::on_loopback());
+    let id = register(connect(scene.address), "key");
+    let mut hearer = Member::join(connect(scene.address), &id, "key");
+    let mut stream = connect(scene.address);
+    stream.set_nodelay(true).unwrap();
+    for byte in opening(&id) {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(hearer.hear(), "one");
+    scene.check_pair();
+}
+
+#[test]
+fn descriptors_that_run_out_are_waited_out() {
+    let mut scene = Scene::start(Setup::on_loopback().prelude("ulimit -n 44;"));
+    let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(scene.address).unwrap()).collect();
+    scene.router.logged(&["WARN"]);
+    scene.check_pair();
+    drop(crowd);
+    until("it accepts again", || {
+        // While places are still taken it may turn this one away, too.
+        std::panic::catch_unwind(|| ask(connect(scene.address), "/healthz").0 == 200).unwrap_or(false)
+    });
+    let id = register(connect(scene.address), "key");
+    let mut one = Member::join(connect(scene.address), &id, "key");
+    let mut other = Member::join(connect(scene.address), &id, "key");
+    one.say("there is room");
+    assert_eq!(other.hear(), "there is room");
+    scene.check_pair();
+}

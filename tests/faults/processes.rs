@@ -1,0 +1,85 @@
+//! Processes that are killed, and the daemon's own that stands still for a while.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+
+use super::client::{Member, connect, register};
+use super::harness::Setup;
+use super::{Chance, Scene, until};
+
+/// A member that is a process of its own: it joins, says something over and over, and reads nothing.
+fn spawn_member(port: u16, id: &str) -> Child {
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port} || exit 1\n\
+         printf 'GET /connect?id={id}&key=key HTTP/1.1\\r\\nHost: h\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\
+         Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n' >&3\n\
+         while printf '\\x82\\x83\\x01\\x01\\x01\\x01abc' >&3; do :; done"
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn members_that_are_killed_at_any_point_leave_nothing_behind() {
+    let mut scene = Scene::start(Setup::on_loopback());
+    let id = register(connect(scene.address), "key");
+    let stays = Member::join(connect(scene.address), &id, "key");
+    let kills = std::env::var("WS_ROUTER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(100);
+    let mut chance = Chance(4711);
+    for _ in 0..kills / 10 {
+        let mut members: Vec<_> = (0..10).map(|_| spawn_member(scene.address.port(), &id)).collect();
+        scene.check_pair();
+        while !members.is_empty() {
+            let mut member = members.swap_remove(chance.below(members.len()));
+            member.kill().unwrap();
+            member.wait().unwrap();
+            thread::sleep(Duration::from_micros(chance.below(3000) as u64));
+        }
+    }
+    drop(stays);
+    scene.until_alone();
+    scene.check_pair();
+}
+
+#[test]
+fn a_daemon_that_stood_still_gives_up_nobody_who_answered_meanwhile() {
+    // More than the event loop takes at once.
+    const MEMBERS: usize = 1500;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let rules = "[websocket]\nping-interval = \"1h\"\npong-timeout = \"5s\"\n[relay]\nthreads = 1\n";
+    let mut scene = Scene::start(Setup::on_loopback().config(rules));
+    let id = register(connect(scene.address), "key");
+    let mut members: Vec<_> = (0..MEMBERS).map(|_| Member::join(connect(scene.address), &id, "key")).collect();
+    // All are asked for a sign of life at about the same time, and answer a daemon that doesn't run.
+    let file = scene.router.setup.file();
+    let asks = std::fs::read_to_string(&file).unwrap().replace("1h", "2s");
+    std::fs::write(&file, asks).unwrap();
+    scene.router.signal(Signal::SIGHUP);
+    scene.router.told("READY=1");
+    let answer = |member: &mut Member<std::net::TcpStream>| {
+        let mut ping = [0; 2];
+        member.stream().read_exact(&mut ping).unwrap();
+        assert_eq!(ping, [0x89, 0]);
+    };
+    members.iter_mut().for_each(answer);
+    scene.router.signal(Signal::SIGSTOP);
+    for member in &mut members {
+        member.stream().write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap();
+    }
+    // As long as a pong may take; the answers wait in the kernel.
+    thread::sleep(Duration::from_millis(5500));
+    scene.router.signal(Signal::SIGCONT);
+    until("all answers have been read", || {
+        let shown = scene.router.admin(&format!("/v1/registrations/{id}"));
+        let members = shown["members"].as_array().unwrap();
+        assert_eq!(members.len(), MEMBERS, "some were given up");
+        members.iter().all(|member| member["silent_ms"].as_u64().unwrap() < 5000)
+    });
+}
