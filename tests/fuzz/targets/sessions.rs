@@ -88,6 +88,13 @@ impl World {
                 self.shard.sweep(self.now);
             }
             13 if argument & 7 == 0 => self.succeed(),
+            15 => {
+                // A turn of a busy thread, which doesn't get to everybody.
+                if let Some(device) = self.devices.get(who).filter(|device| Rc::strong_count(&device.pipe) > 1) {
+                    self.shard.readable(device.slot, false, self.now);
+                }
+                self.shard.flush_some(1 + usize::from(argument >> 6), self.now);
+            }
             14 if argument == 0xff => self.shard.close_all(CloseReason::Stopping, self.now),
             _ => self.round(),
         }
