@@ -18,6 +18,7 @@ mod panic;
 mod reload;
 mod settings;
 mod start;
+mod story;
 mod succession;
 
 use std::process::ExitCode;

@@ -30,6 +30,7 @@ use super::life::{Idleness, Life};
 use super::listeners::Plan;
 use super::reload::{self, Reload};
 use super::settings::Source;
+use super::story;
 use super::succession::{Audience, Kept, hear_signals, hold_signals};
 use crate::access::Access;
 use crate::config::Config;
@@ -147,6 +148,7 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
     life.tasks.spawn(keepers::sweep(directory, life.stop.clone()));
     life.tasks.spawn(keepers::tidy(Arc::clone(&life.service.front), life.stop.clone()));
     life.tasks.spawn(keepers::watchdog(relay, life.stop.clone()));
+    life.tasks.spawn(story::tell(life.context.events.listen(), life.stop.clone()));
     Ok(())
 }
 

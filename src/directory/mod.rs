@@ -297,7 +297,6 @@ impl Directory {
 
     fn tell_end(&self, ended: &Registration) {
         if let Some(reason) = ended.end() {
-            tracing::debug!(registration = %ended.id, reason = reason.label(), "registration ended");
             self.events.tell(What::Ended { registration: ended.id.clone(), reason });
         }
     }

@@ -2,10 +2,12 @@
 //!
 //! Set up once, when the configuration is known; the level can be changed afterwards. Started by systemd, events go to
 //! the journal with their fields (`WSROUTER_REGISTRATION=`, `WSROUTER_MEMBER=` …), so that `journalctl` can select by
-//! them. Under inetd, standard error is the peer's socket, so events go to the journal or to syslog, or nowhere.
+//! them, and with message ids that a catalog explains. Under inetd, standard error is the peer's socket, so events go to the journal or to syslog, or nowhere.
 //!
 //! No event anywhere holds a key, a payload or a query string; a test greps for them.
 
+mod journal;
+mod messages;
 mod rarely;
 mod syslog;
 
@@ -15,7 +17,6 @@ use std::env;
 use std::io::{self, IsTerminal};
 
 use nix::sys::stat::fstat;
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
@@ -85,17 +86,7 @@ fn output(format: LogFormat, place: Place) -> (Option<Output>, Option<io::Error>
 }
 
 fn journal() -> io::Result<Output> {
-    let priorities = PriorityMappings {
-        info: Priority::Informational,
-        debug: Priority::Debug,
-        trace: Priority::Debug,
-        ..PriorityMappings::new()
-    };
-    let layer = tracing_journald::layer()?
-        .with_priority_mappings(priorities)
-        .with_field_prefix(Some("WSROUTER".into()))
-        .with_syslog_identifier("ws-router".into());
-    Ok(layer.boxed())
+    journal::Journal::connect().map(Layer::boxed)
 }
 
 fn text() -> Output {

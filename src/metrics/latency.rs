@@ -2,7 +2,8 @@
 //! written to their receivers' sockets, or put into outboxes.
 //!
 //! The clock is read once a round, and all that the round delivered counts with the whole round's time: an upper bound
-//! for each message, at no cost for the single one. What waits in an outbox for a slow receiver is that receiver's
+//! for each message, at no cost for the single one. A large room's messages, which go out over several rounds, count by
+//! receivers with the round that reached each. What waits in an outbox for a slow receiver is that receiver's
 //! time, and is seen in the outboxes' bytes.
 
 use std::time::Duration;

@@ -216,7 +216,6 @@ impl Thread {
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
-        tracing::debug!(registration = %registration.id, member = %id, role = role.as_str(), %peer, "member joined");
         self.common.events.tell(What::Joined { registration: registration.id.clone(), member: id, role, peer });
         let slot = self.shard.join(&newcomer, Wire::awaited(id, seat, peer, &self.common), self.now);
         self.awaited.insert(id, slot);

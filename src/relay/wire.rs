@@ -151,7 +151,6 @@ impl Link for Wire {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
         let Parting { reason, code, silent, tally } = *parting;
-        tracing::debug!(%registration, %member, role = role.as_str(), peer = %self.peer, reason = reason.label(), "member left");
         self.common.events.tell(What::Left {
             registration,
             member,

@@ -5,6 +5,9 @@ use std::process::{Child, Command};
 use super::client::{Member, ask, connect, register};
 use super::harness::{PATIENCE, Setup};
 
+/// Message ids, which stay as they are.
+const READY: &str = "7354e9e4a6f4476b8d67ce66814f8b34";
+const LISTENING: &str = "0d48e2adf1c54fb7ad867b30276d58f4";
 const KEY: &str = "sesame-open-4711";
 
 #[test]
@@ -87,13 +90,27 @@ fn events_go_to_the_journal_with_their_fields_where_systemd_has_connected_it() {
     loop {
         let len = journal.recv(&mut entry).unwrap();
         let has = |name: &str, value: &str| holds(&entry[..len], name, value);
-        has_listener |= has("MESSAGE", "listening") && has("WSROUTER_TLS", "false");
-        if has("MESSAGE", "ready") {
+        has_listener |= has("WSROUTER_TLS", "false") && has("MESSAGE_ID", LISTENING);
+        if has("MESSAGE_ID", READY) {
             assert!(has("PRIORITY", "6") && has("SYSLOG_IDENTIFIER", "ws-router"));
             assert!(has("WSROUTER_VERSION", env!("CARGO_PKG_VERSION")));
+            assert!(has("MESSAGE", concat!("ready version=", env!("CARGO_PKG_VERSION"))));
             break;
         }
     }
     assert!(has_listener);
     assert_eq!(fs::read_to_string(stderr).unwrap(), "", "nothing is written twice");
+}
+
+#[test]
+fn a_registrations_story_is_logged_with_its_id() {
+    let mut router = Setup::on_loopback().log("format = \"json\"\n").start().ready();
+    let address = router.address();
+    let id = register(connect(address), KEY);
+    drop(Member::join(connect(address), &id, KEY));
+    let of_this = format!("\"registration\":\"{id}\"");
+    for sentence in ["registration made", "member joined", "member left", "registration ended"] {
+        router.logged(&[&format!("\"{sentence}\""), &of_this]);
+    }
+    router.stopped();
 }
