@@ -110,6 +110,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "registrations" registrations Live between(1, MANY);
     "members" members Live between(1, MANY);
     "pending" pending Live between(1, MANY);
+    "memory" memory Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
     "connection-rate" connection_rate Live any;
     "register-rate" register_rate Live any;
     "wrong-key-rate" wrong_key_rate Live any;

@@ -258,6 +258,8 @@ pub struct Limits {
     pub members: usize,
     /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
     pub pending: usize,
+    /// Memory for all that peers can make the daemon hold; `None` is half of what the machine and the unit allow.
+    pub memory: Option<ByteSize>,
     /// New connections of one client network, and requests on a connection beyond its first.
     pub connection_rate: RateLimit,
     /// Requests for a registration by one client network.

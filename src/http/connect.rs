@@ -45,6 +45,7 @@ impl Service {
         if self.is_draining() {
             return Err(Refused::draining());
         }
+        self.has_room()?;
         let id = form.required("id")?;
         let key = Key::new(form.required("key")?.into_owned());
         // A lobby doesn't look at it, so whether it is fit is for the seat to say.

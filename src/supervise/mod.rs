@@ -14,6 +14,7 @@ mod memory;
 mod notify;
 mod parcel;
 mod passing;
+mod room;
 
 pub use inetd::{Input, standard_input};
 pub use inherited::{Giver, InheritError, Inherited, SUCCESSION, inherited};
@@ -22,3 +23,4 @@ pub use memory::give_memory_back;
 pub use notify::{Notify, alive, is_managed, watchdog_interval};
 pub use parcel::{pack, unpack};
 pub use passing::{receive_descriptor, send_descriptor};
+pub use room::{descriptor_limit, memory_limit};

@@ -118,6 +118,7 @@ prop_compose! {
         members in 1..1_000_000_usize,
         pending in 1..1_000_000_usize,
         connections_per_address in option::of(1..1_000_000_usize),
+        memory in option::of(size(ByteSize::mib(16), ByteSize::tib(64))),
         [connection_rate, register_rate, wrong_key_rate] in [rate_limit(), rate_limit(), rate_limit()],
     ) -> Limits {
         Limits {
@@ -126,6 +127,7 @@ prop_compose! {
             registrations,
             members,
             pending,
+            memory,
             connection_rate,
             register_rate,
             wrong_key_rate,
