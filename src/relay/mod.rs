@@ -28,6 +28,7 @@ use crate::metrics::ThreadTotals;
 use crate::net::Socket;
 use crate::peer::Peer;
 use crate::shard::{MemberState, Rates, Rules};
+use crate::supervise::TcpState;
 use inbox::{Command, Inbox, Successor};
 use thread::Thread;
 
@@ -75,6 +76,8 @@ pub struct MemberView {
     pub bytes_out: u64,
     /// Bytes that wait for its socket.
     pub outbox: u64,
+    /// What the kernel knows of its connection.
+    pub tcp: Option<TcpState>,
 }
 
 /// A member whose connection is on its way; it leaves again when this is dropped.

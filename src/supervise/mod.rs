@@ -4,8 +4,8 @@
 //! told to it later. Promises that each descriptor is taken over once, isn't passed to programs started later, and
 //! that nothing of this fails when there is no service manager at all.
 //!
-//! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here, and the
-//! allocator is asked to give free memory back.
+//! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here, the
+//! allocator is asked to give free memory back, and the kernel what it knows of a connection.
 
 mod inetd;
 mod inherited;
@@ -14,6 +14,7 @@ mod memory;
 mod notify;
 mod parcel;
 mod passing;
+mod tcp;
 
 pub use inetd::{Input, standard_input};
 pub use inherited::{Giver, InheritError, Inherited, SUCCESSION, inherited};
@@ -22,3 +23,4 @@ pub use memory::give_memory_back;
 pub use notify::{Notify, alive, is_managed, watchdog_interval};
 pub use parcel::{pack, unpack};
 pub use passing::{receive_descriptor, send_descriptor};
+pub use tcp::{TcpState, tcp_state};
