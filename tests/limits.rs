@@ -8,9 +8,10 @@ mod support;
 use std::time::Duration;
 
 use device::{Device, Heard};
-use support::{Answer, Server, exchange, plain, read_head};
+use support::{Answer, Server, exchange, plain, read_head, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use ws_router::close::CloseReason;
 use ws_router::config::{Config, Limits, Listener, RateLimit};
 use ws_router::metrics::Refusal;
 
@@ -172,4 +173,45 @@ async fn a_network_with_too_many_connections_is_closed_at_once_where_it_connects
     assert_eq!(server.front.crowded.value(), 1);
     streams[0].0.say("still here").await;
     assert_eq!(streams[2].0.frame().await, Heard::Text("still here".into()));
+}
+
+#[tokio::test]
+async fn without_memory_newcomers_are_refused_and_those_who_are_there_go_on() {
+    let server = Server::start(Config::default()).await;
+    let id = server.register(LOBBY).await;
+    let target = format!("/connect?id={id}&key=k");
+    let mut one = Device::join(server.connect().await, &target).await;
+    let mut other = Device::join(server.connect().await, &target).await;
+    server.relay.budget().set_limit(1);
+    for refused in [server.get(&format!("/register?{LOBBY}")).await, connect(&server, "192.0.2.1", &id, "k").await.1] {
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    }
+    assert_eq!(server.front.out_of_memory.value(), 2);
+    one.say("still here").await;
+    assert_eq!(other.frame().await, Heard::Text("still here".into()));
+    server.relay.budget().set_limit(u64::MAX);
+    assert_eq!(server.register(LOBBY).await.len(), 32);
+}
+
+#[tokio::test]
+async fn above_the_budget_the_one_who_holds_most_is_closed_and_the_others_notice_nothing() {
+    let limits = Limits { memory: Some(bytesize::ByteSize::mib(2)), ..Limits::default() };
+    let server = Server::start(Config { limits, ..Config::default() }).await;
+    let mut pairs = Vec::new();
+    for _ in 0..2 {
+        let target = format!("/connect?id={}&key=k", server.register(LOBBY).await);
+        let one = Device::join(server.connect().await, &target).await;
+        pairs.push((one, Device::join(server.connect().await, &target).await));
+    }
+    let [(hoarder, neighbour), (one, other)] = &mut pairs[..] else { unreachable!() };
+    // A message that has no end.
+    hoarder.raw(&device::frame(0x02, &vec![0; 4 << 20])).await;
+    assert_eq!(hoarder.frame().await, Heard::Close(4003, CloseReason::TooSlow.text().into()));
+    let totals = &server.relay.totals()[0];
+    let counted = || (totals.relieved.value(), totals.closes(CloseReason::TooSlow)) == (1, 1);
+    until("it is counted", counted).await;
+    one.say("still here").await;
+    assert_eq!(other.frame().await, Heard::Text("still here".into()));
+    neighbour.say("alone").await;
+    until("all is given back", || totals.held.value() == 0).await;
 }

@@ -48,11 +48,13 @@ fn front(text: &mut Exposition, context: &Context) {
     text.one(&families::PROXY_FAILURES, front.proxy_failures.value());
     text.one(&families::TLS_HANDSHAKES, front.tls_handshakes.value());
     text.one(&families::TLS_FAILURES, front.tls_failures.value());
+    text.one(&families::TLS_SESSIONS, front.tls_sessions.value());
     if let Some(ends) = context.certificates.iter().filter_map(|used| used.expires()).min() {
         text.one(&families::CERTIFICATE, ends);
     }
     text.one(&families::REQUESTS, front.requests.value());
     text.each(&families::REFUSED, "reason", Refusal::ALL.map(|why| (why.label(), front.refusals(why))));
+    text.one(&families::OUT_OF_MEMORY, front.out_of_memory.value());
     text.one(&families::REGISTRATIONS, context.directory.len());
     text.one(&families::REGISTERED, front.registered.value());
 }
@@ -73,5 +75,8 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.one(&families::UNHEARD, all(|thread| &thread.unheard));
     text.one(&families::RESTS, all(|thread| &thread.rests));
     text.one(&families::OUTBOX, all(|thread| &thread.outbox_bytes));
+    text.one(&families::HELD, context.relay.budget().used());
+    text.one(&families::HELD_LIMIT, context.relay.budget().limit());
+    text.one(&families::RELIEVED, all(|thread| &thread.relieved));
     text.histogram(&families::LATENCY, &spread);
 }

@@ -29,6 +29,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             turned_away: front.turned_away.value(),
             throttled: front.throttled.value(),
             crowded: front.crowded.value(),
+            out_of_memory: front.out_of_memory.value(),
             accept_errors: front.accept_errors.value(),
             proxy_failures: front.proxy_failures.value(),
             tls_handshakes: front.tls_handshakes.value(),
@@ -47,6 +48,9 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             unheard: threads.iter().map(|thread| thread.unheard.value()).sum(),
             rests: threads.iter().map(|thread| thread.rests.value()).sum(),
             outbox_bytes: threads.iter().map(|thread| thread.outbox_bytes.value()).sum(),
+            held_bytes: context.relay.budget().used(),
+            held_limit_bytes: context.relay.budget().limit(),
+            relieved: threads.iter().map(|thread| thread.relieved.value()).sum(),
         },
         refusals: Refusal::ALL.iter().map(|why| (why.label().to_owned(), front.refusals(*why))).collect(),
         closes: CloseReason::ALL

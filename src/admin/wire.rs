@@ -62,6 +62,9 @@ pub struct Front {
     /// Connections closed or refused because their client's network has too many.
     #[serde(default)]
     pub crowded: u64,
+    /// Requests refused because what peers make the daemon hold is near its limit.
+    #[serde(default)]
+    pub out_of_memory: u64,
     /// Accepts that failed.
     pub accept_errors: u64,
     /// Connections closed for want of a PROXY header from a trusted proxy.
@@ -101,6 +104,15 @@ pub struct Relay {
     pub rests: u64,
     /// Bytes that wait for their receivers' sockets now.
     pub outbox_bytes: u64,
+    /// Memory that all peers together make the daemon hold now.
+    #[serde(default)]
+    pub held_bytes: u64,
+    /// As much as they may.
+    #[serde(default)]
+    pub held_limit_bytes: u64,
+    /// Members closed because that was too much.
+    #[serde(default)]
+    pub relieved: u64,
 }
 
 /// The daemon's memory.

@@ -96,6 +96,8 @@ impl Default for Limits {
             members: 20_000,
             // A mass reconnect goes through in waves of so many.
             pending: 4_096,
+            // The other half is for the sockets' buffers in the kernel, which count in the unit's limit, too.
+            memory: None,
             // A school behind one address: 30,000 devices that come back at once, each with two or three connections. A
             // flood costs a fraction of a processor beyond that.
             connection_rate: RateLimit(Some(Rate::per_second(1_000, 90_000))),

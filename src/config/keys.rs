@@ -110,6 +110,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "registrations" registrations Live between(1, MANY);
     "members" members Live between(1, MANY);
     "pending" pending Live between(1, MANY);
+    "memory" memory Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
     "connection-rate" connection_rate Live any;
     "register-rate" register_rate Live any;
     "wrong-key-rate" wrong_key_rate Live any;
@@ -137,7 +138,7 @@ pub(super) const TLS_KEYS: [&str; 3] = ["certificate", "key", "client-ca"];
 pub(super) const ACCESS: &str = "access";
 
 /// The keys of an `[[access]]`.
-pub(super) const ACCESS_KEYS: [&str; 11] = [
+pub(super) const ACCESS_KEYS: [&str; 13] = [
     "name",
     "allow",
     "networks",
@@ -149,6 +150,8 @@ pub(super) const ACCESS_KEYS: [&str; 11] = [
     "members",
     "messages",
     "bytes",
+    "ask",
+    "ask-timeout",
 ];
 
 /// Names every key as its section and its name in it; the parts of `tls` have the section `listener.tls`.
@@ -169,8 +172,8 @@ pub(super) fn sections() -> Vec<&'static str> {
 }
 
 /// Less is no time for anything to happen in.
-const MOMENT: Duration = Duration::from_millis(10);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MOMENT: Duration = Duration::from_millis(10);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A year with its quarter of a day, as it is shown. Longer is written in error, and a point in time far enough ahead
 /// doesn't exist.
 const YEAR: Duration = Duration::from_secs(31_557_600);

@@ -19,6 +19,7 @@ use crate::peer::Peers;
 
 mod access;
 mod address;
+mod ask;
 mod defaults;
 mod differences;
 mod keys;
@@ -30,6 +31,7 @@ mod units;
 
 pub use access::{Allow, ClientNames, Rule, User};
 pub use address::AddressError;
+pub use ask::{Ask, AskPlace};
 pub use differences::Differences;
 pub use keys::{Reload, names};
 pub use load::{DEFAULT_PATH, load, load_for, parse};
@@ -256,6 +258,8 @@ pub struct Limits {
     pub members: usize,
     /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
     pub pending: usize,
+    /// Memory for all that peers can make the daemon hold; `None` is half of what the machine and the unit allow.
+    pub memory: Option<ByteSize>,
     /// New connections of one client network, and requests on a connection beyond its first.
     pub connection_rate: RateLimit,
     /// Requests for a registration by one client network.

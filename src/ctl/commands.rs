@@ -175,6 +175,9 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
     line("unheard", format!("{} messages", relay.unheard))?;
     line("rests", format!("{} of members above their rates", relay.rests))?;
     line("outboxes", size(relay.outbox_bytes))?;
+    let (refused, closed) = (front.out_of_memory, relay.relieved);
+    let held = format!("{} of {}", size(relay.held_bytes), size(relay.held_limit_bytes));
+    line("held", format!("{held}, {refused} refused, {closed} closed for it"))?;
     line("closes", reasons("", &status.closes))?;
     line("reloads", format!("{}, {} refused", front.reloads, front.failed_reloads))?;
     line("memory", format!("{}, at most {}", size(memory.resident_bytes), size(memory.peak_bytes)))?;

@@ -12,11 +12,12 @@ use crate::metrics::Front;
 use crate::relay::Relay;
 use crate::supervise;
 
-/// Ends registrations whose time has come, until `stop`.
-pub(super) async fn sweep(directory: Arc<Directory>, stop: CancellationToken) {
+/// Ends registrations whose time has come, and counts those that are left, until `stop`.
+pub(super) async fn sweep(directory: Arc<Directory>, front: Arc<Front>, stop: CancellationToken) {
     let mut ticks = ticks(SWEEP);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         directory.sweep(Instant::now());
+        front.registrations.set(directory.len() as u64);
     }
 }
 

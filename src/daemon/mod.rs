@@ -16,6 +16,7 @@ mod life;
 mod listeners;
 mod panic;
 mod reload;
+mod room;
 mod settings;
 mod start;
 mod story;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::certificates::Certificates;
+use super::room;
 use super::settings::{self, Source};
 use crate::access::Access;
 use crate::admin::ReloadReport;
@@ -85,6 +86,7 @@ impl Reload {
         self.log.set_level(next.log.level);
         self.directory.set_rules(rules(&next));
         self.relay.reconfigure(&next.websocket, next.relay.busy_poll);
+        self.relay.budget().set_limit(room::memory(&next.limits));
         self.publish.send_replace(Arc::new(next));
         let before = self.access.send_replace(Arc::new(access));
         let files = self.access.borrow().changed_files(&before);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::certificates;
 use super::fault::Fault;
+use super::room::{Room, WorstCase};
 use crate::access::Access;
 use crate::config::{self, Config, Problems};
 
@@ -23,9 +24,19 @@ impl Source {
         config::load_for(self.0.as_deref())
     }
 
-    /// Reads all that a start would read, and tells everything that is wrong with it.
+    /// Reads all that a start would read, and tells everything that is wrong with it; if nothing is, what the
+    /// configuration allows in the worst case, and where that doesn't fit.
     pub(super) fn check(&self) -> Result<(), Fault> {
-        read_files(&self.read()?)?;
+        let config = self.read()?;
+        read_files(&config)?;
+        let WorstCase { facts, warnings } = Room::here().hold(&config);
+        for warning in warnings {
+            // Like the output below: who doesn't listen has heard enough.
+            let _ = writeln!(io::stderr(), "warning: {warning}");
+        }
+        for fact in facts {
+            print(&format!("{fact}\n"));
+        }
         print("ok\n");
         Ok(())
     }

@@ -29,6 +29,7 @@ use super::keepers;
 use super::life::{Idleness, Life};
 use super::listeners::Plan;
 use super::reload::{self, Reload};
+use super::room;
 use super::settings::Source;
 use super::story;
 use super::succession::{Audience, Kept, hear_signals, hold_signals};
@@ -145,8 +146,9 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
         }
     }
     let (directory, relay) = (Arc::clone(&life.service.directory), life.service.relay.clone());
-    life.tasks.spawn(keepers::sweep(directory, life.stop.clone()));
-    life.tasks.spawn(keepers::tidy(Arc::clone(&life.service.front), life.stop.clone()));
+    let front = || Arc::clone(&life.service.front);
+    life.tasks.spawn(keepers::sweep(directory, front(), life.stop.clone()));
+    life.tasks.spawn(keepers::tidy(front(), life.stop.clone()));
     life.tasks.spawn(keepers::watchdog(relay, life.stop.clone()));
     life.tasks.spawn(story::tell(life.context.events.listen(), life.stop.clone()));
     Ok(())
@@ -175,11 +177,13 @@ impl Core {
         };
         let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok());
         let threads = threads.map_or(1, NonZeroUsize::get);
-        let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone())
+        let front = Arc::default();
+        let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone(), &front)
             .map_err(|error| Fault::system("relay threads", &error))?;
+        relay.budget().set_limit(room::memory(&config.limits));
         let access = watch::Sender::new(Arc::new(Access::load(&config.access)?));
         let publish = watch::Sender::new(Arc::new(config));
-        let (front, clients) = (Arc::default(), Arc::default());
+        let clients = Arc::default();
         Ok(Self { publish, access, directory, relay, front, clients, events })
     }
 

@@ -41,10 +41,11 @@ impl Service {
         config: &Config,
     ) -> Result<(Reply, Joining), Refused> {
         let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
-        let admission = self.admit(Action::Connect, visitor, request.headers(), form)?;
+        let admission = self.admit(Action::Connect, visitor, request.headers(), form).await?;
         if self.is_draining() {
             return Err(Refused::draining());
         }
+        self.has_room()?;
         let id = form.required("id")?;
         let key = Key::new(form.required("key")?.into_owned());
         // A lobby doesn't look at it, so whether it is fit is for the seat to say.

@@ -56,6 +56,15 @@ impl Service {
         }
     }
 
+    /// Refuses newcomers while what peers make us hold is near the budget.
+    pub(super) fn has_room(&self) -> Result<(), Refused> {
+        if self.relay.budget().is_tight() {
+            self.front.out_of_memory.up();
+            return Err(Refused::unavailable("the router has no memory left for more; try again later"));
+        }
+        Ok(())
+    }
+
     /// Gives a client behind a proxy a place among its network's connections; others have theirs already.
     pub(super) fn place(&self, visitor: Visitor<'_>, config: &Config) -> Result<Option<Place>, Refused> {
         if !visitor.is_forwarded {

@@ -29,6 +29,7 @@ impl Service {
         if self.is_draining() {
             return Err(Refused::draining());
         }
+        self.has_room()?;
         let reject_taken = config.registration.reject_taken_ids;
         let request = Request {
             key: Key::new(form.required("key")?.into_owned()),

@@ -52,9 +52,11 @@ families! {
     PROXY_FAILURES Counter "wsrouter_proxy_header_failures_total" "Connections closed for want of a PROXY header from a trusted proxy.";
     TLS_HANDSHAKES Counter "wsrouter_tls_handshakes_total" "TLS handshakes done.";
     TLS_FAILURES Counter "wsrouter_tls_handshake_failures_total" "TLS handshakes that failed or took too long.";
+    TLS_SESSIONS Gauge "wsrouter_tls_sessions" "TLS sessions open now.";
     CERTIFICATE Gauge "wsrouter_certificate_expiry_timestamp_seconds" "When the first certificate in use ends, in seconds since the Unix epoch; absent without TLS.";
     REQUESTS Counter "wsrouter_requests_total" "HTTP requests answered.";
     REFUSED Counter "wsrouter_requests_refused_total" "HTTP requests refused, by reason.";
+    OUT_OF_MEMORY Counter "wsrouter_requests_out_of_memory_total" "Requests refused because peers make the daemon hold nearly as much memory as they may.";
     REGISTRATIONS Gauge "wsrouter_registrations" "Registrations now.";
     REGISTERED Counter "wsrouter_registrations_made_total" "Registrations made.";
     MEMBERS Gauge "wsrouter_members" "Members of all registrations now.";
@@ -66,6 +68,9 @@ families! {
     UNHEARD Counter "wsrouter_messages_unheard_total" "Messages that nobody was there for.";
     RESTS Counter "wsrouter_member_rests_total" "Times that a member had sent more than the rate of its access rule, and was not read from for a while.";
     OUTBOX Gauge "wsrouter_outbox_bytes" "Bytes that wait for their receivers' sockets now.";
+    HELD Gauge "wsrouter_held_bytes" "Memory that all peers together make the daemon hold now.";
+    HELD_LIMIT Gauge "wsrouter_held_limit_bytes" "Memory that they may make it hold.";
+    RELIEVED Counter "wsrouter_closes_for_memory_total" "Members closed because that was too much.";
     LATENCY Histogram "wsrouter_relay_latency_seconds" "Time of messages from the wake-up of their relay thread to their write or an outbox, for each receiver.";
     RELOADS Counter "wsrouter_reloads_total" "Reloads that took effect.";
     FAILED_RELOADS Counter "wsrouter_reloads_refused_total" "Reloads that were refused because of the configuration.";

@@ -105,6 +105,12 @@ pub struct Front {
     pub connections: Count,
     /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
     pub pending: Count,
+    /// TLS sessions open now.
+    pub tls_sessions: Count,
+    /// Registrations now, as of a moment ago.
+    pub registrations: Count,
+    /// Requests refused because what peers make us hold is near `limits.memory`.
+    pub out_of_memory: Count,
     /// Connections accepted since the start.
     pub accepted: Count,
     /// Connections closed at once because `limits.connections` or `limits.pending` was reached.
@@ -169,6 +175,10 @@ pub struct ThreadTotals {
     pub rests: Count,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: Count,
+    /// Bytes of memory that members' streams take now: outboxes and unfinished messages.
+    pub held: Count,
+    /// Members closed because of `limits.memory`.
+    pub relieved: Count,
     /// How long messages took through the thread.
     pub latency: Latency,
     closes: [Count; CloseReason::ALL.len()],

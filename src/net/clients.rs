@@ -104,7 +104,7 @@ impl Clients {
             return None;
         }
         *count += 1;
-        Some(Place(Box::new((Arc::clone(self), network))))
+        Some(Place(Arc::clone(self), network))
     }
 
     /// Tells how many connections a network has open.
@@ -121,13 +121,13 @@ impl Clients {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crowded;
 
-/// A connection's place among those of its network; boxed, since most connections of a router behind a proxy have none.
+/// A connection's place among those of its network.
 #[derive(Debug)]
-pub struct Place(Box<(Arc<Clients>, Network)>);
+pub struct Place(Arc<Clients>, Network);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let (clients, network) = &*self.0;
+        let Self(clients, network) = self;
         let mut open = lock(&clients.open);
         if let Some(count) = open.get_mut(network) {
             *count -= 1;

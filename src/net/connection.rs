@@ -130,7 +130,8 @@ impl Connection {
     }
 
     /// Does the TLS handshake.
-    pub(super) async fn into_tls(self, certificates: &Certificates) -> io::Result<Self> {
+    pub(super) async fn into_tls(mut self, certificates: &Certificates) -> io::Result<Self> {
+        self.permit.seal();
         let layer = match self.layer {
             Layer::Plain(stream) => {
                 let tls = TlsAcceptor::from(certificates.server_config()).accept(stream).await?;

@@ -24,6 +24,6 @@ pub use connection::Connection;
 pub use door::Door;
 pub use greeting::LAST_CALL;
 pub use listener::{ListenError, Listener};
-pub use permit::connection_limit;
+pub use permit::{RESERVE, connection_limit};
 pub use socket::{Permit, Plain, Socket, Transport};
 pub use stream::Stream;

@@ -44,7 +44,7 @@ impl Drop for Pending {
 }
 
 /// Descriptors that no connection gets: listeners, event loops, the admin interface's connections, files being read.
-const RESERVE: usize = 256;
+pub const RESERVE: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -57,7 +57,16 @@ pub enum Plain {
 #[derive(Debug)]
 pub struct Permit {
     front: Arc<Front>,
+    more: Option<Box<More>>,
+}
+
+/// What not every connection has.
+#[derive(Debug, Default)]
+struct More {
+    /// Its place among those of its client's network.
     place: Option<Place>,
+    /// Whether it counts as a TLS session.
+    is_sealed: bool,
 }
 
 impl Permit {
@@ -70,13 +79,20 @@ impl Permit {
     /// Counts one more connection that no limit applies to, such as one that was handed over.
     pub fn unlimited(front: &Arc<Front>) -> Self {
         front.connections.up();
-        Self { front: Arc::clone(front), place: None }
+        Self { front: Arc::clone(front), more: None }
+    }
+
+    /// Counts the connection's TLS session, too.
+    pub(super) fn seal(&mut self) {
+        if !std::mem::replace(&mut self.more.get_or_insert_default().is_sealed, true) {
+            self.front.tls_sessions.up();
+        }
     }
 
     /// Keeps the connection's place among those of its client's network, too.
     pub fn keep(&mut self, place: Option<Place>) {
         if place.is_some() {
-            self.place = place;
+            self.more.get_or_insert_default().place = place;
         }
     }
 }
@@ -84,6 +100,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.front.connections.down();
+        if self.more.as_ref().is_some_and(|more| more.is_sealed) {
+            self.front.tls_sessions.down();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A registration lives on exactly one thread, chosen by its serial, so that a message crosses no lock, no channel
 //! and no task. The front reaches a thread only through its bounded inbox.
 
+mod budget;
 mod inbox;
 mod probe;
 mod thread;
@@ -24,13 +25,14 @@ use crate::events::Events;
 use crate::handoff::Carried;
 use crate::ids::{MemberId, RegistrationId, Sequence, Serial};
 use crate::kind::Role;
-use crate::metrics::ThreadTotals;
+use crate::metrics::{Front, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::Peer;
 use crate::shard::{MemberState, Rates, Rules};
 use crate::supervise::TcpState;
+pub use budget::{Budget, CONNECTION, REGISTRATION, REQUEST, TLS_SESSION};
 use inbox::{Command, Inbox, Successor};
-use thread::Thread;
+use thread::{Ledger, Thread};
 
 /// A handle on all relay threads; cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,6 +41,7 @@ pub struct Relay(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     threads: Vec<Handle>,
+    budget: Arc<Budget>,
     members: Sequence,
     probes: Sequence,
 }
@@ -124,10 +127,21 @@ impl Relay {
         websocket: &config::Websocket,
         busy_poll: Duration,
         events: Events,
+        front: &Arc<Front>,
     ) -> io::Result<Self> {
-        let start = |number| start_thread(number, rules(websocket), busy_poll, events.clone());
-        let threads = (0..threads.max(1)).map(start).collect::<io::Result<_>>()?;
-        Ok(Self(Arc::new(Inner { threads, members: Sequence::after(0), probes: Sequence::after(0) })))
+        let totals: Vec<_> = (0..threads.max(1)).map(|_| Arc::new(ThreadTotals::default())).collect();
+        let budget = Arc::new(Budget::new(Arc::clone(front), totals.clone()));
+        let start = |(number, totals)| {
+            let ledger = Ledger { totals, budget: Arc::clone(&budget) };
+            start_thread(number, rules(websocket), busy_poll, events.clone(), ledger)
+        };
+        let threads = totals.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
+        Ok(Self(Arc::new(Inner { threads, budget, members: Sequence::after(0), probes: Sequence::after(0) })))
+    }
+
+    /// The memory for all that peers can make us hold.
+    pub fn budget(&self) -> &Budget {
+        &self.0.budget
     }
 
     /// Lets a member in before its handshake is answered, so that it hears everything that is sent after the answer;
@@ -276,13 +290,18 @@ impl Relay {
     }
 }
 
-fn start_thread(number: usize, rules: Rules, busy_poll: Duration, events: Events) -> io::Result<Handle> {
+fn start_thread(
+    number: usize,
+    rules: Rules,
+    busy_poll: Duration,
+    events: Events,
+    ledger: Ledger,
+) -> io::Result<Handle> {
     let poll = mio::Poll::new()?;
     let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), thread::WAKE)?));
-    let totals = Arc::new(ThreadTotals::default());
-    let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&totals) };
+    let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&ledger.totals) };
     let run = move || {
-        if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, totals).run() {
+        if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, ledger).run() {
             // A router without one of its threads is worse than one that its supervisor starts again.
             panic!("the event queue of a relay thread failed: {error}");
         }

@@ -13,6 +13,7 @@ use mio::{Events as Readiness, Interest, Poll, Token};
 use tokio::sync::oneshot;
 
 use super::MemberView;
+use super::budget::Budget;
 use super::inbox::{Command, Inbox, Successor};
 use super::wire::{Common, Wire};
 use crate::close::CloseReason;
@@ -21,6 +22,7 @@ use crate::events::{Events, What};
 use crate::handoff::Carried;
 use crate::ids::{MemberId, Serial};
 use crate::kind::Role;
+use crate::log::Rarely;
 use crate::metrics::ThreadTotals;
 use crate::net::Socket;
 use crate::peer::Peer;
@@ -35,7 +37,9 @@ pub(super) struct Thread {
     inbox: Arc<Inbox>,
     shard: Shard<Wire>,
     common: Rc<Common>,
-    totals: Arc<ThreadTotals>,
+    ledger: Ledger,
+    /// When memory may be looked at closely again.
+    next_relief: Moment,
     begin: Instant,
     now: Moment,
     busy_poll: Duration,
@@ -46,6 +50,14 @@ pub(super) struct Thread {
     /// Members whose connections are on their way, with their slots.
     awaited: HashMap<MemberId, usize>,
     stop: Option<Stop>,
+}
+
+/// Where a thread writes what it does, and reads how much memory there is.
+pub(super) struct Ledger {
+    /// Its own numbers.
+    pub(super) totals: Arc<ThreadTotals>,
+    /// What all threads share.
+    pub(super) budget: Arc<Budget>,
 }
 
 /// How the thread ends.
@@ -62,7 +74,7 @@ impl Thread {
         rules: Rules,
         busy_poll: Duration,
         events: Events,
-        totals: Arc<ThreadTotals>,
+        ledger: Ledger,
     ) -> Self {
         let common = Rc::new(Common { events, sealed: RefCell::new(vec![0; SEALED]) });
         let (shard, begin, now) = (Shard::new(rules), Instant::now(), BEGIN);
@@ -71,7 +83,8 @@ impl Thread {
             inbox,
             shard,
             common,
-            totals,
+            ledger,
+            next_relief: now,
             begin,
             now,
             busy_poll,
@@ -117,6 +130,7 @@ impl Thread {
                 next_sweep = self.now.after(SWEEP);
             }
             self.publish();
+            self.relieve();
             if let Some(stop) = &self.stop
                 && (self.shard.is_empty() || self.now >= stop.deadline)
             {
@@ -294,17 +308,38 @@ impl Thread {
         })
     }
 
+    /// Closes those who hold most when all peers together hold more than the budget.
+    fn relieve(&mut self) {
+        let budget = &self.ledger.budget;
+        if budget.to_free(self.shard.held()) == 0 || self.now < self.next_relief {
+            return;
+        }
+        self.next_relief = self.now.after(RELIEF);
+        self.shard.measure();
+        self.ledger.totals.held.set(self.shard.held());
+        let bytes = budget.to_free(self.shard.held());
+        let closed = if bytes > 0 { self.shard.relieve(bytes, self.now) } else { 0 };
+        if closed > 0 {
+            let relieved = &self.ledger.totals.relieved;
+            relieved.set(relieved.value() + closed);
+            if let Some(suppressed) = RELIEVED.ask(Instant::now()) {
+                tracing::warn!(members = closed, bytes, suppressed, "members closed for memory; see limits.memory");
+            }
+        }
+    }
+
     /// Counts how long the round's messages took.
     fn time(&mut self, woken: Instant) {
         let delivered = self.shard.tally().deliveries;
         if delivered != self.timed {
-            self.totals.latency.observe(woken.elapsed(), delivered - self.timed);
+            self.ledger.totals.latency.observe(woken.elapsed(), delivered - self.timed);
             self.timed = delivered;
         }
     }
 
     fn publish(&self) {
-        let (tally, totals) = (self.shard.tally(), &self.totals);
+        let (tally, totals) = (self.shard.tally(), &self.ledger.totals);
+        totals.held.set(self.shard.held());
         totals.members.set(tally.members);
         totals.messages_in.set(tally.messages_in);
         totals.bytes_in.set(tally.bytes_in);
@@ -336,6 +371,10 @@ const WRITES_A_ROUND: usize = 32;
 const ASKED: usize = 500;
 /// How often the silent, the stalled and the overdue are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
+/// How often memory is looked at closely: it can't grow by much meanwhile, and the look takes a while itself.
+const RELIEF: Duration = Duration::from_millis(20);
+/// Peers can cause the warning at will.
+static RELIEVED: Rarely = Rarely::new(Duration::from_secs(10));
 /// A sweep that is so late comes after a time in which the process didn't run: stopped, or its machine suspended.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// Sealed bytes read at once.

@@ -124,6 +124,8 @@ impl<L: Link> Shard<L> {
         let member = &mut self.members[slot];
         let added = member.queued() - before;
         self.tally.outbox_bytes += added as u64;
+        self.recount(slot);
+        let member = &mut self.members[slot];
         if member.weight() - added > self.rules.outbox && !self.rules.pace && member.is_open() {
             self.close(slot, CloseReason::TooSlow, None, now);
         } else {
@@ -161,6 +163,7 @@ impl<L: Link> Shard<L> {
                 Err(_) => return self.close(slot, CloseReason::Lost, None, now),
             }
         }
+        self.recount(slot);
         self.note_level(slot);
         self.finish_if_flushed(slot);
     }
@@ -194,6 +197,7 @@ impl<L: Link> Shard<L> {
                 let before = outbox.queued();
                 outbox.push_pong(pongs, last);
                 self.tally.outbox_bytes = self.tally.outbox_bytes + outbox.queued() as u64 - before as u64;
+                self.recount(slot);
             }
             None => self.send_control(slot, pongs, now),
         }
@@ -220,6 +224,7 @@ impl<L: Link> Shard<L> {
                 let len = frames.len();
                 outbox.push(Rc::new(frames.to_vec()), sent..len, begun);
                 self.tally.outbox_bytes += (len - sent) as u64;
+                self.recount(slot);
                 self.note_level(slot);
             }
             Err(_) => self.close(slot, CloseReason::Lost, None, now),

@@ -65,6 +65,8 @@ impl<L: Link> Shard<L> {
         let (code, silent) = (goodbye.and_then(|goodbye| goodbye.code), now.since(member.heard));
         member.link.left(&Parting { reason, code, silent, tally: member.tally });
         member.decoder.abandon(&mut self.buffers);
+        self.recount(slot);
+        let member = &mut self.members[slot];
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);
         self.leave_room(slot);
@@ -99,6 +101,7 @@ impl<L: Link> Shard<L> {
         }
         let mut member = self.members.remove(slot);
         self.tally.outbox_bytes -= member.queued() as u64;
+        self.discount(&member);
         if let Some(outbox) = member.outbox.take() {
             self.spares.give_outbox(outbox, &mut self.buffers);
         }
@@ -140,6 +143,7 @@ impl<L: Link> Shard<L> {
             self.spares.give_outbox(outbox, &mut self.buffers);
         }
         self.tally.outbox_bytes -= (before - member.queued()) as u64;
+        self.recount(slot);
     }
 }
 

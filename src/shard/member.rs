@@ -42,6 +42,8 @@ pub(super) struct Member<L> {
     pub(super) outbox: Option<Box<Outbox>>,
     pub(super) pace: Option<Box<Pace>>,
     pub(super) tally: MemberTally,
+    /// What it made the shard hold when that was last counted.
+    pub(super) counted: u32,
 }
 
 /// How far a connection's life is.
@@ -149,6 +151,7 @@ impl<L: Link> Member<L> {
             outbox: None,
             pace: None,
             tally: MemberTally::default(),
+            counted: 0,
         }
     }
 

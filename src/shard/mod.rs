@@ -18,6 +18,7 @@ mod flight;
 mod heartbeat;
 mod link;
 mod member;
+mod memory;
 mod outbox;
 mod pace;
 mod read;
@@ -42,6 +43,7 @@ use crate::ids::{MemberId, Serial};
 use flight::Flight;
 use heartbeat::{Heartbeat, Signs, Verdict};
 use member::{Member, Phase};
+use memory::Held;
 use room::{Room, heard_by, side_of};
 use spares::Spares;
 
@@ -105,6 +107,7 @@ pub struct Shard<L> {
     /// Members that sent more than they may, with when they are read from again, the next one first.
     resting: BinaryHeap<Reverse<(Moment, u32)>>,
     tally: ShardTally,
+    held: Held,
 }
 
 impl<L: Link> Shard<L> {
@@ -126,6 +129,7 @@ impl<L: Link> Shard<L> {
             lagging: Vec::new(),
             resting: BinaryHeap::new(),
             tally: ShardTally::default(),
+            held: Held::default(),
         }
     }
 

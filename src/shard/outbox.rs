@@ -22,6 +22,8 @@ pub(super) type Chunk = Rc<Vec<u8>>;
 pub(super) struct Outbox {
     slices: VecDeque<Slice>,
     queued: usize,
+    /// Memory of the slices' chunks; one that several slices are of counts for each.
+    kept: usize,
     /// When the socket last took something, or began to owe.
     progress: Moment,
     /// Whether the newest slice is a pong that a newer one may replace.
@@ -40,7 +42,7 @@ struct Slice {
 impl Outbox {
     /// Makes an empty outbox.
     pub(super) fn new(now: Moment) -> Self {
-        Self { slices: VecDeque::new(), queued: 0, progress: now, ends_with_pong: false }
+        Self { slices: VecDeque::new(), queued: 0, kept: 0, progress: now, ends_with_pong: false }
     }
 
     /// Bytes that wait.
@@ -53,6 +55,17 @@ impl Outbox {
         self.queued + self.slices.len() * SLICE_WEIGHT
     }
 
+    /// Memory that its bytes take, as if nobody shared it.
+    pub(super) fn kept(&self) -> usize {
+        self.kept + self.slices.len() * SLICE_WEIGHT
+    }
+
+    /// Memory that its bytes take, of what others wait for too its part alone.
+    pub(super) fn share(&self) -> usize {
+        let part = |slice: &Slice| slice.chunk.capacity() / Rc::strong_count(&slice.chunk).max(1) + SLICE_WEIGHT;
+        self.slices.iter().map(part).sum()
+    }
+
     /// When the socket last took something.
     pub(super) fn progress(&self) -> Moment {
         self.progress
@@ -62,6 +75,7 @@ impl Outbox {
     pub(super) fn push(&mut self, chunk: Chunk, range: Range<usize>, begun: usize) {
         self.ends_with_pong = false;
         self.queued += range.len();
+        self.kept += chunk.capacity();
         let boundary = range.start + begun;
         self.slices.push_back(Slice { chunk, range, boundary });
     }
@@ -70,6 +84,7 @@ impl Outbox {
     pub(super) fn push_rest(&mut self, chunk: &Chunk, range: Range<usize>, taken: usize) {
         self.ends_with_pong = false;
         self.queued += range.len() - taken;
+        self.kept += chunk.capacity();
         let boundary = range.start;
         self.slices.push_back(Slice { chunk: Rc::clone(chunk), range: range.start + taken..range.end, boundary });
     }
@@ -81,6 +96,7 @@ impl Outbox {
             && let Some(old) = self.slices.pop_back()
         {
             self.queued -= old.range.len();
+            self.kept -= old.chunk.capacity();
         }
         let pong = &pongs[last..];
         self.push(Rc::new(pong.to_vec()), 0..pong.len(), 0);
@@ -105,6 +121,7 @@ impl Outbox {
             }
             bytes -= slice.range.len();
             if let Some(slice) = self.slices.pop_front() {
+                self.kept -= slice.chunk.capacity();
                 buffers.give_shared(slice.chunk);
             }
         }
@@ -128,6 +145,7 @@ impl Outbox {
         }
         self.slices.retain(|slice| !slice.range.is_empty());
         self.queued = self.slices.iter().map(|slice| slice.range.len()).sum();
+        self.kept = self.slices.iter().map(|slice| slice.chunk.capacity()).sum();
     }
 
     /// Gives the memory back, and begins anew.
@@ -135,7 +153,7 @@ impl Outbox {
         for slice in self.slices.drain(..) {
             buffers.give_shared(slice.chunk);
         }
-        (self.queued, self.ends_with_pong) = (0, false);
+        (self.queued, self.kept, self.ends_with_pong) = (0, 0, false);
         self.slices.shrink_to(SLICES_A_WRITE);
     }
 

@@ -96,6 +96,8 @@ impl<L: Link> Shard<L> {
         batch.clear();
         let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
         let outcome = member.decoder.decode(direct, scratch, limit, &mut self.buffers, &mut batch);
+        self.recount(slot);
+        let member = &mut self.members[slot];
         if batch.messages > 0 {
             member.tally.messages_in += batch.messages;
             member.tally.bytes_in += batch.bytes as u64;

@@ -84,6 +84,7 @@ impl<L: Link> Shard<L> {
             self.tally.outbox_bytes += len as u64;
             self.note_level(slot);
         }
+        self.recount(slot);
         Ok(slot)
     }
 }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kind::Role;
 
+mod memory;
 mod paces;
 mod signs;
 
@@ -220,6 +221,7 @@ impl World {
         }
         self.shard.resume(self.now);
         self.shard.flush_some(self.work, self.now);
+        self.shard.assert_counted();
         self.note_ends();
     }
 

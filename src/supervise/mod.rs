@@ -14,6 +14,7 @@ mod memory;
 mod notify;
 mod parcel;
 mod passing;
+mod room;
 mod tcp;
 
 pub use inetd::{Input, standard_input};
@@ -23,4 +24,5 @@ pub use memory::give_memory_back;
 pub use notify::{Notify, alive, is_managed, watchdog_interval};
 pub use parcel::{pack, unpack};
 pub use passing::{receive_descriptor, send_descriptor};
+pub use room::{descriptor_limit, memory_limit};
 pub use tcp::{TcpState, tcp_state};

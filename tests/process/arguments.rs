@@ -9,7 +9,13 @@ fn check(setup: Setup) -> End {
 #[test]
 fn a_good_configuration_is_checked_with_ok() {
     let end = check(Setup::on_loopback());
-    assert_eq!((end.status.code(), end.stdout.as_str()), (Some(0), "ok\n"));
+    assert_eq!(end.status.code(), Some(0), "{:?}", end.log);
+    let lines: Vec<_> = end.stdout.lines().collect();
+    assert!(
+        matches!(lines[..], [first, second, "ok"] if first.starts_with("connections: at most ")
+        && second.starts_with("memory: at most ")),
+        "{lines:?}"
+    );
     assert_eq!(end.log, Vec::<String>::new());
 }
 

@@ -1,8 +1,10 @@
 //! The real binary under many members and much data: what it promises about memory, order and the neighbours of a
-//! stuck device. `WS_ROUTER_TRANSFER` sets the MiB of the long transfer (default 96); tests/system/run sets 2048.
+//! stuck device. `WS_ROUTER_TRANSFER` sets the MiB of the long transfer (default 96), `WS_ROUTER_CROWD` the devices of
+//! the mass event (default 2000); tests/system/run sets 2048 and 19000.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod crowd;
 mod device;
 mod router;
 

@@ -58,8 +58,11 @@ impl Server {
             quotas: quotas(&config),
         };
         let directory = Directory::new(KeyHasher::random().unwrap(), rules, events.clone());
-        let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone()).unwrap();
         let (front, draining) = (Arc::new(Front::default()), Arc::new(AtomicBool::new(false)));
+        let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone(), &front).unwrap();
+        if let Some(memory) = config.limits.memory {
+            relay.budget().set_limit(memory.as_u64());
+        }
         let clients = Arc::new(Clients::default());
         let access = tokio::sync::watch::Sender::new(Arc::new(Access::load(&config.access).unwrap()));
         let (sender, live) = tokio::sync::watch::channel(Arc::new(config.clone()));

@@ -1,0 +1,95 @@
+use super::*;
+
+impl Shard<Queue> {
+    /// What is counted is what is there, and never less.
+    pub(super) fn assert_counted(&self) {
+        let (mut sum, mut shares) = (0, 0);
+        for (_, member) in &self.members {
+            sum += u64::from(member.held());
+            shares += member.share();
+        }
+        assert_eq!(self.held.sum, sum);
+        assert!(self.held() >= shares, "{} is less than {shares}", self.held());
+    }
+}
+
+fn hogs() -> World {
+    let mut world = World::new(Rules { outbox: 8 << 20, ..rules() });
+    for room in 0..4 {
+        world.join(room, Role::Host, 1 << 30);
+        world.join(room, Role::Client, 0);
+    }
+    world
+}
+
+#[test]
+fn what_waits_and_what_is_unfinished_is_held_until_it_is_gone() {
+    let mut world = hogs();
+    world.send(0, 1 << 20, 1);
+    world.round();
+    world.round();
+    assert!((1 << 20..2 << 20).contains(&world.shard.held()), "{}", world.shard.held());
+    world.raw(2, 0x02, &vec![0; 100 << 10]);
+    world.round();
+    let both = world.shard.held();
+    assert!(both >= (1 << 20) + (100 << 10), "{both}");
+    world.take(1, 1 << 30);
+    world.round();
+    world.raw(2, 0x80, b"end");
+    world.take(3, 1 << 30);
+    world.round();
+    assert_eq!(world.shard.held(), 0);
+}
+
+#[test]
+fn a_large_group_that_lags_is_measured_as_what_it_shares() {
+    let mut world = World::new(rules());
+    let sender = world.join(1, Role::Host, 0);
+    for _ in 0..50 {
+        world.join(1, Role::Client, 0);
+    }
+    // One that takes all keeps the sender going.
+    world.join(1, Role::Client, 1 << 30);
+    world.send(sender, 500 << 10, 1);
+    world.round();
+    world.round();
+    assert!(world.shard.held() >= 50 * (500 << 10));
+    world.shard.measure();
+    assert!((500 << 10..1 << 20).contains(&world.shard.held()), "{}", world.shard.held());
+    world.send(sender, 100 << 10, 1);
+    world.round();
+    world.shard.assert_counted();
+}
+
+#[test]
+fn relief_costs_those_their_seats_who_hold_most_and_nobody_else() {
+    let mut world = hogs();
+    for (sender, size) in [(0, 1 << 20), (2, 3 << 20), (4, 2 << 20), (6, 1 << 10)] {
+        world.send(sender, size, 1);
+    }
+    for _ in 0..30 {
+        world.round();
+    }
+    let before = world.shard.held();
+    assert_eq!(world.shard.relieve(4 << 20, world.now), 2);
+    let closed: Vec<_> = world.devices.iter().map(|device| device.pipe.borrow().left).collect();
+    let slow = Some(CloseReason::TooSlow);
+    assert_eq!(closed, [None, None, None, slow, None, slow, None, None]);
+    assert!(world.shard.held() <= before - (4 << 20));
+    world.shard.assert_counted();
+    assert_eq!(world.shard.relieve(u64::MAX, world.now), 1);
+    assert_eq!(world.devices[7].pipe.borrow().left, None, "it holds next to nothing");
+}
+
+#[test]
+fn a_message_that_is_never_finished_counts_and_costs_its_sender_the_seat() {
+    let mut world = hogs();
+    for _ in 0..20 {
+        world.raw(0, if world.devices[0].stream == 0 { 0x02 } else { 0x00 }, &vec![0; 100 << 10]);
+        world.round();
+    }
+    assert!(world.shard.held() >= 2_000 << 10);
+    assert_eq!(world.shard.relieve(1, world.now), 1);
+    assert_eq!(world.devices[0].pipe.borrow().left, Some(CloseReason::TooSlow));
+    assert_eq!(world.shard.held(), 0);
+}

@@ -1,0 +1,161 @@
+//! A mass event: nearly everybody drops at once and comes back at once, while some stay and talk on.
+//!
+//! Each wave of those who come back is as large as the accept queue, so there are always callers waiting, and who is
+//! turned away tries again at once, as devices do. What the others notice of it is measured and told, not asserted: on
+//! a busy machine it says more about the machine. That nobody is lost or shut out is asserted.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
+
+use crate::device::Device;
+use crate::router::Router;
+use crate::{PATIENCE, expect, payload};
+
+/// Members of a registration.
+const GROUP: usize = 100;
+/// Those who stay, in pairs.
+const STAYING: usize = 8;
+/// Threads that bring the others back, and how many each has on their way at a time.
+const THREADS: usize = 4;
+const WAVE: usize = 1000;
+
+/// How long messages between those who stay took in a phase.
+struct Phase {
+    name: &'static str,
+    times: Vec<Duration>,
+}
+
+impl Phase {
+    fn tell(mut self) -> String {
+        self.times.sort();
+        let at = |share: usize| self.times[(self.times.len() - 1) * share / 1000].as_secs_f64() * 1e3;
+        format!("{} p99 {:.1} ms, longest {:.1} ms", self.name, at(990), at(1000))
+    }
+}
+
+#[test]
+fn a_crowd_that_drops_and_comes_back_at_once_is_let_in_and_those_who_stay_lose_nothing() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let wanted: usize = std::env::var("WS_ROUTER_CROWD").map_or(2000, |text| text.parse().unwrap());
+    let crowd = wanted.min(hard as usize - 1000) / GROUP * GROUP;
+    let router = Router::start("[registration]\nlinger = \"5m\"\n");
+    let mut staying: Vec<(Device, Device)> = (0..STAYING)
+        .map(|_| {
+            let id = router.register("hostclient");
+            (router.join(&id, "host"), router.join(&id, "client"))
+        })
+        .collect();
+    let ids: Vec<String> = (0..crowd / GROUP).map(|_| router.register("lobby")).collect();
+    let (members, _) = come(router.address, &ids, 2);
+    assert_eq!(members.len(), crowd);
+
+    let mut phases = vec![talk(&mut staying, "at rest", || thread::sleep(Duration::from_secs(1)))];
+    phases.push(talk(&mut staying, "dropping", || drop_all(&router, members)));
+    let (mut back, mut tries, began) = (Vec::new(), 0, Instant::now());
+    phases.push(talk(&mut staying, "returning", || (back, tries) = come(router.address, &ids, 3)));
+    let took = began.elapsed().as_secs_f64();
+    assert_eq!(back.len(), crowd);
+    until(&router, crowd + 2 * STAYING);
+    println!("{crowd} devices came back within {took:.1} s, {} tries more than devices", tries - crowd);
+    println!("messages among those who stayed: {}", phases.into_iter().map(Phase::tell).collect::<Vec<_>>().join("; "));
+}
+
+/// Has those who stay send and hear all the time while something happens.
+fn talk(staying: &mut [(Device, Device)], name: &'static str, happens: impl FnOnce() + Send) -> Phase {
+    thread::scope(|scope| {
+        let happening = scope.spawn(happens);
+        let mut times = Vec::new();
+        while !happening.is_finished() {
+            for (host, client) in &mut *staying {
+                let (number, began) = (times.len(), Instant::now());
+                host.send(&payload(number, 100));
+                expect(client, number, 100);
+                times.push(began.elapsed());
+            }
+            // Devices that talk, and leave the machine to the others in between.
+            thread::sleep(Duration::from_millis(1));
+        }
+        Phase { name, times }
+    })
+}
+
+/// Ends all connections at once, half of them as if their machines had vanished, and waits until they are gone.
+fn drop_all(router: &Router, members: Vec<TcpStream>) {
+    for (number, member) in members.iter().enumerate() {
+        if number % 2 == 0 {
+            socket2::SockRef::from(member).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    }
+    drop(members);
+    until(router, 2 * STAYING);
+}
+
+/// Joins as many to each registration as belong there; gives their connections, and how many tries it took.
+fn come(router: SocketAddr, ids: &[String], from: u8) -> (Vec<TcpStream>, usize) {
+    let tries = AtomicUsize::new(0);
+    let per_thread = ids.len().div_ceil(THREADS);
+    let come = |ids: &[String]| {
+        let mut missing: Vec<&String> = ids.iter().flat_map(|id| std::iter::repeat_n(id, GROUP)).collect();
+        let mut there = Vec::new();
+        while !missing.is_empty() {
+            let wave = missing.split_off(missing.len().saturating_sub(WAVE));
+            tries.fetch_add(wave.len(), Ordering::Relaxed);
+            let asked: Vec<_> = wave.into_iter().map(|id| (id, ask(router, from, id))).collect();
+            for (id, asked) in asked {
+                match asked.and_then(answered) {
+                    Ok(stream) => there.push(stream),
+                    Err(_) => missing.push(id),
+                }
+            }
+        }
+        there
+    };
+    let there = thread::scope(|scope| {
+        let threads: Vec<_> = ids.chunks(per_thread).map(|ids| scope.spawn(move || come(ids))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    (there, tries.into_inner())
+}
+
+/// Connects from an address of this machine (each has ports of its own) and asks for the upgrade.
+fn ask(router: SocketAddr, from: u8, id: &str) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, from), 0)).into())?;
+    socket.connect(&router.into())?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let head = format!(
+        "GET /connect?id={id}&key=k HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    Ok(stream)
+}
+
+/// Reads the answer, which nothing follows.
+fn answered(mut stream: TcpStream) -> std::io::Result<TcpStream> {
+    let (mut answer, mut read) = ([0; 512], 0);
+    while !answer[..read].ends_with(b"\r\n\r\n") {
+        match stream.read(&mut answer[read..])? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            bytes => read += bytes,
+        }
+    }
+    if answer.starts_with(b"HTTP/1.1 101") { Ok(stream) } else { Err(std::io::ErrorKind::Other.into()) }
+}
+
+/// Waits until there are so many members.
+fn until(router: &Router, members: usize) {
+    let (wanted, deadline) = (format!("\"members\":{members},"), Instant::now() + PATIENCE);
+    while !router.ask("/v1/status").contains(&wanted) {
+        assert!(Instant::now() < deadline, "never {members} members: {}", router.ask("/v1/status"));
+        thread::sleep(Duration::from_millis(5));
+    }
+}
