@@ -141,6 +141,7 @@ async fn a_registration_is_listed_and_shown_with_its_members_and_without_its_key
     let member = &shown["members"][0];
     assert_eq!((&member["role"], &member["tls"]), (&"peer".into(), &false.into()));
     assert_eq!(member["messages_in"], 1);
+    assert!(member["round_trip_us"].as_u64() > Some(0) && member["unsent_bytes"] == 0, "{member}");
     assert_eq!(shown["members"][1]["messages_out"], 1);
     assert_eq!(member["address"], first.get_ref().local_addr().unwrap().to_string());
     assert!(shown.get("key").is_none() && shown.get("host_key").is_none());

@@ -5,12 +5,15 @@
 //! it is yes. It is a pure decision over what is known of the one who asks, made for each request anew, so that a reload
 //! holds from the next request on. Whoever is a member already stays one.
 
+mod ask;
 mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::unistd::User;
+
+pub use ask::{Answer, Authority, Wish};
 
 use crate::config::{self, Allow, ClientNames, Problems};
 use crate::peer::{Certified, Peer, Peers};
@@ -38,6 +41,7 @@ pub struct Rule {
     certificates: Option<ClientNames>,
     origins: Vec<String>,
     rates: Option<Rates>,
+    authority: Option<Authority>,
 }
 
 /// What somebody would like to do.
@@ -82,7 +86,7 @@ pub struct Caller<'a> {
 pub enum Verdict<'a> {
     /// There are no rules.
     Open,
-    /// This rule lets it in.
+    /// This rule lets it in, once its authority has said yes, if it has one.
     Allowed(&'a Rule),
     /// It isn't let in.
     Refused {
@@ -108,6 +112,7 @@ impl Access {
                 origins: rule.origins.clone(),
                 rates: (rule.messages.is_some() || rule.bytes.is_some())
                     .then_some(Rates { messages: rule.messages, bytes: rule.bytes }),
+                authority: rule.ask.as_ref().map(|ask| Authority::new(ask, rule.ask_timeout.unwrap_or(ASK_TIMEOUT))),
                 name: name.into(),
             }
         });
@@ -134,7 +139,7 @@ impl Access {
 
     /// Tells whether any rule looks at tokens; if none does, a parameter of that name is nothing to us.
     pub fn looks_at_tokens(&self) -> bool {
-        self.rules.iter().any(|rule| rule.tokens.is_some())
+        self.rules.iter().any(|rule| rule.tokens.is_some() || rule.authority.is_some())
     }
 
     /// Tells whether a rule names this origin.
@@ -157,6 +162,11 @@ impl Rule {
     /// What the rule is called.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Who is to be asked before the rule lets anybody in.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
     }
 
     /// How much a member may send whom the rule lets in.
@@ -215,6 +225,9 @@ fn shared(path: &PathBuf, read: &mut Vec<Arc<Tokens>>, problems: &mut Vec<String
     read.push(Arc::clone(&tokens));
     tokens
 }
+
+/// A device waits ten seconds for HTTP, and for a websocket five.
+const ASK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

@@ -235,6 +235,16 @@ pub struct Member {
     pub bytes_out: u64,
     /// Bytes that wait for its socket.
     pub outbox_bytes: u64,
+    /// The time of a round trip to it, in microseconds, as the kernel knows it; like the next two only of TCP, and of
+    /// the first 500 members of a registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u64>,
+    /// Segments that the kernel has sent it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retransmits: Option<u64>,
+    /// Bytes that the kernel holds for it and hasn't sent yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent_bytes: Option<u64>,
 }
 
 /// Answers `DELETE /v1/registrations/{id}`.

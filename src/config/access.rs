@@ -6,13 +6,15 @@
 //! which doors stay open. What the rules come to is for `crate::access`; files that they name are read there.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Listener;
-use super::keys::{ACCESS, ACCESS_KEYS, MANY};
+use super::ask::Ask;
+use super::keys::{ACCESS, ACCESS_KEYS, DAY, MANY, MOMENT};
 use super::listener::{Surroundings, unknown_keys};
 use super::problems::{Found, place};
 use super::units::{self, Setting, quoted, unexpected};
@@ -44,6 +46,10 @@ pub struct Rule {
     pub messages: Option<Rate>,
     /// Bytes that it may send.
     pub bytes: Option<Rate>,
+    /// Another program that has the last word.
+    pub ask: Option<Ask>,
+    /// How long it may take; 2 seconds if that isn't said.
+    pub ask_timeout: Option<Duration>,
 }
 
 /// What a rule allows.
@@ -175,6 +181,8 @@ pub(super) fn show(rule: &Rule) -> String {
     line("members", rule.members.map(|number| number.to_string()));
     line("messages", rule.messages.map(quoted));
     line("bytes", rule.bytes.map(quoted));
+    line("ask", rule.ask.as_ref().map(quoted));
+    line("ask-timeout", rule.ask_timeout.map(|time| time.show()));
     table
 }
 
@@ -209,18 +217,25 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
         messages: table
             .one("messages", |value| rate(value, "\"100/s\" or \"100/s burst 500\"", |text| text.parse().ok())),
         bytes: table.one("bytes", |value| rate(value, "\"1MiB/s\" or \"1MiB/s burst 4MiB\"", size)),
+        ask: table.one("ask", |value| String::read(value)?.parse()),
+        ask_timeout: table.one("ask-timeout", |value| {
+            let time = Duration::read(value)?;
+            units::between(MOMENT, DAY)(&time).map(|()| time)
+        }),
     };
     let (registers, connects) = match rule.allow {
         Allow::None => (false, false),
         some => some.concerns(),
     };
-    for (name, is_useful) in
-        [("registrations", registers), ("members", registers), ("messages", connects), ("bytes", connects)]
-    {
+    let useful = [registers, registers, connects, connects, registers || connects];
+    for (name, is_useful) in ["registrations", "members", "messages", "bytes", "ask"].into_iter().zip(useful) {
         if let Some(at) = start(name).filter(|_| !is_useful) {
             let allow = rule.allow.show();
             found.meaning(at, format!("{ACCESS}.{name}: has no effect with allow = {allow}; remove one of them"));
         }
+    }
+    if let Some(at) = start("ask-timeout").filter(|_| !keys.contains_key("ask")) {
+        found.meaning(at, format!("{ACCESS}.ask-timeout: nobody is asked; add ask, or remove this key"));
     }
     let certificates = start("client-certificates").filter(|_| rule.client_certificates.is_some());
     (Placed { at, name: start("name"), certificates, is_unconditional }, rule)

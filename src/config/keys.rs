@@ -139,7 +139,7 @@ pub(super) const TLS_KEYS: [&str; 3] = ["certificate", "key", "client-ca"];
 pub(super) const ACCESS: &str = "access";
 
 /// The keys of an `[[access]]`.
-pub(super) const ACCESS_KEYS: [&str; 11] = [
+pub(super) const ACCESS_KEYS: [&str; 13] = [
     "name",
     "allow",
     "networks",
@@ -151,6 +151,8 @@ pub(super) const ACCESS_KEYS: [&str; 11] = [
     "members",
     "messages",
     "bytes",
+    "ask",
+    "ask-timeout",
 ];
 
 /// Names every key as its section and its name in it; the parts of `tls` have the section `listener.tls`.
@@ -171,8 +173,8 @@ pub(super) fn sections() -> Vec<&'static str> {
 }
 
 /// Less is no time for anything to happen in.
-const MOMENT: Duration = Duration::from_millis(10);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MOMENT: Duration = Duration::from_millis(10);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A year with its quarter of a day, as it is shown. Longer is written in error, and a point in time far enough ahead
 /// doesn't exist.
 const YEAR: Duration = Duration::from_secs(31_557_600);

@@ -19,6 +19,7 @@ use crate::peer::Peers;
 
 mod access;
 mod address;
+mod ask;
 mod defaults;
 mod differences;
 mod keys;
@@ -30,6 +31,7 @@ mod units;
 
 pub use access::{Allow, ClientNames, Rule, User};
 pub use address::AddressError;
+pub use ask::{Ask, AskPlace};
 pub use differences::Differences;
 pub use keys::{Reload, names};
 pub use load::{DEFAULT_PATH, load, load_for, parse};

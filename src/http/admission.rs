@@ -13,7 +13,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::Service;
 use super::query::{Form, Unfit};
 use super::replies::Refused;
-use crate::access::{Access, Action, Caller, Verdict};
+use crate::access::{Access, Action, Answer, Caller, Rule, Verdict, Wish};
 use crate::log::Rarely;
 use crate::peer::{Certified, Peer};
 use crate::secret::Token;
@@ -58,7 +58,7 @@ pub(super) struct Admission {
 
 impl Service {
     /// Lets the visitor do it, or refuses.
-    pub(super) fn admit(
+    pub(super) async fn admit(
         &self,
         action: Action,
         visitor: Visitor<'_>,
@@ -76,10 +76,20 @@ impl Service {
         };
         let (rule, token_would_help) = match access.decide(action, &caller) {
             Verdict::Open => return Ok(Admission::default()),
-            Verdict::Allowed(rule) => {
-                tracing::debug!(peer = %visitor.peer, action = action.as_str(), rule = %rule.name(), "let in");
-                return Ok(Admission { rule: Some(Arc::clone(rule.name())), rates: rule.rates().map(Box::new) });
-            }
+            Verdict::Allowed(rule) => match ask(rule, action, &caller, form).await {
+                Answer::Yes => {
+                    tracing::debug!(peer = %visitor.peer, action = action.as_str(), rule = %rule.name(), "let in");
+                    return Ok(Admission { rule: Some(Arc::clone(rule.name())), rates: rule.rates().map(Box::new) });
+                }
+                Answer::No => (Some(rule), false),
+                Answer::NotWithThisToken => (Some(rule), true),
+                Answer::Nothing(error) => {
+                    if let Some(suppressed) = SILENCES.ask(Instant::now()) {
+                        tracing::warn!(rule = %rule.name(), error, suppressed, "not let in, since who is asked gives no answer");
+                    }
+                    return Err(Refused::undecided());
+                }
+            },
             Verdict::Refused { rule, token_would_help } => (rule, token_would_help),
         };
         if let Some(suppressed) = REFUSALS.ask(Instant::now()) {
@@ -122,6 +132,20 @@ fn token(access: &Access, headers: &HeaderMap, form: Form<'_>) -> Result<Option<
     Ok(found.map(Token::new))
 }
 
+/// Has the rule's authority decide, if it has one.
+async fn ask(rule: &Rule, action: Action, caller: &Caller<'_>, form: Form<'_>) -> Answer {
+    let Some(authority) = rule.authority() else { return Answer::Yes };
+    // What is missing or malformed is for the route to say.
+    let parameter = |name| form.optional(name).ok().flatten();
+    let (id, kind, role) = match action {
+        Action::Register => (parameter("id_req"), parameter("reg_type"), None),
+        Action::Connect => (parameter("id"), None, parameter("sock_type")),
+        Action::Remove => (parameter("id"), None, None),
+    };
+    let wish = Wish { id: id.as_deref(), kind: kind.as_deref(), role: role.as_deref() };
+    authority.ask(action, caller, &wish).await
+}
+
 /// Reads `Authorization: Bearer TOKEN`; other schemes are for others, such as a proxy in front.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     values(headers, &header::AUTHORIZATION).find_map(|value| {
@@ -152,3 +176,6 @@ const BAD_TOKEN: &str = "Bearer realm=\"ws-router\", error=\"invalid_token\"";
 
 /// Anybody can cause refusals at will.
 static REFUSALS: Rarely = Rarely::new(Duration::from_secs(10));
+
+/// A program that is asked and gives no answer does so for every request.
+static SILENCES: Rarely = Rarely::new(Duration::from_secs(10));

@@ -41,7 +41,7 @@ impl Service {
         config: &Config,
     ) -> Result<(Reply, Joining), Refused> {
         let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
-        let admission = self.admit(Action::Connect, visitor, request.headers(), form)?;
+        let admission = self.admit(Action::Connect, visitor, request.headers(), form).await?;
         if self.is_draining() {
             return Err(Refused::draining());
         }

@@ -96,6 +96,15 @@ impl Refused {
         Self::new(StatusCode::FORBIDDEN, Refusal::Access, text)
     }
 
+    /// A request that nobody could decide about.
+    pub(super) fn undecided() -> Self {
+        let text = "it can't be found out now whether you may; try again later";
+        Self {
+            hint: Hint::RetryAfter(RETRY_AFTER),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Refusal::Access, text)
+        }
+    }
+
     pub(super) fn unknown(text: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, Refusal::Unknown, text)
     }

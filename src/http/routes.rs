@@ -94,11 +94,11 @@ impl Service {
             }
             (Route::Register | Route::Remove, &Method::GET) => {
                 let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
-                self.change(route, visitor, request.headers(), form, config)
+                self.change(route, visitor, request.headers(), form, config).await
             }
             (Route::Register | Route::Remove, &Method::POST) => {
                 let body = super::body::read(request, &config.http).await?;
-                self.change(route, visitor, request.headers(), Form::new(&body), config)
+                self.change(route, visitor, request.headers(), Form::new(&body), config).await
             }
             (Route::Health, &Method::GET | &Method::HEAD) => self.health(),
             (Route::Stats, &Method::GET | &Method::HEAD) => self.stats(),
@@ -108,7 +108,7 @@ impl Service {
         .map(|reply| (reply, None))
     }
 
-    fn change(
+    async fn change(
         &self,
         route: Route,
         visitor: Visitor<'_>,
@@ -117,7 +117,7 @@ impl Service {
         config: &Config,
     ) -> Result<Reply, Refused> {
         let (action, peer) = (if route == Route::Register { Action::Register } else { Action::Remove }, &visitor.peer);
-        let admission = self.admit(action, visitor, headers, form)?;
+        let admission = self.admit(action, visitor, headers, form).await?;
         if route == Route::Register {
             self.register(form, admission, peer, config)
         } else {

@@ -29,6 +29,7 @@ use crate::metrics::{Front, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::Peer;
 use crate::shard::{MemberState, Rates, Rules};
+use crate::supervise::TcpState;
 pub use budget::{Budget, CONNECTION, REGISTRATION, REQUEST, TLS_SESSION};
 use inbox::{Command, Inbox, Successor};
 use thread::{Ledger, Thread};
@@ -78,6 +79,8 @@ pub struct MemberView {
     pub bytes_out: u64,
     /// Bytes that wait for its socket.
     pub outbox: u64,
+    /// What the kernel knows of its connection.
+    pub tcp: Option<TcpState>,
 }
 
 /// A member whose connection is on its way; it leaves again when this is dropped.

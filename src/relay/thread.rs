@@ -190,11 +190,12 @@ impl Thread {
             }
             Command::End(serial, reason) => self.shard.end(serial, reason, self.now),
             Command::Members(serial, answer) => {
-                let views = self.shard.members_of(serial).filter_map(|glimpse| self.view(&glimpse)).collect();
+                let views = self.shard.members_of(serial).enumerate();
+                let views = views.filter_map(|(at, glimpse)| self.view(&glimpse, at < ASKED)).collect();
                 let _ = answer.send(views);
             }
             Command::Find(id, answer) => {
-                let _ = answer.send(self.shard.find(id).and_then(|(_, glimpse)| self.view(&glimpse)));
+                let _ = answer.send(self.shard.find(id).and_then(|(_, glimpse)| self.view(&glimpse, true)));
             }
             Command::Disconnect(id, reason, answer) => {
                 let _ = answer.send(self.shard.disconnect(id, reason, self.now));
@@ -289,7 +290,7 @@ impl Thread {
         }
     }
 
-    fn view(&self, glimpse: &Glimpse<'_, Wire>) -> Option<MemberView> {
+    fn view(&self, glimpse: &Glimpse<'_, Wire>, with_tcp: bool) -> Option<MemberView> {
         Some(MemberView {
             id: glimpse.id,
             registration: glimpse.link.seat.as_ref()?.registration.id.clone(),
@@ -303,6 +304,7 @@ impl Thread {
             messages_out: glimpse.tally.messages_out,
             bytes_out: glimpse.tally.bytes_out,
             outbox: glimpse.outbox as u64,
+            tcp: if with_tcp { glimpse.link.tcp() } else { None },
         })
     }
 
@@ -365,6 +367,8 @@ const EVENTS: usize = 1024;
 const COMMANDS_A_ROUND: usize = 32;
 /// Writes at the end of a round, some microseconds each: a pair doesn't wait until a thousand have had their message.
 const WRITES_A_ROUND: usize = 32;
+/// Members of one registration of which the kernel is asked for an administrator: some hundred microseconds.
+const ASKED: usize = 500;
 /// How often the silent, the stalled and the overdue are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How often memory is looked at closely: it can't grow by much meanwhile, and the look takes a while itself.

@@ -28,6 +28,10 @@ impl Tls {
         Self { bare, session, finishing: false, is_broken: false }
     }
 
+    pub(super) fn bare(&self) -> &Bare {
+        &self.bare
+    }
+
     pub(super) fn bare_mut(&mut self) -> &mut Bare {
         &mut self.bare
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 
 use mio::event::Source;
@@ -16,6 +16,7 @@ use crate::ids::MemberId;
 use crate::net::{Permit, Plain, Socket, Transport};
 use crate::peer::Peer;
 use crate::shard::{Link, Parting, Received};
+use crate::supervise::{self, TcpState};
 
 /// What all connections of a thread share.
 #[derive(Debug)]
@@ -81,6 +82,19 @@ impl Wire {
             Stream::Bare(Bare::Tcp(stream)) => Some(stream.as_raw_fd()),
             Stream::Bare(Bare::Unix(stream)) => Some(stream.as_raw_fd()),
             Stream::Awaited | Stream::Tls(_) => None,
+        }
+    }
+
+    /// Asks the kernel how the connection does; `None` unless it is TCP.
+    pub(super) fn tcp(&self) -> Option<TcpState> {
+        let bare = match &self.stream {
+            Stream::Awaited => return None,
+            Stream::Bare(bare) => bare,
+            Stream::Tls(tls) => tls.bare(),
+        };
+        match bare {
+            Bare::Tcp(stream) => supervise::tcp_state(stream.as_fd()),
+            Bare::Unix(_) => None,
         }
     }
 

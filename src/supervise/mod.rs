@@ -4,8 +4,8 @@
 //! told to it later. Promises that each descriptor is taken over once, isn't passed to programs started later, and
 //! that nothing of this fails when there is no service manager at all.
 //!
-//! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here, and the
-//! allocator is asked to give free memory back.
+//! The only module with `unsafe`: a descriptor number that was inherited or received becomes an owned one here, the
+//! allocator is asked to give free memory back, and the kernel what it knows of a connection.
 
 mod inetd;
 mod inherited;
@@ -15,6 +15,7 @@ mod notify;
 mod parcel;
 mod passing;
 mod room;
+mod tcp;
 
 pub use inetd::{Input, standard_input};
 pub use inherited::{Giver, InheritError, Inherited, SUCCESSION, inherited};
@@ -24,3 +25,4 @@ pub use notify::{Notify, alive, is_managed, watchdog_interval};
 pub use parcel::{pack, unpack};
 pub use passing::{receive_descriptor, send_descriptor};
 pub use room::{descriptor_limit, memory_limit};
+pub use tcp::{TcpState, tcp_state};

@@ -33,7 +33,7 @@ fn shown(router: &Router, id: &str) -> Value {
     let members = shown["members"].as_array_mut().unwrap();
     for one in members.iter_mut() {
         // Without the time between predecessor and successor.
-        for field in ["age_ms", "since_ms", "silent_ms"] {
+        for field in ["age_ms", "since_ms", "silent_ms", "round_trip_us", "retransmits", "unsent_bytes"] {
             one.as_object_mut().unwrap().remove(field).unwrap();
         }
     }

@@ -145,6 +145,44 @@ bytes = "1MiB/s"
 }
 
 #[test]
+fn a_program_to_be_asked_has_a_place_and_a_path() {
+    for (text, shown) in [
+        ("http://127.0.0.1:9000/allow", "http://127.0.0.1:9000/allow"),
+        ("http://[::1]:9000", "http://[::1]:9000/"),
+        ("http://auth.internal/a?b=c", "http://auth.internal:80/a?b=c"),
+        ("unix:/run/auth.sock:/allow", "unix:/run/auth.sock:/allow"),
+    ] {
+        let rule = read(&format!("[[access]]\nask = {text:?}\nask-timeout = \"500ms\"")).unwrap().access.remove(0);
+        assert_eq!(rule.ask.unwrap().to_string(), shown);
+        assert_eq!(rule.ask_timeout, Some(Duration::from_millis(500)));
+    }
+    for bad in
+        ["", "auth", "/run/auth.sock", "http:///allow", "http://a:b@c/", "http://a:99999/", "unix:/run/auth.sock"]
+    {
+        let mend = "is no place to ask at; write \"http://127.0.0.1:9000/path\" or \"unix:/socket:/path\"";
+        has_one(&format!("[[access]]\nask = {bad:?}"), &format!("2:7: access.ask: {bad:?} {mend}"));
+    }
+    has_one(
+        "[[access]]\nask = \"https://auth/\"",
+        "2:7: access.ask: \"https://auth/\" wants TLS; ask a program on this machine, by http or a Unix socket",
+    );
+    has_one(
+        "[[access]]\nask = \"unix:auth.sock:/\"",
+        "2:7: access.ask: \"auth.sock\" is no absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\"",
+    );
+    has_one(
+        "[[access]]\nallow = \"none\"\nask = \"http://127.0.0.1:9000\"",
+        "3:7: access.ask: has no effect with allow = \"none\"; remove one of them",
+    );
+    let text = "[[access]]\nask-timeout = \"0s\"";
+    let expected = [
+        "2:15: access.ask-timeout: \"0s\" is too little; the least is \"10ms\"",
+        "2:15: access.ask-timeout: nobody is asked; add ask, or remove this key",
+    ];
+    assert_eq!(problems(text), expected);
+}
+
+#[test]
 fn a_rule_that_is_no_table_of_its_own_is_told() {
     has_one(
         "[access]\nallow = \"both\"",

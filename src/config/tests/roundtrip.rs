@@ -150,12 +150,17 @@ fn rule() -> impl Strategy<Value = Rule> {
         (1..1_u64 << 50, per, 1..1_u64 << 50).prop_map(|(amount, per, burst)| Rate::new(amount, per, burst))
     };
     let number = || option::of(1..1_000_000_usize);
-    (who(), number(), number(), option::of(rate()), option::of(rate())).prop_map(
-        |(rule, registrations, members, messages, bytes)| match rule.allow {
-            Allow::None => rule,
-            Allow::Register => Rule { registrations, members, ..rule },
-            Allow::Connect => Rule { messages, bytes, ..rule },
-            Allow::Both => Rule { registrations, members, messages, bytes, ..rule },
+    let asks = ["http://127.0.0.1:9000/allow?a=b", "http://localhost:80/", "unix:/run/a b.sock:/x", "unix:/s:y:/"];
+    let ask = option::of((select(asks.to_vec()), option::of(moments())));
+    (who(), number(), number(), option::of(rate()), option::of(rate()), ask).prop_map(
+        |(rule, registrations, members, messages, bytes, ask)| {
+            let (ask, ask_timeout) = ask.map_or((None, None), |(ask, timeout)| (ask.parse().ok(), timeout));
+            match rule.allow {
+                Allow::None => rule,
+                Allow::Register => Rule { registrations, members, ask, ask_timeout, ..rule },
+                Allow::Connect => Rule { messages, bytes, ask, ask_timeout, ..rule },
+                Allow::Both => Rule { registrations, members, messages, bytes, ask, ask_timeout, ..rule },
+            }
         },
     )
 }
@@ -247,6 +252,8 @@ fn a_printed_configuration_names_every_key() {
         members: Some(2),
         messages: Some(Rate::per_second(3, 3)),
         bytes: Some(Rate::per_second(4, 5)),
+        ask: "http://127.0.0.1:9000".parse().ok(),
+        ask_timeout: Some(Duration::from_secs(1)),
     };
     let listeners = vec![Listener { tls: Some(tls), ..Listener::default() }];
     let printed = Config { listeners, access: vec![rule], ..Config::default() }.to_toml();
