@@ -83,13 +83,21 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__check)
-            opts="-h --insecure --token-file --timeout --socket --json --help"
+            opts="-h --insecure --token-file --monitor --warning --critical --timeout --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --warning)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --critical)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

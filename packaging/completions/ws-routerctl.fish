@@ -76,9 +76,12 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l so
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l warning -d 'Warns when the certificate lasts less, or a message takes longer: days=N,rtt=TIME' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l critical -d 'The same for what is critical' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Gives up when a step takes longer' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l insecure -d 'Accepts any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l monitor -d 'Prints one line and exits as monitoring systems expect: 0 ok, 1 warning, 2 critical, 3 unknown'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
