@@ -81,6 +81,11 @@ fn nothing_that_a_client_says_outweighs_what_a_trusted_proxy_appends() {
 }
 
 #[test]
+fn a_file_of_tokens_lets_in_whom_it_names_and_nobody_else() {
+    replay("tokens");
+}
+
+#[test]
 fn a_handed_over_state_is_refused_or_read_and_written_the_same() {
     replay("state");
 }

@@ -22,6 +22,7 @@ mod state;
 mod support;
 #[path = "../../support/admin.rs"]
 mod support_admin;
+mod tokens;
 
 /// Takes a fuzzer's bytes; panics where a promise is broken.
 pub type Target = fn(&[u8]);
@@ -37,4 +38,5 @@ pub const ALL: &[(&str, Target)] = &[
     ("state", state::run),
     ("proxy", proxy::run),
     ("forwarded", forwarded::run),
+    ("tokens", tokens::run),
 ];
