@@ -66,6 +66,11 @@ async fn a_registration_is_shown_with_its_members() {
     assert_eq!(status, 0);
     assert!(shown.starts_with("my-device  lobby, since 20"), "{shown}");
     assert!(shown.contains(&address), "{shown}");
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "UNSENT").unwrap();
+    assert_eq!(words[at..at + 3], ["UNSENT", "RTT", "RESENT"]);
+    let ["0", "B", rtt, "0"] = words[words.len() - 4..] else { panic!("{shown}") };
+    assert!(rtt.ends_with("ms"), "{shown}");
     let (status, shown, errors) = ask(&admin.socket, &["show", "other-device"]).await;
     assert_eq!((status, shown.as_str()), (1, ""));
     assert_eq!(errors, "ws-routerctl: no such registration: other-device\n");
