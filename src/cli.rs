@@ -113,6 +113,8 @@ pub enum Command {
     Upgrade,
     /// Proves a deployment from outside: registers, joins twice, passes a message, times it, removes
     Check(Check),
+    /// Connects standard input and output with those of another end, through a deployment
+    Pipe(Pipe),
     /// Makes a token that lets a device in: prints the line for the file of tokens, and the token itself this once
     Token {
         /// What the token is called in that file
@@ -123,9 +125,9 @@ pub enum Command {
     Version,
 }
 
-/// How to prove a deployment.
+/// A deployment, as devices reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Check {
+pub struct Deployment {
     /// Where devices reach the router, such as https://example.com:8741
     #[arg(value_name = "URL", value_parser = url)]
     pub url: http::Uri,
@@ -137,10 +139,96 @@ pub struct Check {
     /// Shows the token in this file, where the access rules ask for one
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+}
+
+/// How to prove a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Check {
+    /// Where it is.
+    #[command(flatten)]
+    pub deployment: Deployment,
+
+    /// Prints one line and exits as monitoring systems expect: 0 ok, 1 warning, 2 critical, 3 unknown
+    #[arg(long)]
+    pub monitor: bool,
+
+    /// Warns when the certificate lasts less, or a message takes longer: days=N,rtt=TIME
+    #[arg(long, value_name = "LIMITS", default_value = "days=14", requires = "monitor", value_parser = thresholds)]
+    pub warning: Thresholds,
+
+    /// The same for what is critical
+    #[arg(long, value_name = "LIMITS", default_value = "days=3", requires = "monitor", value_parser = thresholds)]
+    pub critical: Thresholds,
 
     /// Gives up when a step takes longer
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub timeout: Duration,
+}
+
+/// Limits of what a check finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Thresholds {
+    /// The least number of days for which the certificate is to be good.
+    pub days: Option<u64>,
+    /// The longest that a message may take through the router.
+    pub rtt: Option<Duration>,
+}
+
+/// What to be the end of.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Pipe {
+    /// Where it is.
+    #[command(flatten)]
+    pub deployment: Deployment,
+
+    /// Joins as a host, and registers if there is no such registration; the default without --id
+    #[arg(long, conflicts_with = "client")]
+    pub host: bool,
+
+    /// Joins as a client; the default with --id
+    #[arg(long, requires = "id")]
+    pub client: bool,
+
+    /// Joins this registration instead of a fresh one
+    #[arg(long, value_name = "ID", value_parser = RegistrationId::parse)]
+    pub id: Option<RegistrationId>,
+
+    /// Joins with this key, which others on this machine can see then; better $WS_ROUTER_KEY
+    #[arg(long, value_name = "KEY", conflicts_with = "key_file", value_parser = shown_key)]
+    pub key: Option<ShownKey>,
+
+    /// Joins with the key in this file
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Reads nothing from standard input
+    #[arg(long, short = 'n')]
+    pub no_input: bool,
+
+    /// Sends and takes the bare data, for an end that is another program
+    #[arg(long)]
+    pub plain: bool,
+
+    /// Takes the other end for gone when nothing is heard of it for this long
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub timeout: Duration,
+}
+
+/// A key that stood in the arguments; shows nothing of itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ShownKey(String);
+
+impl ShownKey {
+    /// Hands the key out, to be shown to a router.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ShownKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShownKey(..)")
+    }
 }
 
 /// Reads the program's arguments; ends the process with 64 if they make no sense, and with 0 after help and version.
@@ -168,6 +256,23 @@ fn token_name(text: &str) -> Result<String, String> {
 fn time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|_| "write a number and a unit, such as 10s".to_string())?;
     if time.is_zero() { Err("no time is too little; write for instance 10s".into()) } else { Ok(time) }
+}
+
+fn thresholds(text: &str) -> Result<Thresholds, String> {
+    let mend = || "write limits such as days=14,rtt=500ms, or one of them".to_string();
+    let mut limits = Thresholds::default();
+    for limit in text.split(',') {
+        match limit.split_once('=').ok_or_else(mend)? {
+            ("days", days) if limits.days.is_none() => limits.days = Some(days.parse().map_err(|_| mend())?),
+            ("rtt", rtt) if limits.rtt.is_none() => limits.rtt = Some(time(rtt)?),
+            _ => return Err(mend()),
+        }
+    }
+    Ok(limits)
+}
+
+fn shown_key(text: &str) -> Result<ShownKey, String> {
+    if text.is_empty() { Err("an empty key opens nothing".into()) } else { Ok(ShownKey(text.into())) }
 }
 
 fn span(text: &str) -> Result<Duration, String> {

@@ -66,6 +66,11 @@ async fn a_registration_is_shown_with_its_members() {
     assert_eq!(status, 0);
     assert!(shown.starts_with("my-device  lobby, since 20"), "{shown}");
     assert!(shown.contains(&address), "{shown}");
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "UNSENT").unwrap();
+    assert_eq!(words[at..at + 3], ["UNSENT", "RTT", "RESENT"]);
+    let ["0", "B", rtt, "0"] = words[words.len() - 4..] else { panic!("{shown}") };
+    assert!(rtt.ends_with("ms"), "{shown}");
     let (status, shown, errors) = ask(&admin.socket, &["show", "other-device"]).await;
     assert_eq!((status, shown.as_str()), (1, ""));
     assert_eq!(errors, "ws-routerctl: no such registration: other-device\n");
@@ -281,6 +286,62 @@ async fn why_a_registration_ended_is_told() {
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["events"][2]["reason"], "lost");
     let (status, _, errors) = ask(&admin.socket, &["why", "other-device"]).await;
     assert_eq!((status, errors.as_str()), (1, "ws-routerctl: nothing is remembered of other-device\n"));
+}
+
+/// Probes a router whose certificate lasts from a day long ago until so many days from now, as a monitoring system does.
+async fn probe_with_certificate(days: i64, options: &[&str]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let end = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    // An hour more than whole days, so that the test may take its time.
+    let end = end + days * 24 * 3600 + 3600;
+    made.not_after = rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(end as u64);
+    std::fs::write(&certificate, made.self_signed(&pair).unwrap().pem()).unwrap();
+    std::fs::write(&key, pair.serialize_pem()).unwrap();
+    let listeners = vec![Listener { tls: Some(Tls::new(&certificate, key)), ..plain() }];
+    let admin = Admin::start(Config { listeners, ..Config::default() }).await;
+    let url = format!("https://localhost:{}", admin.server.https.unwrap().port());
+    let mut program = program(&[&["check", &url, "--monitor"], options].concat());
+    program.env("SSL_CERT_FILE", &certificate).env_remove("SSL_CERT_DIR");
+    run(program).await
+}
+
+#[tokio::test]
+async fn a_probe_tells_how_long_the_certificate_lasts_and_judges_it() {
+    let (status, line, errors) = probe_with_certificate(60, &[]).await;
+    assert_eq!((status, errors.as_str(), line.lines().count()), (0, "", 1), "{line}");
+    assert!(line.starts_with("WS-ROUTER OK - 19 steps in ") && line.contains("good for 60 days | rtt="), "{line}");
+    assert!(line.ends_with(" days=60;14:;3:;0\n"), "{line}");
+    let (status, line, _) = probe_with_certificate(10, &[]).await;
+    assert_eq!((status, line.starts_with("WS-ROUTER WARNING - ")), (1, true), "{line}");
+    let (status, line, _) = probe_with_certificate(2, &[]).await;
+    assert_eq!((status, line.starts_with("WS-ROUTER CRITICAL - ")), (2, true), "{line}");
+    let (status, line, _) = probe_with_certificate(2, &["--warning", "days=2", "--critical", "days=1"]).await;
+    assert_eq!(status, 0, "{line}");
+    let (status, line, _) = probe_with_certificate(-2, &[]).await;
+    assert_eq!(status, 2);
+    assert!(line.starts_with("WS-ROUTER CRITICAL - tls handshake: invalid peer certificate"), "{line}");
+}
+
+#[tokio::test]
+async fn a_probe_judges_how_long_a_message_takes_and_tells_what_fails() {
+    let admin = Admin::start(Config::default()).await;
+    let url = format!("http://{}", admin.server.http);
+    let (status, line, _) = check(&url, &["--monitor", "--warning", "rtt=1ns"]).await;
+    assert_eq!((status, line.starts_with("WS-ROUTER WARNING - 18 steps in ")), (1, true), "{line}");
+    let (status, line, _) = check(&url, &["--monitor", "--critical", "rtt=1ns"]).await;
+    assert_eq!((status, line.starts_with("WS-ROUTER CRITICAL - ")), (2, true), "{line}");
+    let (status, line, _) = check(&url, &["--monitor", "--token-file", "/nowhere"]).await;
+    assert_eq!((status, line.starts_with("WS-ROUTER UNKNOWN - token file /nowhere: ")), (3, true), "{line}");
+    let (_, json, _) = check(&url, &["--monitor", "--json"]).await;
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&report["passed"], &report["certificate_days"]), (&true.into(), &Value::Null));
+    admin.server.stop().await;
+    let (status, line, errors) = check(&url, &["--monitor"]).await;
+    assert_eq!((status, errors.as_str()), (2, ""));
+    assert!(line.starts_with("WS-ROUTER CRITICAL - connect: ") && line.contains("refused"), "{line}");
 }
 
 /// Plays the life cycle: begins a drain, and goes on with it as it is told.

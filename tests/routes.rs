@@ -332,6 +332,27 @@ async fn statistics_are_there_only_if_the_operator_wants_it() {
 }
 
 #[tokio::test]
+async fn the_page_to_try_it_on_is_there_only_where_it_is_turned_on_and_guards_itself() {
+    let server = server().await;
+    for method in ["GET", "HEAD", "POST", "OPTIONS"] {
+        assert_eq!(server.request(method, "/console", "", "").await.status, 404);
+    }
+    server.reconfigure(|config| config.http.console = true);
+    let answer = server.get("/console").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let policy = answer.header("content-security-policy").unwrap();
+    let nonce = policy.split("script-src 'nonce-").nth(1).unwrap().split('\'').next().unwrap();
+    assert!(answer.body.contains(&format!("<script nonce=\"{nonce}\">")) && !answer.body.contains("{nonce}"));
+    assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    let head = server.request("HEAD", "/console", "", "").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(server.request("POST", "/console", "", "").await.header("allow"), Some("GET, HEAD, OPTIONS"));
+}
+
+#[tokio::test]
 async fn slashes_and_the_prefix_are_tolerated() {
     let server = server_with(|config| config.http.path_prefix = "/subdir".into()).await;
     for path in ["/register", "//register", "/register/", "/subdir/register", "/subdir//register//"] {

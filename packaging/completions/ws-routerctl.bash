@@ -31,6 +31,9 @@ _ws__routerctl() {
             ws__routerctl,list)
                 cmd="ws__routerctl__subcmd__list"
                 ;;
+            ws__routerctl,pipe)
+                cmd="ws__routerctl__subcmd__pipe"
+                ;;
             ws__routerctl,reload)
                 cmd="ws__routerctl__subcmd__reload"
                 ;;
@@ -62,7 +65,7 @@ _ws__routerctl() {
 
     case "${cmd}" in
         ws__routerctl)
-            opts="-h -V --socket --json --help --version list show remove disconnect status why events reload drain upgrade check token version"
+            opts="-h -V --socket --json --help --version list show remove disconnect status why events reload drain upgrade check pipe token version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -80,13 +83,21 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__check)
-            opts="-h --insecure --token-file --timeout --socket --json --help"
+            opts="-h --insecure --token-file --monitor --warning --critical --timeout --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --warning)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --critical)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -170,6 +181,44 @@ _ws__routerctl() {
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ws__subcmd__routerctl__subcmd__pipe)
+            opts="-n -h --insecure --token-file --host --client --id --key --key-file --no-input --plain --timeout --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

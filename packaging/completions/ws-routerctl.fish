@@ -39,6 +39,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "reload" -
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "drain" -d 'Takes the daemon out of service gently, and shows how it goes on'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "upgrade" -d 'Has the daemon become the program that is on the disk now, without dropping a connection'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "check" -d 'Proves a deployment from outside: registers, joins twice, passes a message, times it, removes'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "pipe" -d 'Connects standard input and output with those of another end, through a deployment'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "token" -d 'Makes a token that lets a device in: prints the line for the file of tokens, and the token itself this once'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "version" -d 'Prints the versions of this program and of the daemon'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
@@ -75,11 +76,27 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l so
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l warning -d 'Warns when the certificate lasts less, or a message takes longer: days=N,rtt=TIME' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l critical -d 'The same for what is critical' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Gives up when a step takes longer' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l insecure -d 'Accepts any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l monitor -d 'Prints one line and exits as monitoring systems expect: 0 ok, 1 warning, 2 critical, 3 unknown'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l id -d 'Joins this registration instead of a fresh one' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key -d 'Joins with this key, which others on this machine can see then; better $WS_ROUTER_KEY' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key-file -d 'Joins with the key in this file' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l timeout -d 'Takes the other end for gone when nothing is heard of it for this long' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l insecure -d 'Accepts any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l host -d 'Joins as a host, and registers if there is no such registration; the default without --id'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client -d 'Joins as a client; the default with --id'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s n -l no-input -d 'Reads nothing from standard input'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l plain -d 'Sends and takes the bare data, for an end that is another program'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -s h -l help -d 'Print help'

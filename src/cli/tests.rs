@@ -100,14 +100,26 @@ fn each_command_takes_what_it_acts_on() {
 }
 
 #[test]
+fn limits_of_a_check_are_days_and_a_time() {
+    let millis = Duration::from_millis;
+    assert_eq!(thresholds("days=21"), Ok(Thresholds { days: Some(21), rtt: None }));
+    assert_eq!(thresholds("rtt=500ms,days=1"), Ok(Thresholds { days: Some(1), rtt: Some(millis(500)) }));
+    for wrong in ["", "21", "days=", "days=x", "rtt=5", "rtt=0s", "days=1,days=2", "weeks=1", "days=1,"] {
+        assert!(thresholds(wrong).is_err(), "{wrong}");
+    }
+    let refusal = control(&["check", "http://example.com", "--warning", "days=1"]).unwrap_err();
+    assert_eq!(exit_status(&refusal), 64);
+}
+
+#[test]
 fn a_check_takes_ten_seconds_a_step_and_honest_certificates_unless_told_otherwise() {
     let check = |args: &[&str]| match control(args).unwrap().command {
         Command::Check(check) => check,
         other => panic!("{other:?}"),
     };
     let plain = check(&["check", "http://127.0.0.1:8741"]);
-    assert_eq!((plain.insecure, plain.timeout), (false, Duration::from_secs(10)));
+    assert_eq!((plain.deployment.insecure, plain.timeout), (false, Duration::from_secs(10)));
     let told = check(&["check", "wss://example.com:8741/sub", "--insecure", "--timeout", "500ms"]);
-    assert_eq!((told.insecure, told.timeout), (true, Duration::from_millis(500)));
-    assert_eq!(told.url.path(), "/sub");
+    assert_eq!((told.deployment.insecure, told.timeout), (true, Duration::from_millis(500)));
+    assert_eq!(told.deployment.url.path(), "/sub");
 }

@@ -70,6 +70,8 @@ impl Default for Http {
             path_prefix: String::new(),
             // Statistics show ids, which not everybody ought to see.
             public_stats: false,
+            // A page for people is one more thing that anybody can open.
+            console: false,
             // Pages from anywhere may use the router: what protects a registration is its key.
             allow_origin: "*".into(),
             // Whoever could say what he likes about his address would have no limits.

@@ -86,6 +86,7 @@ pub(super) const KEYS: &[Key] = keys! {
     [http]
     "path-prefix" path_prefix Live path_prefix;
     "public-stats" public_stats Live any;
+    "console" console Live any;
     "allow-origin" allow_origin Live origin;
     "trusted-proxies" trusted_proxies Live any;
     "forwarded-header" forwarded_header Live any;

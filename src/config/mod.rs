@@ -171,6 +171,8 @@ pub struct Http {
     pub path_prefix: String,
     /// Whether `/stats` answers.
     pub public_stats: bool,
+    /// Whether `/console` answers with a page to try the router on.
+    pub console: bool,
     /// `Access-Control-Allow-Origin`; empty sends none.
     pub allow_origin: String,
     /// Whose word about a client's address is believed.

@@ -58,7 +58,7 @@ pub(super) async fn show(client: &Client, id: &RegistrationId, json: bool, out: 
     Ok(())
 }
 
-fn members(members: &[wire::Member]) -> Table<9> {
+fn members(members: &[wire::Member]) -> Table<12> {
     let mut table = Table::new([
         ("N", Align::Right),
         ("ROLE", Align::Left),
@@ -69,6 +69,9 @@ fn members(members: &[wire::Member]) -> Table<9> {
         ("IN", Align::Right),
         ("OUT", Align::Right),
         ("OUTBOX", Align::Right),
+        ("UNSENT", Align::Right),
+        ("RTT", Align::Right),
+        ("RESENT", Align::Right),
     ]);
     for member in members {
         table.row([
@@ -81,6 +84,10 @@ fn members(members: &[wire::Member]) -> Table<9> {
             format!("{} / {}", member.messages_in, size(member.bytes_in)),
             format!("{} / {}", member.messages_out, size(member.bytes_out)),
             size(member.outbox_bytes),
+            // What isn't a TCP connection has none of these.
+            member.unsent_bytes.map_or("-".into(), size),
+            member.round_trip_us.map_or("-".into(), |rtt| format!("{:.2}ms", rtt as f64 / 1000.0)),
+            member.retransmits.map_or("-".into(), |count| count.to_string()),
         ]);
     }
     table

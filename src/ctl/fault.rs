@@ -9,6 +9,10 @@ pub(super) enum Fault {
     Closed,
     /// Something that was named isn't there, or a check found a fault; all is said already.
     Failed,
+    /// Something is missing that the arguments alone don't show.
+    Usage(String),
+    /// What a monitoring system is to be told, which is said already: 1 warning, 2 critical, 3 unknown.
+    State(u8),
     /// The daemon, or the deployment, can't be reached.
     Unavailable(String),
     /// The daemon said something unexpected, or the system denies the ordinary.
@@ -23,10 +27,12 @@ impl Fault {
     /// What to say on standard error, if anything is left to say.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
-            Self::Closed | Self::Failed => None,
-            Self::Unavailable(text) | Self::Software(text) | Self::Permission(text) | Self::Configuration(text) => {
-                Some(text)
-            }
+            Self::Closed | Self::Failed | Self::State(_) => None,
+            Self::Usage(text)
+            | Self::Unavailable(text)
+            | Self::Software(text)
+            | Self::Permission(text)
+            | Self::Configuration(text) => Some(text),
         }
     }
 
@@ -35,6 +41,8 @@ impl Fault {
         match self {
             Self::Closed => 0,
             Self::Failed => 1,
+            Self::State(status) => *status,
+            Self::Usage(_) => 64,
             Self::Unavailable(_) => 69,
             Self::Software(_) => 70,
             Self::Permission(_) => 77,

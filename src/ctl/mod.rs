@@ -1,17 +1,19 @@
 //! The control program: one command, one or a few requests on the admin socket, a table or JSON on standard output.
 //!
-//! It knows the daemon only by the admin interface's wire types, so it works as well from another version; two commands
-//! ask none: `check` goes by the public routes, and `token` makes what the daemon reads from a file. Exit
+//! It knows the daemon only by the admin interface's wire types, so it works as well from another version; three
+//! commands ask none: `check` and `pipe` go by the public routes, and `token` makes what the daemon reads from a file. Exit
 //! statuses follow sysexits.h (`Fault`); what goes to standard output is the answer and nothing else, and a reader
 //! that has seen enough (`| head`) ends it quietly.
 
 mod check;
 mod client;
 mod commands;
+mod dial;
 mod drain;
 mod events;
 mod fault;
 mod human;
+mod pipe;
 mod table;
 mod token;
 mod why;
@@ -66,6 +68,7 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault>
         Command::Token { name } => token::token(name, json, out),
         Command::Version => commands::version(&client, json, out).await,
         Command::Check(what) => check::check(what, json, out).await,
+        Command::Pipe(what) => pipe::pipe(what, json).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The public routes: register, connect, remove, health and statistics.
+//! The public routes: register, connect, remove, health, statistics, and a page to try them on.
 //!
 //! [`Service::serve`] is the life of one connection: requests one after the other, each answered by `routes`, until
 //! the peer leaves, is too slow, or becomes a websocket and goes to a relay thread. All of it happens in the one task
@@ -7,6 +7,7 @@
 mod admission;
 mod body;
 mod connect;
+mod console;
 #[doc(hidden)] // For the fuzzer, as `query`.
 pub mod forwarded;
 mod health;

@@ -28,6 +28,11 @@ pub(super) fn json(body: impl Into<Bytes>) -> Reply {
     typed(StatusCode::OK, body, "application/json")
 }
 
+/// Makes an answer that is a page for people.
+pub(super) fn html(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    typed(status, body, "text/html; charset=utf-8")
+}
+
 /// Makes an answer that is its status.
 pub(super) fn bare(status: StatusCode) -> Reply {
     let mut reply = Reply::default();

@@ -28,6 +28,7 @@ pub(super) enum Route {
     Remove,
     Health,
     Stats,
+    Console,
 }
 
 impl Service {
@@ -83,6 +84,7 @@ impl Service {
         match (route, request.method()) {
             // Whether there are statistics isn't told to those who may not see them.
             (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
+            (Route::Console, _) if !config.http.console => Err(unknown_path()),
             (_, &Method::OPTIONS) => {
                 let page = admission::origin(request.headers());
                 Ok(preflight(route, self.readers(page, config).is_some()))
@@ -100,6 +102,7 @@ impl Service {
             }
             (Route::Health, &Method::GET | &Method::HEAD) => self.health(),
             (Route::Stats, &Method::GET | &Method::HEAD) => self.stats(),
+            (Route::Console, &Method::GET | &Method::HEAD) => Ok(super::console::page()),
             _ => Err(Refused::method(route.methods())),
         }
         .map(|reply| (reply, None))
@@ -149,6 +152,7 @@ impl Route {
             "remove" => Self::Remove,
             "healthz" => Self::Health,
             "stats" => Self::Stats,
+            "console" => Self::Console,
             _ => return None,
         };
         segments.next().is_none().then_some(route)
@@ -161,6 +165,7 @@ impl Route {
             Self::Remove => "remove",
             Self::Health => "healthz",
             Self::Stats => "stats",
+            Self::Console => "console",
         }
     }
 
@@ -168,7 +173,7 @@ impl Route {
         match self {
             Self::Register | Self::Remove => "GET, POST, OPTIONS",
             Self::Connect => "GET, OPTIONS",
-            Self::Health | Self::Stats => "GET, HEAD, OPTIONS",
+            Self::Health | Self::Stats | Self::Console => "GET, HEAD, OPTIONS",
         }
     }
 }

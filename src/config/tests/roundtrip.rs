@@ -85,6 +85,7 @@ prop_compose! {
     fn http()(
         path_prefix in "(/[a-z0-9._~-]{1,5}){0,3}",
         public_stats in any::<bool>(),
+        console in any::<bool>(),
         allow_origin in prop_oneof![Just(String::new()), Just("*".into()), "https://[a-z]{1,9}(:[1-9][0-9]{0,3})?"],
         trusted_proxies in peers(),
         forwarded_header in select(vec![ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded]),
@@ -95,6 +96,7 @@ prop_compose! {
         Http {
             path_prefix,
             public_stats,
+            console,
             allow_origin,
             trusted_proxies,
             forwarded_header,

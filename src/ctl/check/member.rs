@@ -2,11 +2,10 @@
 
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use super::dial::{Dialer, Stream};
-use super::{Flaw, Outcome, random, wrong};
+use super::random;
+use crate::ctl::dial::{Dialer, Flaw, Outcome, Stream, wrong};
 
 /// A member.
 pub(super) struct Member(WebSocketStream<Stream>);
@@ -14,14 +13,7 @@ pub(super) struct Member(WebSocketStream<Stream>);
 impl Member {
     /// Joins, and has a ping answered: from then on the router delivers to it.
     pub(super) async fn join(dialer: &Dialer, id: &str, key: &str, role: Option<&str>) -> Outcome<Self> {
-        let mut parameters = vec![("id", id), ("key", key)];
-        parameters.extend(role.map(|role| ("sock_type", role)));
-        let url = dialer.websocket_url("/connect", &parameters);
-        let stream = dialer.stream().await?;
-        let mut request = url.into_client_request().map_err(wrong)?;
-        dialer.authorize(request.headers_mut());
-        let (websocket, _) = tokio_tungstenite::client_async(request, stream).await.map_err(refused)?;
-        let mut member = Self(websocket);
+        let mut member = Self(dialer.join(id, key, role).await?);
         let mark = Bytes::from(random());
         member.0.send(Message::Ping(mark.clone())).await.map_err(wrong)?;
         match member.next().await? {
@@ -86,18 +78,6 @@ fn describe(message: &Message) -> String {
         Message::Close(Some(frame)) => format!("a close with {}", frame.code),
         Message::Close(None) => "a close without a code".into(),
         Message::Frame(_) => "a frame".into(),
-    }
-}
-
-/// Says why there is no websocket; a router's refusal carries its reason in the body.
-fn refused(error: Error) -> Flaw {
-    match error {
-        Error::Http(answer) => {
-            let body = answer.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            let line = body.lines().next().unwrap_or_default().escape_debug().to_string();
-            wrong(format!("{}: {line}", answer.status()))
-        }
-        other => wrong(other),
     }
 }
 

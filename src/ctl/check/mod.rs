@@ -4,54 +4,70 @@
 //! with 4000. It speaks to the public routes only, through whatever proxy and TLS stand before them; what it makes it
 //! also removes, after a failure too. A step that fails ends its kind, and the other kind is tried all the same.
 
-mod dial;
 mod member;
+mod monitor;
 mod steps;
-mod target;
-mod tls;
 
 use std::io::Write;
-use std::path::Path;
 
 use uuid::Uuid;
 
+use super::dial::Dialer;
 use super::fault::Fault;
 use crate::cli;
-use crate::secret::Token;
-use dial::Dialer;
 use member::Member;
-use steps::{Steps, Stop};
-use target::Target;
+use monitor::{Limits, State, unknown};
+use steps::{Manner, Steps, Stop};
 
 /// Runs all steps, each shown as it ends.
 pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let target = Target::new(&what.url);
-    let url = what.url.to_string();
-    let token = what.token_file.as_deref().map(read_token).transpose()?;
-    let dialer = Dialer::new(target, what.insecure, token).map_err(Fault::Unavailable)?;
-    let mut steps = Steps::new(out, json, what.timeout);
-    let answers = match reach(&dialer, &mut steps).await {
+    if what.monitor {
+        return probe(what, json, out).await;
+    }
+    let dialer = Dialer::to(&what.deployment)?;
+    let mut steps = Steps::new(out, if json { Manner::Json } else { Manner::Lines }, what.timeout);
+    run(&dialer, &mut steps, &what.deployment.url.to_string()).await
+}
+
+/// Runs all steps for a monitoring system: critical is whatever fails, and unknown what can't be found out from here.
+async fn probe(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+    let limits = Limits { warning: what.warning, critical: what.critical };
+    let dialer = match Dialer::to(&what.deployment) {
+        Ok(dialer) => dialer,
+        Err(fault) => {
+            writeln!(out, "{}", unknown(fault.text().unwrap_or_default()))?;
+            return Err(Fault::State(State::Unknown.status()));
+        }
+    };
+    let mut steps = Steps::new(out, if json { Manner::Json } else { Manner::Monitor }, what.timeout);
+    match run(&dialer, &mut steps, &what.deployment.url.to_string()).await {
+        Ok(()) | Err(Fault::Failed | Fault::Unavailable(_)) => {}
+        Err(other) => return Err(other),
+    }
+    let found = steps.findings();
+    if !json {
+        steps.say(&limits.line(&found))?;
+    }
+    match limits.state(&found) {
+        State::Ok => Ok(()),
+        state => Err(Fault::State(state.status())),
+    }
+}
+
+async fn run<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, url: &str) -> Result<(), Fault> {
+    let answers = match reach(dialer, steps).await {
         Err(Stop::Unreachable(why)) => {
-            steps.summary(&url)?;
+            steps.summary(url)?;
             return Err(Fault::Unavailable(why));
         }
         reached => passed(reached)?,
     };
     if answers {
         for pair in PAIRS {
-            passed(prove(&dialer, &mut steps, pair).await)?;
+            passed(prove(dialer, steps, pair).await)?;
         }
     }
-    if steps.summary(&url)? { Ok(()) } else { Err(Fault::Failed) }
-}
-
-/// Reads the token that the router is to be shown.
-fn read_token(path: &Path) -> Result<Token, Fault> {
-    let problem = |why: String| Fault::Software(format!("token file {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
-    let token = text.trim();
-    let is_one = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_one { Ok(Token::new(token.into())) } else { Err(problem("no token; write it there and nothing else".into())) }
+    if steps.summary(url)? { Ok(()) } else { Err(Fault::Failed) }
 }
 
 /// Two members of a kind of registration.
@@ -78,7 +94,11 @@ struct Own {
 async fn reach<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Result<(), Stop> {
     let stream = steps.step("connect", dialer.tcp()).await?;
     let stream = match dialer.tls() {
-        Some(tls) => steps.step("tls handshake", tls.handshake(stream)).await?,
+        Some(tls) => {
+            let (stream, days) = steps.step("tls handshake", tls.handshake(stream)).await?;
+            steps.certificate(days);
+            stream
+        }
         None => Box::new(stream),
     };
     steps.step("health", dialer.health(stream)).await
@@ -86,7 +106,7 @@ async fn reach<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Result<()
 
 async fn prove<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair) -> Result<(), Stop> {
     let (key, host_key) = (random(), random());
-    let id = steps.step(&format!("register {}", pair.kind), dialer.register(pair.kind, &key, &host_key)).await?;
+    let id = steps.step(&format!("register {}", pair.kind), dialer.register(pair.kind, &key, &host_key, None)).await?;
     let own = Own { id, key, host_key };
     let proved = exchange(dialer, steps, pair, &own).await;
     if proved.is_err() {
@@ -120,20 +140,4 @@ fn passed(ended: Result<(), Stop>) -> Result<bool, Fault> {
 
 fn random() -> String {
     Uuid::new_v4().simple().to_string()
-}
-
-/// Why a step failed.
-#[derive(Debug)]
-enum Flaw {
-    /// Nobody is there.
-    Unreachable(String),
-    /// Somebody is there, and something is wrong.
-    Wrong(String),
-}
-
-/// A step's result, with what is worth saying about it.
-type Outcome<T> = Result<(T, String), Flaw>;
-
-fn wrong(why: impl std::fmt::Display) -> Flaw {
-    Flaw::Wrong(why.to_string())
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Flaw, Outcome};
+use super::monitor::Findings;
+use crate::ctl::dial::{Flaw, Outcome};
 use crate::ctl::fault::Fault;
 
 /// Why the check doesn't go on.
@@ -34,6 +35,7 @@ struct Step {
 struct Report<'a> {
     url: &'a str,
     passed: bool,
+    certificate_days: Option<u64>,
     steps: &'a [Step],
 }
 
@@ -41,15 +43,33 @@ struct Report<'a> {
 #[derive(Debug)]
 pub(super) struct Steps<'a, W> {
     out: &'a mut W,
-    json: bool,
+    manner: Manner,
     patience: Duration,
     done: Vec<Step>,
+    /// For how many days the certificate is still good.
+    days: Option<u64>,
+}
+
+/// How the steps are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Each as it ends, for people.
+    Lines,
+    /// One document at the end.
+    Json,
+    /// One line at the end, for a monitoring system.
+    Monitor,
 }
 
 impl<'a, W: Write> Steps<'a, W> {
     /// Begins a check whose steps may take `patience` each.
-    pub(super) fn new(out: &'a mut W, json: bool, patience: Duration) -> Self {
-        Self { out, json, patience, done: Vec::new() }
+    pub(super) fn new(out: &'a mut W, manner: Manner, patience: Duration) -> Self {
+        Self { out, manner, patience, done: Vec::new(), days: None }
+    }
+
+    /// Keeps for how many days the certificate is still good.
+    pub(super) fn certificate(&mut self, days: Option<u64>) {
+        self.days = days;
     }
 
     /// Tells how long a step may take.
@@ -74,7 +94,7 @@ impl<'a, W: Write> Steps<'a, W> {
             }
         };
         let step = Step { step: name.to_owned(), passed: result.is_ok(), elapsed_us, detail };
-        if !self.json {
+        if self.manner == Manner::Lines {
             self.tell(&step).map_err(|error| Stop::Output(error.into()))?;
         }
         self.done.push(step);
@@ -84,11 +104,11 @@ impl<'a, W: Write> Steps<'a, W> {
     /// Prints the summary, or the whole document; tells whether all steps passed.
     pub(super) fn summary(&mut self, url: &str) -> Result<bool, Fault> {
         let failed = self.done.iter().filter(|step| !step.passed).count();
-        if self.json {
-            let report = Report { url, passed: failed == 0, steps: &self.done };
+        if self.manner == Manner::Json {
+            let report = Report { url, passed: failed == 0, certificate_days: self.days, steps: &self.done };
             let text = serde_json::to_string(&report).map_err(|error| Fault::Software(error.to_string()))?;
             writeln!(self.out, "{text}")?;
-        } else {
+        } else if self.manner == Manner::Lines {
             let steps = self.done.len();
             let took = millis(self.done.iter().map(|step| step.elapsed_us).sum());
             match failed {
@@ -97,6 +117,27 @@ impl<'a, W: Write> Steps<'a, W> {
             }
         }
         Ok(failed == 0)
+    }
+
+    /// Sums up for a monitoring system.
+    pub(super) fn findings(&self) -> Findings {
+        let of = |step: &Step| Duration::from_micros(step.elapsed_us);
+        let named = |name: &str| self.done.iter().find(|step| step.step == name).map(of);
+        let failed = self.done.iter().find(|step| !step.passed);
+        Findings {
+            steps: self.done.len(),
+            failed: failed.map(|step| (step.step.clone(), step.detail.clone())),
+            total: self.done.iter().map(of).sum(),
+            connect: named("connect"),
+            handshake: named("tls handshake"),
+            rtt: self.done.iter().filter(|step| step.passed && step.step.contains(" to ")).map(of).max(),
+            days: self.days,
+        }
+    }
+
+    /// Prints a line for a monitoring system.
+    pub(super) fn say(&mut self, line: &str) -> Result<(), Fault> {
+        Ok(writeln!(self.out, "{line}")?)
     }
 
     fn tell(&mut self, step: &Step) -> std::io::Result<()> {

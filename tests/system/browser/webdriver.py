@@ -37,6 +37,7 @@ class Browser:
             raise RuntimeError("chromedriver ended early")
         options = {"args": FLAGS + ["--user-data-dir=" + self.profile.name]}
         wanted = {"browserName": "chrome", "acceptInsecureCerts": True, "goog:chromeOptions": options,
+                  "goog:loggingPrefs": {"browser": "ALL"},
                   "timeouts": {"script": 20000, "pageLoad": 30000}}
         self.session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
 

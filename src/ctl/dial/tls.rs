@@ -1,4 +1,4 @@
-//! The check's TLS: the system's roots, or any certificate if that is asked for; and how long a certificate lasts.
+//! TLS as a client speaks it: the system's roots, or any certificate if that is asked for; and how long a certificate lasts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,10 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::dial::Stream;
-use super::{Outcome, wrong};
+use super::{Outcome, Stream, wrong};
 
 /// How TLS is spoken to one deployment.
-pub(super) struct Tls {
+pub(in crate::ctl) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
     /// `None` where any certificate will do.
@@ -42,22 +41,23 @@ impl Tls {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, verifier })
     }
 
-    /// Does the handshake; tells the version, and how long the certificate lasts.
-    pub(super) async fn handshake(&self, stream: TcpStream) -> Outcome<Stream> {
+    /// Does the handshake; tells the version, and for how many days the certificate is still good, if it is checked.
+    pub(in crate::ctl) async fn handshake(&self, stream: TcpStream) -> Outcome<(Stream, Option<u64>)> {
         let stream = self.connector.connect(self.name.clone(), stream).await.map_err(|error| {
             let mend = if self.verifier.is_some() { "; --insecure accepts any certificate" } else { "" };
             wrong(format!("{error}{mend}"))
         })?;
         let (_, session) = stream.get_ref();
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
-        let lasts = match (&self.verifier, session.peer_certificates()) {
-            (Some(verifier), Some([own, chain @ ..])) => {
-                format!(", certificate good for {} more days", self.days(verifier, own, chain))
-            }
-            _ => ", certificate not checked".into(),
+        let days = match (&self.verifier, session.peer_certificates()) {
+            (Some(verifier), Some([own, chain @ ..])) => Some(self.days(verifier, own, chain)),
+            _ => None,
         };
-        let detail = format!("{version}{lasts}");
-        Ok((Box::new(stream), detail))
+        let detail = match days {
+            Some(days) => format!("{version}, certificate good for {days} more days"),
+            None => format!("{version}, certificate not checked"),
+        };
+        Ok(((Box::new(stream), days), detail))
     }
 
     /// Finds out how many days from now the whole chain is still good, by asking for later and later days.

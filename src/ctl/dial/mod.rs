@@ -1,7 +1,16 @@
-//! Connections to a deployment, and its plain HTTP routes.
+//! Connections to a deployment by its public address, as a device makes them: plain HTTP routes and websockets, through
+//! whatever proxy and TLS stand before it.
+//!
+//! Each answer comes with what is worth telling about it; what goes wrong is either that nobody is there, or that
+//! somebody is and something is wrong. Keys go in a request's body wherever the protocol lets them.
+
+mod target;
+mod tls;
+
+use std::path::Path;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -9,12 +18,33 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::target::Target;
-use super::tls::Tls;
-use super::{Flaw, Outcome, wrong};
+use super::fault::Fault;
+use crate::cli;
 use crate::secret::Token;
+use target::Target;
+pub(in crate::ctl) use tls::Tls;
+
+/// Why something failed.
+#[derive(Debug)]
+pub(super) enum Flaw {
+    /// Nobody is there.
+    Unreachable(String),
+    /// Somebody is there, and something is wrong.
+    Wrong(String),
+}
+
+/// A result, with what is worth saying about it.
+pub(super) type Outcome<T> = Result<(T, String), Flaw>;
+
+/// Says what is wrong.
+pub(super) fn wrong(why: impl std::fmt::Display) -> Flaw {
+    Flaw::Wrong(why.to_string())
+}
 
 /// A connection, with TLS or without.
 pub(super) type Stream = Box<dyn Io>;
@@ -33,8 +63,14 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// Prepares what connections need.
-    pub(super) fn new(target: Target, insecure: bool, token: Option<Token>) -> Result<Self, String> {
+    /// Prepares what connections need: the system's authorities, the token of a file.
+    pub(super) fn to(deployment: &cli::Deployment) -> Result<Self, Fault> {
+        let token = deployment.token_file.as_deref().map(read_token).transpose()?;
+        Self::new(&deployment.url, deployment.insecure, token).map_err(Fault::Unavailable)
+    }
+
+    fn new(url: &Uri, insecure: bool, token: Option<Token>) -> Result<Self, String> {
+        let target = Target::new(url);
         let tls = target.tls.then(|| Tls::new(&target.host, insecure)).transpose()?;
         let header = |token: Token| HeaderValue::from_str(&format!("Bearer {}", token.reveal()));
         let mut authorization = token.map(header).transpose().map_err(|_| "the token is no text for a header")?;
@@ -45,7 +81,7 @@ impl Dialer {
     }
 
     /// Adds the token to a request, if there is one to be shown.
-    pub(super) fn authorize(&self, headers: &mut HeaderMap) {
+    fn authorize(&self, headers: &mut HeaderMap) {
         if let Some(secret) = &self.authorization {
             headers.insert(header::AUTHORIZATION, secret.clone());
         }
@@ -71,13 +107,24 @@ impl Dialer {
     pub(super) async fn stream(&self) -> Result<Stream, Flaw> {
         let (stream, _) = self.tcp().await?;
         match &self.tls {
-            Some(tls) => Ok(tls.handshake(stream).await?.0),
+            Some(tls) => Ok(tls.handshake(stream).await?.0.0),
             None => Ok(Box::new(stream)),
         }
     }
 
-    /// Makes the URL of a websocket route.
-    pub(super) fn websocket_url(&self, route: &str, parameters: &[(&str, &str)]) -> String {
+    /// Joins a registration.
+    pub(super) async fn join(&self, id: &str, key: &str, role: Option<&str>) -> Result<WebSocketStream<Stream>, Flaw> {
+        let mut parameters = vec![("id", id), ("key", key)];
+        parameters.extend(role.map(|role| ("sock_type", role)));
+        let url = self.websocket_url("/connect", &parameters);
+        let stream = self.stream().await?;
+        let mut request = url.into_client_request().map_err(wrong)?;
+        self.authorize(request.headers_mut());
+        let (websocket, _) = tokio_tungstenite::client_async(request, stream).await.map_err(refused)?;
+        Ok(websocket)
+    }
+
+    fn websocket_url(&self, route: &str, parameters: &[(&str, &str)]) -> String {
         let Target { tls, authority, prefix, .. } = &self.target;
         let scheme = if *tls { "wss" } else { "ws" };
         format!("{scheme}://{authority}{prefix}{route}?{}", form(parameters))
@@ -93,9 +140,11 @@ impl Dialer {
         }
     }
 
-    /// Registers, and answers the id.
-    pub(super) async fn register(&self, kind: &str, key: &str, host_key: &str) -> Outcome<String> {
-        let form = form(&[("reg_type", kind), ("key", key), ("host_key", host_key)]);
+    /// Registers, if possible under an id of one's own choice, and answers the id.
+    pub(super) async fn register(&self, kind: &str, key: &str, host_key: &str, wish: Option<&str>) -> Outcome<String> {
+        let mut parameters = vec![("reg_type", kind), ("key", key), ("host_key", host_key)];
+        parameters.extend(wish.map(|id| ("id_req", id)));
+        let form = form(&parameters);
         let id = self.ask(self.stream().await?, Method::POST, "/register", form).await?;
         let is_id = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if is_id { Ok((id.clone(), format!("id {id}"))) } else { Err(wrong("the answer isn't an id and nothing else")) }
@@ -127,6 +176,35 @@ impl Dialer {
             StatusCode::OK => Ok(text),
             status => Err(wrong(format!("{status}: {}", text.lines().next().unwrap_or_default().escape_debug()))),
         }
+    }
+}
+
+/// Reads the token that the router is to be shown.
+fn read_token(path: &Path) -> Result<Token, Fault> {
+    read_secret("token", path, |text| text.bytes().all(|byte| byte.is_ascii_graphic())).map(Token::new)
+}
+
+/// Reads what is secret, and stands alone in a file.
+pub(super) fn read_secret(what: &str, path: &Path, is_one: impl Fn(&str) -> bool) -> Result<String, Fault> {
+    let problem = |why: String| Fault::Software(format!("{what} file {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+    let text = text.trim();
+    if !text.is_empty() && is_one(text) {
+        Ok(text.into())
+    } else {
+        Err(problem(format!("no {what}; write it there and nothing else")))
+    }
+}
+
+/// Says why there is no websocket; a router's refusal carries its reason in the body.
+fn refused(error: Error) -> Flaw {
+    match error {
+        Error::Http(answer) => {
+            let body = answer.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let line = body.lines().next().unwrap_or_default().escape_debug().to_string();
+            wrong(format!("{}: {line}", answer.status()))
+        }
+        other => wrong(other),
     }
 }
 

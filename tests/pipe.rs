@@ -1,0 +1,292 @@
+//! `ws-routerctl pipe`: two of the real program, or one and a plain websocket, through a router in the test's process.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+use tokio_tungstenite::tungstenite::Message;
+use ws_router::close::CloseReason;
+use ws_router::config::Config;
+
+use support::{Server, until};
+
+/// One end, as a shell has it.
+struct End {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+/// What an end came to.
+struct Ended {
+    status: Option<i32>,
+    output: Vec<u8>,
+    told: String,
+}
+
+impl End {
+    fn start(server: &Server, arguments: &[&str]) -> Self {
+        Self::command(server, arguments, |command| command.env("WS_ROUTER_KEY", KEY))
+    }
+
+    fn command(server: &Server, arguments: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
+        command.arg("pipe").args(arguments).arg(format!("http://{}", server.http));
+        command.env_remove("WS_ROUTER_KEY").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = change(&mut command).spawn().unwrap();
+        Self { stdin: child.stdin.take(), child }
+    }
+
+    /// The end that makes the registration "some-pipe", once it is there.
+    async fn host(server: &Server, options: &[&str]) -> Self {
+        let end = Self::start(server, &[&["--host", "--id", ID], options].concat());
+        until("the host joins", || joined(server) == 1).await;
+        end
+    }
+
+    fn client(server: &Server, options: &[&str]) -> Self {
+        Self::start(server, &[&["--id", ID], options].concat())
+    }
+
+    /// Writes to its standard input and ends that.
+    fn say(&mut self, bytes: &[u8]) {
+        let mut stdin = self.stdin.take().unwrap();
+        let bytes = bytes.to_vec();
+        thread::spawn(move || stdin.write_all(&bytes));
+    }
+
+    async fn ended(mut self) -> Ended {
+        self.stdin = None;
+        let output = spawn_blocking(move || self.child.wait_with_output().unwrap()).await.unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        Ended { status: output.status.code(), output: output.stdout, told }
+    }
+}
+
+const ID: &str = "some-pipe";
+const KEY: &str = "the key of both";
+const QUICK: [&str; 2] = ["--timeout", "2s"];
+
+fn joined(server: &Server) -> usize {
+    server.directory.list().iter().map(|one| one.seats).sum()
+}
+
+/// Bytes that no buffer's size divides and that repeat nowhere.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn much_goes_through_as_it_is_and_both_ends_say_so() {
+    let server = Server::start(Config::default()).await;
+    let data = noise((100 << 20) + 3);
+    let mut host = End::host(&server, &[]).await;
+    host.say(&data);
+    let client = End::client(&server, &[]);
+    let (sent, received) = tokio::join!(host.ended(), client.ended());
+    assert_eq!((sent.status, received.status), (Some(0), Some(0)), "{}{}", sent.told, received.told);
+    assert_eq!(received.output.len(), data.len());
+    assert!(received.output == data && sent.output.is_empty());
+    assert_eq!(sent.told, "sent 100.0 MiB, received 0 B, all arrived\n");
+    assert_eq!(received.told, "sent 0 B, received 100.0 MiB, all arrived\n");
+    until("the registration ends", || server.directory.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ends_send_at_once_and_each_ends_by_itself() {
+    let server = Server::start(Config::default()).await;
+    let (question, answer) = (noise(3 << 20), noise(5 << 20));
+    let mut host = End::host(&server, &[]).await;
+    let mut client = End::client(&server, &[]);
+    host.say(&question);
+    client.say(&answer);
+    let (host, client) = tokio::join!(host.ended(), client.ended());
+    assert_eq!((host.status, client.status), (Some(0), Some(0)), "{}{}", host.told, client.told);
+    assert!(host.output == answer && client.output == question);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_end_registers_and_tells_what_to_run_at_the_other() {
+    let server = Server::start(Config::default()).await;
+    let mut first = End::command(&server, &[], |command| command);
+    first.say(b"hello\n");
+    let mut told = BufReader::new(first.child.stderr.take().unwrap());
+    let (invitation, told) = spawn_blocking(move || {
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        assert_eq!(line, "at the other end, run:\n");
+        line.clear();
+        told.read_line(&mut line).unwrap();
+        (line, told)
+    })
+    .await
+    .unwrap();
+    let words: Vec<&str> = invitation.split_whitespace().collect();
+    let ["WS_ROUTER_KEY", key] = words[0].split('=').collect::<Vec<_>>()[..] else { panic!("{invitation}") };
+    assert_eq!(words[1..4], ["ws-routerctl", "pipe", "--id"]);
+    let second = End::command(&server, &words[3..5], |command| command.env("WS_ROUTER_KEY", key));
+    let (first, second) = tokio::join!(first.ended(), second.ended());
+    assert_eq!((first.status, second.status, second.output.as_slice()), (Some(0), Some(0), &b"hello\n"[..]));
+    drop(told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_receiver_is_noticed() {
+    let server = Server::start(Config::default()).await;
+    let mut host = End::host(&server, &QUICK).await;
+    let mut stdin = host.stdin.take().unwrap();
+    let mut client = End::client(&server, &[]);
+    stdin.write_all(b"x").unwrap();
+    let mut arrived = [0];
+    client.child.stdout.take().unwrap().read_exact(&mut arrived).unwrap();
+    client.child.kill().unwrap();
+    client.child.wait().unwrap();
+    drop(stdin);
+    let host = host.ended().await;
+    assert_eq!(host.status, Some(1));
+    assert_eq!(host.told, "ws-routerctl: the other end is gone: nothing heard of it for 2s\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_whose_output_is_closed_gives_up_and_tells_the_other() {
+    let server = Server::start(Config::default()).await;
+    let mut host = End::host(&server, &[]).await;
+    host.say(&noise(1 << 20));
+    let mut client = End::client(&server, &[]);
+    drop(client.child.stdout.take());
+    let (host, client) = tokio::join!(host.ended(), client.ended());
+    assert_eq!((host.status, client.status), (Some(1), Some(1)));
+    assert_eq!(client.told, "ws-routerctl: standard output: Broken pipe (os error 32)\n");
+    let told = "ws-routerctl: the other end gave up: standard output: Broken pipe (os error 32)\n";
+    assert_eq!(host.told, told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_registration_ends_both_with_its_code() {
+    let server = Server::start(Config::default()).await;
+    // It is there already, by somebody who gave the two no host key.
+    server.register("key=the+key+of+both&host_key=b&reg_type=hostclient&id_req=some-pipe").await;
+    let mut host = End::host(&server, &[]).await;
+    let mut client = End::client(&server, &[]);
+    until("both are there", || joined(&server) == 2).await;
+    // As long as their inputs are open, nothing else ends them.
+    let inputs = (host.stdin.take(), client.stdin.take());
+    assert_eq!(server.get("/remove?id=some-pipe&key=the+key+of+both&host_key=b").await.status, 200);
+    let (host, client) = tokio::join!(host.ended(), client.ended());
+    let told = format!("ws-routerctl: the router closed the connection: 4000 {}\n", CloseReason::Removed.text());
+    for end in [host, client] {
+        assert_eq!((end.status, &end.told), (Some(1), &told));
+    }
+    drop(inputs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_end_is_one_too_many() {
+    let server = Server::start(Config::default()).await;
+    let mut host = End::host(&server, &[]).await;
+    // As long as its input is open, it doesn't end by itself.
+    let input = host.stdin.take();
+    let client = End::client(&server, &["--no-input"]);
+    until("the second is there", || joined(&server) == 2).await;
+    let third = End::client(&server, &["--no-input"]);
+    let host = host.ended().await;
+    assert_eq!(host.status, Some(1));
+    assert_eq!(host.told, "ws-routerctl: somebody else joined; a pipe has two ends\n");
+    let (client, third) = tokio::join!(client.ended(), third.ended());
+    assert_eq!((client.status, third.status), (Some(1), Some(1)));
+    drop(input);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_program_sees_the_bare_data_as_binary_messages() {
+    let server = Server::start(Config::default()).await;
+    let mut host = End::host(&server, &QUICK).await;
+    let mut other = server.websocket("/connect?id=some-pipe&key=the+key+of+both&sock_type=client").await.unwrap();
+    host.say(b"data");
+    // Whatever it says shows that it is there.
+    other.send(Message::text("hello")).await.unwrap();
+    let data = loop {
+        match other.next().await.unwrap().unwrap() {
+            Message::Binary(bytes) => break bytes,
+            // It may have been heard joining, or not.
+            message => assert!(message.to_text().unwrap().contains("\"hello\""), "{message:?}"),
+        }
+    };
+    assert_eq!(&data[..], b"data");
+    let end: Value = serde_json::from_str(other.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
+    assert_eq!((&end["ws-router-pipe"], &end["bytes"]), (&"end".into(), &4.into()));
+    let host = host.ended().await;
+    assert_eq!((host.status, host.output.as_slice()), (Some(1), &b"hello"[..]));
+    assert!(host.told.contains("doesn't say for 2s whether all has arrived; try --plain"), "{}", host.told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_end_sends_nothing_but_data_and_says_goodbye() {
+    let server = Server::start(Config::default()).await;
+    server.register("key=the+key+of+both&host_key=b&reg_type=lobby&id_req=some-pipe").await;
+    let mut other = server.websocket("/connect?id=some-pipe&key=the+key+of+both").await.unwrap();
+    let mut end = End::client(&server, &["--plain"]);
+    until("it joins", || joined(&server) == 2).await;
+    end.say(b"data");
+    let first = other.next().await.unwrap().unwrap();
+    assert_eq!(first, Message::binary(&b"data"[..]));
+    let end = end.ended().await;
+    let told = "sent 4 B, received 0 B, not confirmed by the other end\n";
+    assert_eq!((end.status, end.told.as_str()), (Some(0), told));
+    // It has left: what is said now reaches nobody.
+    until("it leaves", || joined(&server) == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_end_without_input_takes_everything_until_the_registration_is_removed() {
+    let server = Server::start(Config::default()).await;
+    server.register("key=the+key+of+both&host_key=b&reg_type=lobby&id_req=some-pipe").await;
+    let mut other = server.websocket("/connect?id=some-pipe&key=the+key+of+both").await.unwrap();
+    let mut end = End::client(&server, &["--plain", "-n", "--json"]);
+    until("it joins", || joined(&server) == 2).await;
+    other.send(Message::text("one ")).await.unwrap();
+    other.send(Message::binary(&b"two"[..])).await.unwrap();
+    let mut came = [0; 7];
+    let mut stdout = end.child.stdout.take().unwrap();
+    spawn_blocking(move || stdout.read_exact(&mut came).map(|()| assert_eq!(&came, b"one two")))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(server.get("/remove?id=some-pipe&key=the+key+of+both&host_key=b").await.status, 200);
+    let end = end.ended().await;
+    let told: Value = serde_json::from_str(&end.told).unwrap();
+    assert_eq!((end.status, &told["received"]["bytes"], &told["confirmed"]), (Some(0), &7.into(), &false.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_begin_says_why() {
+    let server = Server::start(Config::default()).await;
+    let without_key = End::command(&server, &["--id", ID], |command| command).ended().await;
+    assert_eq!(without_key.status, Some(64));
+    assert_eq!(without_key.told, "ws-routerctl: no key; set WS_ROUTER_KEY, or use --key-file\n");
+    let unknown = End::client(&server, &[]).ended().await;
+    assert_eq!(unknown.status, Some(1));
+    assert!(unknown.told.starts_with("ws-routerctl: 404 Not Found: "), "{}", unknown.told);
+    server.register("key=other&host_key=b&reg_type=hostclient&id_req=some-pipe").await;
+    let taken = End::start(&server, &["--host", "--id", ID]).ended().await;
+    assert_eq!(taken.status, Some(1));
+    assert!(taken.told.starts_with("ws-routerctl: 403 Forbidden: "), "{}", taken.told);
+    assert!(!taken.told.contains(KEY));
+    assert_eq!(server.directory.list().len(), 1);
+    server.stop().await;
+    assert_eq!(End::client(&server, &[]).ended().await.status, Some(69));
+}

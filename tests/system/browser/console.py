@@ -1,0 +1,142 @@
+"""The router's own page in a headless Chromium, as a person uses it: console.py URL [FOLDER]
+
+With the keyboard alone: registers, opens two devices, and sees messages pass; then on a phone's screen, in light and
+in dark. Pictures go to FOLDER, if one is named. A line per check: "ok", or "FAIL", its name and the reason, with tabs
+between.
+"""
+import base64
+import os
+import sys
+import time
+
+from webdriver import Browser
+
+TAB, ENTER, SPACE, RIGHT = "\ue004", "\ue007", " ", "\ue014"
+
+
+def check(name, condition, seen=""):
+    print("ok\t" + name if condition else "FAIL\t%s\tsaw %r" % (name, str(seen)[:300]), flush=True)
+
+
+class Person:
+    """Somebody in front of a window, with a keyboard."""
+
+    def __init__(self, window):
+        self.window, self.browser = window, window.browser
+
+    def press(self, keys):
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self.browser.do("actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
+
+    def focus(self):
+        """What the keyboard goes to, by its accessible name."""
+        return self.window.run("""
+            const at = document.activeElement;
+            return at.getAttribute('aria-label') || at.labels?.[0]?.textContent.trim() || at.textContent.trim();""")
+
+    def reach(self, name):
+        """Goes on with the tabulator until something is reached."""
+        for _ in range(40):
+            if self.focus().startswith(name):
+                return True
+            self.press(TAB)
+        return False
+
+    def sees(self, script, *args):
+        """Waits until something is to be seen; what it is, or nothing after ten seconds."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            seen = self.window.run("return %s;" % script, *args)
+            if seen:
+                return seen
+            time.sleep(0.05)
+        return None
+
+
+LINES = "[...document.querySelectorAll('.log')[%d].children].map(line => line.textContent)"
+STATES = "[...document.querySelectorAll('.state')].map(state => state.textContent).join() === %r"
+SAID = "document.querySelector('#said').textContent"
+WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+
+
+def complaints(browser):
+    """What the browser itself has to say: errors of scripts, and what the page's policy forbade."""
+    path = "/session/%s/se/log" % browser.session
+    return [entry["message"] for entry in browser.call("POST", path, {"type": "browser"})]
+
+
+def emulate(browser, scheme, width=None):
+    def cdp(command, parameters):
+        browser.do("goog/cdp/execute", {"cmd": command, "params": parameters})
+    cdp("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    if width:
+        cdp("Emulation.setDeviceMetricsOverride",
+            {"width": width[0], "height": width[1], "deviceScaleFactor": 1, "mobile": width[0] < 600})
+
+
+def picture(browser, name):
+    if len(sys.argv) > 2:
+        shot = browser.call("GET", "/session/%s/screenshot" % browser.session)
+        with open(os.path.join(sys.argv[2], name + ".png"), "wb") as file:
+            file.write(base64.b64decode(shot))
+
+
+def lobby(person):
+    check("the page says what it is for", person.window.run("return document.title") == "ws-router: try it")
+    check("the keyboard reaches the button", person.reach("Register"), person.focus())
+    person.press(ENTER)
+    said = person.sees("%s.startsWith('Registered as ') && %s" % (SAID, SAID))
+    check("it registers", said and len(said) == len("Registered as ") + 32, said)
+    check("two devices join", person.sees(STATES % "joined,joined"))
+    check("the keyboard is at the first device", person.sees("document.activeElement.ariaLabel === 'What Device A says'"))
+    person.press("hello <b>there</b>" + ENTER)
+    check("what one says arrives at the other as it is", person.sees((LINES % 1) + ".includes('hello <b>there</b>')"))
+    check("the keyboard reaches the other device", person.reach("What Device B says"), person.focus())
+    person.press("and back" + ENTER)
+    check("and the other way round", person.sees((LINES % 0) + ".includes('and back')"))
+
+
+def other_kind(person):
+    roles = "[...document.querySelectorAll('select')].filter(one => one.checkVisibility()).map(one => one.value).join()"
+    check("in a lobby there are no roles", person.sees(roles + " === ''"))
+    person.window.run("document.querySelector('input[name=kind]').focus(); return true;")
+    person.press(RIGHT)
+    check("the keyboard reaches the button again", person.reach("Register"), person.focus())
+    person.press(ENTER)
+    check("host and client join", person.sees(STATES % "joined,joined") and person.sees(roles + " === 'host,client'"))
+    person.press("from the host" + ENTER)
+    check("the client hears the host", person.sees((LINES % 1) + ".includes('from the host')"))
+    check("the keyboard reaches the removal", person.reach("Remove"), person.focus())
+    person.press(SPACE)
+    closed = ".includes('closed: 4000 registration removed')"
+    check("a removal is seen by both", person.sees((LINES % 0) + closed) and person.sees((LINES % 1) + closed))
+
+
+def main():
+    url = sys.argv[1].rstrip("/") + "/console"
+    with Browser() as browser:
+        window = browser.first_window()
+        person = Person(window)
+        emulate(browser, "light", (1280, 900))
+        window.open(url)
+        lobby(person)
+        for scheme in ("light", "dark"):
+            emulate(browser, scheme, (1280, 900))
+            picture(browser, "wide-" + scheme)
+            emulate(browser, scheme, (375, 812))
+            check("a phone in %s shows it without scrolling sideways" % scheme, not window.run("return %s;" % WIDE))
+            picture(browser, "phone-" + scheme)
+        emulate(browser, "dark", (1280, 900))
+        other_kind(person)
+        window.open(url + "/")
+        check("a slash at the end doesn't matter", person.reach("Register"))
+        person.press(ENTER)
+        check("there too the devices join", person.sees(STATES % "joined,joined"))
+        seen = complaints(browser)
+        check("the browser has nothing to complain about", not seen, seen)
+
+
+try:
+    main()
+except Exception as e:
+    check("the page gets to the end", False, "%s: %s" % (type(e).__name__, e))
