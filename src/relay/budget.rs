@@ -1,7 +1,7 @@
 //! One budget of memory for all that peers can make us hold (`limits.memory`).
 //!
 //! Relay threads say each round what their members' streams take; connections, requests in progress and registrations
-//! count with what one of them costs, measured. Near the budget nobody new is let in ([`Budget::is_tight`]); above it,
+//! count with what one of them may cost. Near the budget nobody new is let in ([`Budget::is_tight`]); above it,
 //! each thread that holds its share or more closes those who hold most, until there is room again. So the kernel never
 //! has to decide, which would end everybody.
 
