@@ -72,8 +72,9 @@ const ID: &str = "some-pipe";
 const KEY: &str = "the key of both";
 const QUICK: [&str; 2] = ["--timeout", "2s"];
 
-fn joined(server: &Server) -> usize {
-    server.directory.list().iter().map(|one| one.seats).sum()
+/// Those who hear what is said: a seat alone isn't enough yet.
+fn joined(server: &Server) -> u64 {
+    server.relay.totals().iter().map(|thread| thread.members.value()).sum()
 }
 
 /// Bytes that no buffer's size divides and that repeat nowhere.
