@@ -99,7 +99,7 @@ impl Thread {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut readiness = Readiness::with_capacity(EVENTS);
         let mut commands = Vec::with_capacity(COMMANDS_A_ROUND);
-        let (mut next_sweep, mut last_event, mut stood_still) = (self.now.after(SWEEP), self.begin, false);
+        let (mut next_sweep, mut last_event, mut put_off) = (self.now.after(SWEEP), self.begin, 0);
         loop {
             let timeout = self.patience(next_sweep, last_event);
             match self.poll.poll(&mut readiness, Some(timeout)) {
@@ -123,8 +123,10 @@ impl Thread {
             self.time(woken);
             if self.now >= next_sweep {
                 // After a standstill, signs of life may be there that nobody has read yet.
-                stood_still = !stood_still && self.now.since(next_sweep) >= STANDSTILL;
-                if !stood_still {
+                if self.now.since(next_sweep) >= STANDSTILL && put_off < MOST_PUT_OFF {
+                    put_off += 1;
+                } else {
+                    put_off = 0;
                     self.shard.sweep(self.now);
                 }
                 next_sweep = self.now.after(SWEEP);
@@ -377,5 +379,7 @@ const RELIEF: Duration = Duration::from_millis(20);
 static RELIEVED: Rarely = Rarely::new(Duration::from_secs(10));
 /// A sweep that is so late comes after a time in which the process didn't run: stopped, or its machine suspended.
 const STANDSTILL: Duration = Duration::from_secs(1);
+/// On a machine that is overloaded for good, sweeps come late all the time, and one of so many is made.
+const MOST_PUT_OFF: u32 = 8;
 /// Sealed bytes read at once.
 const SEALED: usize = 256 << 10;

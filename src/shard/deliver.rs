@@ -199,7 +199,7 @@ impl<L: Link> Shard<L> {
                 self.tally.outbox_bytes = self.tally.outbox_bytes + outbox.queued() as u64 - before as u64;
                 self.recount(slot);
             }
-            None => self.send_control(slot, pongs, now),
+            None => self.send_frames(slot, pongs, last, now),
         }
     }
 
@@ -211,6 +211,12 @@ impl<L: Link> Shard<L> {
 
     /// Sends control frames behind whatever is owed.
     pub(super) fn send_control(&mut self, slot: usize, frames: &[u8], now: Moment) {
+        self.send_frames(slot, frames, 0, now);
+    }
+
+    /// Sends control frames; of those that the socket doesn't take, what comes before `newest` is left out, save the rest
+    /// of one that is begun.
+    fn send_frames(&mut self, slot: usize, frames: &[u8], newest: usize, now: Moment) {
         let member = &mut self.members[slot];
         let sent = match member.outbox {
             Some(_) => Ok(0),
@@ -221,9 +227,15 @@ impl<L: Link> Shard<L> {
             Ok(sent) => {
                 let begun = rest_of_begun_frame(&[IoSlice::new(frames)], sent);
                 let outbox = member.outbox.get_or_insert_with(|| self.spares.take_outbox(now));
-                let len = frames.len();
-                outbox.push(Rc::new(frames.to_vec()), sent..len, begun);
-                self.tally.outbox_bytes += (len - sent) as u64;
+                let before = outbox.queued();
+                if begun > 0 {
+                    outbox.push(Rc::new(frames[sent..sent + begun].to_vec()), 0..begun, begun);
+                }
+                let rest = &frames[newest.max(sent + begun)..];
+                if !rest.is_empty() {
+                    outbox.push(Rc::new(rest.to_vec()), 0..rest.len(), 0);
+                }
+                self.tally.outbox_bytes += (outbox.queued() - before) as u64;
                 self.recount(slot);
                 self.note_level(slot);
             }

@@ -530,6 +530,15 @@ fn a_ping_flood_from_a_peer_that_reads_nothing_costs_one_pong() {
     assert!(world.shard.tally().outbox_bytes < 100);
     world.settle();
     assert!(world.devices[flooder].pongs >= 2);
+    // Many in one read, of whose pongs the socket takes one and a half.
+    world.take(flooder, 10);
+    for _ in 0..1000 {
+        world.raw(flooder, 0x89, b"flood");
+    }
+    world.round();
+    assert!(world.shard.tally().outbox_bytes < 100);
+    world.settle();
+    assert_eq!(world.shard.tally().outbox_bytes, 0);
 }
 
 #[test]
