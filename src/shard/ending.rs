@@ -128,6 +128,7 @@ impl<L: Link> Shard<L> {
             let unheard = room.sides.iter().filter_map(|side| side.round.as_ref()).map(|round| round.messages);
             self.tally.unheard += unheard.sum::<u64>();
         } else {
+            room.keep(&self.members[slot].tally);
             // Those who were paused because of this member may have others to send to, or nobody.
             self.wake_senders(at, side);
         }
