@@ -76,4 +76,3 @@ impl MemberTally {
         self.bytes_out += other.bytes_out;
     }
 }
-
