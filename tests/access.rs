@@ -6,7 +6,7 @@ mod support;
 mod support_tls;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -15,8 +15,8 @@ use rustls::version::{TLS12, TLS13};
 use support::{Answer, Server, exchange, plain, read_head};
 use support_tls::{Secured, dial, ecdsa, trusting};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::Message;
 use ws_router::access::Access;
 use ws_router::config::{Allow, ClientNames, Config, ListenAddress, Listener, Rule, Tls, User};
@@ -228,112 +228,31 @@ async fn a_rule_bounds_registrations_and_their_members() {
     server.register(LOBBY).await;
 }
 
-#[tokio::test]
-async fn a_member_above_the_rate_of_its_rule_is_slowed_and_loses_nothing() {
-    let rates = Rule { messages: Some("500/s burst 10".parse().unwrap()), ..loopback() };
+/// Sends so many messages of a hundred bytes under a rule; all arrive, in order, and the sender has to rest.
+async fn is_slowed_and_loses_nothing(rates: Rule, messages: usize) {
     let server = server(vec![rates]).await;
     let id = server.register(LOBBY).await;
     let connect = format!("/connect?id={id}&key=k");
     let mut sender = server.websocket(&connect).await.unwrap();
     let mut hearer = server.websocket(&connect).await.unwrap();
-    for number in 0..300 {
+    for number in 0..messages {
         sender.send(Message::text(format!("{number:0100}"))).await.unwrap();
     }
-    for number in 0..300 {
+    for number in 0..messages {
         assert_eq!(hearer.next().await.unwrap().unwrap(), Message::text(format!("{number:0100}")));
     }
     let rests: u64 = server.relay.totals().iter().map(|thread| thread.rests.value()).sum();
     assert!(rests > 0);
 }
 
-/// A program that is asked: it answers all questions with one status, and keeps them.
-struct Oracle {
-    ask: String,
-    questions: Arc<Mutex<Vec<String>>>,
-}
-
-impl Oracle {
-    async fn start(status: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ask = format!("http://{}/allow?who", listener.local_addr().unwrap());
-        let questions = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&questions);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let head = read_head(&mut stream).await;
-                let length = head.header("content-length").unwrap().parse().unwrap();
-                let mut body = vec![0; length];
-                stream.read_exact(&mut body).await.unwrap();
-                kept.lock().unwrap().push(format!("{}\n{}", head.head, String::from_utf8(body).unwrap()));
-                if status.is_empty() {
-                    std::future::pending::<()>().await;
-                }
-                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        });
-        Self { ask, questions }
-    }
-
-    fn rule(&self) -> Rule {
-        Rule { ask: self.ask.parse().ok(), ask_timeout: Some(Duration::from_secs(30)), ..Rule::default() }
-    }
+#[tokio::test]
+async fn a_member_that_sends_more_messages_than_its_rule_lets_it_is_slowed_and_loses_nothing() {
+    is_slowed_and_loses_nothing(Rule { messages: Some("500/s burst 10".parse().unwrap()), ..loopback() }, 300).await;
 }
 
 #[tokio::test]
-async fn a_program_that_is_asked_learns_who_wants_what_and_never_a_key() {
-    let oracle = Oracle::start("204 No Content").await;
-    let server = server(vec![oracle.rule()]).await;
-    let register = "/register?key=hunter2&host_key=hunter3&reg_type=hostclient&id_req=my-device&token=t0ken";
-    let id = server.request("GET", register, "Origin: https://example.com\r\n", "").await.body;
-    assert_eq!(id, "my-device");
-    assert_eq!(upgrade(&server, "/connect?id=my-device&key=hunter2&sock_type=host", "").await.status, 101);
-    assert_eq!(server.get("/remove?id=my-device&key=hunter2&host_key=hunter3").await.status, 200);
-    let questions = oracle.questions.lock().unwrap();
-    let asked = |text: &str| serde_json::from_str::<serde_json::Value>(text.lines().last().unwrap()).unwrap();
-    let (first, second, third) = (asked(&questions[0]), asked(&questions[1]), asked(&questions[2]));
-    assert!(questions[0].starts_with("POST /allow?who HTTP/1.1"), "{}", questions[0]);
-    assert!(questions[0].to_lowercase().contains("authorization: bearer t0ken"), "{}", questions[0]);
-    assert_eq!((&first["action"], &first["id"]), (&"register".into(), &"my-device".into()));
-    assert_eq!((&first["kind"], &first["origin"]), (&"hostclient".into(), &"https://example.com".into()));
-    assert_eq!(first["address"], "127.0.0.1");
-    assert_eq!((&second["action"], &second["role"]), (&"connect".into(), &"host".into()));
-    assert_eq!((&third["action"], &third["id"]), (&"remove".into(), &"my-device".into()));
-    assert!(!questions.iter().any(|question| question.contains("hunter")), "{questions:?}");
-}
-
-#[tokio::test]
-async fn a_no_is_a_no_and_no_answer_lets_nobody_in() {
-    for (said, status) in [
-        ("403 Forbidden", 403),
-        ("401 Unauthorized", 401),
-        ("302 Found", 503),
-        ("500 Internal Server Error", 503),
-        ("nonsense", 503),
-        ("", 503),
-    ] {
-        let oracle = Oracle::start(said).await;
-        let mut rule = oracle.rule();
-        if said.is_empty() {
-            rule.ask_timeout = Some(Duration::from_millis(50));
-        }
-        let server = server(vec![rule, loopback()]).await;
-        let answer = server.get(&format!("/register?{LOBBY}")).await;
-        assert_eq!(answer.status, status, "{said}");
-        assert_eq!(answer.header("retry-after").is_some(), status == 503, "{said}");
-        assert_eq!(server.front.refusals(Refusal::Access), 1, "{said}");
-        assert!(server.directory.is_empty());
-    }
-    let nobody = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };
-    assert_eq!(server(vec![nobody]).await.get(&format!("/register?{LOBBY}")).await.status, 503);
-}
-
-#[tokio::test]
-async fn nobody_is_asked_about_one_to_whom_the_rule_does_not_apply() {
-    let oracle = Oracle::start("200 OK").await;
-    let rule = Rule { networks: networks("192.0.2.0/24"), ..oracle.rule() };
-    assert_eq!(server(vec![rule]).await.get(&format!("/register?{LOBBY}")).await.status, 403);
-    assert!(oracle.questions.lock().unwrap().is_empty());
+async fn a_member_that_sends_more_bytes_than_its_rule_lets_it_is_slowed_and_loses_nothing() {
+    is_slowed_and_loses_nothing(Rule { bytes: Some("65536/s burst 4096".parse().unwrap()), ..loopback() }, 300).await;
 }
 
 /// An authority that signs clients' certificates.

@@ -73,6 +73,8 @@ pub(super) struct Round {
     pub(super) bytes: usize,
     /// Messages in all.
     pub(super) messages: u64,
+    /// Memory of the large parts.
+    large: usize,
 }
 
 /// What one member sent, as far as it lies together.
@@ -103,7 +105,10 @@ impl Round {
                     self.small.extend_from_slice(&scratch[range]);
                     Place::Small(start..self.small.len())
                 }
-                Piece::Assembled(buffer, range) => Place::Large(buffers.share(buffer), range),
+                Piece::Assembled(buffer, range) => {
+                    self.large += buffer.capacity();
+                    Place::Large(buffers.share(buffer), range)
+                }
             };
             // The whole read's messages stand with its first part: they are only ever asked for by sender.
             self.push_part(Part { sender, place, messages: std::mem::take(&mut messages) });
@@ -163,9 +168,10 @@ impl Round {
         slices
     }
 
-    /// Bytes of memory.
-    pub(super) fn capacity(&self) -> usize {
-        self.small.capacity()
+    /// Bytes of memory beside itself.
+    pub(super) fn memory(&self) -> usize {
+        let parts = if self.parts.spilled() { self.parts.capacity() * size_of::<Part>() } else { 0 };
+        self.small.capacity() + self.large + parts
     }
 
     /// Copies what lagging members are to share of the small parts, right-sized.
@@ -199,7 +205,7 @@ impl Round {
             }
         }
         self.small.clear();
-        (self.bytes, self.messages) = (0, 0);
+        (self.bytes, self.messages, self.large) = (0, 0, 0);
     }
 }
 
