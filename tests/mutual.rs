@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustls::version::{TLS12, TLS13};
 use support::exchange;
-use support_tls::{Authority, Secured, ca, dial, ecdsa, trusting};
+use support_tls::{Authority, Secured, ca, crl, dial, ecdsa, showing, trusting};
 use tokio::task::spawn_blocking;
 use ws_router::config::{ClientNames, Rule, Tls};
 
@@ -74,6 +74,67 @@ async fn other_authorities_hold_from_the_next_handshake_on_and_old_sessions_are_
     replace(&ca(&secured.files), "rubbish");
     let error = secured.server.certificates[0].reload().unwrap_err().to_string();
     assert!(error.starts_with("client-ca ") && error.contains("no certificate in it"), "{error}");
+}
+
+/// Such a router, with the certificates in `list` taken back.
+async fn revoking(authority: &Authority, list: &str) -> Secured {
+    let make = |files: &Tls| {
+        ecdsa(files);
+        std::fs::write(ca(files), &authority.pem).unwrap();
+        std::fs::write(crl(files), list).unwrap();
+    };
+    Secured::start_with(make, |config| {
+        let tls = config.listeners[1].tls.as_mut().unwrap();
+        (tls.client_ca, tls.client_crl) = (Some(ca(tls)), Some(crl(tls)));
+        config.access = vec![Rule { client_certificates: Some(ClientNames::Any), ..Rule::default() }];
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_opens_nothing_and_others_do() {
+    let authority = Authority::new();
+    // A list whose time is over holds all the same.
+    for until in [2200, 2021] {
+        let secured = revoking(&authority, &authority.revokes(&[7, 9], until)).await;
+        let signed = |serial| showing(&authority.signs("any", "any.example", serial));
+        for (serial, status) in [(7, None), (8, Some(200)), (9, None)] {
+            assert_eq!(registers(&secured, signed(serial)).await, status, "{serial}");
+        }
+        let nameless = trusting(&[&TLS12, &TLS13]).with_no_client_auth();
+        assert_eq!(registers(&secured, nameless).await, Some(403));
+        assert_eq!(secured.server.front.tls_failures.value(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_new_list_holds_from_the_next_handshake_on_and_old_sessions_are_no_way_in() {
+    let authority = Authority::new();
+    let secured = revoking(&authority, &authority.revokes(&[], 2200)).await;
+    let client = showing(&authority.signs("any", "any.example", 7));
+    assert_eq!(registers(&secured, client.clone()).await, Some(200));
+    replace(&crl(&secured.files), &authority.revokes(&[7], 2200));
+    assert!(secured.server.certificates[0].are_stale());
+    assert!(secured.server.certificates[0].reload().unwrap());
+    assert_eq!(registers(&secured, client.clone()).await, None);
+    replace(&crl(&secured.files), "rubbish");
+    let error = secured.server.certificates[0].reload().unwrap_err().to_string();
+    assert!(
+        error.starts_with("client-crl ") && error.contains("no list in it; expected PEM with a BEGIN X509 CRL"),
+        "{error}"
+    );
+    assert_eq!(registers(&secured, client).await, None, "the list before stays in force");
+}
+
+#[tokio::test]
+async fn a_list_of_another_authority_says_nothing_and_then_nobody_is_let_in() {
+    let authority = Authority::new();
+    let secured = revoking(&authority, &Authority::new().revokes(&[], 2200)).await;
+    assert_eq!(registers(&secured, authority.client("any", "any.example")).await, None);
+    let both = authority.revokes(&[], 2200) + &Authority::new().revokes(&[], 2200);
+    replace(&crl(&secured.files), &both);
+    assert!(secured.server.certificates[0].reload().unwrap());
+    assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
 }
 
 /// Writes a file anew, as renewals do: with another inode.

@@ -144,6 +144,25 @@ impl Authority {
         [parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem()]
     }
 
+    /// Signs the list of what it has taken back, in force until a year.
+    pub fn revokes(&self, serials: &[u64], until: i32) -> String {
+        let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
     /// Signs a certificate, and gives a client that shows it.
     pub fn client(&self, common: &str, alternative: &str) -> ClientConfig {
         showing(&self.signs(common, alternative, 1))
@@ -155,6 +174,11 @@ pub fn showing([certificate, key]: &[String; 2]) -> ClientConfig {
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     trusting(&[&TLS12, &TLS13]).with_client_auth_cert(chain, key).unwrap()
+}
+
+/// The file of revoked certificates beside a listener's certificate.
+pub fn crl(files: &Tls) -> PathBuf {
+    files.certificate.with_file_name("crl.pem")
 }
 
 /// The file of authorities beside a listener's certificate.
