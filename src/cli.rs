@@ -145,6 +145,14 @@ pub struct Deployment {
     /// Shows the token in this file, where the access rules ask for one
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// Shows the certificate in this PEM file, where the router asks for one
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+
+    /// The private key of this certificate, in a PEM file
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// How to prove a deployment.

@@ -1,25 +1,20 @@
-//! Who may register, connect and remove: the access rules on the real routes, over TCP, Unix sockets and mutual TLS.
+//! Who may register, connect and remove: the access rules on the real routes, over TCP and Unix sockets.
 #![allow(clippy::unwrap_used)]
 
 mod support;
-#[path = "support/tls.rs"]
-mod support_tls;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::version::{TLS12, TLS13};
 use support::{Answer, Server, exchange, plain, read_head};
-use support_tls::{Secured, dial, ecdsa, trusting};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::Message;
 use ws_router::access::Access;
-use ws_router::config::{Allow, ClientNames, Config, ListenAddress, Listener, Rule, Tls, User};
+use ws_router::config::{Allow, Config, ListenAddress, Listener, Rule, User};
 use ws_router::metrics::Refusal;
 use ws_router::peer::{Peers, Range};
 use ws_router::secret::Token;
@@ -253,101 +248,4 @@ async fn a_member_that_sends_more_messages_than_its_rule_lets_it_is_slowed_and_l
 #[tokio::test]
 async fn a_member_that_sends_more_bytes_than_its_rule_lets_it_is_slowed_and_loses_nothing() {
     is_slowed_and_loses_nothing(Rule { bytes: Some("65536/s burst 4096".parse().unwrap()), ..loopback() }, 300).await;
-}
-
-/// An authority that signs clients' certificates.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = parameters.self_signed(&key).unwrap().pem();
-        Self { issuer: rcgen::Issuer::new(parameters, key), pem }
-    }
-
-    /// Signs a certificate, and gives a client that shows it.
-    fn client(&self, common: &str, alternative: &str) -> rustls::ClientConfig {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(vec![alternative.to_owned()]).unwrap();
-        parameters.distinguished_name.push(rcgen::DnType::CommonName, common);
-        parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        let chain = vec![CertificateDer::from_pem_slice(certificate.pem().as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-        trusting(&[&TLS12, &TLS13]).with_client_auth_cert(chain, key).unwrap()
-    }
-}
-
-/// A router whose TLS listener asks for certificates of this authority.
-async fn mutual(authority: &Authority, names: ClientNames) -> Secured {
-    let make = |files: &Tls| {
-        ecdsa(files);
-        std::fs::write(ca(files), &authority.pem).unwrap();
-    };
-    Secured::start_with(make, |config| {
-        let tls = config.listeners[1].tls.as_mut().unwrap();
-        tls.client_ca = Some(ca(tls));
-        config.access = vec![Rule { client_certificates: Some(names), ..Rule::default() }];
-    })
-    .await
-}
-
-fn ca(files: &Tls) -> PathBuf {
-    files.certificate.with_file_name("ca.pem")
-}
-
-async fn registers(secured: &Secured, client: rustls::ClientConfig) -> Option<u16> {
-    let request = format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let stream = dial(secured.server.https.unwrap(), Arc::new(client)).await.ok()?;
-    // In TLS 1.3 the client learns only with the first answer that its certificate isn't taken.
-    Some(exchange(stream, request.as_bytes()).await.status).filter(|status| *status != 0)
-}
-
-#[tokio::test]
-async fn a_client_with_a_certificate_of_the_authority_is_let_in_and_one_without_is_not() {
-    let authority = Authority::new();
-    let secured = mutual(&authority, ClientNames::Any).await;
-    assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
-    let nameless = trusting(&[&TLS12, &TLS13]).with_no_client_auth();
-    assert_eq!(registers(&secured, nameless).await, Some(403));
-    assert_eq!(secured.server.get(&format!("/register?{LOBBY}")).await.status, 403);
-    assert_eq!(registers(&secured, Authority::new().client("any", "any.example")).await, None);
-}
-
-#[tokio::test]
-async fn a_certificate_is_known_by_its_common_name_and_its_alternative_names() {
-    let authority = Authority::new();
-    let secured = mutual(&authority, ClientNames::Of(vec!["device-1".into(), "phone.example".into()])).await;
-    assert_eq!(registers(&secured, authority.client("device-1", "other.example")).await, Some(200));
-    assert_eq!(registers(&secured, authority.client("other", "phone.example")).await, Some(200));
-    assert_eq!(registers(&secured, authority.client("device-2", "other.example")).await, Some(403));
-}
-
-#[tokio::test]
-async fn other_authorities_hold_from_the_next_handshake_on_and_old_sessions_are_no_way_in() {
-    let (old, new) = (Authority::new(), Authority::new());
-    let secured = mutual(&old, ClientNames::Any).await;
-    let (before, after) = (old.client("a", "a.example"), new.client("a", "a.example"));
-    assert_eq!(registers(&secured, before.clone()).await, Some(200));
-    replace(&ca(&secured.files), &new.pem);
-    assert!(secured.server.certificates[0].are_stale());
-    assert!(secured.server.certificates[0].reload().unwrap());
-    // The clone shares the sessions of the first client.
-    assert_eq!(registers(&secured, before).await, None);
-    assert_eq!(registers(&secured, after).await, Some(200));
-    replace(&ca(&secured.files), "rubbish");
-    let error = secured.server.certificates[0].reload().unwrap_err().to_string();
-    assert!(error.starts_with("client-ca ") && error.contains("no certificate in it"), "{error}");
-}
-
-/// Writes a file anew, as renewals do: with another inode.
-fn replace(path: &Path, text: &str) {
-    let fresh = path.with_extension("new");
-    std::fs::write(&fresh, text).unwrap();
-    std::fs::rename(fresh, path).unwrap();
 }

@@ -86,13 +86,21 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__check)
-            opts="-h --insecure --token-file --monitor --warning --critical --timeout --socket --json --help"
+            opts="-h --insecure --token-file --client-certificate --client-key --monitor --warning --critical --timeout --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-certificate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -196,13 +204,21 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__pipe)
-            opts="-n -h --insecure --token-file --host --client --id --key --key-file --no-input --plain --timeout --socket --json --help"
+            opts="-n -h --insecure --token-file --client-certificate --client-key --host --client --id --key --key-file --no-input --plain --timeout --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-certificate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

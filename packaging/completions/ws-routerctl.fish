@@ -81,6 +81,8 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l so
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l client-certificate -d 'Shows the certificate in this PEM file, where the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l client-key -d 'The private key of this certificate, in a PEM file' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l warning -d 'Warns when the certificate lasts less, or a message takes longer: days=N,rtt=TIME' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l critical -d 'The same for what is critical' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Gives up when a step takes longer' -r
@@ -90,6 +92,8 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l moni
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-certificate -d 'Shows the certificate in this PEM file, where the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-key -d 'The private key of this certificate, in a PEM file' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l id -d 'Joins this registration instead of a fresh one' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key -d 'Joins with this key, which others on this machine can see then; better $WS_ROUTER_KEY' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key-file -d 'Joins with the key in this file' -r -F
