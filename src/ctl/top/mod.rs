@@ -1,6 +1,6 @@
 //! `top`: what goes on in the daemon, live, on the whole terminal.
 //!
-//! A task asks the daemon for samples (`source`); the state makes rows, rates and an order of them (`state`,
+//! A task asks the daemon for samples (`source`); the state makes rows, rates and an order of them (`state`, `opened`,
 //! `listing`, `rows`, `columns`, `numbers`, `history`); keys become actions (`keys`); and the state is drawn (`draw`,
 //! `look`). The loop here only passes on. Rates are the difference of two samples, so the daemon computes none, and of
 //! members it is asked only for the registration that is opened.
@@ -15,6 +15,7 @@ mod keys;
 mod listing;
 mod look;
 mod numbers;
+mod opened;
 mod rows;
 mod screen;
 mod source;

@@ -1,6 +1,7 @@
 //! The rows of both tables: what the daemon tells of a registration or a member, and how much it passes on now.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -173,6 +174,11 @@ impl Row for MemberRow {
             .iter()
             .any(|part| part.to_lowercase().contains(text))
     }
+}
+
+/// The rates of the last sample, and what they were computed from, by the rows' ids.
+pub(super) fn paces<R: Row>(rows: &[R]) -> HashMap<R::Id, Pace> {
+    rows.iter().map(|row| (row.id().clone(), row.pace())).collect()
 }
 
 /// What isn't known, or doesn't apply.

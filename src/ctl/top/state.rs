@@ -11,7 +11,8 @@ use super::history::History;
 use super::keys::{Action, Mode};
 use super::listing::{Listing, Step};
 use super::numbers::{Counts, Rates, span};
-use super::rows::{MemberRow, Pace, RegistrationRow, Row};
+use super::opened::Opened;
+use super::rows::{MemberRow, Pace, RegistrationRow, Row, paces};
 use crate::admin::wire;
 
 /// What the daemon told at one time.
@@ -42,19 +43,6 @@ pub(super) struct State {
     counts: Counts,
     /// When the rates' counters were read.
     based: Instant,
-}
-
-/// A registration that is opened into its members.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) id: String,
-    /// What is known of it, once it was asked about.
-    pub(super) known: Option<wire::Registration>,
-    /// Whether it has ended meanwhile.
-    pub(super) has_ended: bool,
-    pub(super) rates: History,
-    pub(super) members: Listing<MemberRow>,
-    based: Option<Instant>,
 }
 
 /// What waits for an answer.
@@ -294,43 +282,6 @@ impl State {
     }
 }
 
-impl Opened {
-    fn new(id: String) -> Self {
-        let (rates, members) = (History::default(), Listing::new(Column::Number));
-        Self { id, known: None, has_ended: false, rates, members, based: None }
-    }
-
-    fn sample(
-        &mut self,
-        detail: Option<wire::RegistrationDetail>,
-        at: Instant,
-        interval: Duration,
-        all: &Listing<RegistrationRow>,
-    ) {
-        let Some(detail) = detail else {
-            self.has_ended = true;
-            self.members.replace(Vec::new());
-            return;
-        };
-        self.has_ended = false;
-        let time = self.based.map(|based| at.saturating_duration_since(based)).filter(|time| *time * 2 >= interval);
-        if time.is_some() || self.based.is_none() {
-            let row = all.rows().iter().find(|row| row.known.id == self.id);
-            self.rates.push(row.and_then(|row| row.pace.rates));
-            self.based = Some(at);
-        }
-        let before = paces(self.members.rows());
-        let is_first = self.known.is_none();
-        let pace = |known: &wire::Member| match before.get(&known.id) {
-            Some(pace) => pace.next(known.into(), time),
-            None => Pace::first(known.into(), time.filter(|_| !is_first)),
-        };
-        let rows = detail.members.into_iter().map(|known| MemberRow { pace: pace(&known), known });
-        self.members.replace(rows.collect());
-        self.known = Some(detail.registration);
-    }
-}
-
 /// Makes a registration's row, with its rates if something is known from before.
 fn row(known: wire::Registration, before: Option<&HashMap<String, Pace>>, time: Option<Duration>) -> RegistrationRow {
     let now = Counts::from(&known);
@@ -340,11 +291,6 @@ fn row(known: wire::Registration, before: Option<&HashMap<String, Pace>>, time: 
         Some(Some(pace)) => pace.next(now, time),
     };
     RegistrationRow { known, pace }
-}
-
-/// The rates of the last sample, and what they were computed from, by the rows' ids.
-fn paces<R: Row>(rows: &[R]) -> HashMap<R::Id, Pace> {
-    rows.iter().map(|row| (row.id().clone(), row.pace())).collect()
 }
 
 fn millis(time: Duration) -> u64 {

@@ -8,9 +8,11 @@ use ratatui::widgets::{Cell, HighlightSpacing, Row as Drawn, Table, TableState};
 use super::super::columns::{Columns, GAP, MEMBERS, REGISTRATIONS};
 use super::super::listing::Listing;
 use super::super::look::Look;
-use super::super::numbers::{bytes, count, span};
+use super::super::numbers::{Rates, bytes, count, span};
+use super::super::opened::Opened;
 use super::super::rows::Row;
-use super::super::state::{Opened, State};
+use super::super::state::State;
+use super::header;
 
 /// How many lines stand above the headings.
 pub(super) fn title_height(area: Rect, state: &State) -> u16 {
@@ -18,7 +20,8 @@ pub(super) fn title_height(area: Rect, state: &State) -> u16 {
         (None, _) => 1,
         (Some(_), 0..9) => 1,
         (Some(_), 9..14) => 2,
-        (Some(_), _) => 3,
+        (Some(_), 14..24) => 3,
+        (Some(_), _) => 4,
     }
 }
 
@@ -32,17 +35,23 @@ pub(super) fn draw(frame: &mut Frame<'_>, title: Rect, area: Rect, state: &State
         }
         Some(opened) => {
             let places: Vec<Rect> = title.rows().collect();
-            let mut lines = vec![about(opened)];
-            if places.len() > 2 {
-                lines.push(passing(opened));
-            }
-            lines.push(match &opened.known {
+            let members = match &opened.known {
                 _ if opened.has_ended => "Esc goes back".into(),
                 None => "asking for its members".into(),
                 Some(_) => sentence("Members", "members", &opened.members),
-            });
-            for (text, place) in lines.into_iter().zip(places) {
-                frame.render_widget(Line::from(text).style(look.strong()), place);
+            };
+            let mut strong = |text: String, place| frame.render_widget(Line::from(text).style(look.strong()), place);
+            if let [first, .., last] = places[..] {
+                strong(about(opened), first);
+                strong(members, last);
+            } else if let [only] = places[..] {
+                strong(about(opened), only);
+            }
+            if let [_, rates, .., _] = places[..] {
+                frame.render_widget(passing(opened), rates);
+            }
+            if let [_, _, both, _] = places[..] {
+                header::rates(frame, both, "both", &opened.rates, (Rates::messages, Rates::bytes), look);
             }
             rows(frame, area, &MEMBERS, &opened.members, look);
         }

@@ -62,13 +62,14 @@ fn members_are_shown_with_what_the_kernel_knows() {
     let lines = screen(&mut opened(begin), (80, 24), begin);
     assert_eq!(lines[6], "living-room: lobby, 2 members, 1m 30s old");
     assert_eq!(lines[7], "in 10 messages/s, 1000 B/s; out 10 messages/s, 1000 B/s; outbox 0 B");
-    assert_eq!(lines[8], "Members 1-2 of 2 by number, earliest first");
+    assert!(lines[8].starts_with("both    20 messages/s ") && lines[8].ends_with("██"), "{}", lines[8]);
+    assert_eq!(lines[9], "Members 1-2 of 2 by number, earliest first");
     let table = [
         "       N ROLE   ADDRESS                     RTT RESENT   UNSENT   OUTBOX  SILENT",
         ">      1 host   192.0.2.7:50001          1.50ms      1    512 B  4.0 KiB      3s",
         "       2 client 192.0.2.7:50002          3.00ms      2  1.0 KiB  8.0 KiB      3s",
     ];
-    assert_eq!(lines[9..12], table);
+    assert_eq!(lines[10..13], table);
     assert!(lines[23].starts_with("q quit  ? help  Esc back  d disconnect  x remove"), "{}", lines[23]);
 }
 
@@ -198,7 +199,7 @@ fn a_registration_that_has_ended_says_so_and_how_to_go_on() {
     state.sample(next);
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[6], "living-room has ended; ws-routerctl why tells why");
-    assert_eq!(lines[8], "Esc goes back");
+    assert_eq!(lines[9], "Esc goes back");
     state.act(Action::Back);
     assert_eq!(screen(&mut state, (80, 24), begin)[6], "No registrations");
 }
