@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt, StreamExt};
@@ -230,6 +231,43 @@ async fn a_daemon_that_goes_away_is_told_and_found_again() {
     let admin = Admin::start_on(Config::default(), listen()).await;
     admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=living-room").await;
     terminal.shows(&["in service", "the daemon is back after", "living-room"]).await;
+    terminal.press("q");
+    assert_eq!(terminal.end().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_daemon_that_hangs_keeps_no_key_waiting() {
+    let admin = Admin::start(Config::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, behind) = (folder.path().join("front.sock"), admin.socket.clone());
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    // Passes on what it is asked until it is told to hang; from then on it takes questions and answers none.
+    let hangs = Arc::new(AtomicBool::new(false));
+    let (does_hang, asked) = (Arc::clone(&hangs), Arc::new(AtomicBool::new(false)));
+    let was_asked = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if does_hang.load(Ordering::SeqCst) {
+                was_asked.store(true, Ordering::SeqCst);
+                held.push(stream);
+            } else {
+                let mut real = tokio::net::UnixStream::connect(&behind).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut real).await });
+            }
+        }
+    });
+    admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=living-room").await;
+    let mut terminal = Terminal::start(&socket, &[]);
+    terminal.shows(&["> living-room"]).await;
+    hangs.store(true, Ordering::SeqCst);
+    until("it is asked in vain", || asked.load(Ordering::SeqCst)).await;
+    terminal.shows(&["as of ", "s ago"]).await;
+    terminal.press("?");
+    terminal.shows(&["Sort registrations by"]).await;
+    terminal.press("?\r");
+    terminal.shows(&["asking for its members"]).await;
     terminal.press("q");
     assert_eq!(terminal.end().await.0.code(), Some(0));
 }

@@ -91,7 +91,7 @@ impl View {
                     Some(Err(error)) => return Err(system(&error)),
                     None => return Ok(None),
                 },
-                news = self.source.news.recv() => self.hear(news),
+                news = self.source.news.recv() => self.hear(news)?,
                 _ = clock.tick() => {}
             }
         }
@@ -107,14 +107,15 @@ impl View {
         drawn.map_err(|error| system(&error))
     }
 
-    fn hear(&mut self, news: Option<News>) {
+    fn hear(&mut self, news: Option<News>) -> Result<(), Fault> {
         let now = Instant::now();
         match news {
             Some(News::Sample(sample)) => self.state.sample(*sample),
             Some(News::Away(why)) => self.state.lost(why, now),
             Some(News::Done(told)) => self.state.tell(told, now),
-            None => self.state.lost("nobody asks any more".into(), now),
+            None => return Err(Fault::Software("the task that asks the daemon has ended".into())),
         }
+        Ok(())
     }
 
     fn take(&mut self, event: Event) -> Result<ControlFlow<()>, Fault> {
