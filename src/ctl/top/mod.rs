@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use nix::sys::signal::{Signal, raise};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
 use signal_hook_tokio::Signals;
 use tokio::time::{MissedTickBehavior, interval};
@@ -50,7 +50,7 @@ pub(super) async fn top(client: Client, interval: Duration, json: bool) -> Resul
     }
     // Before the terminal is taken: without a daemon there is nothing to show, and a line says so.
     let first = source::sample(&client, None).await?;
-    let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| system(&error))?;
+    let signals = Signals::new([SIGCONT, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system(&error))?;
     let mut view = View {
         state: State::new(first, interval),
         source: Source::start(client, interval),
@@ -85,7 +85,11 @@ impl View {
         loop {
             self.draw()?;
             tokio::select! {
-                signal = signals.next() => return Ok(signal),
+                signal = signals.next() => match signal {
+                    // Stopped by somebody else, who left the shell with the terminal meanwhile.
+                    Some(SIGCONT) => self.take_terminal().map_err(|error| system(&error))?,
+                    ends => return Ok(ends),
+                },
                 event = events.next() => match event {
                     Some(Ok(event)) => if self.take(event)?.is_break() { return Ok(None) },
                     Some(Err(error)) => return Err(system(&error)),
@@ -144,6 +148,12 @@ impl View {
     fn suspend(&mut self) -> io::Result<()> {
         self.screen = None;
         raise(Signal::SIGTSTP)?;
+        self.take_terminal()
+    }
+
+    /// Takes the terminal as if for the first time.
+    fn take_terminal(&mut self) -> io::Result<()> {
+        self.screen = None;
         self.screen = Some(Screen::enter()?);
         Ok(())
     }
