@@ -40,7 +40,7 @@ struct Terminal {
 impl Terminal {
     /// Starts the program on a terminal of 80×24.
     fn start(socket: &Path, variables: &[(&str, &str)]) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
         let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
@@ -97,14 +97,21 @@ impl Terminal {
 
     /// Waits for the program's end, and proves that the terminal is as it was.
     async fn end(mut self) -> (ExitStatus, String) {
-        let status = spawn_blocking(move || (self.program.wait().unwrap(), self)).await.unwrap();
-        let (status, terminal) = status;
+        let (status, terminal) = spawn_blocking(move || (self.program.wait().unwrap(), self)).await.unwrap();
         let is_back = || !terminal.screen.lock().unwrap().screen().alternate_screen();
         until("the terminal is given back", is_back).await;
         assert!(!terminal.screen.lock().unwrap().screen().hide_cursor(), "the cursor is hidden");
         let modes = tcgetattr(&terminal.line).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{modes:?}");
         (status, terminal.text())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // After a test that failed; otherwise it has ended.
+        let _ = self.program.kill();
+        let _ = self.program.wait();
     }
 }
 
