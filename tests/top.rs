@@ -40,25 +40,9 @@ struct Terminal {
 impl Terminal {
     /// Starts the program on a terminal of 80×24.
     fn start(socket: &Path, variables: &[(&str, &str)]) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let line = File::options().read(true).write(true).open(path).unwrap();
-        tcsetwinsize(&line, size(80, 24)).unwrap();
-        let end = || Stdio::from(line.try_clone().unwrap());
-        let program = Command::new("setsid")
-            .args(["--ctty", env!("CARGO_BIN_EXE_ws-routerctl"), "top", "-d", "100ms", "--socket"])
-            .arg(socket)
-            .env_remove("NO_COLOR")
-            .envs([("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")])
-            .envs(variables.iter().copied())
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .unwrap();
-        let mut output = File::from(ours);
+        let (ours, line) = pair();
+        let program = program(socket, &line).envs(variables.iter().copied()).spawn().unwrap();
+        let mut output = ours;
         let keyboard = output.try_clone().unwrap();
         let screen = Arc::new(Mutex::new(vt100::Parser::new(24, 80, 0)));
         let written = Arc::new(Mutex::new(Vec::new()));
@@ -113,6 +97,27 @@ impl Drop for Terminal {
         let _ = self.program.kill();
         let _ = self.program.wait();
     }
+}
+
+/// Both ends of a terminal of 80×24: a person's and a program's.
+fn pair() -> (File, File) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let line = File::options().read(true).write(true).open(path).unwrap();
+    tcsetwinsize(&line, size(80, 24)).unwrap();
+    (File::from(ours), line)
+}
+
+/// The program on that end.
+fn program(socket: &Path, line: &File) -> Command {
+    let end = || Stdio::from(line.try_clone().unwrap());
+    let mut program = Command::new("setsid");
+    program.args(["--ctty", env!("CARGO_BIN_EXE_ws-routerctl"), "top", "-d", "100ms", "--socket"]).arg(socket);
+    program.env_remove("NO_COLOR").envs([("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")]);
+    program.stdin(end()).stdout(end()).stderr(end());
+    program
 }
 
 fn size(columns: u16, rows: u16) -> Winsize {
@@ -221,6 +226,29 @@ async fn a_signal_ends_it_and_the_terminal_is_given_back() {
         rustix::process::kill_process(rustix::process::Pid::from_child(&terminal.program), signal).unwrap();
         assert_eq!(terminal.end().await.0.signal(), Some(signal.as_raw()));
     }
+}
+
+#[tokio::test]
+async fn a_terminal_that_takes_nothing_does_not_keep_a_second_signal_from_ending_it() {
+    let admin = Admin::start(Config::default()).await;
+    let (_ours, line) = pair();
+    let mut full = line.try_clone().unwrap();
+    rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::NONBLOCK).unwrap();
+    while full.write(&[b'x'; 1024]).is_ok() {}
+    rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::empty()).unwrap();
+    let mut program = program(&admin.socket, &line).spawn().unwrap();
+    // Now it writes its first, in vain.
+    until("it takes the terminal", || !tcgetattr(&line).unwrap().local_modes.contains(LocalModes::ICANON)).await;
+    let pid = rustix::process::Pid::from_child(&program);
+    let mut ended = None;
+    until("it ends", || {
+        // It may have ended meanwhile.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        ended = program.try_wait().unwrap();
+        ended.is_some()
+    })
+    .await;
+    assert_eq!(ended.unwrap().signal(), Some(15));
 }
 
 #[tokio::test]

@@ -23,12 +23,15 @@ mod state;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use nix::sys::signal::{Signal, raise};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::low_level::emulate_default_handler;
 use signal_hook_tokio::Signals;
 use tokio::time::{MissedTickBehavior, interval};
@@ -50,7 +53,7 @@ pub(super) async fn top(client: Client, interval: Duration, json: bool) -> Resul
     }
     // Before the terminal is taken: without a daemon there is nothing to show, and a line says so.
     let first = source::sample(&client, None).await?;
-    let signals = Signals::new([SIGCONT, SIGHUP, SIGINT, SIGTERM]).map_err(|error| system(&error))?;
+    let signals = signals().map_err(|error| system(&error))?;
     let mut view = View {
         state: State::new(first, interval),
         source: Source::start(client, interval),
@@ -159,10 +162,24 @@ impl View {
     }
 }
 
+/// Listens to those that end the program, and to the one after a stop. One that comes a second time ends it at once,
+/// since a terminal that takes nothing keeps it from getting to the first.
+fn signals() -> io::Result<Signals> {
+    for signal in ENDING {
+        let has_come = Arc::new(AtomicBool::new(false));
+        // In this order, so that the first one only leaves its mark.
+        flag::register_conditional_default(signal, Arc::clone(&has_come))?;
+        flag::register(signal, has_come)?;
+    }
+    Signals::new([SIGCONT].iter().chain(&ENDING))
+}
+
 fn system(error: &io::Error) -> Fault {
     Fault::Software(format!("the terminal: {error}"))
 }
 
+/// Signals that end the program.
+const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 /// How often what only time changes is drawn anew.
 const TICK: Duration = Duration::from_secs(1);
 
