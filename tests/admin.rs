@@ -165,6 +165,11 @@ async fn a_registration_is_listed_and_shown_with_its_members_and_without_its_key
     assert_eq!(list[0]["expires_in_ms"], Value::Null);
 
     let shown = admin.document("GET", &format!("/v1/registrations/{id}")).await;
+    for one in [&list[0], &shown] {
+        let passed = ["messages_in", "messages_out", "outbox_bytes"].map(|name| one[name].as_u64());
+        assert_eq!(passed, [Some(1), Some(1), Some(0)], "{one}");
+        assert!(one["bytes_in"].as_u64() >= Some(5) && one["bytes_out"].as_u64() >= Some(5), "{one}");
+    }
     let member = &shown["members"][0];
     assert_eq!((&member["role"], &member["tls"]), (&"peer".into(), &false.into()));
     assert_eq!(member["messages_in"], 1);

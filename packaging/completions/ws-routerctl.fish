@@ -33,6 +33,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "show" -d 
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "remove" -d 'Removes registrations and closes their members\' connections'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "disconnect" -d 'Closes connections of members, by the numbers that "show" prints'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "status" -d 'Shows how the daemon is doing'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "top" -d 'Shows live what goes on: totals, registrations by their traffic, and their members'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "why" -d 'Tells what happened to a registration, and why it or its devices went away'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "events" -d 'Prints what happens, a line each, until it is interrupted'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "reload" -d 'Has the daemon read its configuration and certificates again'
@@ -57,6 +58,10 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -s
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s d -l interval -d 'Looks at the daemon so often' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -s h -l help -d 'Print help'

@@ -130,6 +130,7 @@ impl<L: Link> Shard<L> {
                 self.held.rounds -= round.memory() as u64;
             }
         } else {
+            room.keep(&self.members[slot].tally);
             // Those who were paused because of this member may have others to send to, or nobody.
             self.wake_senders(at, side);
         }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::member::MemberTally;
 use super::outbox::{Chunk, Outbox};
 use crate::frame::{Batch, Buffers, Piece};
 use crate::ids::Serial;
@@ -18,6 +19,8 @@ use crate::kind::Role;
 pub(super) struct Room {
     pub(super) serial: Serial,
     pub(super) sides: [Side; 2],
+    /// What those had sent and been sent who have left; only where some have.
+    pub(super) departed: Option<Box<MemberTally>>,
 }
 
 /// Members that hear the same.
@@ -37,7 +40,7 @@ pub(super) struct Side {
 
 impl Room {
     pub(super) fn new(serial: Serial) -> Self {
-        Self { serial, sides: Default::default() }
+        Self { serial, sides: Default::default(), departed: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
