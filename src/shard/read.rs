@@ -18,8 +18,8 @@ impl<L: Link> Shard<L> {
         member.flags.ending |= ending;
         if !member.is_open() {
             self.discard(slot);
-        } else if member.flags.resting {
-            // It is read from when its time comes.
+        } else if member.flags.hot || member.flags.resting {
+            // It is read from when its turn comes.
         } else if self.must_pause(slot) {
             self.pause(slot);
         } else {
