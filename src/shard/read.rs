@@ -6,10 +6,10 @@ use super::{LEAST_SHARE, Link, Moment, Phase, READ, Received, Shard, heard_by};
 use crate::close::CloseReason;
 
 impl<L: Link> Shard<L> {
-    /// Begins a round in which so many connections are ready. They and those with more to be read share what is read in
-    /// it, so that a few that send without end don't make it long for the others.
-    pub fn begin_round(&mut self, ready: usize) {
-        self.share = (READ / (ready + self.hot.len()).max(1)).max(LEAST_SHARE);
+    /// Begins a round in which so many connections are to be read. They and those with more to be read share what is
+    /// read in it, so that a few that send without end don't make it long for the others.
+    pub fn begin_round(&mut self, readable: usize) {
+        self.share = (READ / readable.max(self.hot.len()).max(1)).max(LEAST_SHARE);
     }
 
     /// Reads once from a member whose connection is ready; `ending` says that the end of its stream is announced.
