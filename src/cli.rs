@@ -86,6 +86,12 @@ pub enum Command {
     },
     /// Shows how the daemon is doing
     Status,
+    /// Shows live what goes on: totals, registrations by their traffic, and their members
+    Top {
+        /// Looks at the daemon so often
+        #[arg(long, short = 'd', value_name = "TIME", default_value = "1s", value_parser = interval)]
+        interval: Duration,
+    },
     /// Tells what happened to a registration, and why it or its devices went away
     Why {
         /// The registration, even one that has ended
@@ -139,6 +145,14 @@ pub struct Deployment {
     /// Shows the token in this file, where the access rules ask for one
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// Shows the certificate in this PEM file, where the router asks for one
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+
+    /// The private key of this certificate, in a PEM file
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// How to prove a deployment.
@@ -258,6 +272,11 @@ fn time(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err("no time is too little; write for instance 10s".into()) } else { Ok(time) }
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = time(text)?;
+    if INTERVALS.contains(&interval) { Ok(interval) } else { Err("write a time from 100ms to 1h".into()) }
+}
+
 fn thresholds(text: &str) -> Result<Thresholds, String> {
     let mend = || "write limits such as days=14,rtt=500ms, or one of them".to_string();
     let mut limits = Thresholds::default();
@@ -293,6 +312,9 @@ fn url(text: &str) -> Result<http::Uri, String> {
 }
 
 const EX_USAGE: i32 = 64;
+
+/// As fast as a person sees, and not so slow that it looks stuck for good.
+const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 /// What the daemon takes at most.
 const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);

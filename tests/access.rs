@@ -1,25 +1,20 @@
-//! Who may register, connect and remove: the access rules on the real routes, over TCP, Unix sockets and mutual TLS.
+//! Who may register, connect and remove: the access rules on the real routes, over TCP and Unix sockets.
 #![allow(clippy::unwrap_used)]
 
 mod support;
-#[path = "support/tls.rs"]
-mod support_tls;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::version::{TLS12, TLS13};
 use support::{Answer, Server, exchange, plain, read_head};
-use support_tls::{Secured, dial, ecdsa, trusting};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::Message;
 use ws_router::access::Access;
-use ws_router::config::{Allow, ClientNames, Config, ListenAddress, Listener, Rule, Tls, User};
+use ws_router::config::{Allow, Config, ListenAddress, Listener, Rule, User};
 use ws_router::metrics::Refusal;
 use ws_router::peer::{Peers, Range};
 use ws_router::secret::Token;
@@ -228,207 +223,29 @@ async fn a_rule_bounds_registrations_and_their_members() {
     server.register(LOBBY).await;
 }
 
-#[tokio::test]
-async fn a_member_above_the_rate_of_its_rule_is_slowed_and_loses_nothing() {
-    let rates = Rule { messages: Some("500/s burst 10".parse().unwrap()), ..loopback() };
+/// Sends so many messages of a hundred bytes under a rule; all arrive, in order, and the sender has to rest.
+async fn is_slowed_and_loses_nothing(rates: Rule, messages: usize) {
     let server = server(vec![rates]).await;
     let id = server.register(LOBBY).await;
     let connect = format!("/connect?id={id}&key=k");
     let mut sender = server.websocket(&connect).await.unwrap();
     let mut hearer = server.websocket(&connect).await.unwrap();
-    for number in 0..300 {
+    for number in 0..messages {
         sender.send(Message::text(format!("{number:0100}"))).await.unwrap();
     }
-    for number in 0..300 {
+    for number in 0..messages {
         assert_eq!(hearer.next().await.unwrap().unwrap(), Message::text(format!("{number:0100}")));
     }
     let rests: u64 = server.relay.totals().iter().map(|thread| thread.rests.value()).sum();
     assert!(rests > 0);
 }
 
-/// A program that is asked: it answers all questions with one status, and keeps them.
-struct Oracle {
-    ask: String,
-    questions: Arc<Mutex<Vec<String>>>,
-}
-
-impl Oracle {
-    async fn start(status: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ask = format!("http://{}/allow?who", listener.local_addr().unwrap());
-        let questions = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&questions);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let head = read_head(&mut stream).await;
-                let length = head.header("content-length").unwrap().parse().unwrap();
-                let mut body = vec![0; length];
-                stream.read_exact(&mut body).await.unwrap();
-                kept.lock().unwrap().push(format!("{}\n{}", head.head, String::from_utf8(body).unwrap()));
-                if status.is_empty() {
-                    std::future::pending::<()>().await;
-                }
-                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        });
-        Self { ask, questions }
-    }
-
-    fn rule(&self) -> Rule {
-        Rule { ask: self.ask.parse().ok(), ask_timeout: Some(Duration::from_secs(30)), ..Rule::default() }
-    }
+#[tokio::test]
+async fn a_member_that_sends_more_messages_than_its_rule_lets_it_is_slowed_and_loses_nothing() {
+    is_slowed_and_loses_nothing(Rule { messages: Some("500/s burst 10".parse().unwrap()), ..loopback() }, 300).await;
 }
 
 #[tokio::test]
-async fn a_program_that_is_asked_learns_who_wants_what_and_never_a_key() {
-    let oracle = Oracle::start("204 No Content").await;
-    let server = server(vec![oracle.rule()]).await;
-    let register = "/register?key=hunter2&host_key=hunter3&reg_type=hostclient&id_req=my-device&token=t0ken";
-    let id = server.request("GET", register, "Origin: https://example.com\r\n", "").await.body;
-    assert_eq!(id, "my-device");
-    assert_eq!(upgrade(&server, "/connect?id=my-device&key=hunter2&sock_type=host", "").await.status, 101);
-    assert_eq!(server.get("/remove?id=my-device&key=hunter2&host_key=hunter3").await.status, 200);
-    let questions = oracle.questions.lock().unwrap();
-    let asked = |text: &str| serde_json::from_str::<serde_json::Value>(text.lines().last().unwrap()).unwrap();
-    let (first, second, third) = (asked(&questions[0]), asked(&questions[1]), asked(&questions[2]));
-    assert!(questions[0].starts_with("POST /allow?who HTTP/1.1"), "{}", questions[0]);
-    assert!(questions[0].to_lowercase().contains("authorization: bearer t0ken"), "{}", questions[0]);
-    assert_eq!((&first["action"], &first["id"]), (&"register".into(), &"my-device".into()));
-    assert_eq!((&first["kind"], &first["origin"]), (&"hostclient".into(), &"https://example.com".into()));
-    assert_eq!(first["address"], "127.0.0.1");
-    assert_eq!((&second["action"], &second["role"]), (&"connect".into(), &"host".into()));
-    assert_eq!((&third["action"], &third["id"]), (&"remove".into(), &"my-device".into()));
-    assert!(!questions.iter().any(|question| question.contains("hunter")), "{questions:?}");
-}
-
-#[tokio::test]
-async fn a_no_is_a_no_and_no_answer_lets_nobody_in() {
-    for (said, status) in [
-        ("403 Forbidden", 403),
-        ("401 Unauthorized", 401),
-        ("302 Found", 503),
-        ("500 Internal Server Error", 503),
-        ("nonsense", 503),
-        ("", 503),
-    ] {
-        let oracle = Oracle::start(said).await;
-        let mut rule = oracle.rule();
-        if said.is_empty() {
-            rule.ask_timeout = Some(Duration::from_millis(50));
-        }
-        let server = server(vec![rule, loopback()]).await;
-        let answer = server.get(&format!("/register?{LOBBY}")).await;
-        assert_eq!(answer.status, status, "{said}");
-        assert_eq!(answer.header("retry-after").is_some(), status == 503, "{said}");
-        assert_eq!(server.front.refusals(Refusal::Access), 1, "{said}");
-        assert!(server.directory.is_empty());
-    }
-    let nobody = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };
-    assert_eq!(server(vec![nobody]).await.get(&format!("/register?{LOBBY}")).await.status, 503);
-}
-
-#[tokio::test]
-async fn nobody_is_asked_about_one_to_whom_the_rule_does_not_apply() {
-    let oracle = Oracle::start("200 OK").await;
-    let rule = Rule { networks: networks("192.0.2.0/24"), ..oracle.rule() };
-    assert_eq!(server(vec![rule]).await.get(&format!("/register?{LOBBY}")).await.status, 403);
-    assert!(oracle.questions.lock().unwrap().is_empty());
-}
-
-/// An authority that signs clients' certificates.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = parameters.self_signed(&key).unwrap().pem();
-        Self { issuer: rcgen::Issuer::new(parameters, key), pem }
-    }
-
-    /// Signs a certificate, and gives a client that shows it.
-    fn client(&self, common: &str, alternative: &str) -> rustls::ClientConfig {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(vec![alternative.to_owned()]).unwrap();
-        parameters.distinguished_name.push(rcgen::DnType::CommonName, common);
-        parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        let chain = vec![CertificateDer::from_pem_slice(certificate.pem().as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-        trusting(&[&TLS12, &TLS13]).with_client_auth_cert(chain, key).unwrap()
-    }
-}
-
-/// A router whose TLS listener asks for certificates of this authority.
-async fn mutual(authority: &Authority, names: ClientNames) -> Secured {
-    let make = |files: &Tls| {
-        ecdsa(files);
-        std::fs::write(ca(files), &authority.pem).unwrap();
-    };
-    Secured::start_with(make, |config| {
-        let tls = config.listeners[1].tls.as_mut().unwrap();
-        tls.client_ca = Some(ca(tls));
-        config.access = vec![Rule { client_certificates: Some(names), ..Rule::default() }];
-    })
-    .await
-}
-
-fn ca(files: &Tls) -> PathBuf {
-    files.certificate.with_file_name("ca.pem")
-}
-
-async fn registers(secured: &Secured, client: rustls::ClientConfig) -> Option<u16> {
-    let request = format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let stream = dial(secured.server.https.unwrap(), Arc::new(client)).await.ok()?;
-    // In TLS 1.3 the client learns only with the first answer that its certificate isn't taken.
-    Some(exchange(stream, request.as_bytes()).await.status).filter(|status| *status != 0)
-}
-
-#[tokio::test]
-async fn a_client_with_a_certificate_of_the_authority_is_let_in_and_one_without_is_not() {
-    let authority = Authority::new();
-    let secured = mutual(&authority, ClientNames::Any).await;
-    assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
-    let nameless = trusting(&[&TLS12, &TLS13]).with_no_client_auth();
-    assert_eq!(registers(&secured, nameless).await, Some(403));
-    assert_eq!(secured.server.get(&format!("/register?{LOBBY}")).await.status, 403);
-    assert_eq!(registers(&secured, Authority::new().client("any", "any.example")).await, None);
-}
-
-#[tokio::test]
-async fn a_certificate_is_known_by_its_common_name_and_its_alternative_names() {
-    let authority = Authority::new();
-    let secured = mutual(&authority, ClientNames::Of(vec!["device-1".into(), "phone.example".into()])).await;
-    assert_eq!(registers(&secured, authority.client("device-1", "other.example")).await, Some(200));
-    assert_eq!(registers(&secured, authority.client("other", "phone.example")).await, Some(200));
-    assert_eq!(registers(&secured, authority.client("device-2", "other.example")).await, Some(403));
-}
-
-#[tokio::test]
-async fn other_authorities_hold_from_the_next_handshake_on_and_old_sessions_are_no_way_in() {
-    let (old, new) = (Authority::new(), Authority::new());
-    let secured = mutual(&old, ClientNames::Any).await;
-    let (before, after) = (old.client("a", "a.example"), new.client("a", "a.example"));
-    assert_eq!(registers(&secured, before.clone()).await, Some(200));
-    replace(&ca(&secured.files), &new.pem);
-    assert!(secured.server.certificates[0].are_stale());
-    assert!(secured.server.certificates[0].reload().unwrap());
-    // The clone shares the sessions of the first client.
-    assert_eq!(registers(&secured, before).await, None);
-    assert_eq!(registers(&secured, after).await, Some(200));
-    replace(&ca(&secured.files), "rubbish");
-    let error = secured.server.certificates[0].reload().unwrap_err().to_string();
-    assert!(error.starts_with("client-ca ") && error.contains("no certificate in it"), "{error}");
-}
-
-/// Writes a file anew, as renewals do: with another inode.
-fn replace(path: &Path, text: &str) {
-    let fresh = path.with_extension("new");
-    std::fs::write(&fresh, text).unwrap();
-    std::fs::rename(fresh, path).unwrap();
+async fn a_member_that_sends_more_bytes_than_its_rule_lets_it_is_slowed_and_loses_nothing() {
+    is_slowed_and_loses_nothing(Rule { bytes: Some("65536/s burst 4096".parse().unwrap()), ..loopback() }, 300).await;
 }

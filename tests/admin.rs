@@ -78,6 +78,8 @@ async fn the_metrics_have_every_family_with_what_was_counted() {
     futures_util::SinkExt::send(&mut first, Message::text("hello")).await.unwrap();
     second.next().await.unwrap().unwrap();
     admin.server.get("/connect?id=unknown-id&key=k").await;
+    let short = admin.server.register("key=k&host_key=h&reg_type=lobby").await;
+    assert_eq!(admin.server.get(&format!("/remove?id={short}&key=k&host_key=h")).await.status, 200);
     until("the message is counted", || admin.server.relay.totals().iter().any(|thread| thread.deliveries.value() == 1))
         .await;
     let answer = admin.ask("GET", "/metrics").await;
@@ -93,7 +95,9 @@ async fn the_metrics_have_every_family_with_what_was_counted() {
     }
     for line in [
         "wsrouter_members 2",
-        "wsrouter_registrations_made_total 1",
+        "wsrouter_registrations_made_total 2",
+        "wsrouter_registrations_ended_total{reason=\"removed\"} 1",
+        "wsrouter_registrations_ended_total{reason=\"unclaimed\"} 0",
         "wsrouter_messages_received_total 1",
         "wsrouter_relay_latency_seconds_count 1",
         "wsrouter_relay_latency_seconds_bucket{le=\"+Inf\"} 1",
@@ -124,6 +128,29 @@ async fn a_listener_for_monitoring_has_the_metrics_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn who_asks_for_the_metrics_again_and_again_and_never_reads_keeps_nobody_out() {
+    let admin = Admin::start(Config::default()).await;
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let address = listener.address().parse().unwrap();
+    let serving = tokio::spawn(serve_metrics(listener, admin.context.clone(), admin.stop.clone()));
+    let mut greedy = Vec::new();
+    for _ in 0..20 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        // Who is let go at the first answer may not take all of it.
+        let _ = stream.try_write("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(300).as_bytes());
+        stream.flush().await.unwrap();
+        greedy.push(stream);
+    }
+    let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), ask).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    admin.stop.cancel();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_registration_is_listed_and_shown_with_its_members_and_without_its_keys() {
     let admin = Admin::start(Config::default()).await;
     let (id, mut first, mut second) = lobby(&admin).await;
@@ -138,6 +165,11 @@ async fn a_registration_is_listed_and_shown_with_its_members_and_without_its_key
     assert_eq!(list[0]["expires_in_ms"], Value::Null);
 
     let shown = admin.document("GET", &format!("/v1/registrations/{id}")).await;
+    for one in [&list[0], &shown] {
+        let passed = ["messages_in", "messages_out", "outbox_bytes"].map(|name| one[name].as_u64());
+        assert_eq!(passed, [Some(1), Some(1), Some(0)], "{one}");
+        assert!(one["bytes_in"].as_u64() >= Some(5) && one["bytes_out"].as_u64() >= Some(5), "{one}");
+    }
     let member = &shown["members"][0];
     assert_eq!((&member["role"], &member["tls"]), (&"peer".into(), &false.into()));
     assert_eq!(member["messages_in"], 1);

@@ -11,6 +11,7 @@ use std::process::{Command as Program, Output, Stdio};
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 use tokio::task::spawn_blocking;
 use ws_router::admin::{Command, ReloadReport, wire};
 use ws_router::config::{Config, Listener, Rule, Tls};
@@ -40,6 +41,13 @@ async fn ask(socket: &Path, arguments: &[&str]) -> (i32, String, String) {
 
 async fn check(url: &str, options: &[&str]) -> (i32, String, String) {
     run(program(&[&["check", url], options].concat())).await
+}
+
+/// A place where nobody listens, and nobody else will as long as it is kept.
+fn nobody() -> (String, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (format!("http://{}", socket.local_addr().unwrap()), socket)
 }
 
 #[tokio::test]
@@ -227,7 +235,7 @@ async fn a_failed_check_exits_with_1_and_an_unreachable_one_with_69() {
     let (status, out, _) = check(&url, &["--json"]).await;
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((status, &report["passed"], &report["steps"][1]["step"]), (1, &false.into(), &"health".into()));
-    admin.server.stop().await;
+    let (url, _nobody) = nobody();
     let (status, out, errors) = check(&url, &[]).await;
     assert_eq!(status, 69);
     assert!(out.starts_with("FAILED  connect"), "{out}");
@@ -338,7 +346,7 @@ async fn a_probe_judges_how_long_a_message_takes_and_tells_what_fails() {
     let (_, json, _) = check(&url, &["--monitor", "--json"]).await;
     let report: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&report["passed"], &report["certificate_days"]), (&true.into(), &Value::Null));
-    admin.server.stop().await;
+    let (url, _nobody) = nobody();
     let (status, line, errors) = check(&url, &["--monitor"]).await;
     assert_eq!((status, errors.as_str()), (2, ""));
     assert!(line.starts_with("WS-ROUTER CRITICAL - connect: ") && line.contains("refused"), "{line}");

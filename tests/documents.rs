@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 use ws_router::cli::{Control, Router};
 use ws_router::close::CloseReason;
-use ws_router::config::Config;
+use ws_router::config::{Config, names};
 use ws_router::events::EndReason;
 use ws_router::metrics::{Refusal, Sort, families};
 
@@ -16,6 +16,7 @@ const DAEMON: &str = include_str!("../man/ws-router.8");
 const CONTROL: &str = include_str!("../man/ws-routerctl.1");
 const PROTOCOL: &str = include_str!("../man/ws-router-protocol.7");
 const README: &str = include_str!("../README.md");
+const SECURITY: &str = include_str!("../SECURITY.md");
 
 #[test]
 fn each_option_stands_in_its_page_and_none_else() {
@@ -97,6 +98,35 @@ fn each_key_that_a_document_names_is_there() {
     let named = in_pages.chain(in_readme).filter(|name| is_key(name));
     let unknown: Vec<_> = named.filter(|name| !is_there(name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn each_limit_stands_in_the_security_page_with_counters_that_are_there() {
+    let bounds = SECURITY.split("## What peers can hold\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<Vec<&str>> = bounds
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .skip(1)
+        .map(|row| row.split(" | ").collect())
+        .collect();
+    let named = |column: usize| rows.iter().flat_map(move |row| row[column].split('`').skip(1).step_by(2));
+    let keys: BTreeSet<_> = names().map(|(section, name)| format!("{section}.{name}")).collect();
+    let unknown: Vec<_> =
+        named(1).filter(|key| !keys.contains(*key) && !keys.contains(&format!("access.{key}"))).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    let bounded: BTreeSet<_> = named(1).collect();
+    let is_missing = |key: &&String| key.starts_with("limits.") && !bounded.contains(key.as_str());
+    assert_eq!(keys.iter().find(is_missing), None);
+    let families: BTreeSet<_> = families::ALL.iter().map(|family| family.name).collect();
+    let reasons = Refusal::ALL.map(Refusal::label).into_iter().chain(CloseReason::ALL.map(CloseReason::label));
+    let reasons: BTreeSet<_> = reasons.chain([EndReason::Unclaimed.label()]).collect();
+    for row in &rows {
+        let counters = row[3].split('`').skip(1).step_by(2).filter(|name| families.contains(name));
+        let counted = row[3].split('"').skip(1).step_by(2).filter(|name| reasons.contains(name));
+        let said = row[3].matches('`').count() / 2 + row[3].matches('"').count() / 2;
+        assert!(counters.count() + counted.count() == said, "{row:?}");
+        assert!(said > 0 || row[0] == "a goodbye", "{row:?}");
+    }
 }
 
 #[test]

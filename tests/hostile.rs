@@ -16,8 +16,9 @@ use support::{Answer, Server, read_head, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use ws_router::close::CloseReason;
-use ws_router::config::{Config, RateLimit};
+use ws_router::config::{Config, RateLimit, Rule};
 use ws_router::metrics::Refusal;
+use ws_router::secret::Token;
 
 type Member = Device<TcpStream>;
 
@@ -250,6 +251,31 @@ async fn a_storm_of_wrong_keys_is_answered_403_and_then_429() {
     assert_eq!(statuses, [(403, 50), (429, 150)].into());
     assert_eq!(scene.server.front.refusals(Refusal::WrongKey), 50);
     assert_eq!(scene.server.front.refusals(Refusal::TooOften), 150);
+    scene.check_pair().await;
+}
+
+#[tokio::test]
+async fn a_storm_of_guessed_tokens_is_answered_401_and_then_429() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, format!("phone:{}\n", Token::random().unwrap().hash())).unwrap();
+    let mut scene = Scene::start(|config| {
+        config.http.trusted_proxies = ["127.0.0.1".parse().unwrap()].into_iter().collect();
+        config.limits.register_rate = RateLimit(Some("1/h burst 50".parse().unwrap()));
+        let near = Rule { networks: ["127.0.0.1".parse().unwrap()].into_iter().collect(), ..Rule::default() };
+        config.access = vec![near, Rule { tokens: Some(file), ..Rule::default() }];
+    })
+    .await;
+    let mut statuses = std::collections::BTreeMap::new();
+    for number in 0..200 {
+        let headers = format!("{STRANGER}Authorization: Bearer {number:064x}\r\n");
+        let answer = scene.server.request("GET", "/register?key=k&host_key=h&reg_type=lobby", &headers, "").await;
+        *statuses.entry(answer.status).or_insert(0) += 1;
+    }
+    assert_eq!(statuses, [(401, 50), (429, 150)].into());
+    assert_eq!(scene.server.front.refusals(Refusal::Access), 50);
+    assert_eq!(scene.server.front.refusals(Refusal::TooOften), 150);
+    assert_eq!(scene.server.directory.len(), 1);
     scene.check_pair().await;
 }
 

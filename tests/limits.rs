@@ -176,6 +176,21 @@ async fn a_network_with_too_many_connections_is_closed_at_once_where_it_connects
 }
 
 #[tokio::test]
+async fn a_full_registration_takes_nobody_until_one_leaves_and_others_do() {
+    let server = router(Limits { members: 2, ..Limits::default() }, false).await;
+    let (full, other) = (server.register(LOBBY).await, server.register(LOBBY).await);
+    let (first, _) = connect(&server, "192.0.2.1", &full, "k").await;
+    let (_second, _) = connect(&server, "192.0.2.1", &full, "k").await;
+    let refused = connect(&server, "192.0.2.1", &full, "k").await.1;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert_eq!(server.front.refusals(Refusal::Full), 1);
+    assert_eq!(connect(&server, "192.0.2.1", &other, "k").await.1.status, 101);
+    drop(first);
+    let again = async { while connect(&server, "192.0.2.1", &full, "k").await.1.status != 101 {} };
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the seat was never given back");
+}
+
+#[tokio::test]
 async fn without_memory_newcomers_are_refused_and_those_who_are_there_go_on() {
     let server = Server::start(Config::default()).await;
     let id = server.register(LOBBY).await;

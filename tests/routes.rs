@@ -12,7 +12,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use ws_router::config::{Config, ListenAddress, Listener};
 use ws_router::metrics::Refusal;
-use ws_router::net::Connection;
 use ws_router::peer::Peer;
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -564,7 +563,7 @@ async fn a_unix_socket_serves_the_same_routes() {
 async fn a_connection_that_somebody_else_accepted_is_served() {
     let server = server().await;
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
-    let connection = Connection::adopt(far.into(), &server.front).unwrap();
+    let connection = server.service.door().adopt(far.into()).unwrap();
     assert!(matches!(connection.peer(), Peer::Unix { pid, .. } if pid == std::process::id() as i32));
     near.set_nonblocking(true).unwrap();
     let near = tokio::net::UnixStream::from_std(near).unwrap();
@@ -584,10 +583,25 @@ async fn only_a_connected_stream_socket_is_adopted() {
     for (descriptor, what) in
         [(listening.into(), "not connected"), (datagrams.into(), "not a stream socket"), (file.into(), "socket")]
     {
-        let error = Connection::adopt(descriptor, &server.front).unwrap_err().to_string();
+        let error = server.service.door().adopt(descriptor).unwrap_err().to_string();
         assert!(error.starts_with("handed-over connection: ") && error.contains(what), "{error}");
     }
     assert_eq!(server.front.connections.value(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_somebody_else_accepted_is_held_to_the_limits_too() {
+    let server = server_with(|config| config.limits.pending = 1).await;
+    let pair = || std::os::unix::net::UnixStream::pair().unwrap();
+    let ((_near, far), (mut refused, second)) = (pair(), pair());
+    let first = server.service.door().adopt(far.into()).unwrap();
+    let error = server.service.door().adopt(second.into()).unwrap_err().to_string();
+    assert!(error.starts_with("handed-over connection: turned away; see limits."), "{error}");
+    assert_eq!(std::io::Read::read(&mut refused, &mut [0; 1]).unwrap(), 0, "it is closed");
+    assert_eq!((server.front.turned_away.value(), server.front.connections.value()), (1, 1));
+    drop(first);
+    let (_other, third) = pair();
+    server.service.door().adopt(third.into()).unwrap();
 }
 
 /// What the phone app sends: key = host key = the password with some characters bare, the id from the body as it is,

@@ -49,6 +49,9 @@ _ws__routerctl() {
             ws__routerctl,token)
                 cmd="ws__routerctl__subcmd__token"
                 ;;
+            ws__routerctl,top)
+                cmd="ws__routerctl__subcmd__top"
+                ;;
             ws__routerctl,upgrade)
                 cmd="ws__routerctl__subcmd__upgrade"
                 ;;
@@ -65,7 +68,7 @@ _ws__routerctl() {
 
     case "${cmd}" in
         ws__routerctl)
-            opts="-h -V --socket --json --help --version list show remove disconnect status why events reload drain upgrade check pipe token version"
+            opts="-h -V --socket --json --help --version list show remove disconnect status top why events reload drain upgrade check pipe token version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -83,13 +86,21 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__check)
-            opts="-h --insecure --token-file --monitor --warning --critical --timeout --socket --json --help"
+            opts="-h --insecure --token-file --client-certificate --client-key --monitor --warning --critical --timeout --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-certificate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -193,13 +204,21 @@ _ws__routerctl() {
             return 0
             ;;
         ws__subcmd__routerctl__subcmd__pipe)
-            opts="-n -h --insecure --token-file --host --client --id --key --key-file --no-input --plain --timeout --socket --json --help"
+            opts="-n -h --insecure --token-file --client-certificate --client-key --host --client --id --key --key-file --no-input --plain --timeout --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-certificate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -309,6 +328,32 @@ _ws__routerctl() {
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ws__subcmd__routerctl__subcmd__top)
+            opts="-d -h --interval --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -33,6 +33,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "show" -d 
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "remove" -d 'Removes registrations and closes their members\' connections'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "disconnect" -d 'Closes connections of members, by the numbers that "show" prints'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "status" -d 'Shows how the daemon is doing'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "top" -d 'Shows live what goes on: totals, registrations by their traffic, and their members'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "why" -d 'Tells what happened to a registration, and why it or its devices went away'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "events" -d 'Prints what happens, a line each, until it is interrupted'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "reload" -d 'Has the daemon read its configuration and certificates again'
@@ -57,6 +58,10 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -s
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s d -l interval -d 'Looks at the daemon so often' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -s h -l help -d 'Print help'
@@ -76,6 +81,8 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l so
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l client-certificate -d 'Shows the certificate in this PEM file, where the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l client-key -d 'The private key of this certificate, in a PEM file' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l warning -d 'Warns when the certificate lasts less, or a message takes longer: days=N,rtt=TIME' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l critical -d 'The same for what is critical' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Gives up when a step takes longer' -r
@@ -85,6 +92,8 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l moni
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-certificate -d 'Shows the certificate in this PEM file, where the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-key -d 'The private key of this certificate, in a PEM file' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l id -d 'Joins this registration instead of a fresh one' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key -d 'Joins with this key, which others on this machine can see then; better $WS_ROUTER_KEY' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key-file -d 'Joins with the key in this file' -r -F

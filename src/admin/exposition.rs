@@ -57,6 +57,7 @@ fn front(text: &mut Exposition, context: &Context) {
     text.one(&families::OUT_OF_MEMORY, front.out_of_memory.value());
     text.one(&families::REGISTRATIONS, context.directory.len());
     text.one(&families::REGISTERED, front.registered.value());
+    text.each(&families::ENDED, "reason", context.directory.ended().map(|(why, count)| (why.label(), count)));
 }
 
 fn relay(text: &mut Exposition, context: &Context) {

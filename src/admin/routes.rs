@@ -14,6 +14,7 @@ use super::session::{Administrator, Session};
 use super::stream::Lines;
 use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
 use crate::close::CloseReason;
+use crate::directory::Summary;
 use crate::ids::{MemberId, RegistrationId};
 
 /// What a path names.
@@ -77,7 +78,7 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
     let reply = match (&resource, &head.method) {
         (Resource::Metrics, &Method::GET) => reply::numbers(exposition::text(&session.context).await),
         (Resource::Status, &Method::GET) => reply::document(&status::status(&session.context).await),
-        (Resource::Registrations, &Method::GET) => list(session),
+        (Resource::Registrations, &Method::GET) => list(session).await,
         (Resource::Registration(id), &Method::GET) => show(session, id).await,
         (Resource::Registration(id), &Method::DELETE) => remove(session, id),
         (Resource::History(id), &Method::GET) => history(session, id),
@@ -100,10 +101,14 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
 }
 
 /// Lists all registrations.
-fn list(session: &Session) -> Reply {
+async fn list(session: &Session) -> Reply {
+    let traffic = session.context.relay.traffic().await;
     let now = Instant::now();
-    let all: Vec<_> = session.context.directory.list().iter().map(|one| status::registration(one, now)).collect();
-    reply::document(&all)
+    let show = |one: &Summary| {
+        let traffic = traffic.get(&one.registration.serial).copied().unwrap_or_default();
+        status::registration(one, traffic, now)
+    };
+    reply::document(&session.context.directory.list().iter().map(show).collect::<Vec<_>>())
 }
 
 /// Shows a registration with its members.
@@ -115,7 +120,8 @@ async fn show(session: &Session, id: &str) -> Reply {
     let views = session.context.relay.members(&summary.registration).await;
     let mut members: Vec<_> = views.iter().map(status::member).collect();
     members.sort_by_key(|member| member.id);
-    let registration = status::registration(&summary, Instant::now());
+    let traffic = session.context.relay.traffic_of(&summary.registration).await;
+    let registration = status::registration(&summary, traffic, Instant::now());
     reply::document(&wire::RegistrationDetail { registration, members })
 }
 

@@ -1,10 +1,12 @@
 //! The numbers on a listener of their own, for monitoring that can't use the admin socket: `GET /metrics`, and nothing
 //! else that the admin interface can do.
 //!
-//! It has no limits of devices to share, and needs none: a few connections at once, each with little time.
+//! It has no limits of devices to share, and needs none: a few connections at once, each for one request and with
+//! little time, so that nobody who reaches it keeps monitoring out by holding them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -59,10 +61,12 @@ async fn converse(stream: Stream, context: Context, stop: CancellationToken) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
+        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = tokio::time::sleep(VISIT) => return tracing::debug!("a reader of the metrics was too slow"),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -88,3 +92,6 @@ async fn answer(request: Request<Incoming>, context: &Context) -> Result<Reply, 
 
 /// Several servers that scrape, and a person who looks.
 const MAX_CONNECTIONS: usize = 16;
+
+/// Time for a request and its answer: longer than any server that scrapes waits.
+const VISIT: Duration = Duration::from_secs(60);

@@ -7,6 +7,7 @@ use crate::close::CloseReason;
 use crate::directory::Summary;
 use crate::metrics::Refusal;
 use crate::relay::MemberView;
+use crate::shard::Traffic;
 
 /// Gathers all numbers.
 pub(super) async fn status(context: &Context) -> wire::Status {
@@ -64,7 +65,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
 }
 
 /// Shows a registration.
-pub(super) fn registration(summary: &Summary, now: Instant) -> wire::Registration {
+pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) -> wire::Registration {
     let known = &summary.registration;
     wire::Registration {
         id: known.id.to_string(),
@@ -74,6 +75,11 @@ pub(super) fn registration(summary: &Summary, now: Instant) -> wire::Registratio
         age_ms: millis(known.created.elapsed().unwrap_or_default()),
         expires_in_ms: summary.expires.map(|when| millis(when.saturating_duration_since(now))),
         rule: known.rule.as_deref().map(str::to_owned),
+        messages_in: traffic.tally.messages_in,
+        bytes_in: traffic.tally.bytes_in,
+        messages_out: traffic.tally.messages_out,
+        bytes_out: traffic.tally.bytes_out,
+        outbox_bytes: traffic.outbox,
     }
 }
 

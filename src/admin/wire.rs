@@ -183,6 +183,22 @@ pub struct Registration {
     /// The access rule under which it was made, by name or number; `null` if there were no rules.
     #[serde(default)]
     pub rule: Option<String>,
+    /// Messages received from its members, those who have left included; like the next three zero again once the last
+    /// member has left, and without those who had left before a restart.
+    #[serde(default)]
+    pub messages_in: u64,
+    /// Payload bytes received from them.
+    #[serde(default)]
+    pub bytes_in: u64,
+    /// Messages handed to them, each receiver counted.
+    #[serde(default)]
+    pub messages_out: u64,
+    /// Bytes handed to them, frame headers included.
+    #[serde(default)]
+    pub bytes_out: u64,
+    /// Bytes that wait for the members' sockets now.
+    #[serde(default)]
+    pub outbox_bytes: u64,
 }
 
 /// Answers `GET /v1/registrations/{id}`.

@@ -57,6 +57,8 @@ fn nonsense_exits_with_64_and_questions_with_0() {
         &["check", "http://example.com:99999"],
         &["check", "http://example.com", "--timeout", "0s"],
         &["list", "--insecure"],
+        &["check", "https://example.com", "--client-certificate", "probe.pem"],
+        &["pipe", "https://example.com", "--client-key", "probe.key"],
     ] {
         assert_eq!(exit_status(&control(args).unwrap_err()), 64, "{args:?}");
     }

@@ -79,4 +79,7 @@ fn compare_files(before: &Tls, after: &Tls, differences: &mut Differences) {
     if before.client_ca != after.client_ca {
         differences.add(format!("{LISTENER}.tls.client-ca"), Reload::Restart);
     }
+    if before.client_crl != after.client_crl {
+        differences.add(format!("{LISTENER}.tls.client-crl"), Reload::Restart);
+    }
 }

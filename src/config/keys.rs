@@ -133,7 +133,7 @@ pub(super) const PROXY_PROTOCOL: &str = "proxy-protocol";
 pub(super) const TLS: &str = "tls";
 
 /// The keys of a listener's `tls`.
-pub(super) const TLS_KEYS: [&str; 3] = ["certificate", "key", "client-ca"];
+pub(super) const TLS_KEYS: [&str; 4] = ["certificate", "key", "client-ca", "client-crl"];
 
 /// The rules by which devices are let in, of which there may be several.
 pub(super) const ACCESS: &str = "access";

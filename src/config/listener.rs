@@ -120,7 +120,7 @@ fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut
         return None;
     };
     unknown_keys("listener.tls", &TLS_KEYS, keys, found);
-    let [certificate, key, client_ca] = TLS_KEYS.map(|name| {
+    let [certificate, key, client_ca, client_crl] = TLS_KEYS.map(|name| {
         let value = keys.get(name)?;
         let path = String::read(value.get_ref()).and_then(|text| around.file(&text, "a PEM file"));
         path.map_err(|problem| found.meaning(value.span().start, format!("listener.tls.{name}: {problem}"))).ok()
@@ -128,7 +128,11 @@ fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut
     for name in ["certificate", "key"].into_iter().filter(|name| !keys.contains_key(*name)) {
         found.meaning(start, format!("listener.tls: {name} is missing; add {name} = \"/path/{name}.pem\""));
     }
-    Some(Tls { certificate: certificate?, key: key?, client_ca })
+    if let Some(list) = keys.get("client-crl").filter(|_| !keys.contains_key("client-ca")) {
+        let text = "listener.tls.client-crl: clients are asked for no certificate; add client-ca, or remove this key";
+        found.meaning(list.span().start, text.into());
+    }
+    Some(Tls { certificate: certificate?, key: key?, client_ca, client_crl })
 }
 
 /// Finds the keys of a table of its own that there aren't.

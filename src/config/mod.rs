@@ -105,12 +105,14 @@ pub struct Tls {
     pub key: PathBuf,
     /// The authorities whose certificates clients may show; without it none is asked for.
     pub client_ca: Option<PathBuf>,
+    /// The lists of certificates that they have taken back.
+    pub client_crl: Option<PathBuf>,
 }
 
 impl Tls {
     /// Names a certificate and its key, for a listener that asks clients for none.
     pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self { certificate: certificate.into(), key: key.into(), client_ca: None }
+        Self { certificate: certificate.into(), key: key.into(), client_ca: None, client_crl: None }
     }
 }
 

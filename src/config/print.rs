@@ -33,9 +33,11 @@ fn show_listener(listener: &Listener) -> String {
     let mut table = format!("[[{LISTENER}]]\naddress = {}\n", quoted(&listener.address));
     if let Some(tls) = &listener.tls {
         let (certificate, key) = (quoted(tls.certificate.display()), quoted(tls.key.display()));
-        let client_ca = tls.client_ca.as_ref().map(|ca| format!(", client-ca = {}", quoted(ca.display())));
-        let client_ca = client_ca.unwrap_or_default();
-        table += &format!("tls = {{ certificate = {certificate}, key = {key}{client_ca} }}\n");
+        let clients = [("client-ca", &tls.client_ca), ("client-crl", &tls.client_crl)].into_iter();
+        let clients =
+            clients.filter_map(|(name, path)| Some(format!(", {name} = {}", quoted(path.as_ref()?.display()))));
+        let clients: String = clients.collect();
+        table += &format!("tls = {{ certificate = {certificate}, key = {key}{clients} }}\n");
     }
     table + &format!("{PROXY_PROTOCOL} = {}\n", listener.proxy_protocol)
 }

@@ -16,6 +16,7 @@ mod human;
 mod pipe;
 mod table;
 mod token;
+mod top;
 mod why;
 
 use std::io::{self, Write};
@@ -59,6 +60,7 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault>
         Command::Remove { ids } => commands::remove(&client, ids, json, out).await,
         Command::Disconnect { members } => commands::disconnect(&client, members, json, out).await,
         Command::Status => commands::status(&client, json, out).await,
+        Command::Top { interval } => top::top(client, *interval, json).await,
         Command::Why { id } => why::why(&client, id, json, out).await,
         Command::Events { follow } => events::events(&client, json || *follow, out).await,
         Command::Reload => commands::reload(&client, json, out).await,

@@ -26,7 +26,6 @@ use crate::admin::wire::DrainPhase;
 use crate::admin::{self, Command, ReloadReport};
 use crate::close::CloseReason;
 use crate::http;
-use crate::net::Connection;
 use crate::supervise::Notify;
 
 /// A router that is assembled and accepts.
@@ -132,7 +131,7 @@ impl Life {
     }
 
     fn adopt(&self, descriptor: OwnedFd) -> Result<(), String> {
-        let connection = Connection::adopt(descriptor, &self.service.front).map_err(|error| error.to_string())?;
+        let connection = self.service.door().adopt(descriptor).map_err(|error| error.to_string())?;
         let (service, stop) = (self.service.clone(), self.stop.clone());
         self.tasks.spawn(async move { service.serve(connection, stop).await });
         Ok(())

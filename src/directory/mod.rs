@@ -6,6 +6,7 @@
 //! arrives at the relay thread, which looks there before it lets a member in. Relay threads come here only when a
 //! member leaves, never for a message.
 
+mod ends;
 mod outcome;
 mod rules;
 mod succession;
@@ -21,7 +22,8 @@ use crate::events::{EndReason, Events, What};
 use crate::ids::{RegistrationId, Sequence, Serial};
 use crate::kind::{Kind, Role};
 use crate::secret::{Key, KeyHash, KeyHasher};
-use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use ends::{End, Ended};
 
 /// What is known of a registration by everybody who holds a seat in it.
 #[derive(Debug)]
@@ -38,19 +40,13 @@ pub struct Registration {
     pub rule: Option<Arc<str>>,
     key: KeyHash,
     host_key: KeyHash,
-    end: AtomicU8,
+    end: End,
 }
 
 impl Registration {
     /// Tells why the registration ended, or `None` while it lives.
     pub fn end(&self) -> Option<EndReason> {
-        let mark = self.end.load(Ordering::Acquire);
-        ENDS.iter().find(|(code, _)| *code == mark).map(|(_, reason)| *reason)
-    }
-
-    fn mark_end(&self, reason: EndReason) {
-        let code = ENDS.iter().find(|(_, known)| *known == reason).map_or(0, |(code, _)| *code);
-        self.end.store(code, Ordering::Release);
+        self.end.reason()
     }
 }
 
@@ -104,6 +100,7 @@ pub struct Directory {
     hasher: KeyHasher,
     serials: Sequence,
     events: Events,
+    ended: Ended,
     inner: Mutex<Inner>,
 }
 
@@ -129,7 +126,8 @@ impl Directory {
     /// Makes an empty directory.
     pub fn new(hasher: KeyHasher, rules: Rules, events: Events) -> Arc<Self> {
         let inner = Inner { rules, entries: HashMap::new(), deadlines: BTreeMap::new(), by_rule: HashMap::new() };
-        Arc::new(Self { hasher, serials: Sequence::after(0), events, inner: Mutex::new(inner) })
+        let (serials, ended) = (Sequence::after(0), Ended::default());
+        Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(inner) })
     }
 
     /// Makes a registration, or finds the one that the same device made before (same id, kind and keys).
@@ -168,7 +166,7 @@ impl Directory {
             rule: request.rule.clone(),
             key,
             host_key,
-            end: AtomicU8::new(ALIVE),
+            end: End::none(),
         });
         inner.insert(Entry { registration, seats: 0, claimed: false, deadline: None });
         inner.set_deadline(&id, now);
@@ -295,8 +293,14 @@ impl Directory {
         }
     }
 
+    /// Tells how many registrations have ended in this process, by reason.
+    pub fn ended(&self) -> impl Iterator<Item = (EndReason, u64)> {
+        self.ended.all()
+    }
+
     fn tell_end(&self, ended: &Registration) {
         if let Some(reason) = ended.end() {
+            self.ended.up(reason);
             self.events.tell(What::Ended { registration: ended.id.clone(), reason });
         }
     }
@@ -342,7 +346,7 @@ impl Inner {
                 self.by_rule.remove(rule);
             }
         }
-        entry.registration.mark_end(reason);
+        entry.registration.end.set(reason);
         Some(entry.registration)
     }
 
@@ -381,15 +385,6 @@ impl Entry {
         Summary { registration: Arc::clone(&self.registration), seats: self.seats, expires: self.deadline }
     }
 }
-
-const ALIVE: u8 = 0;
-const ENDS: [(u8, EndReason); 5] = [
-    (1, EndReason::Removed),
-    (2, EndReason::RemovedByAdmin),
-    (3, EndReason::Emptied),
-    (4, EndReason::Lingered),
-    (5, EndReason::Unclaimed),
-];
 
 #[cfg(test)]
 mod tests;

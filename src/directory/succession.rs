@@ -5,12 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ALIVE, Directory, Entry, Inner, Registration, Rules, Seat};
+use super::ends::{End, Ended};
+use super::{Directory, Entry, Inner, Registration, Rules, Seat};
 use crate::events::Events;
 use crate::ids::{RegistrationId, Sequence, Serial};
 use crate::kind::{Kind, Role};
 use crate::secret::{KeyHash, KeyHasher};
-use crate::sync::{Arc, AtomicU8, Mutex};
+use crate::sync::{Arc, Mutex};
 
 /// All registrations. Times are relative to the moment of the copy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,7 +78,7 @@ impl Directory {
                 rule: known.rule,
                 key: known.key,
                 host_key: known.host_key,
-                end: AtomicU8::new(ALIVE),
+                end: End::none(),
             });
             let deadline = known.ends_in_ms.map(|ms| now + Duration::from_millis(ms.min(FAR_FUTURE_MS)));
             if let Some(deadline) = deadline {
@@ -87,7 +88,8 @@ impl Directory {
         }
         let serials = Sequence::after(0);
         serials.skip(state.last_serial);
-        Arc::new(Self { hasher: state.hasher, serials, events, inner: Mutex::new(inner) })
+        let ended = Ended::default();
+        Arc::new(Self { hasher: state.hasher, serials, events, ended, inner: Mutex::new(inner) })
     }
 
     /// Takes the seat of a predecessor's member again, without its key; `None` if its registration isn't known.

@@ -119,6 +119,8 @@ fn a_registration_that_nobody_joins_ends() {
     directory.sweep(now + Duration::from_secs(600));
     assert_eq!(registration.end(), Some(EndReason::Unclaimed));
     assert!(directory.is_empty());
+    let ended: Vec<_> = directory.ended().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(ended, [(EndReason::Unclaimed, 1)]);
 }
 
 #[test]

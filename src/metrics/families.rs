@@ -59,6 +59,7 @@ families! {
     OUT_OF_MEMORY Counter "wsrouter_requests_out_of_memory_total" "Requests refused because peers make the daemon hold nearly as much memory as they may.";
     REGISTRATIONS Gauge "wsrouter_registrations" "Registrations now.";
     REGISTERED Counter "wsrouter_registrations_made_total" "Registrations made.";
+    ENDED Counter "wsrouter_registrations_ended_total" "Registrations that ended, by reason.";
     MEMBERS Gauge "wsrouter_members" "Members of all registrations now.";
     CLOSES Counter "wsrouter_closes_total" "Memberships that ended, by reason.";
     MESSAGES_IN Counter "wsrouter_messages_received_total" "Messages received from members.";

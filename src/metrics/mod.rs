@@ -175,7 +175,7 @@ pub struct ThreadTotals {
     pub rests: Count,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: Count,
-    /// Bytes of memory that members' streams take now: outboxes and unfinished messages.
+    /// Bytes of memory that members' streams take now: outboxes, unfinished messages, and what rooms have collected.
     pub held: Count,
     /// Members closed because of `limits.memory`.
     pub relieved: Count,

@@ -9,21 +9,22 @@
 //!
 //! A listener with `client-ca` asks for a certificate, and takes one only if these authorities have signed it; who shows
 //! none is let in as before, and it is for the access rules to say what that is worth. A ticket carries what a client
-//! once proved, so with other authorities comes another configuration, to which no ticket of before is good.
+//! once proved, so with other authorities, or others revoked, comes another configuration, to which no ticket of before
+//! is good.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 
+use super::authorities::Authorities;
 use crate::config;
 
 /// A certificate and key in use, replaced as a whole on reload.
@@ -42,9 +43,6 @@ struct InForce {
     config: Arc<ServerConfig>,
 }
 
-/// Those who sign clients' certificates; none if clients aren't asked for any.
-type Authorities = Vec<CertificateDer<'static>>;
-
 /// Why a certificate or key can't be used; names the file and the mend.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -55,7 +53,7 @@ impl Certificates {
     pub fn load(files: &config::Tls) -> Result<Arc<Self>, CertificateError> {
         let seen = Stamps::of(files);
         let current = Arc::new(Current(RwLock::new(Arc::new(read(files)?))));
-        let tls = RwLock::new(InForce::new(read_authorities(files)?, files, &current)?);
+        let tls = RwLock::new(InForce::new(Authorities::read(files)?, files, &current)?);
         Ok(Arc::new(Self { files: files.clone(), seen: Mutex::new(seen), current, tls }))
     }
 
@@ -64,7 +62,7 @@ impl Certificates {
         // Taken before the files are read, so that a change in between is seen as one later; and kept even if the
         // files are bad, so that a half-done replacement is tried again when it changes, and not all the time.
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Stamps::of(&self.files);
-        let (fresh, authorities) = (read(&self.files)?, read_authorities(&self.files)?);
+        let (fresh, authorities) = (read(&self.files)?, Authorities::read(&self.files)?);
         let are_others = self.tls.read().unwrap_or_else(PoisonError::into_inner).authorities != authorities;
         if are_others {
             let fresh = InForce::new(authorities, &self.files, &self.current)?;
@@ -81,8 +79,9 @@ impl Certificates {
     pub fn are_stale(&self) -> bool {
         let now = Stamps::of(&self.files);
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_whole = self.files.client_ca.is_some() == now.client_ca.is_some();
-        now.certificate.is_some() && now.key.is_some() && is_whole && now != *seen
+        let has_all = self.files.client_ca.is_some() == now.client_ca.is_some()
+            && self.files.client_crl.is_some() == now.client_crl.is_some();
+        now.certificate.is_some() && now.key.is_some() && has_all && now != *seen
     }
 
     /// Tells when the first certificate of the chain ends, in seconds since the Unix epoch.
@@ -107,8 +106,7 @@ impl Certificates {
 
 impl InForce {
     fn new(authorities: Authorities, files: &config::Tls, current: &Arc<Current>) -> Result<Self, CertificateError> {
-        let verifier = verifier(&authorities, files)?;
-        let config = server_config(verifier, Arc::clone(current));
+        let config = server_config(authorities.verifier(files)?, Arc::clone(current));
         let config = config.map_err(|error| CertificateError(format!("tls: {error}")))?;
         Ok(Self { authorities, config: Arc::new(config) })
     }
@@ -124,25 +122,6 @@ fn server_config(verifier: Arc<dyn ClientCertVerifier>, current: Arc<Current>) -
     tls.ticketer = ring::Ticketer::new()?;
     tls.send_tls13_tickets = 1;
     Ok(tls)
-}
-
-/// Makes what looks at clients' certificates; who shows none is not refused by it.
-fn verifier(authorities: &Authorities, files: &config::Tls) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
-    let Some(path) = &files.client_ca else { return Ok(Arc::new(NoClientAuth)) };
-    let problem = |what: String| CertificateError(format!("client-ca {}: {what}", path.display()));
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots
-            .add(authority.clone())
-            .map_err(|error| problem(format!("{error}; give the certificates of authorities, X.509 version 3")))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
-    let verifier = verifier.allow_unauthenticated().build().map_err(|error| problem(error.to_string()))?;
-    Ok(verifier)
-}
-
-fn read_authorities(files: &config::Tls) -> Result<Authorities, CertificateError> {
-    files.client_ca.as_deref().map_or(Ok(Vec::new()), |path| read_chain("client-ca", path))
 }
 
 fn read(files: &config::Tls) -> Result<CertifiedKey, CertificateError> {
@@ -165,15 +144,26 @@ fn read(files: &config::Tls) -> Result<CertifiedKey, CertificateError> {
     }
 }
 
-fn read_chain(role: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+/// Reads a chain of certificates; `role` is the key that names the file.
+pub(super) fn read_chain(role: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    read_pem(role, path, "certificate", "BEGIN CERTIFICATE")
+}
+
+/// Reads what stands in a PEM file, one at least: `what` in words, and the `line` with which it begins.
+pub(super) fn read_pem<T: PemObject>(
+    role: &str,
+    path: &Path,
+    what: &str,
+    line: &str,
+) -> Result<Vec<T>, CertificateError> {
     let problem = |what: String| CertificateError(format!("{role} {}: {what}", path.display()));
     let text = fs::read(path).map_err(|error| problem(unreadable(&error)))?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let chain = chain.map_err(|error| problem(format!("not sound PEM ({error}); copy the file again")))?;
-    if chain.is_empty() {
-        return Err(problem("no certificate in it; expected PEM with a BEGIN CERTIFICATE line".into()));
+    let all: Result<Vec<_>, _> = T::pem_slice_iter(&text).collect();
+    let all = all.map_err(|error| problem(format!("not sound PEM ({error}); copy the file again")))?;
+    if all.is_empty() {
+        return Err(problem(format!("no {what} in it; expected PEM with a {line} line")));
     }
-    Ok(chain)
+    Ok(all)
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
@@ -217,6 +207,7 @@ struct Stamps {
     certificate: Option<Stamp>,
     key: Option<Stamp>,
     client_ca: Option<Stamp>,
+    client_crl: Option<Stamp>,
 }
 
 /// A file's device, inode, size and time of change, behind symbolic links (certbot's `live` folder is made of them).
@@ -228,8 +219,13 @@ impl Stamps {
             let file = fs::metadata(path).ok()?;
             Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
         };
-        let client_ca = files.client_ca.as_deref().and_then(stamp);
-        Self { certificate: stamp(&files.certificate), key: stamp(&files.key), client_ca }
+        let (client_ca, client_crl) = (files.client_ca.as_deref(), files.client_crl.as_deref());
+        Self {
+            certificate: stamp(&files.certificate),
+            key: stamp(&files.key),
+            client_ca: client_ca.and_then(stamp),
+            client_crl: client_crl.and_then(stamp),
+        }
     }
 }
 

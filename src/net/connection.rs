@@ -6,13 +6,10 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
@@ -22,8 +19,7 @@ use super::certificates::Certificates;
 use super::certified::certified;
 use super::permit::Pending;
 use super::stream::Stream;
-use super::{ListenError, Permit, Place, Socket, Transport, proxy};
-use crate::metrics::Front;
+use super::{Permit, Place, Socket, Transport, proxy};
 use crate::peer::{Certified, Peer, Peers};
 
 /// An accepted connection with its TLS handshake done, as hyper reads and writes it.
@@ -33,7 +29,7 @@ pub struct Connection {
     peer: Peer,
     permit: Permit,
     /// Given back when the connection becomes a websocket.
-    _pending: Option<Pending>,
+    _pending: Pending,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -45,30 +41,6 @@ enum Layer {
 }
 
 impl Connection {
-    /// Takes a connected stream socket that somebody else has accepted (inetd).
-    pub fn adopt(descriptor: OwnedFd, front: &Arc<Front>) -> Result<Self, ListenError> {
-        let refused = |error: io::Error| ListenError::Unavailable(format!("handed-over connection: {error}"));
-        let is_unix = {
-            let socket = SockRef::from(&descriptor);
-            if socket.r#type().map_err(refused)? != Type::STREAM {
-                return Err(ListenError::Unavailable(
-                    "handed-over connection: not a stream socket; use `stream` in inetd's line".into(),
-                ));
-            }
-            socket.peer_addr().map_err(|_| {
-                ListenError::Unavailable(
-                    "handed-over connection: not connected; use `nowait` in inetd's line for this".into(),
-                )
-            })?;
-            socket.domain().map_err(refused)? == Domain::UNIX
-        };
-        let stream = Stream::from_descriptor(descriptor, is_unix).map_err(refused)?;
-        let peer = stream.peer().map_err(refused)?;
-        stream.set_eager().map_err(refused)?;
-        front.accepted.up();
-        Ok(Self::plain(stream, peer, Permit::unlimited(front), None))
-    }
-
     /// Who is at the other end.
     pub fn peer(&self) -> Peer {
         self.peer
@@ -99,7 +71,7 @@ impl Connection {
         Ok(Socket { transport, peer: self.peer, permit: self.permit })
     }
 
-    pub(super) fn plain(stream: Stream, peer: Peer, permit: Permit, pending: Option<Pending>) -> Self {
+    pub(super) fn plain(stream: Stream, peer: Peer, permit: Permit, pending: Pending) -> Self {
         Self { layer: Layer::Plain(stream), peer, permit, _pending: pending, patience: UNBOUNDED, stalled: None }
     }
 

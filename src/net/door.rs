@@ -4,12 +4,13 @@
 //! TLS handshake and before HTTP. Behind a proxy that speaks HTTP the address comes with each request, and the routes
 //! ask for it there.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::permit::Pending;
 use super::stream::Stream;
-use super::{Clients, Connection, Crowded, Permit, connection_limit};
+use super::{Clients, Connection, Crowded, ListenError, Permit, connection_limit};
 use crate::config;
 use crate::log::Rarely;
 use crate::metrics::Front;
@@ -38,6 +39,24 @@ pub(super) enum Closed {
 }
 
 impl Door {
+    /// Lets a connected stream socket in that somebody else has accepted (inetd), within the same limits; it is closed
+    /// if they are reached.
+    pub fn adopt(&self, descriptor: OwnedFd) -> Result<Connection, ListenError> {
+        let stream = Stream::adopt(descriptor)?;
+        self.front.accepted.up();
+        self.admit(stream, true).map_err(|closed| {
+            let why = match closed {
+                Closed::Full => {
+                    self.front.turned_away.up();
+                    "turned away; see limits.connections and limits.pending"
+                }
+                Closed::Network => "closed; see limits.connection-rate and limits.connections-per-address",
+                Closed::Gone => "its other end is gone",
+            };
+            ListenError::Unavailable(format!("handed-over connection: {why}"))
+        })
+    }
+
     /// Gives a connection its permits; `is_client` tells that the peer is the client and no proxy in front of it.
     pub(super) fn admit(&self, stream: Stream, is_client: bool) -> Result<Connection, Closed> {
         let peer = stream.peer().map_err(|_| Closed::Gone)?;
@@ -46,7 +65,7 @@ impl Door {
             let permit = Permit::take(&self.front, connection_limit(limits)).ok_or(Closed::Full)?;
             (permit, Pending::take(&self.front, limits.pending).ok_or(Closed::Full)?)
         };
-        let mut connection = Connection::plain(stream, peer, permit, Some(pending));
+        let mut connection = Connection::plain(stream, peer, permit, pending);
         if is_client {
             self.admit_client(&mut connection)?;
         }

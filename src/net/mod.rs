@@ -5,6 +5,7 @@
 //! leaves its event loop as a [`Socket`] and goes to a relay thread.
 
 mod accept;
+mod authorities;
 mod certificates;
 mod certified;
 mod clients;

@@ -5,10 +5,11 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::ListenError;
 use super::socket::Plain;
 use crate::peer::Peer;
 
@@ -22,6 +23,26 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Takes a socket that somebody else has accepted (inetd); another kind of descriptor is refused.
+    pub(super) fn adopt(descriptor: OwnedFd) -> Result<Self, ListenError> {
+        let refused = |error: io::Error| ListenError::Unavailable(format!("handed-over connection: {error}"));
+        let is_unix = {
+            let socket = SockRef::from(&descriptor);
+            if socket.r#type().map_err(refused)? != Type::STREAM {
+                return Err(ListenError::Unavailable(
+                    "handed-over connection: not a stream socket; use `stream` in inetd's line".into(),
+                ));
+            }
+            socket.peer_addr().map_err(|_| {
+                ListenError::Unavailable(
+                    "handed-over connection: not connected; use `nowait` in inetd's line for this".into(),
+                )
+            })?;
+            socket.domain().map_err(refused)? == Domain::UNIX
+        };
+        Self::from_descriptor(descriptor, is_unix).map_err(refused)
+    }
+
     /// Takes a connected socket of the given family.
     pub(super) fn from_descriptor(descriptor: OwnedFd, is_unix: bool) -> io::Result<Self> {
         if is_unix {

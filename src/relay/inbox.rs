@@ -15,7 +15,7 @@ use crate::handoff::Carried;
 use crate::ids::{MemberId, Serial};
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::shard::{MemberState, Rates, Rules};
+use crate::shard::{MemberState, Rates, Rules, Traffic};
 
 /// What a relay thread is asked to do.
 #[derive(Debug)]
@@ -43,6 +43,12 @@ pub(super) enum Command {
     },
     End(Serial, CloseReason),
     Members(Serial, oneshot::Sender<Vec<MemberView>>),
+    /// Sum up what some registrations have passed on, from a place in their list on.
+    Traffic {
+        from: usize,
+        answer: oneshot::Sender<TrafficPart>,
+    },
+    TrafficOf(Serial, oneshot::Sender<Traffic>),
     Find(MemberId, oneshot::Sender<Option<MemberView>>),
     Disconnect(MemberId, CloseReason, oneshot::Sender<bool>),
     /// All members of a predecessor: none may be read from before the others are there to hear it.
@@ -61,6 +67,14 @@ pub(super) enum Command {
     Reconfigure(Box<Rules>, Duration),
     /// Close everybody, and end when all connections are gone or the time is over; the sender is dropped then.
     Stop(CloseReason, Duration, oneshot::Sender<()>),
+}
+
+/// What some registrations of a thread have passed on.
+#[derive(Debug, Default)]
+pub(super) struct TrafficPart {
+    pub(super) of: Vec<(Serial, Traffic)>,
+    /// Where to go on; the rest is another command, so that the thread does something else in between.
+    pub(super) next: Option<usize>,
 }
 
 /// A predecessor's member, with its connection and where its stream stands.

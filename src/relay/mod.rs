@@ -10,6 +10,7 @@ mod thread;
 mod tls;
 mod wire;
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -28,10 +29,10 @@ use crate::kind::Role;
 use crate::metrics::{Front, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::shard::{MemberState, Rates, Rules};
+use crate::shard::{MemberState, Rates, Rules, Traffic};
 use crate::supervise::TcpState;
 pub use budget::{Budget, CONNECTION, REGISTRATION, REQUEST, TLS_SESSION};
-use inbox::{Command, Inbox, Successor};
+use inbox::{Command, Inbox, Successor, TrafficPart};
 use thread::{Ledger, Thread};
 
 /// A handle on all relay threads; cheap to clone.
@@ -166,6 +167,29 @@ impl Relay {
         let (answer, members) = oneshot::channel();
         self.inbox_of(registration.serial).push(Command::Members(registration.serial, answer));
         members.await.unwrap_or_default()
+    }
+
+    /// Sums up what the registrations have passed on; those that have no members aren't among them.
+    pub async fn traffic(&self) -> HashMap<Serial, Traffic> {
+        let mut all = HashMap::new();
+        for thread in &self.0.threads {
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let (answer, part) = oneshot::channel();
+                thread.inbox.push(Command::Traffic { from, answer });
+                let part: TrafficPart = part.await.unwrap_or_default();
+                all.extend(part.of);
+                next = part.next;
+            }
+        }
+        all
+    }
+
+    /// Sums up what a registration has passed on.
+    pub async fn traffic_of(&self, registration: &Registration) -> Traffic {
+        let (answer, traffic) = oneshot::channel();
+        self.inbox_of(registration.serial).push(Command::TrafficOf(registration.serial, answer));
+        traffic.await.unwrap_or_default()
     }
 
     /// Finds a member.

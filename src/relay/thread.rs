@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::MemberView;
 use super::budget::Budget;
-use super::inbox::{Command, Inbox, Successor};
+use super::inbox::{Command, Inbox, Successor, TrafficPart};
 use super::wire::{Common, Wire};
 use crate::close::CloseReason;
 use crate::directory::Seat;
@@ -197,6 +197,14 @@ impl Thread {
                 let views = views.filter_map(|(at, glimpse)| self.view(&glimpse, at < ASKED)).collect();
                 let _ = answer.send(views);
             }
+            Command::Traffic { from, answer } => {
+                let mut of = Vec::new();
+                let next = self.shard.traffic(from, SUMMED, |serial, traffic| of.push((serial, traffic)));
+                let _ = answer.send(TrafficPart { of, next });
+            }
+            Command::TrafficOf(serial, answer) => {
+                let _ = answer.send(self.shard.traffic_of(serial));
+            }
             Command::Find(id, answer) => {
                 let _ = answer.send(self.shard.find(id).and_then(|(_, glimpse)| self.view(&glimpse, true)));
             }
@@ -372,6 +380,8 @@ const COMMANDS_A_ROUND: usize = 32;
 const WRITES_A_ROUND: usize = 32;
 /// Members of one registration of which the kernel is asked for an administrator: some hundred microseconds.
 const ASKED: usize = 500;
+/// Registrations and members whose numbers are summed up in a round for an administrator: some ten microseconds.
+const SUMMED: usize = 1000;
 /// How often the silent, the stalled and the overdue are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How often memory is looked at closely: it can't grow by much meanwhile, and the look takes a while itself.

@@ -34,11 +34,15 @@ impl<L: Link> Shard<L> {
             }
             _ => {
                 if side.round.is_none() {
-                    side.round = Some(self.spares.take_round());
+                    let round = self.spares.take_round();
+                    self.held.rounds += round.memory() as u64;
+                    side.round = Some(round);
                     self.dirty.push_back((room, target));
                 }
                 if let Some(round) = &mut side.round {
+                    let before = round.memory();
                     round.push(sender as u32, batch, &self.scratch, &mut self.buffers);
+                    self.held.rounds += (round.memory() - before) as u64;
                     self.members[sender].flags.spoke = true;
                     if round.bytes > ROUND_LIMIT {
                         self.flush_side(room, target, now);

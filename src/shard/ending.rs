@@ -125,9 +125,12 @@ impl<L: Link> Shard<L> {
         if room.is_empty() {
             let room = self.rooms.remove(at as usize);
             self.by_serial.remove(&room.serial);
-            let unheard = room.sides.iter().filter_map(|side| side.round.as_ref()).map(|round| round.messages);
-            self.tally.unheard += unheard.sum::<u64>();
+            for round in room.sides.iter().filter_map(|side| side.round.as_ref()) {
+                self.tally.unheard += round.messages;
+                self.held.rounds -= round.memory() as u64;
+            }
         } else {
+            room.keep(&self.members[slot].tally);
             // Those who were paused because of this member may have others to send to, or nobody.
             self.wake_senders(at, side);
         }

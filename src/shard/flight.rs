@@ -27,6 +27,14 @@ pub(super) struct Flight {
     small: Option<Chunk>,
 }
 
+impl Flight {
+    /// What is on its way.
+    #[cfg(test)]
+    pub(super) fn round(&self) -> &Round {
+        &self.round
+    }
+}
+
 impl<L: Link> Shard<L> {
     /// Ends the round: writes what was collected to each receiver.
     pub fn flush(&mut self, now: Moment) {
@@ -170,6 +178,7 @@ impl<L: Link> Shard<L> {
                 set_spoke(next, true);
             }
         }
+        self.held.rounds -= round.memory() as u64;
         round.clear(&mut self.buffers);
         self.spares.give_round(round);
         if let Some(small) = small {

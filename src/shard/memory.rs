@@ -2,7 +2,8 @@
 //!
 //! The sum of all outboxes and unfinished messages is kept up with every change, so that it can be asked each round.
 //! It counts what several lag behind once for each of them, so it is too high for a large group that hears the same;
-//! [`Shard::measure`] finds out by how much, and what comes after is added to that. So it is never too low.
+//! [`Shard::measure`] finds out by how much, and what comes after is added to that. So it is never too low. What rooms
+//! have collected and not sent yet is counted beside it: the rounds of many large rooms wait for each other.
 
 use super::{Link, Member, Moment, Shard};
 use crate::close::CloseReason;
@@ -16,12 +17,14 @@ pub(super) struct Held {
     measured: u64,
     /// What has come since, without what has gone.
     since: u64,
+    /// What rooms have collected, the round that is on its way included.
+    pub(super) rounds: u64,
 }
 
 impl<L: Link> Shard<L> {
     /// Bytes held for the members' streams, or somewhat more.
     pub fn held(&self) -> u64 {
-        self.held.sum.min(self.held.measured.saturating_add(self.held.since))
+        self.held.sum.min(self.held.measured.saturating_add(self.held.since)) + self.held.rounds
     }
 
     /// Looks closely at what is held; takes the longer the more waits in outboxes.
@@ -33,11 +36,15 @@ impl<L: Link> Shard<L> {
     /// Closes those who hold most, until so many bytes are free; tells how many members that were. What others hold,
     /// too, counts in parts, since it isn't free before they all are gone.
     pub fn relieve(&mut self, bytes: u64, now: Moment) -> u64 {
+        let before = self.held();
+        // What rooms have collected costs nobody the seat: it goes out now, or those owe it who don't take it.
+        self.flush(now);
+        self.measure();
+        let (mut freed, mut closed) = (before.saturating_sub(self.held()), 0);
         let open = self.members.iter().filter(|(_, member)| member.is_open());
         let mut by_share: Vec<(u64, usize)> = open.map(|(slot, member)| (member.share(), slot)).collect();
         by_share.retain(|(share, _)| *share >= WORTH_A_SEAT);
         by_share.sort_unstable_by(|one, other| other.cmp(one));
-        let (mut freed, mut closed) = (0, 0);
         for (share, slot) in by_share {
             if freed >= bytes {
                 break;

@@ -25,6 +25,7 @@ mod read;
 mod room;
 mod spares;
 mod succession;
+mod traffic;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -36,6 +37,7 @@ pub use link::{Link, Parting, Received};
 pub use member::{Glimpse, MemberTally, Newcomer, ShardTally};
 pub use pace::Rates;
 pub use succession::MemberState;
+pub use traffic::Traffic;
 
 use crate::close::CloseReason;
 use crate::frame::{Batch, Buffers};

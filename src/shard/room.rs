@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::member::MemberTally;
 use super::outbox::{Chunk, Outbox};
 use crate::frame::{Batch, Buffers, Piece};
 use crate::ids::Serial;
@@ -18,6 +19,8 @@ use crate::kind::Role;
 pub(super) struct Room {
     pub(super) serial: Serial,
     pub(super) sides: [Side; 2],
+    /// What those had sent and been sent who have left; only where some have.
+    pub(super) departed: Option<Box<MemberTally>>,
 }
 
 /// Members that hear the same.
@@ -37,7 +40,7 @@ pub(super) struct Side {
 
 impl Room {
     pub(super) fn new(serial: Serial) -> Self {
-        Self { serial, sides: Default::default() }
+        Self { serial, sides: Default::default(), departed: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -70,6 +73,8 @@ pub(super) struct Round {
     pub(super) bytes: usize,
     /// Messages in all.
     pub(super) messages: u64,
+    /// Memory of the large parts.
+    large: usize,
 }
 
 /// What one member sent, as far as it lies together.
@@ -100,7 +105,10 @@ impl Round {
                     self.small.extend_from_slice(&scratch[range]);
                     Place::Small(start..self.small.len())
                 }
-                Piece::Assembled(buffer, range) => Place::Large(buffers.share(buffer), range),
+                Piece::Assembled(buffer, range) => {
+                    self.large += buffer.capacity();
+                    Place::Large(buffers.share(buffer), range)
+                }
             };
             // The whole read's messages stand with its first part: they are only ever asked for by sender.
             self.push_part(Part { sender, place, messages: std::mem::take(&mut messages) });
@@ -160,9 +168,10 @@ impl Round {
         slices
     }
 
-    /// Bytes of memory.
-    pub(super) fn capacity(&self) -> usize {
-        self.small.capacity()
+    /// Bytes of memory beside itself.
+    pub(super) fn memory(&self) -> usize {
+        let parts = if self.parts.spilled() { self.parts.capacity() * size_of::<Part>() } else { 0 };
+        self.small.capacity() + self.large + parts
     }
 
     /// Copies what lagging members are to share of the small parts, right-sized.
@@ -196,7 +205,7 @@ impl Round {
             }
         }
         self.small.clear();
-        (self.bytes, self.messages) = (0, 0);
+        (self.bytes, self.messages, self.large) = (0, 0, 0);
     }
 }
 

@@ -20,14 +20,14 @@ impl Spares {
     /// Gives an empty round.
     pub(super) fn take_round(&mut self) -> Box<Round> {
         let round = self.rounds.pop().unwrap_or_default();
-        self.bytes -= round.capacity();
+        self.bytes -= round.memory();
         round
     }
 
     /// Takes a cleared round back.
     pub(super) fn give_round(&mut self, round: Box<Round>) {
-        if self.rounds.len() < ROUNDS && self.bytes + round.capacity() <= KEPT {
-            self.bytes += round.capacity();
+        if self.rounds.len() < ROUNDS && self.bytes + round.memory() <= KEPT {
+            self.bytes += round.memory();
             self.rounds.push(round);
         }
     }

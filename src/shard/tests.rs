@@ -14,6 +14,7 @@ use crate::kind::Role;
 mod memory;
 mod paces;
 mod signs;
+mod traffic;
 
 /// The peer's end of a link.
 #[derive(Debug, Default)]

@@ -66,6 +66,20 @@ fn a_check_reads_tokens_and_authorities_and_looks_for_users_too() {
 }
 
 #[test]
+fn a_check_reads_lists_of_revoked_certificates_too() {
+    for (list, why) in [(None, "no such file"), (Some("rubbish"), "no list in it")] {
+        let setup = Setup::new();
+        certificate(setup.folder.path(), "one");
+        if let Some(text) = list {
+            std::fs::write(setup.folder.path().join("revoked.pem"), text).unwrap();
+        }
+        let tls = "certificate = \"one.crt\", key = \"one.key\", client-ca = \"one.crt\", client-crl = \"revoked.pem\"";
+        let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ {tls} }}\n");
+        check(setup.config(&listener)).says(78, &["client-crl", "revoked.pem", why]);
+    }
+}
+
+#[test]
 fn a_bad_configuration_is_checked_with_all_problems() {
     let end = check(Setup::on_loopback().config("[websocket]\nmax-mesage = \"1MiB\"\n[relay]\nthreads = \"many\"\n"));
     end.says(78, &["max-mesage", "max-message"]);

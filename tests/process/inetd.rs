@@ -49,6 +49,21 @@ fn a_nowait_line_hands_its_connection_to_the_running_daemon() {
 }
 
 #[test]
+fn a_nowait_lines_connection_is_held_to_the_limits_too() {
+    let mut running = Setup::on_loopback().config("[limits]\nconnections = 2\n").start().ready();
+    let address = running.address();
+    let id = register(connect(address), "key");
+    let _members = [Member::join(connect(address), &id, "key"), Member::join(connect(address), &id, "key")];
+    let inetd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut device = connect(inetd.local_addr().unwrap());
+    let (accepted, _) = inetd.accept().unwrap();
+    assert_eq!(handed_over(&running, accepted).status.code(), Some(69));
+    running.logged(&["hand-over refused", "turned away; see limits.connections"]);
+    assert_eq!(device.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(running.admin("/v1/status")["front"]["turned_away"], 1);
+}
+
+#[test]
 fn a_nowait_line_without_a_running_daemon_is_69_and_writes_nothing_to_the_device() {
     let inetd = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut device = connect(inetd.local_addr().unwrap());

@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
+mod access;
 mod activation;
 mod admin_socket;
 mod arguments;
 mod carried;
+mod certificates;
 mod client;
 mod draining;
 #[path = "../support/harness.rs"]
@@ -15,9 +17,11 @@ mod inetd;
 mod keeping;
 mod logs;
 mod metrics;
+mod proxies;
 mod refused;
 mod reload;
 mod running;
+mod scene;
 mod starting;
 mod stopping;
 #[path = "../support/store.rs"]

@@ -2,12 +2,15 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -113,4 +116,72 @@ impl ServerCertVerifier for Trusting {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// An authority that signs clients' certificates.
+pub struct Authority {
+    pub issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    pub pem: String,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+        let pem = parameters.self_signed(&key).unwrap().pem();
+        Self { issuer: rcgen::Issuer::new(parameters, key), pem }
+    }
+
+    /// Signs a certificate with a number; gives it with its key, as PEM.
+    pub fn signs(&self, common: &str, alternative: &str, serial: u64) -> [String; 2] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec![alternative.to_owned()]).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, common);
+        parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        parameters.serial_number = Some(serial.into());
+        [parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem()]
+    }
+
+    /// Signs the list of what it has taken back, in force until a year.
+    pub fn revokes(&self, serials: &[u64], until: i32) -> String {
+        let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
+    /// Signs a certificate, and gives a client that shows it.
+    pub fn client(&self, common: &str, alternative: &str) -> ClientConfig {
+        showing(&self.signs(common, alternative, 1))
+    }
+}
+
+/// A client that shows a certificate.
+pub fn showing([certificate, key]: &[String; 2]) -> ClientConfig {
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    trusting(&[&TLS12, &TLS13]).with_client_auth_cert(chain, key).unwrap()
+}
+
+/// The file of revoked certificates beside a listener's certificate.
+pub fn crl(files: &Tls) -> PathBuf {
+    files.certificate.with_file_name("crl.pem")
+}
+
+/// The file of authorities beside a listener's certificate.
+pub fn ca(files: &Tls) -> PathBuf {
+    files.certificate.with_file_name("ca.pem")
 }

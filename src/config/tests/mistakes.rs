@@ -107,7 +107,11 @@ fn an_unknown_key_is_sent_where_it_belongs() {
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", ca = \"/a\" }",
-        "3:41: unknown key \"ca\" in a listener's tls; there are certificate, key, client-ca",
+        "3:41: unknown key \"ca\" in a listener's tls; there are certificate, key, client-ca, client-crl",
+    );
+    has_one(
+        "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", client-crl = \"/l\" }",
+        "3:54: listener.tls.client-crl: clients are asked for no certificate; add client-ca, or remove this key",
     );
     has_one(
         "[ssl]\nx = 1",

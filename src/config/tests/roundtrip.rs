@@ -31,10 +31,10 @@ fn path() -> impl Strategy<Value = PathBuf> {
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let tls = || {
-        option::of((path(), path(), option::of(path())).prop_map(|(certificate, key, client_ca)| Tls {
-            certificate,
-            key,
-            client_ca,
+        let files = (path(), path(), option::of((path(), option::of(path()))));
+        option::of(files.prop_map(|(certificate, key, clients)| {
+            let (client_ca, client_crl) = clients.unzip();
+            Tls { certificate, key, client_ca, client_crl: client_crl.flatten() }
         }))
     };
     let address = prop_oneof![
@@ -239,7 +239,7 @@ proptest! {
 
 #[test]
 fn a_printed_configuration_names_every_key() {
-    let tls = Tls { client_ca: Some("/ca".into()), ..Tls::new("/c", "/k") };
+    let tls = Tls { client_ca: Some("/ca".into()), client_crl: Some("/crl".into()), ..Tls::new("/c", "/k") };
     let rule = Rule {
         name: Some("office".into()),
         allow: Allow::Both,

@@ -7,10 +7,11 @@
 mod target;
 mod tls;
 
+use std::error::Error as _;
 use std::path::Path;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -27,6 +28,7 @@ use super::fault::Fault;
 use crate::cli;
 use crate::secret::Token;
 use target::Target;
+use tls::Identity;
 pub(in crate::ctl) use tls::Tls;
 
 /// Why something failed.
@@ -63,15 +65,20 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// Prepares what connections need: the system's authorities, the token of a file.
+    /// Prepares what connections need: the system's authorities, the token and the certificate of files.
     pub(super) fn to(deployment: &cli::Deployment) -> Result<Self, Fault> {
         let token = deployment.token_file.as_deref().map(read_token).transpose()?;
-        Self::new(&deployment.url, deployment.insecure, token).map_err(Fault::Unavailable)
+        let files = deployment.client_certificate.as_deref().zip(deployment.client_key.as_deref());
+        let identity = files.map(|(certificate, key)| Identity::read(certificate, key)).transpose();
+        let (target, identity) = (Target::new(&deployment.url), identity.map_err(Fault::Software)?);
+        if identity.is_some() && !target.tls {
+            return Err(Fault::Usage("without TLS no certificate is shown; write the URL with https://".into()));
+        }
+        Self::new(target, deployment.insecure, identity, token).map_err(Fault::Unavailable)
     }
 
-    fn new(url: &Uri, insecure: bool, token: Option<Token>) -> Result<Self, String> {
-        let target = Target::new(url);
-        let tls = target.tls.then(|| Tls::new(&target.host, insecure)).transpose()?;
+    fn new(target: Target, insecure: bool, own: Option<Identity>, token: Option<Token>) -> Result<Self, String> {
+        let tls = target.tls.then(|| Tls::new(&target.host, insecure, own)).transpose()?;
         let header = |token: Token| HeaderValue::from_str(&format!("Bearer {}", token.reveal()));
         let mut authorization = token.map(header).transpose().map_err(|_| "the token is no text for a header")?;
         if let Some(secret) = &mut authorization {
@@ -169,7 +176,7 @@ impl Dialer {
             .body(Full::<Bytes>::from(form))
             .map_err(wrong)?;
         self.authorize(request.headers_mut());
-        let (head, body) = sender.send_request(request).await.map_err(wrong)?.into_parts();
+        let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
         let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(wrong)?.to_bytes();
         let text = String::from_utf8_lossy(&body).into_owned();
         match head.status {
@@ -193,6 +200,14 @@ pub(super) fn read_secret(what: &str, path: &Path, is_one: impl Fn(&str) -> bool
         Ok(text.into())
     } else {
         Err(problem(format!("no {what}; write it there and nothing else")))
+    }
+}
+
+/// Says why there is no answer, with the cause: with TLS 1.3 it may be that a certificate isn't taken.
+fn broken(error: hyper::Error) -> Flaw {
+    match error.source() {
+        Some(cause) => wrong(format!("{error}: {cause}")),
+        None => wrong(error),
     }
 }
 

@@ -1,12 +1,16 @@
-//! TLS as a client speaks it: the system's roots, or any certificate if that is asked for; and how long a certificate lasts.
+//! TLS as a client speaks it: the system's roots, or any certificate if that is asked for; how long a certificate lasts;
+//! and a certificate of one's own, for routers that ask for one.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,9 +25,32 @@ pub(in crate::ctl) struct Tls {
     verifier: Option<Arc<WebPkiServerVerifier>>,
 }
 
+/// A certificate of one's own, with its key.
+pub(super) struct Identity(CertifiedKey);
+
+impl Identity {
+    /// Reads it from PEM files.
+    pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, String> {
+        let problem = |what, file: &Path, why| format!("client {what} {}: {why}", file.display());
+        let unsound = |error: pem::Error| match error {
+            pem::Error::Io(error) => error.to_string(),
+            pem::Error::NoItemsFound => "there is none in it; expected PEM".into(),
+            error => format!("not sound PEM ({error})"),
+        };
+        let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+        let chain: Vec<_> = chain.map_err(|error| problem("certificate", certificate, unsound(error)))?;
+        if chain.is_empty() {
+            return Err(problem("certificate", certificate, unsound(pem::Error::NoItemsFound)));
+        }
+        let own = PrivateKeyDer::from_pem_file(key).map_err(|error| problem("key", key, unsound(error)))?;
+        let certified = CertifiedKey::from_der(chain, own, &ring::default_provider());
+        certified.map(Self).map_err(|error| problem("key", key, format!("{error}; give the one of the certificate")))
+    }
+}
+
 impl Tls {
     /// Reads the system's roots, unless any certificate will do.
-    pub(super) fn new(host: &str, insecure: bool) -> Result<Self, String> {
+    pub(super) fn new(host: &str, insecure: bool, own: Option<Identity>) -> Result<Self, String> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host}: not a name for TLS"))?;
         let provider = Arc::new(ring::default_provider());
         let verifier = if insecure { None } else { Some(system_roots(&provider)?) };
@@ -31,12 +58,15 @@ impl Tls {
             Some(verifier) => verifier.clone(),
             None => Arc::new(AnyCertificate(provider.clone())),
         };
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(accept)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(accept);
+        let mut config = match own {
+            Some(Identity(own)) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, verifier })
     }
@@ -44,7 +74,11 @@ impl Tls {
     /// Does the handshake; tells the version, and for how many days the certificate is still good, if it is checked.
     pub(in crate::ctl) async fn handshake(&self, stream: TcpStream) -> Outcome<(Stream, Option<u64>)> {
         let stream = self.connector.connect(self.name.clone(), stream).await.map_err(|error| {
-            let mend = if self.verifier.is_some() { "; --insecure accepts any certificate" } else { "" };
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+            let mend = match cause {
+                Some(rustls::Error::InvalidCertificate(_)) => "; --insecure accepts any certificate",
+                _ => "",
+            };
             wrong(format!("{error}{mend}"))
         })?;
         let (_, session) = stream.get_ref();

@@ -9,7 +9,11 @@ impl Shard<Queue> {
             shares += member.share();
         }
         assert_eq!(self.held.sum, sum);
-        assert!(self.held() >= shares, "{} is less than {shares}", self.held());
+        let waiting = self.rooms.iter().flat_map(|(_, room)| &room.sides).filter_map(|side| side.round.as_deref());
+        let flying = self.flight.iter().map(Flight::round);
+        let rounds: u64 = waiting.chain(flying).map(|round| round.memory() as u64).sum();
+        assert_eq!(self.held.rounds, rounds);
+        assert!(self.held() >= shares + rounds, "{} is less than {shares} and {rounds}", self.held());
     }
 }
 
@@ -91,5 +95,72 @@ fn a_message_that_is_never_finished_counts_and_costs_its_sender_the_seat() {
     assert!(world.shard.held() >= 2_000 << 10);
     assert_eq!(world.shard.relieve(1, world.now), 1);
     assert_eq!(world.devices[0].pipe.borrow().left, Some(CloseReason::TooSlow));
+    assert_eq!(world.shard.held(), 0);
+}
+
+/// Rooms in which one speaks and ten hear, with little work in a round of the loop.
+fn halls(rooms: u64) -> (World, Vec<usize>) {
+    let mut world = World::new(rules());
+    world.work = 3;
+    let speakers = (0..rooms).map(|room| {
+        for _ in 0..10 {
+            world.join(room, Role::Client, usize::MAX / 2);
+        }
+        world.join(room, Role::Host, 0)
+    });
+    let speakers = speakers.collect();
+    (world, speakers)
+}
+
+#[test]
+fn what_rooms_have_collected_counts_until_it_is_out() {
+    let (mut world, speakers) = halls(5);
+    for speaker in &speakers {
+        world.send(*speaker, 100 << 10, 1);
+    }
+    world.round();
+    let all = world.shard.held();
+    assert!((500 << 10..2 << 20).contains(&all), "{all}");
+    for _ in 0..12 {
+        world.round();
+    }
+    let rest = world.shard.held();
+    assert!(world.shard.has_work() && (100 << 10..all - (100 << 10)).contains(&rest), "{rest} of {all}");
+    world.settle();
+    assert_eq!(world.shard.held(), 0);
+    world.check();
+}
+
+#[test]
+fn what_rooms_have_collected_is_sent_before_it_costs_anybody_the_seat() {
+    let (mut world, speakers) = halls(3);
+    let stuck = world.join(0, Role::Client, 0);
+    for speaker in &speakers {
+        world.send(*speaker, 300 << 10, 1);
+    }
+    world.round();
+    assert!(world.shard.held() >= 900 << 10, "{}", world.shard.held());
+    assert_eq!(world.shard.relieve(300 << 10, world.now), 0);
+    // What one of them didn't take is its own to answer for.
+    assert!((300 << 10..600 << 10).contains(&world.shard.held()), "{}", world.shard.held());
+    assert_eq!(world.shard.relieve(1, world.now), 1);
+    assert_eq!(world.devices[stuck].pipe.borrow().left, Some(CloseReason::TooSlow));
+    assert!(world.shard.held() < 1 << 10, "its goodbye: {}", world.shard.held());
+}
+
+#[test]
+fn what_a_room_has_collected_goes_with_it() {
+    let (mut world, speakers) = halls(2);
+    for speaker in &speakers {
+        world.send(*speaker, 100 << 10, 1);
+    }
+    world.round();
+    assert!(world.shard.held() > 0);
+    for device in &world.devices {
+        device.pipe.borrow_mut().has_ended = true;
+    }
+    for _ in 0..10 {
+        world.round();
+    }
     assert_eq!(world.shard.held(), 0);
 }

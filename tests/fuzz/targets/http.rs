@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use ws_router::config::Config;
-use ws_router::net::Connection;
 
 use super::exchange::{Host, converse, status};
 use super::support::Server;
@@ -42,7 +41,7 @@ async fn start() -> Server {
 async fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let (here, there) = UnixStream::pair().unwrap();
     let there: OwnedFd = there.into_std().unwrap().into();
-    let connection = Connection::adopt(there, &server.front).unwrap();
+    let connection = server.service.door().adopt(there).unwrap();
     let serving = server.service.serve(connection, CancellationToken::new());
     let ((), answer) = tokio::join!(serving, converse(here, bytes));
     answer

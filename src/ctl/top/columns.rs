@@ -1,0 +1,217 @@
+//! The columns of both tables: what they are called, how wide they are, which key sorts by them, and which ones a
+//! terminal of some width has room for.
+
+/// What is shown of a registration or a member, and what it can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    Id,
+    Kind,
+    Members,
+    Messages,
+    MessagesIn,
+    MessagesOut,
+    Bytes,
+    BytesIn,
+    BytesOut,
+    Outbox,
+    Age,
+    EndsIn,
+    Rule,
+    Number,
+    Role,
+    Address,
+    Tls,
+    RoundTrip,
+    Resent,
+    Unsent,
+    Silent,
+}
+
+/// How a column is shown.
+#[derive(Debug)]
+pub(super) struct Spec {
+    pub(super) column: Column,
+    pub(super) heading: &'static str,
+    /// Characters; of the one column that takes what room is left, the most.
+    pub(super) width: u16,
+    /// Whether it is words, which stand left; numbers stand right.
+    pub(super) words: bool,
+    /// The smaller, the longer it stays when the terminal gets narrow.
+    rank: u8,
+    /// The key that sorts by it.
+    pub(super) key: Option<char>,
+}
+
+/// A table's columns.
+#[derive(Debug)]
+pub(super) struct Columns {
+    pub(super) specs: &'static [Spec],
+    /// The one that takes what room is left: at least so much beside the important columns, and beside the others.
+    flexible: (Column, u16, u16),
+}
+
+impl Column {
+    /// Tells whether the largest come first: of numbers, where the large ones are what one looks for.
+    pub(super) fn falls(self) -> bool {
+        !matches!(self, Self::Id | Self::Kind | Self::Rule | Self::Number | Self::Role | Self::Address | Self::Tls)
+    }
+
+    /// What it is called in a sentence, and which come first: not reversed, and reversed.
+    pub(super) fn told(self) -> (&'static str, [&'static str; 2]) {
+        let (name, first) = match self {
+            Self::Id => ("id", ["a to z", "z to a"]),
+            Self::Members => ("members", MOST),
+            Self::Messages => ("messages/s", MOST),
+            Self::Bytes => ("bytes/s", MOST),
+            Self::Outbox => ("outbox", MOST),
+            Self::Age => ("age", ["oldest first", "newest first"]),
+            Self::Number => ("number", ["earliest first", "latest first"]),
+            Self::RoundTrip => ("round trip", ["slowest first", "fastest first"]),
+            Self::Resent => ("resent", MOST),
+            Self::Unsent => ("unsent", MOST),
+            Self::Silent => ("silence", ["longest first", "shortest first"]),
+            _ => ("", MOST),
+        };
+        (name, first)
+    }
+}
+
+impl Columns {
+    /// Chooses those that have room, in their order, with their widths: the one that is sorted by always, then the
+    /// important ones.
+    pub(super) fn fitting(&self, room: u16, sorted_by: Column) -> Vec<(&'static Spec, u16)> {
+        let (flexible, least, comfortable) = self.flexible;
+        let rank = |spec: &Spec| if spec.column == sorted_by { 0 } else { spec.rank };
+        let mut by_rank: Vec<&Spec> = self.specs.iter().filter(|spec| spec.column != flexible).collect();
+        by_rank.sort_by_key(|spec| rank(spec));
+        let (mut taken, mut chosen) = (0, vec![flexible]);
+        // Those of one rank are shown together or not at all.
+        for group in by_rank.chunk_by(|one, other| rank(one) == rank(other)) {
+            let (rank, more) = (rank(group[0]), group.iter().map(|spec| GAP + spec.width).sum::<u16>());
+            let beside = if rank <= IMPORTANT { least } else { comfortable };
+            if beside + taken + more > room && rank > 0 {
+                // The next ones are less important, even where they are narrower.
+                break;
+            }
+            taken += more;
+            chosen.extend(group.iter().map(|spec| spec.column));
+        }
+        let shown = self.specs.iter().filter(|spec| chosen.contains(&spec.column));
+        let width = |spec: &Spec| if spec.column == flexible { room.saturating_sub(taken) } else { spec.width };
+        shown.map(|spec| (spec, width(spec).min(spec.width))).collect()
+    }
+
+    /// Finds the column that a key sorts by.
+    pub(super) fn of_key(&self, key: char) -> Option<Column> {
+        self.specs.iter().find(|spec| spec.key == Some(key)).map(|spec| spec.column)
+    }
+}
+
+const fn words(column: Column, heading: &'static str, width: u16, rank: u8, key: Option<char>) -> Spec {
+    Spec { column, heading, width, words: true, rank, key }
+}
+
+const fn number(column: Column, heading: &'static str, width: u16, rank: u8, key: Option<char>) -> Spec {
+    Spec { column, heading, width, words: false, rank, key }
+}
+
+/// The columns of the registrations.
+pub(super) const REGISTRATIONS: Columns = Columns {
+    flexible: (Column::Id, 12, 32),
+    specs: &[
+        words(Column::Id, "ID", 64, 0, Some('i')),
+        words(Column::Kind, "KIND", 10, 6, None),
+        number(Column::Members, "MEMBERS", 7, 1, Some('m')),
+        number(Column::Messages, "MSG/S", 6, 2, Some('t')),
+        number(Column::MessagesIn, "IN/S", 6, 7, None),
+        number(Column::MessagesOut, "OUT/S", 6, 7, None),
+        number(Column::Bytes, "BYTES/S", 8, 3, Some('b')),
+        number(Column::BytesIn, "IN B/S", 8, 8, None),
+        number(Column::BytesOut, "OUT B/S", 8, 8, None),
+        number(Column::Outbox, "OUTBOX", 8, 4, Some('o')),
+        number(Column::Age, "AGE", 7, 5, Some('a')),
+        number(Column::EndsIn, "ENDS IN", 7, 9, None),
+        words(Column::Rule, "RULE", 16, 10, None),
+    ],
+};
+
+/// The columns of a registration's members.
+pub(super) const MEMBERS: Columns = Columns {
+    flexible: (Column::Address, 15, 21),
+    specs: &[
+        number(Column::Number, "N", 6, 0, Some('n')),
+        words(Column::Role, "ROLE", 6, 0, None),
+        words(Column::Address, "ADDRESS", 48, 0, None),
+        words(Column::Tls, "TLS", 3, 9, None),
+        number(Column::Messages, "MSG/S", 6, 6, Some('t')),
+        number(Column::MessagesIn, "IN/S", 6, 10, None),
+        number(Column::MessagesOut, "OUT/S", 6, 10, None),
+        number(Column::Bytes, "BYTES/S", 8, 7, Some('b')),
+        number(Column::RoundTrip, "RTT", 8, 1, Some('p')),
+        number(Column::Resent, "RESENT", 6, 4, Some('e')),
+        number(Column::Unsent, "UNSENT", 8, 5, Some('u')),
+        number(Column::Outbox, "OUTBOX", 8, 2, Some('o')),
+        number(Column::Silent, "SILENT", 7, 3, Some('s')),
+        number(Column::Age, "AGE", 7, 8, Some('a')),
+    ],
+};
+
+/// Ranks up to here are worth a narrower first column.
+const IMPORTANT: u8 = 5;
+/// Between two columns.
+pub(super) const GAP: u16 = 1;
+const MOST: [&str; 2] = ["most first", "least first"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headings(columns: &Columns, room: u16, sorted_by: Column) -> Vec<&'static str> {
+        let fitting = columns.fitting(room, sorted_by);
+        let taken: u16 = fitting.iter().map(|(_, width)| width + GAP).sum();
+        assert!(taken <= room + GAP, "{taken} in {room}");
+        fitting.into_iter().map(|(spec, _)| spec.heading).collect()
+    }
+
+    #[test]
+    fn eighty_characters_show_what_the_tables_are_for() {
+        let registrations = ["ID", "MEMBERS", "MSG/S", "BYTES/S", "OUTBOX", "AGE"];
+        assert_eq!(headings(&REGISTRATIONS, 78, Column::Messages), registrations);
+        let members = ["N", "ROLE", "ADDRESS", "RTT", "RESENT", "UNSENT", "OUTBOX", "SILENT"];
+        assert_eq!(headings(&MEMBERS, 78, Column::Number), members);
+        let width = |columns: &Columns, column| {
+            columns.fitting(78, Column::Age).iter().find(|(spec, _)| spec.column == column).unwrap().1
+        };
+        // A whole id of the router's own making.
+        assert!(width(&REGISTRATIONS, Column::Id) >= 32);
+        assert!(width(&MEMBERS, Column::Address) >= 15);
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_the_important_and_what_is_sorted_by() {
+        assert_eq!(headings(&REGISTRATIONS, 38, Column::Messages), ["ID", "MEMBERS", "MSG/S", "BYTES/S"]);
+        assert_eq!(headings(&REGISTRATIONS, 38, Column::Age), ["ID", "MEMBERS", "MSG/S", "AGE"]);
+        assert_eq!(headings(&MEMBERS, 38, Column::Number), ["N", "ROLE", "ADDRESS", "RTT"]);
+        assert_eq!(headings(&REGISTRATIONS, 20, Column::Age), ["ID", "AGE"]);
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_both_directions_and_all() {
+        let wide = headings(&REGISTRATIONS, 118, Column::Messages);
+        assert!(wide.contains(&"KIND") && wide.contains(&"OUT B/S"), "{wide:?}");
+        assert_eq!(headings(&REGISTRATIONS, 198, Column::Id).len(), REGISTRATIONS.specs.len());
+        assert_eq!(headings(&MEMBERS, 198, Column::Number).len(), MEMBERS.specs.len());
+    }
+
+    #[test]
+    fn each_key_sorts_by_one_column_that_has_a_name() {
+        for columns in [REGISTRATIONS, MEMBERS] {
+            for spec in columns.specs {
+                let Some(key) = spec.key else { continue };
+                assert_eq!(columns.of_key(key), Some(spec.column), "{key}");
+                assert_ne!(spec.column.told().0, "", "{key}");
+            }
+        }
+        assert_eq!(REGISTRATIONS.of_key('n'), None);
+    }
+}

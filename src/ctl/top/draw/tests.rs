@@ -1,0 +1,265 @@
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
+
+use super::super::columns::Column;
+use super::super::keys::Action;
+use super::super::listing::Step;
+use super::super::tests::{SECOND, known, opened, sample, watched};
+use super::*;
+use crate::admin::wire::{Drain, DrainPhase};
+
+fn look(variables: &'static [(&str, &str)]) -> Look {
+    Look::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+}
+
+const UNICODE: &[(&str, &str)] = &[("LANG", "C.UTF-8")];
+
+/// Draws in a terminal of this size.
+fn drawn(state: &mut State, (width, height): (u16, u16), look: &Look, now: Instant) -> Buffer {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let draw = |frame: &mut Frame<'_>| {
+        fit(state, frame.area(), now);
+        super::draw(frame, state, look, now);
+    };
+    terminal.draw(draw).unwrap();
+    terminal.backend().buffer().clone()
+}
+
+/// What a person reads there, line by line.
+fn read(buffer: &Buffer) -> Vec<String> {
+    let lines = buffer.content().chunks(usize::from(buffer.area.width.max(1)));
+    lines.map(|cells| cells.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned()).collect()
+}
+
+fn screen(state: &mut State, size: (u16, u16), now: Instant) -> Vec<String> {
+    read(&drawn(state, size, &look(UNICODE), now))
+}
+
+#[test]
+fn eighty_by_twenty_four_shows_totals_and_registrations() {
+    let begin = Instant::now();
+    let lines = screen(&mut watched(begin, 4), (80, 24), begin);
+    assert_eq!(lines[0], "ws-router 0.1.0, up 1m 43s, in service                                  every 1s");
+    assert_eq!(lines[1], "connections 8   registrations 2   members 7   outboxes 1.5 KiB   memory 34 MiB");
+    assert_eq!(lines[2], "held for peers 4.0 KiB of 1.0 GiB   descriptors 30 of 1024");
+    assert!(lines[3].starts_with("in      10 messages/s ") && lines[3].contains("███   1000 B/s "), "{}", lines[3]);
+    assert!(lines[4].starts_with("out     10 messages/s ") && lines[4].ends_with("███"), "{}", lines[4]);
+    assert_eq!(lines[6], "Registrations 1-2 of 2 by messages/s, most first");
+    let table = [
+        "  ID                                    MEMBERS  MSG/S  BYTES/S   OUTBOX     AGE",
+        "> living-room                                 2     20  2.0 KiB      0 B  1m 30s",
+        "  kitchen                                     5      0      0 B      0 B  1m 30s",
+    ];
+    assert_eq!(lines[7..10], table);
+    assert_eq!(lines[23], "q quit  ? help  Enter open  x remove  / filter  t b m o a i sort  r reverse");
+}
+
+#[test]
+fn members_are_shown_with_what_the_kernel_knows() {
+    let begin = Instant::now();
+    let lines = screen(&mut opened(begin), (80, 24), begin);
+    assert_eq!(lines[6], "living-room: lobby, 2 members, 1m 30s old");
+    assert_eq!(lines[7], "in 10 messages/s, 1000 B/s; out 10 messages/s, 1000 B/s; outbox 0 B");
+    assert!(lines[8].starts_with("both    20 messages/s ") && lines[8].ends_with("██"), "{}", lines[8]);
+    assert_eq!(lines[9], "Members 1-2 of 2 by number, earliest first");
+    let table = [
+        "       N ROLE   ADDRESS                     RTT RESENT   UNSENT   OUTBOX  SILENT",
+        ">      1 host   192.0.2.7:50001          1.50ms      1    512 B  4.0 KiB      3s",
+        "       2 client 192.0.2.7:50002          3.00ms      2  1.0 KiB  8.0 KiB      3s",
+    ];
+    assert_eq!(lines[10..13], table);
+    assert!(lines[23].starts_with("q quit  ? help  Esc back  d disconnect  x remove"), "{}", lines[23]);
+}
+
+#[test]
+fn a_small_terminal_keeps_the_rates_the_important_columns_and_the_way_out() {
+    let begin = Instant::now();
+    let lines = screen(&mut watched(begin, 4), (40, 10), begin);
+    let expected = [
+        "ws-router 0.1.0, up 1m 43s, in service",
+        "in      10 messages/s    1000 B/s",
+        "out     10 messages/s    1000 B/s",
+        "Registrations 1-2 of 2 by messages/s, mo",
+        "  ID             MEMBERS  MSG/S  BYTES/S",
+        "> living-room          2     20  2.0 KiB",
+        "  kitchen              5      0      0 B",
+        "",
+        "",
+        "q quit  ? help  Enter open  x remove",
+    ];
+    assert_eq!(lines, expected);
+    let lines = screen(&mut opened(begin), (40, 10), begin);
+    assert_eq!(lines[3], "living-room: lobby, 2 members, 1m 30s ol");
+    assert_eq!(lines[5], "       N ROLE   ADDRESS              RTT");
+    assert_eq!(lines[6], ">      1 host   192.0.2.7:50001   1.50ms");
+}
+
+#[test]
+fn a_large_terminal_shows_every_column_and_both_directions() {
+    let begin = Instant::now();
+    let lines = screen(&mut watched(begin, 4), (200, 50), begin);
+    assert!(
+        lines[1].ends_with("memory 34 MiB   held for peers 4.0 KiB of 1.0 GiB   descriptors 30 of 1024"),
+        "{}",
+        lines[1]
+    );
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+    let headings = "ID KIND MEMBERS MSG/S IN/S OUT/S BYTES/S IN B/S OUT B/S OUTBOX AGE ENDS IN RULE";
+    assert_eq!(words(&lines[6]), headings);
+    assert_eq!(words(&lines[7]), "> living-room lobby 2 20 10 10 2.0 KiB 1000 B 1000 B 0 B 1m 30s - -");
+    let lines = screen(&mut opened(begin), (120, 40), begin);
+    assert!(lines.iter().any(|line| line.contains("TLS  MSG/S  BYTES/S      RTT RESENT")), "{lines:#?}");
+}
+
+#[test]
+fn any_size_can_be_drawn() {
+    let begin = Instant::now();
+    for (width, height) in [(0, 0), (1, 1), (2, 30), (300, 2), (12, 5), (79, 9), (80, 14), (80, 17), (80, 18)] {
+        for state in [&mut watched(begin, 4), &mut opened(begin)] {
+            screen(state, (width, height), begin);
+            state.act(Action::Remove);
+            screen(state, (width, height), begin);
+            state.act(Action::No);
+            state.act(Action::Help);
+            screen(state, (width, height), begin);
+        }
+    }
+}
+
+#[test]
+fn of_many_registrations_a_screen_full_is_drawn_and_the_picked_one_is_among_them() {
+    let begin = Instant::now();
+    let many = || (0..20_000).map(|number| known(&format!("device-{number:05}"), 1, number)).collect::<Vec<_>>();
+    let mut state = State::new(sample(begin, SECOND, many()), SECOND);
+    state.sample(sample(begin, SECOND * 2, many()));
+    state.act(Action::SortBy(Column::Id));
+    let lines = screen(&mut state, (80, 24), begin);
+    assert_eq!(lines[6], "Registrations 1-15 of 20000 by id, a to z");
+    assert!(lines[8].starts_with("> device-00000") && lines[22].starts_with("  device-00014"), "{lines:#?}");
+    state.act(Action::Step(Step::Last));
+    let lines = screen(&mut state, (80, 24), begin);
+    assert_eq!(lines[6], "Registrations 19986-20000 of 20000 by id, a to z");
+    assert!(lines[22].starts_with("> device-19999"), "{lines:#?}");
+}
+
+#[test]
+fn a_question_names_what_it_is_about_and_wraps_where_it_must() {
+    let begin = Instant::now();
+    let mut state = opened(begin);
+    state.act(Action::Disconnect);
+    let lines = screen(&mut state, (80, 24), begin);
+    assert_eq!(lines[22..], ["disconnect host 1 from 192.0.2.7:50001 (close code 4002)? y/n", "y yes  n no"]);
+    let lines = screen(&mut state, (40, 10), begin);
+    assert_eq!(lines[7..], ["disconnect host 1 from 192.0.2.7:50001", "(close code 4002)? y/n", "y yes  n no"]);
+    state.act(Action::No);
+    state.act(Action::Remove);
+    let lines = screen(&mut state, (80, 24), begin);
+    assert_eq!(lines[22], "remove living-room and close its 2 members (close code 4001)? y/n");
+}
+
+#[test]
+fn a_filter_shows_what_is_typed_and_what_it_leaves() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    state.act(Action::Filter);
+    "kit".chars().for_each(|letter| drop(state.act(Action::Type(letter))));
+    let lines = screen(&mut state, (80, 24), begin);
+    assert_eq!(lines[6], "Registrations 1-1 of 1 with \"kit\" (of 2) by messages/s, most first");
+    assert_eq!(lines[22..], ["filter: kit_", "Enter keep  Esc give up"]);
+    state.act(Action::Type('!'));
+    let lines = screen(&mut state, (80, 24), begin);
+    assert_eq!(lines[6], "None of 2 registrations has \"kit!\"");
+}
+
+#[test]
+fn a_daemon_that_is_away_or_drains_is_told_in_words() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    state.lost("no daemon at /run/ws-router/admin.sock".into(), begin);
+    let lines = screen(&mut state, (80, 24), begin + SECOND * 5);
+    assert!(lines[0].starts_with("ws-router 0.1.0, up 1m 41s, AWAY"), "{}", lines[0]);
+    let told = lines[21..23].join(" ");
+    assert_eq!(told, "the daemon has been away for 5s (no daemon at /run/ws-router/admin.sock); asking again");
+    let mut drains = sample(begin, SECOND * 110, vec![known("kitchen", 12, 0)]);
+    drains.status.drain =
+        Drain { state: DrainPhase::Draining, members: 12, members_before: 40, left_ms: 23_000, ..Drain::default() };
+    state.sample(drains);
+    let lines = screen(&mut state, (80, 24), begin + SECOND * 200);
+    assert!(lines[0].starts_with("ws-router 0.1.0, up 1m 50s, DRAINING, 12 of 40 members left, 23s"), "{}", lines[0]);
+}
+
+#[test]
+fn a_registration_that_has_ended_says_so_and_how_to_go_on() {
+    let begin = Instant::now();
+    let mut state = opened(begin);
+    let mut next = sample(begin, SECOND * 110, Vec::new());
+    next.opened = Some(("living-room".into(), None));
+    state.sample(next);
+    let lines = screen(&mut state, (80, 24), begin);
+    assert_eq!(lines[6], "living-room has ended; ws-routerctl why tells why");
+    assert_eq!(lines[9], "Esc goes back");
+    state.act(Action::Back);
+    assert_eq!(screen(&mut state, (80, 24), begin)[6], "No registrations");
+}
+
+#[test]
+fn the_help_fits_eighty_by_twenty_four_and_names_every_sort_key() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    state.act(Action::Help);
+    let lines = screen(&mut state, (80, 24), begin);
+    assert_eq!(lines[23], "Esc back");
+    let sorts = |title: &str, until: &str| {
+        let from = lines.iter().position(|line| line == title).unwrap();
+        lines[from + 1..].iter().take_while(|line| !line.starts_with(until)).cloned().collect::<Vec<_>>().join("  ")
+    };
+    use super::super::columns::{MEMBERS, REGISTRATIONS};
+    let tables =
+        [(REGISTRATIONS, sorts("Sort registrations by", "Sort")), (MEMBERS, sorts("Sort members by", "Columns"))];
+    for (columns, told) in tables {
+        for spec in columns.specs {
+            let Some(key) = spec.key else { continue };
+            let wanted = format!("{key} {}", spec.column.told().0);
+            assert!(told.contains(&wanted), "{wanted} is missing in {told}");
+        }
+    }
+    state.act(Action::Step(Step::Last));
+    let lines = screen(&mut state, (80, 10), begin);
+    assert!(lines[8].contains("isn't known") && lines[9].starts_with("Up Down scroll"), "{lines:#?}");
+}
+
+#[test]
+fn without_colour_nothing_is_coloured_and_nothing_is_lost() {
+    let begin = Instant::now();
+    let states: [fn(Instant) -> State; 2] = [|begin| watched(begin, 4), opened];
+    for state in states {
+        let mut state = state(begin);
+        state.act(Action::Remove);
+        let plain = drawn(&mut state, (80, 24), &look(&[("LANG", "C.UTF-8"), ("NO_COLOR", "1")]), begin);
+        assert!(plain.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+        let coloured = drawn(&mut state, (80, 24), &look(UNICODE), begin);
+        assert!(coloured.content().iter().any(|cell| cell.fg != Color::Reset));
+        assert_eq!(read(&plain), read(&coloured));
+        // What is picked and what is asked stand out all the same, and the mark is there too.
+        assert!(plain.content().iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)));
+    }
+}
+
+#[test]
+fn a_terminal_without_block_characters_gets_plain_ones() {
+    let begin = Instant::now();
+    let lines = read(&drawn(&mut watched(begin, 4), (80, 24), &look(&[("LANG", "C")]), begin));
+    assert!(lines.concat().is_ascii(), "{lines:#?}");
+    assert!(lines[3].contains("@@@"), "{}", lines[3]);
+}
+
+#[test]
+fn a_text_takes_as_many_lines_as_its_words_need() {
+    for (text, width, lines) in
+        [("", 10, 1), ("one two", 7, 1), ("one two", 6, 2), ("a verylongword", 4, 4), ("xy", 0, 2)]
+    {
+        assert_eq!(lines_of(text, width), lines, "{text:?} in {width}");
+    }
+}

@@ -1,0 +1,210 @@
+//! What a key means, which depends on what the screen shows.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::columns::{Column, MEMBERS, REGISTRATIONS};
+use super::listing::Step;
+
+/// What the screen shows, as far as keys go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The registrations.
+    Registrations,
+    /// A registration's members.
+    Members,
+    /// What the keys do.
+    Help,
+    /// Something that wants a yes or a no.
+    Question,
+    /// A filter that is being typed.
+    Filter,
+}
+
+/// What a person wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Quit,
+    /// To be back at the shell for a while.
+    Suspend,
+    /// To have everything drawn anew, since another program has written to the terminal.
+    Redraw,
+    Step(Step),
+    Open,
+    Back,
+    SortBy(Column),
+    Reverse,
+    /// To close the picked member's connection.
+    Disconnect,
+    /// To end the registration.
+    Remove,
+    Help,
+    Filter,
+    Type(char),
+    Erase,
+    Yes,
+    No,
+}
+
+/// Tells what a key means; many mean nothing.
+pub(super) fn action(key: KeyEvent, mode: Mode) -> Option<Action> {
+    // Some terminals tell that a key is let go as well.
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        return match key.code {
+            KeyCode::Char('c') => Some(Action::Quit),
+            KeyCode::Char('z') => Some(Action::Suspend),
+            KeyCode::Char('l') => Some(Action::Redraw),
+            _ => None,
+        };
+    }
+    match mode {
+        Mode::Registrations => table(key.code, REGISTRATIONS.of_key(letter(key.code))),
+        Mode::Members if key.code == KeyCode::Char('d') => Some(Action::Disconnect),
+        Mode::Members => table(key.code, MEMBERS.of_key(letter(key.code))),
+        Mode::Help => help(key.code),
+        Mode::Question => question(key.code),
+        Mode::Filter => filter(key.code),
+    }
+}
+
+fn table(key: KeyCode, column: Option<Column>) -> Option<Action> {
+    let action = match key {
+        KeyCode::Char('q') => Action::Quit,
+        KeyCode::Char('r') => Action::Reverse,
+        KeyCode::Char('x') | KeyCode::Delete => Action::Remove,
+        KeyCode::Char('?' | 'h') | KeyCode::F(1) => Action::Help,
+        KeyCode::Char('/') => Action::Filter,
+        KeyCode::Enter | KeyCode::Right => Action::Open,
+        KeyCode::Esc | KeyCode::Left => Action::Back,
+        other => match step(other) {
+            Some(step) => Action::Step(step),
+            None => Action::SortBy(column?),
+        },
+    };
+    Some(action)
+}
+
+fn help(key: KeyCode) -> Option<Action> {
+    match key {
+        KeyCode::Char('q' | '?' | 'h') | KeyCode::Esc | KeyCode::Enter | KeyCode::F(1) => Some(Action::Back),
+        other => step(other).map(Action::Step),
+    }
+}
+
+/// Only a clear yes is one.
+fn question(key: KeyCode) -> Option<Action> {
+    match key {
+        KeyCode::Char('y' | 'Y') => Some(Action::Yes),
+        KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => Some(Action::No),
+        _ => None,
+    }
+}
+
+fn filter(key: KeyCode) -> Option<Action> {
+    match key {
+        KeyCode::Enter => Some(Action::Yes),
+        KeyCode::Esc => Some(Action::No),
+        KeyCode::Backspace => Some(Action::Erase),
+        KeyCode::Char(letter) => Some(Action::Type(letter)),
+        _ => None,
+    }
+}
+
+fn step(key: KeyCode) -> Option<Step> {
+    match key {
+        KeyCode::Up | KeyCode::Char('k') => Some(Step::Up),
+        KeyCode::Down | KeyCode::Char('j') => Some(Step::Down),
+        KeyCode::PageUp => Some(Step::PageUp),
+        KeyCode::PageDown | KeyCode::Char(' ') => Some(Step::PageDown),
+        KeyCode::Home | KeyCode::Char('g') => Some(Step::First),
+        KeyCode::End | KeyCode::Char('G') => Some(Step::Last),
+        _ => None,
+    }
+}
+
+fn letter(key: KeyCode) -> char {
+    if let KeyCode::Char(letter) = key { letter } else { '\0' }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(code: KeyCode, mode: Mode) -> Option<Action> {
+        action(KeyEvent::new(code, KeyModifiers::NONE), mode)
+    }
+
+    fn typed(letter: char, mode: Mode) -> Option<Action> {
+        press(KeyCode::Char(letter), mode)
+    }
+
+    const ALL: [Mode; 5] = [Mode::Registrations, Mode::Members, Mode::Help, Mode::Question, Mode::Filter];
+
+    #[test]
+    fn control_c_quits_everywhere() {
+        for mode in ALL {
+            let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+            assert_eq!(action(key, mode), Some(Action::Quit), "{mode:?}");
+            // Another key with control is not what it is without.
+            assert_eq!(action(KeyEvent::new(KeyCode::Char('x'), KeyModifiers::CONTROL), mode), None);
+        }
+    }
+
+    #[test]
+    fn a_key_sorts_by_what_the_table_shows() {
+        assert_eq!(typed('t', Mode::Registrations), Some(Action::SortBy(Column::Messages)));
+        assert_eq!(typed('m', Mode::Registrations), Some(Action::SortBy(Column::Members)));
+        assert_eq!(typed('p', Mode::Registrations), None);
+        assert_eq!(typed('p', Mode::Members), Some(Action::SortBy(Column::RoundTrip)));
+        assert_eq!(typed('m', Mode::Members), None);
+        assert_eq!(typed('r', Mode::Members), Some(Action::Reverse));
+    }
+
+    #[test]
+    fn no_key_of_a_column_means_something_else_as_well() {
+        for (mode, columns) in [(Mode::Registrations, REGISTRATIONS), (Mode::Members, MEMBERS)] {
+            for spec in columns.specs {
+                let Some(key) = spec.key else { continue };
+                assert_eq!(typed(key, mode), Some(Action::SortBy(spec.column)), "{key} in {mode:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_is_disconnected_only_where_members_are_shown() {
+        assert_eq!(typed('d', Mode::Members), Some(Action::Disconnect));
+        assert_eq!(typed('d', Mode::Registrations), None);
+        for mode in [Mode::Registrations, Mode::Members] {
+            assert_eq!(typed('x', mode), Some(Action::Remove));
+        }
+    }
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        assert_eq!((typed('y', Mode::Question), typed('Y', Mode::Question)), (Some(Action::Yes), Some(Action::Yes)));
+        for no in [KeyCode::Char('n'), KeyCode::Esc, KeyCode::Char('q')] {
+            assert_eq!(press(no, Mode::Question), Some(Action::No));
+        }
+        for nothing in [KeyCode::Enter, KeyCode::Char(' '), KeyCode::Char('x'), KeyCode::Down] {
+            assert_eq!(press(nothing, Mode::Question), None);
+        }
+    }
+
+    #[test]
+    fn a_filter_takes_letters_that_are_keys_elsewhere() {
+        for letter in ['q', 'x', '?', 'y', '/'] {
+            assert_eq!(typed(letter, Mode::Filter), Some(Action::Type(letter)));
+        }
+        let ends = [KeyCode::Enter, KeyCode::Esc, KeyCode::Backspace].map(|key| press(key, Mode::Filter));
+        assert_eq!(ends, [Some(Action::Yes), Some(Action::No), Some(Action::Erase)]);
+    }
+
+    #[test]
+    fn a_key_that_is_let_go_means_nothing() {
+        let mut key = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
+        key.kind = KeyEventKind::Release;
+        assert_eq!(action(key, Mode::Registrations), None);
+    }
+}

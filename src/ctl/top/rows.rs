@@ -1,0 +1,185 @@
+//! The rows of both tables: what the daemon tells of a registration or a member, and how much it passes on now.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use super::columns::Column;
+use super::numbers::{Counts, Rates, bytes, count, round_trip, span};
+use crate::admin::wire;
+
+/// Something that stands in a table.
+pub(super) trait Row {
+    /// Tells it from all others, in one sample and in the next.
+    type Id: Clone + Ord + Hash;
+
+    /// Which one it is.
+    fn id(&self) -> &Self::Id;
+    /// How much it passes on.
+    fn pace(&self) -> Pace;
+    /// Which of two comes first where small ones do.
+    fn compare(&self, other: &Self, column: Column) -> Ordering;
+    /// What stands in a column.
+    fn cell(&self, column: Column) -> String;
+    /// Tells whether a text in lower case is found in it.
+    fn contains(&self, text: &str) -> bool;
+}
+
+/// Rates, and the counters from which the next ones are computed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pace {
+    pub(super) base: Counts,
+    pub(super) rates: Option<Rates>,
+}
+
+impl Pace {
+    /// What a row is like that wasn't there before: all that it has counted is new, unless nothing was known before.
+    pub(super) fn first(now: Counts, time: Option<Duration>) -> Self {
+        Self { base: now, rates: time.and_then(|time| Rates::between(Counts::default(), now, time)) }
+    }
+
+    /// Goes on by a sample that was taken so long after the last one; without a time it is too early for another one.
+    pub(super) fn next(self, now: Counts, time: Option<Duration>) -> Self {
+        time.map_or(self, |time| Self { base: now, rates: Rates::between(self.base, now, time) })
+    }
+
+    fn messages(&self) -> f64 {
+        self.rates.map_or(0.0, |rates| rates.messages())
+    }
+
+    fn bytes(&self) -> f64 {
+        self.rates.map_or(0.0, |rates| rates.bytes())
+    }
+
+    fn cell(&self, column: Column) -> String {
+        let Some(rates) = self.rates else { return UNKNOWN.into() };
+        match column {
+            Column::Messages => count(rates.messages()),
+            Column::MessagesIn => count(rates.messages_in),
+            Column::MessagesOut => count(rates.messages_out),
+            Column::Bytes => bytes(rates.bytes()),
+            Column::BytesIn => bytes(rates.bytes_in),
+            _ => bytes(rates.bytes_out),
+        }
+    }
+}
+
+/// A registration.
+#[derive(Debug, Clone)]
+pub(super) struct RegistrationRow {
+    pub(super) known: wire::Registration,
+    pub(super) pace: Pace,
+}
+
+impl Row for RegistrationRow {
+    type Id = String;
+
+    fn id(&self) -> &String {
+        &self.known.id
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    fn compare(&self, other: &Self, column: Column) -> Ordering {
+        let (one, two) = (&self.known, &other.known);
+        match column {
+            Column::Members => one.seats.cmp(&two.seats),
+            Column::Messages => self.pace.messages().total_cmp(&other.pace.messages()),
+            Column::Bytes => self.pace.bytes().total_cmp(&other.pace.bytes()),
+            Column::Outbox => one.outbox_bytes.cmp(&two.outbox_bytes),
+            Column::Age => one.age_ms.cmp(&two.age_ms),
+            // The others have no key; the id decides.
+            _ => Ordering::Equal,
+        }
+    }
+
+    fn cell(&self, column: Column) -> String {
+        let known = &self.known;
+        match column {
+            Column::Id => known.id.clone(),
+            Column::Kind => known.kind.as_str().into(),
+            Column::Members => known.seats.to_string(),
+            Column::Outbox => bytes(known.outbox_bytes as f64),
+            Column::Age => span(known.age_ms),
+            Column::EndsIn => known.expires_in_ms.map_or(UNKNOWN.into(), span),
+            Column::Rule => known.rule.clone().unwrap_or(UNKNOWN.into()),
+            rate => self.pace.cell(rate),
+        }
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        let rule = self.known.rule.as_deref().unwrap_or_default();
+        [self.known.id.as_str(), self.known.kind.as_str(), rule].iter().any(|part| part.to_lowercase().contains(text))
+    }
+}
+
+/// A member.
+#[derive(Debug, Clone)]
+pub(super) struct MemberRow {
+    pub(super) known: wire::Member,
+    pub(super) pace: Pace,
+}
+
+impl Row for MemberRow {
+    type Id = u64;
+
+    fn id(&self) -> &u64 {
+        &self.known.id
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    fn compare(&self, other: &Self, column: Column) -> Ordering {
+        let (one, two) = (&self.known, &other.known);
+        match column {
+            Column::Messages => self.pace.messages().total_cmp(&other.pace.messages()),
+            Column::Bytes => self.pace.bytes().total_cmp(&other.pace.bytes()),
+            Column::Outbox => one.outbox_bytes.cmp(&two.outbox_bytes),
+            Column::Age => one.age_ms.cmp(&two.age_ms),
+            Column::Silent => one.silent_ms.cmp(&two.silent_ms),
+            // What the kernel doesn't tell is less than anything that it tells.
+            Column::RoundTrip => one.round_trip_us.cmp(&two.round_trip_us),
+            Column::Resent => one.retransmits.cmp(&two.retransmits),
+            Column::Unsent => one.unsent_bytes.cmp(&two.unsent_bytes),
+            // The number, which decides as well.
+            _ => Ordering::Equal,
+        }
+    }
+
+    fn cell(&self, column: Column) -> String {
+        let known = &self.known;
+        match column {
+            Column::Number => known.id.to_string(),
+            Column::Role => known.role.as_str().into(),
+            Column::Address => known.address.clone(),
+            Column::Tls => if known.tls { "yes" } else { "no" }.into(),
+            Column::RoundTrip => known.round_trip_us.map_or(UNKNOWN.into(), round_trip),
+            Column::Resent => known.retransmits.map_or(UNKNOWN.into(), |times| count(times as f64)),
+            Column::Unsent => known.unsent_bytes.map_or(UNKNOWN.into(), |left| bytes(left as f64)),
+            Column::Outbox => bytes(known.outbox_bytes as f64),
+            Column::Silent => span(known.silent_ms),
+            Column::Age => span(known.age_ms),
+            rate => self.pace.cell(rate),
+        }
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        let number = self.known.id.to_string();
+        [number.as_str(), self.known.role.as_str(), &self.known.address]
+            .iter()
+            .any(|part| part.to_lowercase().contains(text))
+    }
+}
+
+/// The rates of the last sample, and what they were computed from, by the rows' ids.
+pub(super) fn paces<R: Row>(rows: &[R]) -> HashMap<R::Id, Pace> {
+    rows.iter().map(|row| (row.id().clone(), row.pace())).collect()
+}
+
+/// What isn't known, or doesn't apply.
+const UNKNOWN: &str = "-";

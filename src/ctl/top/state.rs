@@ -1,0 +1,303 @@
+//! What the screen shows, and what happens to it: samples come in, keys come in, effects go out.
+//!
+//! Pure: time is an argument, nothing is asked or drawn here. A question holds what it is about by its id, so that the
+//! answer never hits something else that has moved under the cursor meanwhile.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::columns::Column;
+use super::history::History;
+use super::keys::{Action, Mode};
+use super::listing::{Listing, Step};
+use super::numbers::{Counts, Rates, span};
+use super::opened::Opened;
+use super::rows::{MemberRow, Pace, RegistrationRow, Row, paces};
+use crate::admin::wire;
+
+/// What the daemon told at one time.
+#[derive(Debug)]
+pub(super) struct Sample {
+    /// When it was asked.
+    pub(super) at: Instant,
+    pub(super) status: wire::Status,
+    pub(super) registrations: Vec<wire::Registration>,
+    /// Of the registration that is opened, its members; `None` if there is no such registration any more.
+    pub(super) opened: Option<(String, Option<wire::RegistrationDetail>)>,
+}
+
+/// All that the screen shows.
+#[derive(Debug)]
+pub(super) struct State {
+    /// How often samples come.
+    pub(super) interval: Duration,
+    pub(super) status: wire::Status,
+    /// The rates of all registrations together.
+    pub(super) totals: History,
+    pub(super) registrations: Listing<RegistrationRow>,
+    pub(super) opened: Option<Opened>,
+    pub(super) dialog: Dialog,
+    /// Since when the daemon doesn't answer, and what is wrong.
+    pub(super) away: Option<(Instant, String)>,
+    note: Option<(String, Instant)>,
+    counts: Counts,
+    /// When the rates' counters were read.
+    based: Instant,
+}
+
+/// What waits for an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dialog {
+    None,
+    /// The help, from which line on.
+    Help(usize),
+    Question(Deed),
+    /// A filter is being typed; what it was before.
+    Filter(String),
+}
+
+/// Something that is done to the daemon's registrations or members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Close a member's connection; with how it is called.
+    Disconnect(u64, String),
+    /// End a registration that had so many members.
+    Remove(String, u64),
+}
+
+/// What is to be done outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Effect {
+    Quit,
+    Suspend,
+    Redraw,
+    Do(Deed),
+    /// Ask about a registration's members from now on, or about none.
+    Watch(Option<String>),
+}
+
+impl State {
+    /// Begins with a first sample, which gives no rates yet.
+    pub(super) fn new(first: Sample, interval: Duration) -> Self {
+        let (counts, based) = (Counts::from(&first.status.relay), first.at);
+        let mut registrations = Listing::new(Column::Messages);
+        registrations.replace(first.registrations.into_iter().map(|known| row(known, None, None)).collect());
+        Self {
+            interval,
+            status: first.status,
+            totals: History::default(),
+            registrations,
+            opened: None,
+            dialog: Dialog::None,
+            away: None,
+            note: None,
+            counts,
+            based,
+        }
+    }
+
+    /// Takes what the daemon told.
+    pub(super) fn sample(&mut self, sample: Sample) {
+        let has_restarted = sample.status.uptime_ms < self.status.uptime_ms;
+        let restarted = if has_restarted { ", and was restarted" } else { "" };
+        match self.away.take() {
+            Some((since, _)) => {
+                let gone = span(millis(sample.at.saturating_duration_since(since)));
+                self.tell(format!("the daemon is back after {gone}{restarted}"), sample.at);
+            }
+            None if has_restarted => self.tell("the daemon was restarted".into(), sample.at),
+            None => {}
+        }
+        let time = self.time_for(self.based, sample.at);
+        if time.is_some() || has_restarted {
+            let now = Counts::from(&sample.status.relay);
+            let rates = time.filter(|_| !has_restarted).and_then(|time| Rates::between(self.counts, now, time));
+            self.totals.push(rates);
+            (self.counts, self.based) = (now, sample.at);
+        }
+        self.status = sample.status;
+        let before = paces(self.registrations.rows());
+        let rows = sample.registrations.into_iter();
+        self.registrations.replace(rows.map(|known| row(known, Some(&before), time)).collect());
+        if let (Some((id, detail)), Some(opened)) = (sample.opened, &mut self.opened)
+            && opened.id == id
+        {
+            opened.sample(detail, sample.at, self.interval, &self.registrations);
+        }
+    }
+
+    /// Takes note that the daemon doesn't answer.
+    pub(super) fn lost(&mut self, why: String, now: Instant) {
+        self.totals.push(None);
+        let since = self.away.as_ref().map_or(now, |(since, _)| *since);
+        self.away = Some((since, why));
+    }
+
+    /// Shows a line for a while.
+    pub(super) fn tell(&mut self, note: String, now: Instant) {
+        self.note = Some((note, now));
+    }
+
+    /// The line that is to be shown now, beside a question.
+    pub(super) fn note(&self, now: Instant) -> Option<String> {
+        if let Some((since, why)) = &self.away {
+            let gone = span(millis(now.saturating_duration_since(*since)));
+            return Some(format!("the daemon has been away for {gone} ({why}); asking again"));
+        }
+        let recent = self.note.as_ref().filter(|(_, at)| now.saturating_duration_since(*at) < NOTED);
+        recent.map(|(note, _)| note.clone())
+    }
+
+    /// What keys mean now.
+    pub(super) fn mode(&self) -> Mode {
+        match (&self.dialog, &self.opened) {
+            (Dialog::Help(_), _) => Mode::Help,
+            (Dialog::Question(_), _) => Mode::Question,
+            (Dialog::Filter(_), _) => Mode::Filter,
+            (Dialog::None, Some(_)) => Mode::Members,
+            (Dialog::None, None) => Mode::Registrations,
+        }
+    }
+
+    /// Does what a key means.
+    pub(super) fn act(&mut self, action: Action) -> Option<Effect> {
+        match action {
+            Action::Quit => return Some(Effect::Quit),
+            Action::Suspend => return Some(Effect::Suspend),
+            Action::Redraw => return Some(Effect::Redraw),
+            Action::Step(step) => self.step(step),
+            Action::Open => return self.open(),
+            Action::Back => return self.back(),
+            Action::SortBy(column) => self.table(|rows| rows.sort_by(column), |rows| rows.sort_by(column)),
+            Action::Reverse => self.table(Listing::reverse, Listing::reverse),
+            Action::Disconnect => self.ask_to_disconnect(),
+            Action::Remove => self.ask_to_remove(),
+            Action::Help => self.dialog = Dialog::Help(0),
+            Action::Filter => self.dialog = Dialog::Filter(self.filter().to_owned()),
+            Action::Type(letter) => self.set_filter(format!("{}{letter}", self.filter())),
+            Action::Erase => {
+                let mut filter = self.filter().to_owned();
+                filter.pop();
+                self.set_filter(filter);
+            }
+            Action::Yes => {
+                if let Dialog::Question(deed) = std::mem::replace(&mut self.dialog, Dialog::None) {
+                    return Some(Effect::Do(deed));
+                }
+            }
+            Action::No => {
+                if let Dialog::Filter(before) = std::mem::replace(&mut self.dialog, Dialog::None) {
+                    self.set_filter(before);
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes note of how many rows of a table the screen has room for, and from which line on the help fills it.
+    pub(super) fn fit(&mut self, rows: usize, last_help_line: usize) {
+        self.table(|listing| listing.fit(rows), |listing| listing.fit(rows));
+        if let Dialog::Help(line) = &mut self.dialog {
+            *line = (*line).min(last_help_line);
+        }
+    }
+
+    /// The text that rows of the table on the screen must have.
+    pub(super) fn filter(&self) -> &str {
+        self.opened.as_ref().map_or(self.registrations.filter(), |opened| opened.members.filter())
+    }
+
+    /// How long the time between two samples was, unless it was too short for rates.
+    fn time_for(&self, before: Instant, now: Instant) -> Option<Duration> {
+        let time = now.saturating_duration_since(before);
+        (time * 2 >= self.interval).then_some(time)
+    }
+
+    fn step(&mut self, step: Step) {
+        if let Dialog::Help(line) = &mut self.dialog {
+            *line = match step {
+                Step::Up => line.saturating_sub(1),
+                Step::Down => line.saturating_add(1),
+                Step::PageUp | Step::First => 0,
+                Step::PageDown => line.saturating_add(HELP_PAGE),
+                Step::Last => usize::MAX,
+            };
+        } else {
+            self.table(|rows| rows.step(step), |rows| rows.step(step));
+        }
+    }
+
+    fn open(&mut self) -> Option<Effect> {
+        if self.opened.is_some() {
+            return None;
+        }
+        let id = self.registrations.picked_row()?.id().clone();
+        self.opened = Some(Opened::new(id.clone()));
+        Some(Effect::Watch(Some(id)))
+    }
+
+    fn back(&mut self) -> Option<Effect> {
+        match &self.dialog {
+            Dialog::None if !self.filter().is_empty() => self.set_filter(String::new()),
+            Dialog::None => return self.opened.take().map(|_| Effect::Watch(None)),
+            _ => self.dialog = Dialog::None,
+        }
+        None
+    }
+
+    fn ask_to_disconnect(&mut self) {
+        let member = self.opened.as_ref().and_then(|opened| opened.members.picked_row());
+        let Some(member) = member.map(|row| &row.known) else { return };
+        let called = format!("{} {} from {}", member.role.as_str(), member.id, member.address);
+        self.dialog = Dialog::Question(Deed::Disconnect(member.id, called));
+    }
+
+    fn ask_to_remove(&mut self) {
+        let registration = match &self.opened {
+            Some(opened) if opened.has_ended => None,
+            Some(opened) => opened.known.as_ref(),
+            None => self.registrations.picked_row().map(|row| &row.known),
+        };
+        let Some(registration) = registration else { return };
+        self.dialog = Dialog::Question(Deed::Remove(registration.id.clone(), registration.seats));
+    }
+
+    fn set_filter(&mut self, filter: String) {
+        match &mut self.opened {
+            Some(opened) => opened.members.set_filter(filter),
+            None => self.registrations.set_filter(filter),
+        }
+    }
+
+    /// Does something with the table on the screen.
+    fn table(
+        &mut self,
+        registrations: impl FnOnce(&mut Listing<RegistrationRow>),
+        members: impl FnOnce(&mut Listing<MemberRow>),
+    ) {
+        match &mut self.opened {
+            Some(opened) => members(&mut opened.members),
+            None => registrations(&mut self.registrations),
+        }
+    }
+}
+
+/// Makes a registration's row, with its rates if something is known from before.
+fn row(known: wire::Registration, before: Option<&HashMap<String, Pace>>, time: Option<Duration>) -> RegistrationRow {
+    let now = Counts::from(&known);
+    let pace = match before.map(|before| before.get(&known.id)) {
+        None => Pace::first(now, None),
+        Some(None) => Pace::first(now, time),
+        Some(Some(pace)) => pace.next(now, time),
+    };
+    RegistrationRow { known, pace }
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
+
+/// How long a note stays.
+const NOTED: Duration = Duration::from_secs(8);
+/// How far a page of the help goes.
+const HELP_PAGE: usize = 5;

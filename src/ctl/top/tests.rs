@@ -1,0 +1,314 @@
+//! Samples as a daemon would tell them, for the tests of the parts, and the state from sample to sample.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::columns::Column;
+use super::keys::{Action, Mode};
+use super::listing::Step;
+use super::numbers::Counts;
+use super::rows::{Pace, RegistrationRow};
+use super::state::{Deed, Dialog, Effect, Sample, State};
+use crate::admin::wire;
+use crate::kind::{Kind, Role};
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// A registration's row, without traffic.
+pub(super) fn registration(id: &str, seats: u64) -> RegistrationRow {
+    RegistrationRow { known: known(id, seats, 0), pace: Pace::default() }
+}
+
+/// A registration that has received so many messages of 100 bytes, and handed each to one member.
+pub(super) fn known(id: &str, seats: u64, messages: u64) -> wire::Registration {
+    wire::Registration {
+        id: id.into(),
+        kind: Kind::Lobby,
+        seats,
+        since_ms: 0,
+        age_ms: 90_000,
+        expires_in_ms: None,
+        rule: None,
+        messages_in: messages,
+        bytes_in: messages * 100,
+        messages_out: messages,
+        bytes_out: messages * 100,
+        outbox_bytes: 0,
+    }
+}
+
+/// A member by TCP.
+pub(super) fn member(id: u64, role: Role) -> wire::Member {
+    wire::Member {
+        id,
+        registration: "living-room".into(),
+        role,
+        address: format!("192.0.2.7:{}", 50_000 + id),
+        tls: id.is_multiple_of(2),
+        since_ms: 0,
+        age_ms: 61_000,
+        silent_ms: 3_000,
+        messages_in: 10 * id,
+        bytes_in: 1000 * id,
+        messages_out: 20 * id,
+        bytes_out: 2000 * id,
+        outbox_bytes: 4096 * id,
+        round_trip_us: Some(1500 * id),
+        retransmits: Some(id),
+        unsent_bytes: Some(512 * id),
+    }
+}
+
+/// The daemon as it is so long after its start, having passed on what these registrations have.
+pub(super) fn status(uptime: Duration, registrations: &[wire::Registration]) -> wire::Status {
+    let sum = |of: fn(&wire::Registration) -> u64| registrations.iter().map(of).sum::<u64>();
+    let counts = json!({ "accepted": 0, "turned_away": 0, "accept_errors": 0, "tls_handshakes": 0, "tls_failures": 0,
+        "requests": 0, "registered": 0, "reloads": 0, "failed_reloads": 0 });
+    let status = json!({
+        "version": "0.1.0", "pid": 1, "uptime_ms": uptime.as_millis() as u64, "listeners": ["[::]:8741"],
+        "registrations": registrations.len(), "members": sum(|one| one.seats), "connections": sum(|one| one.seats) + 1,
+        "pending": 1, "front": counts, "refusals": {}, "closes": {},
+        "relay": { "threads": 2, "messages_in": sum(|one| one.messages_in), "bytes_in": sum(|one| one.bytes_in),
+            "messages_out": sum(|one| one.messages_out), "bytes_out": sum(|one| one.bytes_out), "unheard": 0,
+            "outbox_bytes": 1536, "held_bytes": 4096, "held_limit_bytes": 1 << 30 },
+        "memory": { "resident_bytes": 34 << 20, "peak_bytes": 40 << 20 },
+        "descriptors": { "open": 30, "limit": 1024 },
+    });
+    serde_json::from_value(status).unwrap()
+}
+
+/// What the daemon tells `after` its start, which was at `begin`.
+pub(super) fn sample(begin: Instant, after: Duration, registrations: Vec<wire::Registration>) -> Sample {
+    Sample { at: begin + after, status: status(after, &registrations), registrations, opened: None }
+}
+
+/// Two registrations, of which one passes on 10 messages a second, after so many samples.
+pub(super) fn watched(begin: Instant, samples: u32) -> State {
+    let at = |number: u32| {
+        let talked = known("living-room", 2, 10 * u64::from(number));
+        sample(begin, SECOND * (100 + number), vec![known("kitchen", 5, 3), talked])
+    };
+    let mut state = State::new(at(0), SECOND);
+    (1..samples).for_each(|number| state.sample(at(number)));
+    state
+}
+
+/// The same with the one that talks opened, and its members told.
+pub(super) fn opened(begin: Instant) -> State {
+    let mut state = watched(begin, 2);
+    assert_eq!(state.act(Action::Open), Some(Effect::Watch(Some("living-room".into()))));
+    for number in 2..4 {
+        let registration = known("living-room", 2, 10 * number);
+        let members = vec![member(1, Role::Host), member(2, Role::Client)];
+        let mut next =
+            sample(begin, SECOND * (100 + number as u32), vec![known("kitchen", 5, 3), registration.clone()]);
+        next.opened = Some(("living-room".into(), Some(wire::RegistrationDetail { registration, members })));
+        state.sample(next);
+    }
+    state
+}
+
+fn ids(state: &State) -> Vec<&str> {
+    state.registrations.rows().iter().map(|row| row.known.id.as_str()).collect()
+}
+
+#[test]
+fn rates_are_the_difference_of_two_samples() {
+    let begin = Instant::now();
+    let state = watched(begin, 1);
+    assert_eq!((state.totals.latest(), state.registrations.rows()[0].pace.rates), (None, None));
+    let state = watched(begin, 2);
+    let totals = state.totals.latest().unwrap();
+    assert_eq!((totals.messages_in, totals.bytes_in, totals.messages_out), (10.0, 1000.0, 10.0));
+    // The busiest first.
+    assert_eq!(ids(&state), ["living-room", "kitchen"]);
+    let rates = state.registrations.rows().iter().map(|row| row.pace.rates.unwrap().messages());
+    assert_eq!(rates.collect::<Vec<_>>(), [20.0, 0.0]);
+}
+
+#[test]
+fn what_registers_between_two_samples_has_rates_at_once() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    state.sample(sample(begin, SECOND * 103, vec![known("garden", 2, 8), known("kitchen", 5, 3)]));
+    let garden = state.registrations.rows().iter().find(|row| row.known.id == "garden").unwrap();
+    // Two seconds after the one before.
+    assert_eq!(garden.pace.rates.unwrap().messages_in, 4.0);
+}
+
+#[test]
+fn a_registration_that_began_anew_has_no_rates_once() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    let anew = |number: u32| sample(begin, SECOND * (101 + number), vec![known("living-room", 1, number.into())]);
+    state.sample(anew(1));
+    assert_eq!(state.registrations.rows()[0].pace.rates, None);
+    state.sample(anew(2));
+    assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 1.0);
+}
+
+#[test]
+fn a_sample_right_after_another_keeps_the_rates() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    let (before, drawn) = (state.totals.latest(), state.registrations.rows()[0].pace.rates);
+    let soon = SECOND * 101 + SECOND / 10;
+    state.sample(sample(begin, soon, vec![known("living-room", 3, 110)]));
+    assert_eq!((state.totals.latest(), state.registrations.rows()[0].pace.rates), (before, drawn));
+    assert_eq!(state.registrations.rows()[0].known.seats, 3);
+    // And the next one counts from where they came from.
+    state.sample(sample(begin, SECOND * 102, vec![known("living-room", 3, 110)]));
+    assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 100.0);
+}
+
+#[test]
+fn a_daemon_that_goes_away_is_told_until_it_is_back_and_then_for_a_while() {
+    let begin = Instant::now();
+    let (mut state, at) = (watched(begin, 2), |seconds: u32| begin + SECOND * seconds);
+    assert_eq!(state.note(at(101)), None);
+    state.lost("no daemon at /x".into(), at(102));
+    state.lost("no daemon at /x".into(), at(103));
+    let away = "the daemon has been away for 3s (no daemon at /x); asking again";
+    assert_eq!(state.note(at(105)).as_deref(), Some(away));
+    // What was known stays on the screen.
+    assert_eq!(ids(&state).len(), 2);
+    let mut back = sample(begin, SECOND * 106, vec![known("living-room", 2, 5)]);
+    back.status.uptime_ms = 1000;
+    state.sample(back);
+    assert_eq!(state.note(at(107)).as_deref(), Some("the daemon is back after 4s, and was restarted"));
+    // The totals began anew.
+    assert_eq!(state.totals.latest(), None);
+    assert_eq!(state.note(at(120)), None);
+}
+
+#[test]
+fn a_restart_between_two_samples_is_told_too() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    let mut next = sample(begin, SECOND * 102, vec![known("living-room", 2, 500)]);
+    next.status.uptime_ms = 200;
+    state.sample(next);
+    assert_eq!(state.note(begin + SECOND * 102).as_deref(), Some("the daemon was restarted"));
+    // Its members are carried over with what they have counted, its totals are not.
+    assert_eq!(state.totals.latest(), None);
+    assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 490.0);
+}
+
+#[test]
+fn a_registration_is_opened_into_its_members_and_closed_again() {
+    let begin = Instant::now();
+    let mut state = opened(begin);
+    assert_eq!(state.mode(), Mode::Members);
+    let rows = &state.opened.as_ref().unwrap().members;
+    assert_eq!(rows.rows().iter().map(|row| row.known.id).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(rows.rows()[0].pace.rates.unwrap().messages(), 0.0);
+    assert_eq!(state.opened.as_ref().unwrap().rates.latest().unwrap().messages_in, 10.0);
+    // Enter has nothing more to open.
+    assert_eq!(state.act(Action::Open), None);
+    assert_eq!(state.act(Action::Back), Some(Effect::Watch(None)));
+    assert_eq!((state.mode(), state.act(Action::Back)), (Mode::Registrations, None));
+}
+
+#[test]
+fn an_answer_about_a_registration_that_is_closed_again_changes_nothing() {
+    let begin = Instant::now();
+    let mut state = opened(begin);
+    state.act(Action::Back);
+    state.act(Action::Step(Step::Last));
+    assert_eq!(state.act(Action::Open), Some(Effect::Watch(Some("kitchen".into()))));
+    let mut late = sample(begin, SECOND * 105, Vec::new());
+    late.opened = Some(("living-room".into(), None));
+    state.sample(late);
+    assert!(!state.opened.as_ref().unwrap().has_ended);
+}
+
+#[test]
+fn a_registration_that_ends_while_it_is_open_says_so_and_can_not_be_removed() {
+    let begin = Instant::now();
+    let mut state = opened(begin);
+    let mut next = sample(begin, SECOND * 105, Vec::new());
+    next.opened = Some(("living-room".into(), None));
+    state.sample(next);
+    let open = state.opened.as_ref().unwrap();
+    assert_eq!((open.has_ended, open.members.rows().len()), (true, 0));
+    state.act(Action::Remove);
+    state.act(Action::Disconnect);
+    assert_eq!(state.dialog, Dialog::None);
+}
+
+#[test]
+fn a_question_is_about_what_was_picked_whatever_moves_meanwhile() {
+    let begin = Instant::now();
+    let mut state = opened(begin);
+    state.act(Action::Step(Step::Down));
+    state.act(Action::Disconnect);
+    let deed = Deed::Disconnect(2, "client 2 from 192.0.2.7:50002".into());
+    assert_eq!((state.mode(), &state.dialog), (Mode::Question, &Dialog::Question(deed.clone())));
+    state.act(Action::SortBy(Column::RoundTrip));
+    assert_eq!(state.act(Action::Yes), Some(Effect::Do(deed)));
+    assert_eq!(state.mode(), Mode::Members);
+    state.act(Action::Remove);
+    assert_eq!(state.dialog, Dialog::Question(Deed::Remove("living-room".into(), 2)));
+    assert_eq!((state.act(Action::No), state.mode()), (None, Mode::Members));
+}
+
+#[test]
+fn nothing_is_asked_where_nothing_is_picked() {
+    let begin = Instant::now();
+    let mut state = State::new(sample(begin, SECOND, Vec::new()), SECOND);
+    for action in [Action::Open, Action::Remove, Action::Disconnect, Action::Step(Step::Down)] {
+        assert_eq!((state.act(action), state.mode()), (None, Mode::Registrations), "{action:?}");
+    }
+}
+
+#[test]
+fn a_filter_is_typed_kept_given_up_and_ended() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    let typed = |state: &mut State, text: &str| text.chars().for_each(|letter| drop(state.act(Action::Type(letter))));
+    state.act(Action::Filter);
+    typed(&mut state, "kitx");
+    state.act(Action::Erase);
+    assert_eq!((state.mode(), state.filter(), state.registrations.len()), (Mode::Filter, "kit", 1));
+    state.act(Action::Yes);
+    assert_eq!((state.mode(), state.filter()), (Mode::Registrations, "kit"));
+    state.act(Action::Filter);
+    typed(&mut state, "!!");
+    state.act(Action::No);
+    assert_eq!(state.filter(), "kit");
+    // Members have a filter of their own.
+    state.act(Action::Open);
+    assert_eq!(state.filter(), "");
+    state.act(Action::Back);
+    assert_eq!((state.act(Action::Back), state.filter()), (None, ""));
+}
+
+#[test]
+fn the_help_scrolls_as_far_as_there_is_help() {
+    let mut state = watched(Instant::now(), 2);
+    state.act(Action::Help);
+    state.act(Action::Step(Step::Last));
+    state.fit(10, 7);
+    assert_eq!((state.mode(), &state.dialog), (Mode::Help, &Dialog::Help(7)));
+    state.act(Action::Step(Step::Up));
+    assert_eq!(state.dialog, Dialog::Help(6));
+    assert_eq!((state.act(Action::Back), state.mode()), (None, Mode::Registrations));
+}
+
+#[test]
+fn the_keys_that_leave_the_screen_do_so_whatever_it_shows() {
+    let mut state = opened(Instant::now());
+    state.act(Action::Remove);
+    let effects = [Action::Quit, Action::Suspend, Action::Redraw].map(|action| state.act(action));
+    assert_eq!(effects, [Some(Effect::Quit), Some(Effect::Suspend), Some(Effect::Redraw)]);
+}
+
+#[test]
+fn counters_are_taken_from_each_answer() {
+    let counts = Counts { messages_in: 7, bytes_in: 700, messages_out: 7, bytes_out: 700 };
+    let registration = known("living-room", 2, 7);
+    assert_eq!((Counts::from(&registration), Counts::from(&status(SECOND, &[registration]).relay)), (counts, counts));
+    let of_member = Counts { messages_in: 10, bytes_in: 1000, messages_out: 20, bytes_out: 2000 };
+    assert_eq!(Counts::from(&member(1, Role::Host)), of_member);
+}

@@ -1,0 +1,70 @@
+use super::*;
+
+/// All rooms' sums, asked for in steps of so many.
+fn traffic(world: &World, at_most: usize) -> (HashMap<Serial, Traffic>, usize) {
+    let (mut all, mut next, mut steps) = (HashMap::new(), Some(0), 0);
+    while let Some(from) = next {
+        next = world.shard.traffic(from, at_most, |serial, traffic| {
+            assert_eq!(all.insert(serial, traffic), None, "{serial:?} is told twice");
+        });
+        steps += 1;
+    }
+    (all, steps)
+}
+
+#[test]
+fn what_a_registration_has_passed_on_is_the_sum_of_its_members() {
+    let mut world = World::new(rules());
+    let members: Vec<usize> = (0..3).map(|_| world.join(1, Role::Peer, 1 << 20)).collect();
+    world.join(2, Role::Peer, 1 << 20);
+    world.send(members[0], 100, 1);
+    world.send(members[1], 100, 1);
+    world.round();
+    let (all, _) = traffic(&world, usize::MAX);
+    let tally = all[&Serial(1)].tally;
+    assert_eq!((tally.messages_in, tally.messages_out), (2, 4));
+    assert_eq!((tally.bytes_in, tally.bytes_out), (204, 408));
+    assert_eq!(all[&Serial(2)], Traffic::default());
+    assert_eq!(
+        (all[&Serial(1)], Traffic::default()),
+        (world.shard.traffic_of(Serial(1)), world.shard.traffic_of(Serial(3)))
+    );
+}
+
+#[test]
+fn who_leaves_others_behind_stays_in_the_sum_and_an_empty_room_begins_anew() {
+    let mut world = World::new(rules());
+    let (one, other) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1 << 20));
+    world.send(one, 100, 1);
+    world.round();
+    let before = world.shard.traffic_of(Serial(1)).tally;
+    assert_eq!((before.messages_in, before.messages_out), (1, 1));
+    world.devices[one].pipe.borrow_mut().has_ended = true;
+    world.round();
+    assert_eq!(world.shard.traffic_of(Serial(1)).tally, before);
+    world.devices[other].pipe.borrow_mut().has_ended = true;
+    world.round();
+    world.join(1, Role::Host, 1 << 20);
+    assert_eq!(world.shard.traffic_of(Serial(1)), Traffic::default());
+}
+
+#[test]
+fn what_waits_for_the_members_is_summed_up_too() {
+    let mut world = World::new(rules());
+    let (one, _) = (world.join(1, Role::Peer, 1 << 20), world.join(1, Role::Peer, 0));
+    world.send(one, 1000, 1);
+    world.round();
+    assert_eq!(world.shard.traffic_of(Serial(1)).outbox, 1004);
+}
+
+#[test]
+fn many_registrations_are_summed_up_in_bounded_steps_and_each_is_told_once() {
+    let mut world = World::new(rules());
+    for room in 0..50 {
+        world.join(room, Role::Peer, 1 << 20);
+    }
+    // A step looks at a room and its member, and ends when it has looked at ten.
+    let (all, steps) = traffic(&world, 10);
+    assert_eq!((all.len(), steps >= 10), (50, true), "{steps}");
+    assert_eq!(traffic(&World::new(rules()), 10).0.len(), 0);
+}

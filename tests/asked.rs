@@ -1,0 +1,167 @@
+//! The call-out of access rules: what a program that is asked learns, and what its answer does, or none.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use support::{Server, read_head};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+use ws_router::config::{Config, Rule};
+use ws_router::metrics::Refusal;
+use ws_router::peer::{Peers, Range};
+
+const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
+
+async fn server(rules: Vec<Rule>) -> Server {
+    let mut config = Config { access: rules, ..Config::default() };
+    config.registration.linger = Duration::from_secs(60);
+    Server::start(config).await
+}
+
+fn networks(network: &str) -> Peers {
+    [network.parse::<Range>().unwrap()].into_iter().collect()
+}
+
+/// Asks for an upgrade, and reads the answer's head.
+async fn upgrade(server: &Server, target: &str) -> u16 {
+    let mut stream = server.connect().await;
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read_head(&mut stream).await.status
+}
+
+fn loopback() -> Rule {
+    Rule { networks: networks("127.0.0.0/8"), ..Rule::default() }
+}
+
+/// A program that is asked: it answers all questions with one status, and keeps them.
+struct Oracle {
+    ask: String,
+    questions: Arc<Mutex<Vec<String>>>,
+}
+
+impl Oracle {
+    async fn start(status: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ask = format!("http://{}/allow?who", listener.local_addr().unwrap());
+        let questions = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&questions);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let head = read_head(&mut stream).await;
+                let length = head.header("content-length").unwrap().parse().unwrap();
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).await.unwrap();
+                kept.lock().unwrap().push(format!("{}\n{}", head.head, String::from_utf8(body).unwrap()));
+                if status.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Self { ask, questions }
+    }
+
+    fn rule(&self) -> Rule {
+        Rule { ask: self.ask.parse().ok(), ask_timeout: Some(Duration::from_secs(30)), ..Rule::default() }
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_asked_learns_who_wants_what_and_never_a_key() {
+    let oracle = Oracle::start("204 No Content").await;
+    let server = server(vec![oracle.rule()]).await;
+    let register = "/register?key=hunter2&host_key=hunter3&reg_type=hostclient&id_req=my-device&token=t0ken";
+    let id = server.request("GET", register, "Origin: https://example.com\r\n", "").await.body;
+    assert_eq!(id, "my-device");
+    assert_eq!(upgrade(&server, "/connect?id=my-device&key=hunter2&sock_type=host").await, 101);
+    assert_eq!(server.get("/remove?id=my-device&key=hunter2&host_key=hunter3").await.status, 200);
+    let questions = oracle.questions.lock().unwrap();
+    let asked = |text: &str| serde_json::from_str::<serde_json::Value>(text.lines().last().unwrap()).unwrap();
+    let (first, second, third) = (asked(&questions[0]), asked(&questions[1]), asked(&questions[2]));
+    assert!(questions[0].starts_with("POST /allow?who HTTP/1.1"), "{}", questions[0]);
+    assert!(questions[0].to_lowercase().contains("authorization: bearer t0ken"), "{}", questions[0]);
+    assert_eq!((&first["action"], &first["id"]), (&"register".into(), &"my-device".into()));
+    assert_eq!((&first["kind"], &first["origin"]), (&"hostclient".into(), &"https://example.com".into()));
+    assert_eq!(first["address"], "127.0.0.1");
+    assert_eq!((&second["action"], &second["role"]), (&"connect".into(), &"host".into()));
+    assert_eq!((&third["action"], &third["id"]), (&"remove".into(), &"my-device".into()));
+    assert!(!questions.iter().any(|question| question.contains("hunter")), "{questions:?}");
+}
+
+#[tokio::test]
+async fn a_no_is_a_no_and_no_answer_lets_nobody_in() {
+    for (said, status) in [
+        ("403 Forbidden", 403),
+        ("401 Unauthorized", 401),
+        ("302 Found", 503),
+        ("500 Internal Server Error", 503),
+        ("nonsense", 503),
+        ("", 503),
+    ] {
+        let oracle = Oracle::start(said).await;
+        let mut rule = oracle.rule();
+        if said.is_empty() {
+            rule.ask_timeout = Some(Duration::from_millis(50));
+        }
+        let server = server(vec![rule, loopback()]).await;
+        let answer = server.get(&format!("/register?{LOBBY}")).await;
+        assert_eq!(answer.status, status, "{said}");
+        assert_eq!(answer.header("retry-after").is_some(), status == 503, "{said}");
+        assert_eq!(server.front.refusals(Refusal::Access), 1, "{said}");
+        assert!(server.directory.is_empty());
+    }
+    let nobody = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };
+    assert_eq!(server(vec![nobody]).await.get(&format!("/register?{LOBBY}")).await.status, 503);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_one_to_whom_the_rule_does_not_apply() {
+    let oracle = Oracle::start("200 OK").await;
+    let rule = Rule { networks: networks("192.0.2.0/24"), ..oracle.rule() };
+    assert_eq!(server(vec![rule]).await.get(&format!("/register?{LOBBY}")).await.status, 403);
+    assert!(oracle.questions.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_crowd_whose_questions_hang_takes_no_more_than_there_are_and_those_who_are_in_go_on() {
+    let oracle = Oracle::start("").await;
+    let hangs = Rule { ask_timeout: Some(Duration::from_secs(3600)), ..oracle.rule() };
+    let server = server(vec![Rule { networks: networks("192.0.2.0/24"), ..hangs }, loopback()]).await;
+    server.reconfigure(|config| config.http.trusted_proxies = networks("127.0.0.1"));
+    let connect = format!("/connect?id={}&key=k", server.register(LOBBY).await);
+    let mut one = server.websocket(&connect).await.unwrap();
+    let mut other = server.websocket(&connect).await.unwrap();
+    let ask = |client: u8| {
+        let (address, client) = (server.http, client);
+        async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request =
+                format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.{client}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            read_head(&mut stream).await
+        }
+    };
+    let mut crowd: JoinSet<_> = (0..=u8::MAX).map(ask).collect();
+    // One too many is answered at once, and nobody else is.
+    for count in 1..=3 {
+        crowd.spawn(ask(1));
+        let refused = crowd.join_next().await.unwrap().unwrap();
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+        assert_eq!(server.front.refusals(Refusal::Access), count);
+    }
+    assert_eq!(crowd.len(), 256);
+    one.send(Message::text("still here")).await.unwrap();
+    assert_eq!(other.next().await.unwrap().unwrap(), Message::text("still here"));
+    assert_eq!(server.get(&format!("/register?{LOBBY}")).await.status, 200, "another rule asks nobody");
+}

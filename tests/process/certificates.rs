@@ -1,0 +1,110 @@
+//! Clients' certificates at the real program: a foreign one, one whose time is over, one for another purpose or with
+//! another name, and none open nothing, and those who are in go on.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::client::{connect, connect_unix, register};
+use super::harness::{Setup, certificate};
+use super::scene::{Guests, counted};
+
+/// An authority that signs clients' certificates.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A chain with its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+impl Authority {
+    fn new() -> Self {
+        let (key, mut parameters) = (KeyPair::generate().unwrap(), CertificateParams::new(Vec::new()).unwrap());
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = parameters.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(parameters, key), pem }
+    }
+
+    /// Signs a client's certificate after a change.
+    fn signs(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let (key, mut parameters) = (KeyPair::generate().unwrap(), CertificateParams::new(Vec::new()).unwrap());
+        parameters.distinguished_name.push(DnType::CommonName, "device-1");
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut parameters);
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        (vec![certificate.der().clone()], key)
+    }
+}
+
+/// What one is answered who registers with this certificate; nothing if the handshake fails.
+fn registers(address: SocketAddr, roots: &RootCertStore, identity: Option<Identity>) -> Option<u16> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = versions.with_root_certificates(roots.clone());
+    let config = match identity {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+        None => config.with_no_client_auth(),
+    };
+    let client = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut stream = StreamOwned::new(client, connect(address));
+    let request =
+        "GET /register?key=key&host_key=key&reg_type=lobby HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n";
+    let mut answer = Vec::new();
+    if let Err(error) = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer)) {
+        assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "neither an answer nor an end");
+    }
+    String::from_utf8(answer).unwrap().split(' ').nth(1).map(|status| status.parse().unwrap())
+}
+
+#[test]
+fn only_a_good_certificate_with_a_name_that_is_known_opens_the_door() {
+    let setup = Setup::on_loopback().config("[[access]]\nname = \"guests\"\nnetworks = [\"unix\"]\n");
+    let folder = setup.folder.path().to_owned();
+    certificate(&folder, "server");
+    let authority = Authority::new();
+    std::fs::write(folder.join("clients.pem"), &authority.pem).unwrap();
+    let unix = folder.join("http.sock");
+    let config = format!(
+        "[[access]]\nname = \"devices\"\nclient-certificates = [\"device-1\"]\n\
+         [[listener]]\naddress = \"unix:{}\"\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\n\
+         tls = {{ certificate = \"server.crt\", key = \"server.key\", client-ca = \"clients.pem\" }}\n",
+        unix.display()
+    );
+    let mut router = setup.config(&config).start().ready();
+    let (_plain, address) = (router.tcp_address(), router.tcp_address());
+    let id = register(connect_unix(&unix), "key");
+    let mut guests = Guests::join(|| connect_unix(&unix), &id, "key");
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.join("server.crt")).unwrap()).unwrap();
+
+    assert_eq!(registers(address, &roots, Some(authority.signs(|_| {}))), Some(200));
+    let other = authority.signs(|it| it.distinguished_name.push(DnType::CommonName, "device-2"));
+    assert_eq!(registers(address, &roots, Some(other)), Some(403));
+    assert_eq!(registers(address, &roots, None), Some(403));
+    counted(&router, "refusals", "access", 2);
+    guests.talk();
+
+    let bad = [
+        Authority::new().signs(|_| {}),
+        authority.signs(|it| {
+            (it.not_before, it.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        }),
+        authority.signs(|it| it.not_before = date_time_ymd(2200, 1, 1)),
+        authority.signs(|it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+    ];
+    for (identity, failures) in bad.into_iter().zip(1..) {
+        assert_eq!(registers(address, &roots, Some(identity)), None, "{failures}");
+        counted(&router, "front", "tls_failures", failures);
+        guests.talk();
+    }
+    counted(&router, "refusals", "access", 2);
+    assert_eq!(router.admin("/v1/status")["registrations"], 2);
+}

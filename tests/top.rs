@@ -1,0 +1,295 @@
+//! `ws-routerctl top` itself, on a terminal of its own, beside a router in the test's process: what a person sees and
+//! what the keys do, and that the terminal is given back.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+#[path = "support/admin.rs"]
+mod support_admin;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use futures_util::{SinkExt, StreamExt};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use ws_router::config::Config;
+
+use support::until;
+use support_admin::Admin;
+
+/// A terminal with the program on it.
+struct Terminal {
+    program: Child,
+    keyboard: File,
+    /// The program's end, which tells how it left the terminal.
+    line: File,
+    screen: Arc<Mutex<vt100::Parser>>,
+    /// Everything that was written.
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Starts the program on a terminal of 80×24.
+    fn start(socket: &Path, variables: &[(&str, &str)]) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let line = File::options().read(true).write(true).open(path).unwrap();
+        tcsetwinsize(&line, size(80, 24)).unwrap();
+        let end = || Stdio::from(line.try_clone().unwrap());
+        let program = Command::new("setsid")
+            .args(["--ctty", env!("CARGO_BIN_EXE_ws-routerctl"), "top", "-d", "100ms", "--socket"])
+            .arg(socket)
+            .env_remove("NO_COLOR")
+            .envs([("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")])
+            .envs(variables.iter().copied())
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        let mut output = File::from(ours);
+        let keyboard = output.try_clone().unwrap();
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(24, 80, 0)));
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (seen, all) = (Arc::clone(&screen), Arc::clone(&written));
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(len @ 1..) = output.read(&mut piece) {
+                seen.lock().unwrap().process(&piece[..len]);
+                all.lock().unwrap().extend_from_slice(&piece[..len]);
+            }
+        });
+        Self { program, keyboard, line, screen, written }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn text(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until a person reads all of these.
+    async fn shows(&self, texts: &[&str]) {
+        let all_there = || texts.iter().all(|text| self.text().contains(text));
+        let waiting = until("the screen shows it", all_there);
+        if tokio::time::timeout(std::time::Duration::from_secs(9), waiting).await.is_err() {
+            panic!("{texts:?} are not all on the screen:\n{}", self.text());
+        }
+    }
+
+    fn resize(&self, columns: u16, rows: u16) {
+        self.screen.lock().unwrap().screen_mut().set_size(rows, columns);
+        tcsetwinsize(&self.keyboard, size(columns, rows)).unwrap();
+    }
+
+    /// Waits for the program's end, and proves that the terminal is as it was.
+    async fn end(mut self) -> (ExitStatus, String) {
+        let status = spawn_blocking(move || (self.program.wait().unwrap(), self)).await.unwrap();
+        let (status, terminal) = status;
+        let is_back = || !terminal.screen.lock().unwrap().screen().alternate_screen();
+        until("the terminal is given back", is_back).await;
+        assert!(!terminal.screen.lock().unwrap().screen().hide_cursor(), "the cursor is hidden");
+        let modes = tcgetattr(&terminal.line).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{modes:?}");
+        (status, terminal.text())
+    }
+}
+
+fn size(columns: u16, rows: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+type Member = WebSocketStream<TcpStream>;
+
+/// A hostclient registration in which a host talks to a client, and a lobby that nobody is in.
+async fn busy(admin: &Admin) -> (Member, Member) {
+    admin.server.register("key=a&host_key=b&reg_type=hostclient&id_req=living-room").await;
+    admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=kitchen-tablet").await;
+    let join = async |role: &str| {
+        let target = format!("/connect?id=living-room&key=a&sock_type={role}");
+        admin.server.websocket(&target).await.unwrap()
+    };
+    let (mut host, mut client) = (join("host").await, join("client").await);
+    host.send(Message::text("hello")).await.unwrap();
+    client.next().await.unwrap().unwrap();
+    (host, client)
+}
+
+async fn close_code(member: &mut Member) -> u16 {
+    loop {
+        match member.next().await {
+            Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
+            Some(Ok(_)) => {}
+            other => panic!("no close: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_person_looks_around_disconnects_a_member_removes_a_registration_and_quits() {
+    let admin = Admin::start(Config::default()).await;
+    let (mut host, mut client) = busy(&admin).await;
+    let mut terminal = Terminal::start(&admin.socket, &[]);
+    terminal.shows(&["in service", "registrations 2", "members 2", "Registrations 1-2 of 2", "kitchen-tablet"]).await;
+    // Messages while it looks are seen as a rate.
+    let talk = async {
+        loop {
+            host.send(Message::text("hello")).await.unwrap();
+            client.next().await.unwrap().unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = talk => {}
+        () = terminal.shows(&["> living-room"]) => {}
+    }
+    // In an order that doesn't change when they fall silent.
+    terminal.press("m");
+    terminal.shows(&["by members, most first", "> living-room"]).await;
+    terminal.press("\r");
+    let (host_at, client_at) = (host.get_ref().local_addr().unwrap(), client.get_ref().local_addr().unwrap());
+    let members = [&*format!("host   {host_at}"), &format!("client {client_at}"), "RTT", "ms", "Members 1-2 of 2"];
+    terminal.shows(&members).await;
+    terminal.press("jd");
+    terminal.shows(&[&format!("from {client_at} (close code 4002)? y/n")]).await;
+    terminal.press("y");
+    assert_eq!(close_code(&mut client).await, 4002);
+    terminal.shows(&["disconnected client", "Members 1-1 of 1"]).await;
+    terminal.press("x");
+    terminal.shows(&["remove living-room and close its member (close code 4001)? y/n"]).await;
+    terminal.press("n");
+    terminal.shows(&["q quit  ? help  Esc back"]).await;
+    terminal.press("xy");
+    assert_eq!(close_code(&mut host).await, 4001);
+    terminal.shows(&["removed living-room", "living-room has ended"]).await;
+    // An escape alone, which is none of the keys that begin with one.
+    terminal.press("\x1b");
+    terminal.shows(&["Registrations 1-1 of 1", "> kitchen-tablet"]).await;
+    terminal.press("q");
+    let (status, left) = terminal.end().await;
+    assert_eq!((status.code(), left.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn another_size_is_drawn_at_once_and_the_help_is_a_key_away() {
+    let admin = Admin::start(Config::default()).await;
+    let _members = busy(&admin).await;
+    let mut terminal = Terminal::start(&admin.socket, &[]);
+    terminal.shows(&["OUTBOX", "held for peers"]).await;
+    terminal.resize(40, 10);
+    until("the table is narrow", || {
+        let text = terminal.text();
+        text.contains("kitchen-tablet") && text.contains("BYTES/S") && !text.contains("OUTBOX")
+    })
+    .await;
+    terminal.resize(120, 30);
+    terminal.shows(&["OUTBOX", "OUT B/S", "hostclient"]).await;
+    terminal.press("?");
+    terminal.shows(&["Sort registrations by", "p round trip"]).await;
+    terminal.press("q/kit\r");
+    terminal.shows(&["Registrations 1-1 of 1 with \"kit\" (of 2)"]).await;
+    terminal.press("\x03");
+    assert_eq!(terminal.end().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_and_the_terminal_is_given_back() {
+    let admin = Admin::start(Config::default()).await;
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT, rustix::process::Signal::HUP] {
+        let terminal = Terminal::start(&admin.socket, &[]);
+        terminal.shows(&["No registrations"]).await;
+        rustix::process::kill_process(rustix::process::Pid::from_child(&terminal.program), signal).unwrap();
+        assert_eq!(terminal.end().await.0.signal(), Some(signal.as_raw()));
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_goes_away_is_told_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let listen = || tokio::net::UnixListener::bind(&socket).unwrap();
+    let admin = Admin::start_on(Config::default(), listen()).await;
+    let mut terminal = Terminal::start(&socket, &[]);
+    terminal.shows(&["No registrations"]).await;
+    admin.stop.cancel();
+    admin.serving.await.unwrap();
+    terminal.shows(&["AWAY", "the daemon has been away for", "no daemon at", "asking again"]).await;
+    std::fs::remove_file(&socket).unwrap();
+    let admin = Admin::start_on(Config::default(), listen()).await;
+    admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=living-room").await;
+    terminal.shows(&["in service", "the daemon is back after", "living-room"]).await;
+    terminal.press("q");
+    assert_eq!(terminal.end().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn without_colour_no_colour_is_written() {
+    let admin = Admin::start(Config::default()).await;
+    let _members = busy(&admin).await;
+    let mut colours = Vec::new();
+    for variables in [&[][..], &[("NO_COLOR", "1")]] {
+        let mut terminal = Terminal::start(&admin.socket, variables);
+        terminal.shows(&["living-room"]).await;
+        terminal.press("x");
+        terminal.shows(&["? y/n"]).await;
+        terminal.press("nq");
+        let written = Arc::clone(&terminal.written);
+        terminal.end().await;
+        colours.push(has_colour(&String::from_utf8_lossy(&written.lock().unwrap())));
+    }
+    assert_eq!(colours, [true, false]);
+}
+
+/// Tells whether a colour is set: a sequence that ends in `m` with a number from 30 to 49 or 90 to 107, save those that
+/// set none.
+fn has_colour(written: &str) -> bool {
+    let sequences = written.split("\x1b[").skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+        rest[end..].starts_with('m').then(|| &rest[..end])
+    });
+    let mut numbers =
+        sequences.flat_map(|sequence| sequence.split(';')).filter_map(|number| number.parse::<u16>().ok());
+    numbers.any(|number| matches!(number, 30..=38 | 40..=48 | 58 | 90..=107))
+}
+
+#[tokio::test]
+async fn without_a_terminal_it_says_what_to_use_instead() {
+    let admin = Admin::start(Config::default()).await;
+    let run = |arguments: &'static [&str], term: &'static str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
+        program.args(arguments).arg("--socket").arg(&admin.socket).env("TERM", term).stdin(Stdio::null());
+        spawn_blocking(move || program.output().unwrap())
+    };
+    for (arguments, mend) in
+        [(&["top"][..], "needs a terminal on standard input and output; "), (&["top", "--json"], "has no --json; ")]
+    {
+        let output = run(arguments, "xterm").await.unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len(), errors.lines().count()), (Some(64), 0, 1), "{errors}");
+        assert!(errors.contains(mend) && errors.contains("ws-routerctl list --json"), "{errors}");
+        assert!(errors.contains("events --follow") && errors.contains("GET /metrics"), "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_daemon_there_is_one_clear_line_and_the_terminal_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let terminal = Terminal::start(&folder.path().join("admin.sock"), &[]);
+    let written = Arc::clone(&terminal.written);
+    terminal.shows(&["ws-routerctl: no daemon at", "start ws-router"]).await;
+    let (status, _) = terminal.end().await;
+    assert_eq!(status.code(), Some(69));
+    assert!(!String::from_utf8_lossy(&written.lock().unwrap()).contains("\x1b["));
+}
