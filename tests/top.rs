@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt, StreamExt};
@@ -39,25 +40,9 @@ struct Terminal {
 impl Terminal {
     /// Starts the program on a terminal of 80×24.
     fn start(socket: &Path, variables: &[(&str, &str)]) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let line = File::options().read(true).write(true).open(path).unwrap();
-        tcsetwinsize(&line, size(80, 24)).unwrap();
-        let end = || Stdio::from(line.try_clone().unwrap());
-        let program = Command::new("setsid")
-            .args(["--ctty", env!("CARGO_BIN_EXE_ws-routerctl"), "top", "-d", "100ms", "--socket"])
-            .arg(socket)
-            .env_remove("NO_COLOR")
-            .envs([("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")])
-            .envs(variables.iter().copied())
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .unwrap();
-        let mut output = File::from(ours);
+        let (ours, line) = pair();
+        let program = program(socket, &line).envs(variables.iter().copied()).spawn().unwrap();
+        let mut output = ours;
         let keyboard = output.try_clone().unwrap();
         let screen = Arc::new(Mutex::new(vt100::Parser::new(24, 80, 0)));
         let written = Arc::new(Mutex::new(Vec::new()));
@@ -96,8 +81,7 @@ impl Terminal {
 
     /// Waits for the program's end, and proves that the terminal is as it was.
     async fn end(mut self) -> (ExitStatus, String) {
-        let status = spawn_blocking(move || (self.program.wait().unwrap(), self)).await.unwrap();
-        let (status, terminal) = status;
+        let (status, terminal) = spawn_blocking(move || (self.program.wait().unwrap(), self)).await.unwrap();
         let is_back = || !terminal.screen.lock().unwrap().screen().alternate_screen();
         until("the terminal is given back", is_back).await;
         assert!(!terminal.screen.lock().unwrap().screen().hide_cursor(), "the cursor is hidden");
@@ -105,6 +89,35 @@ impl Terminal {
         assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{modes:?}");
         (status, terminal.text())
     }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // After a test that failed; otherwise it has ended.
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+/// Both ends of a terminal of 80×24: a person's and a program's.
+fn pair() -> (File, File) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let line = File::options().read(true).write(true).open(path).unwrap();
+    tcsetwinsize(&line, size(80, 24)).unwrap();
+    (File::from(ours), line)
+}
+
+/// The program on that end.
+fn program(socket: &Path, line: &File) -> Command {
+    let end = || Stdio::from(line.try_clone().unwrap());
+    let mut program = Command::new("setsid");
+    program.args(["--ctty", env!("CARGO_BIN_EXE_ws-routerctl"), "top", "-d", "100ms", "--socket"]).arg(socket);
+    program.env_remove("NO_COLOR").envs([("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")]);
+    program.stdin(end()).stdout(end()).stderr(end());
+    program
 }
 
 fn size(columns: u16, rows: u16) -> Winsize {
@@ -216,6 +229,29 @@ async fn a_signal_ends_it_and_the_terminal_is_given_back() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_takes_nothing_does_not_keep_a_second_signal_from_ending_it() {
+    let admin = Admin::start(Config::default()).await;
+    let (_ours, line) = pair();
+    let mut full = line.try_clone().unwrap();
+    rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::NONBLOCK).unwrap();
+    while full.write(&[b'x'; 1024]).is_ok() {}
+    rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::empty()).unwrap();
+    let mut program = program(&admin.socket, &line).spawn().unwrap();
+    // Now it writes its first, in vain.
+    until("it takes the terminal", || !tcgetattr(&line).unwrap().local_modes.contains(LocalModes::ICANON)).await;
+    let pid = rustix::process::Pid::from_child(&program);
+    let mut ended = None;
+    until("it ends", || {
+        // It may have ended meanwhile.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        ended = program.try_wait().unwrap();
+        ended.is_some()
+    })
+    .await;
+    assert_eq!(ended.unwrap().signal(), Some(15));
+}
+
+#[tokio::test]
 async fn a_daemon_that_goes_away_is_told_and_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("admin.sock");
@@ -230,6 +266,43 @@ async fn a_daemon_that_goes_away_is_told_and_found_again() {
     let admin = Admin::start_on(Config::default(), listen()).await;
     admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=living-room").await;
     terminal.shows(&["in service", "the daemon is back after", "living-room"]).await;
+    terminal.press("q");
+    assert_eq!(terminal.end().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_daemon_that_hangs_keeps_no_key_waiting() {
+    let admin = Admin::start(Config::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, behind) = (folder.path().join("front.sock"), admin.socket.clone());
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    // Passes on what it is asked until it is told to hang; from then on it takes questions and answers none.
+    let hangs = Arc::new(AtomicBool::new(false));
+    let (does_hang, asked) = (Arc::clone(&hangs), Arc::new(AtomicBool::new(false)));
+    let was_asked = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if does_hang.load(Ordering::SeqCst) {
+                was_asked.store(true, Ordering::SeqCst);
+                held.push(stream);
+            } else {
+                let mut real = tokio::net::UnixStream::connect(&behind).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut real).await });
+            }
+        }
+    });
+    admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=living-room").await;
+    let mut terminal = Terminal::start(&socket, &[]);
+    terminal.shows(&["> living-room"]).await;
+    hangs.store(true, Ordering::SeqCst);
+    until("it is asked in vain", || asked.load(Ordering::SeqCst)).await;
+    terminal.shows(&["as of ", "s ago"]).await;
+    terminal.press("?");
+    terminal.shows(&["Sort registrations by"]).await;
+    terminal.press("?\r");
+    terminal.shows(&["asking for its members"]).await;
     terminal.press("q");
     assert_eq!(terminal.end().await.0.code(), Some(0));
 }

@@ -23,12 +23,15 @@ mod state;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use nix::sys::signal::{Signal, raise};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::low_level::emulate_default_handler;
 use signal_hook_tokio::Signals;
 use tokio::time::{MissedTickBehavior, interval};
@@ -50,7 +53,7 @@ pub(super) async fn top(client: Client, interval: Duration, json: bool) -> Resul
     }
     // Before the terminal is taken: without a daemon there is nothing to show, and a line says so.
     let first = source::sample(&client, None).await?;
-    let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| system(&error))?;
+    let signals = signals().map_err(|error| system(&error))?;
     let mut view = View {
         state: State::new(first, interval),
         source: Source::start(client, interval),
@@ -85,13 +88,17 @@ impl View {
         loop {
             self.draw()?;
             tokio::select! {
-                signal = signals.next() => return Ok(signal),
+                signal = signals.next() => match signal {
+                    // Stopped by somebody else, who left the shell with the terminal meanwhile.
+                    Some(SIGCONT) => self.take_terminal().map_err(|error| system(&error))?,
+                    ends => return Ok(ends),
+                },
                 event = events.next() => match event {
                     Some(Ok(event)) => if self.take(event)?.is_break() { return Ok(None) },
                     Some(Err(error)) => return Err(system(&error)),
                     None => return Ok(None),
                 },
-                news = self.source.news.recv() => self.hear(news),
+                news = self.source.news.recv() => self.hear(news)?,
                 _ = clock.tick() => {}
             }
         }
@@ -107,14 +114,15 @@ impl View {
         drawn.map_err(|error| system(&error))
     }
 
-    fn hear(&mut self, news: Option<News>) {
+    fn hear(&mut self, news: Option<News>) -> Result<(), Fault> {
         let now = Instant::now();
         match news {
             Some(News::Sample(sample)) => self.state.sample(*sample),
             Some(News::Away(why)) => self.state.lost(why, now),
             Some(News::Done(told)) => self.state.tell(told, now),
-            None => self.state.lost("nobody asks any more".into(), now),
+            None => return Err(Fault::Software("the task that asks the daemon has ended".into())),
         }
+        Ok(())
     }
 
     fn take(&mut self, event: Event) -> Result<ControlFlow<()>, Fault> {
@@ -143,15 +151,35 @@ impl View {
     fn suspend(&mut self) -> io::Result<()> {
         self.screen = None;
         raise(Signal::SIGTSTP)?;
+        self.take_terminal()
+    }
+
+    /// Takes the terminal as if for the first time.
+    fn take_terminal(&mut self) -> io::Result<()> {
+        self.screen = None;
         self.screen = Some(Screen::enter()?);
         Ok(())
     }
+}
+
+/// Listens to those that end the program, and to the one after a stop. One that comes a second time ends it at once,
+/// since a terminal that takes nothing keeps it from getting to the first.
+fn signals() -> io::Result<Signals> {
+    for signal in ENDING {
+        let has_come = Arc::new(AtomicBool::new(false));
+        // In this order, so that the first one only leaves its mark.
+        flag::register_conditional_default(signal, Arc::clone(&has_come))?;
+        flag::register(signal, has_come)?;
+    }
+    Signals::new([SIGCONT].iter().chain(&ENDING))
 }
 
 fn system(error: &io::Error) -> Fault {
     Fault::Software(format!("the terminal: {error}"))
 }
 
+/// Signals that end the program.
+const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 /// How often what only time changes is drawn anew.
 const TICK: Duration = Duration::from_secs(1);
 

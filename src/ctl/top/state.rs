@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) away: Option<(Instant, String)>,
     note: Option<(String, Instant)>,
     counts: Counts,
+    /// When the last sample was taken.
+    sampled: Instant,
     /// When the rates' counters were read.
     based: Instant,
 }
@@ -92,6 +94,7 @@ impl State {
             away: None,
             note: None,
             counts,
+            sampled: first.at,
             based,
         }
     }
@@ -115,7 +118,7 @@ impl State {
             self.totals.push(rates);
             (self.counts, self.based) = (now, sample.at);
         }
-        self.status = sample.status;
+        (self.status, self.sampled) = (sample.status, sample.at);
         let before = paces(self.registrations.rows());
         let rows = sample.registrations.into_iter();
         self.registrations.replace(rows.map(|known| row(known, Some(&before), time)).collect());
@@ -136,6 +139,12 @@ impl State {
     /// Shows a line for a while.
     pub(super) fn tell(&mut self, note: String, now: Instant) {
         self.note = Some((note, now));
+    }
+
+    /// How old what is shown is, where it is older than it should be.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        let age = now.saturating_duration_since(self.sampled);
+        (age > self.interval * 2 + LATE).then_some(age)
     }
 
     /// The line that is to be shown now, beside a question.
@@ -297,6 +306,8 @@ fn millis(time: Duration) -> u64 {
     time.as_millis() as u64
 }
 
+/// What a busy daemon may take without that being worth a word.
+const LATE: Duration = Duration::from_secs(1);
 /// How long a note stays.
 const NOTED: Duration = Duration::from_secs(8);
 /// How far a page of the help goes.

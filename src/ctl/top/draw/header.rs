@@ -1,5 +1,7 @@
 //! The totals: how the daemon is, how many there are, and what passes through in a second.
 
+use std::time::Instant;
+
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
@@ -25,10 +27,10 @@ pub(super) fn height(area: Rect, state: &State) -> u16 {
 }
 
 /// Draws as much as there is room for.
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, look: &Look) {
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, look: &Look, now: Instant) {
     let lines: Vec<Rect> = area.rows().collect();
     let Some((first, rest)) = lines.split_first() else { return };
-    title(frame, *first, state, look);
+    title(frame, *first, state, look, now);
     let counts = if rest.len() > 2 { counts(state, area.width) } else { Vec::new() };
     for (place, text) in rest.iter().zip(&counts) {
         frame.render_widget(text.as_str(), *place);
@@ -46,7 +48,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, look: &Look
 type Of = fn(&Rates) -> f64;
 
 /// Which daemon it is, and whether it is in service.
-fn title(frame: &mut Frame<'_>, area: Rect, state: &State, look: &Look) {
+fn title(frame: &mut Frame<'_>, area: Rect, state: &State, look: &Look, now: Instant) {
     let status = &state.status;
     let service = match (&state.away, status.drain.state) {
         (Some(_), _) => "AWAY".to_owned(),
@@ -55,7 +57,10 @@ fn title(frame: &mut Frame<'_>, area: Rect, state: &State, look: &Look) {
         (None, DrainPhase::Drained) => "DRAINED, nobody is let in".into(),
     };
     let text = format!("ws-router {}, up {}, {service}", status.version, span(status.uptime_ms));
-    let every = format!("every {}", humantime::format_duration(state.interval));
+    let every = match state.age(now) {
+        Some(age) => format!("as of {} ago", span(age.as_millis() as u64)),
+        None => format!("every {}", humantime::format_duration(state.interval)),
+    };
     if text.len() + every.len() + 2 <= usize::from(area.width) {
         frame.render_widget(Line::from(every).right_aligned(), area);
     }

@@ -25,7 +25,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, look: &Look, now: Insta
         return help::draw(frame, area, line, look);
     }
     let parts = Parts::of(area, state, now);
-    header::draw(frame, parts.header, state, look);
+    header::draw(frame, parts.header, state, look, now);
     table::draw(frame, parts.title, parts.table, state, look);
     if let Some((text, _)) = prompt(state, now) {
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }).style(look.notice()), parts.prompt);

@@ -191,6 +191,15 @@ fn a_daemon_that_is_away_or_drains_is_told_in_words() {
 }
 
 #[test]
+fn what_is_older_than_it_should_be_says_so() {
+    let begin = Instant::now();
+    let mut state = watched(begin, 2);
+    let title = |state: &mut State, at: u32| screen(state, (80, 24), begin + SECOND * at)[0].clone();
+    assert!(title(&mut state, 104).ends_with("in service                                  every 1s"));
+    assert!(title(&mut state, 106).ends_with("in service                              as of 5s ago"));
+}
+
+#[test]
 fn a_registration_that_has_ended_says_so_and_how_to_go_on() {
     let begin = Instant::now();
     let mut state = opened(begin);

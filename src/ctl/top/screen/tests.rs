@@ -14,7 +14,7 @@ fn a_panic_is_told_on_a_terminal_that_is_as_it_was() {
         let _screen = Screen::enter().unwrap();
         panic!("on purpose");
     }
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
     let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
