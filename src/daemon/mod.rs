@@ -47,6 +47,7 @@ pub fn run(arguments: Router) -> ExitCode {
 }
 
 fn run_inner(arguments: Router) -> Result<(), Fault> {
+    supervise::map_large_buffers();
     let mut inherited = supervise::inherited().map_err(Fault::configuration)?;
     let source = Source::new(arguments.config);
     if arguments.check {

@@ -173,10 +173,18 @@ impl Assembly {
     }
 
     /// Makes room for what the frame announces, in steps that what has arrived justifies. If more fragments are to come,
-    /// the room at least doubles, so that many small ones don't each move all that is there.
+    /// the room at least doubles, so that many small ones don't each move all that is there. A large message grows where
+    /// it is, by a step that is short for those who wait meanwhile: the allocator moves its pages and copies nothing.
     fn grow(&mut self, buffers: &mut Buffers) {
         let whole = self.filled + self.remaining();
         let is_final = self.frame.as_ref().is_none_or(|frame| frame.is_final);
+        if self.buffer.len() >= STEP {
+            let room = if is_final { self.remaining().min(STEP) } else { STEP };
+            self.buffer.truncate(self.filled);
+            self.buffer.reserve_exact(room);
+            self.buffer.resize(self.filled + room, 0);
+            return;
+        }
         let wish = if is_final { whole } else { whole.max(self.filled * 2) };
         let mut larger = buffers.take(wish.min((self.filled * 2).max(FIRST)), wish);
         larger[HEADROOM..self.filled].copy_from_slice(&self.buffer[HEADROOM..self.filled]);
@@ -198,5 +206,7 @@ pub(super) enum Progress {
 const HEADROOM: usize = ServerHeader::MAX_LEN;
 /// What a header's announcement alone is worth: a read's worth, so that most messages never grow.
 const FIRST: usize = 256 << 10;
+/// What a large message grows by, and the size from which it is large.
+const STEP: usize = 1 << 20;
 /// Less room than this is not worth a read.
 const LEAST_ROOM: usize = 32 << 10;

@@ -40,11 +40,11 @@ impl Service {
         earlier: &Earlier,
     ) -> (Reply, Option<Joining>) {
         let began = Instant::now();
-        turns::take();
         let config = self.live.borrow().clone();
         let visitor = visitor.behind(forwarded::client(visitor.peer, request.headers(), &config.http));
         let (method, page) = (request.method().clone(), admission::origin(request.headers()).map(str::to_owned));
         let found = Route::find(request.uri().path(), &config.http.path_prefix);
+        turns::take(if matches!(found, Some(Route::Connect)) { turns::JOIN } else { turns::REQUEST });
         let answered = match (self.may_ask(visitor, earlier, &config), found) {
             (Err(refused), _) => Err(refused),
             _ if target_len(&request) > MAX_TARGET => Err(too_long()),

@@ -8,17 +8,22 @@
 use std::cell::Cell;
 use std::thread;
 
-/// Takes note of a request, and gives way before every eighth.
-pub(super) fn take() {
-    TAKEN.set(TAKEN.get().wrapping_add(1));
-    if TAKEN.get().is_multiple_of(REQUESTS_A_TURN) {
+/// Takes note of work, and gives way before it when enough has been done since.
+pub(super) fn take(work: u32) {
+    let done = DONE.get() + work;
+    DONE.set(if done < A_TURN { done } else { 0 });
+    if done >= A_TURN {
         thread::yield_now();
     }
 }
 
 thread_local! {
-    static TAKEN: Cell<u32> = const { Cell::new(0) };
+    static DONE: Cell<u32> = const { Cell::new(0) };
 }
 
+/// The work of a request on a connection that is there.
+pub(super) const REQUEST: u32 = 1;
+/// The work of a join, with the connection that is made for it.
+pub(super) const JOIN: u32 = 4;
 /// Some fifty microseconds of work.
-const REQUESTS_A_TURN: u32 = 8;
+const A_TURN: u32 = 8;

@@ -111,6 +111,7 @@ impl Thread {
             if !readiness.is_empty() {
                 last_event = woken;
             }
+            self.shard.begin_round(readiness.iter().filter(|event| event.is_readable()).count());
             self.has_commands |= self.serve(&readiness);
             self.shard.resume(self.now);
             if self.has_commands {

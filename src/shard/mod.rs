@@ -101,6 +101,8 @@ pub struct Shard<L> {
     dirty: VecDeque<(u32, usize)>,
     /// The one that is being flushed.
     flight: Option<Flight>,
+    /// Bytes that are read from each member in this round.
+    share: usize,
     /// Members to read from again without waiting.
     hot: Vec<u32>,
     /// The list that was worked off last, kept for its memory; likewise the one of those who lagged in a round.
@@ -126,6 +128,7 @@ impl<L: Link> Shard<L> {
             spares: Spares::default(),
             dirty: VecDeque::new(),
             flight: None,
+            share: READ,
             hot: Vec::new(),
             cold: Vec::new(),
             lagging: Vec::new(),
@@ -268,6 +271,8 @@ impl<L: Link> Shard<L> {
 
 /// What is read at once: small enough to stay in a core's own cache.
 const READ: usize = 256 << 10;
+/// What is read at once of one of many.
+const LEAST_SHARE: usize = 16 << 10;
 /// A read, and what a member may have left incomplete.
 const SCRATCH: usize = READ + (20 << 10);
 /// Weight of an outbox above which a receiver no longer has its senders read from.

@@ -2,18 +2,24 @@
 
 use std::io::{ErrorKind, IoSliceMut};
 
-use super::{Link, Moment, Phase, READ, Received, Shard, heard_by};
+use super::{LEAST_SHARE, Link, Moment, Phase, READ, Received, Shard, heard_by};
 use crate::close::CloseReason;
 
 impl<L: Link> Shard<L> {
+    /// Begins a round in which so many connections are to be read. They and those with more to be read share what is
+    /// read in it, so that a few that send without end don't make it long for the others.
+    pub fn begin_round(&mut self, readable: usize) {
+        self.share = (READ / readable.max(self.hot.len()).max(1)).max(LEAST_SHARE);
+    }
+
     /// Reads once from a member whose connection is ready; `ending` says that the end of its stream is announced.
     pub fn readable(&mut self, slot: usize, ending: bool, now: Moment) {
         let Some(member) = self.members.get_mut(slot) else { return };
         member.flags.ending |= ending;
         if !member.is_open() {
             self.discard(slot);
-        } else if member.flags.resting {
-            // It is read from when its time comes.
+        } else if member.flags.hot || member.flags.resting {
+            // It is read from when its turn comes.
         } else if self.must_pause(slot) {
             self.pause(slot);
         } else {
@@ -42,7 +48,7 @@ impl<L: Link> Shard<L> {
 
     fn read(&mut self, slot: usize, now: Moment) {
         let member = &mut self.members[slot];
-        let at_once = member.pace.as_deref().map_or(READ, |pace| pace.at_once(now));
+        let at_once = member.pace.as_deref().map_or(self.share, |pace| pace.at_once(now).min(self.share));
         let intake = member.decoder.intake(&mut self.scratch, at_once, &mut self.buffers);
         let (room_in_direct, staged) = (intake.direct.len(), intake.staged);
         let behind = &mut self.scratch[staged..staged + intake.behind];
@@ -126,7 +132,7 @@ impl<L: Link> Shard<L> {
     /// Throws away what a member sends that has no say any more, until its stream ends.
     fn discard(&mut self, slot: usize) {
         let member = &mut self.members[slot];
-        match member.link.receive(&mut [IoSliceMut::new(&mut self.scratch[..READ])]) {
+        match member.link.receive(&mut [IoSliceMut::new(&mut self.scratch[..self.share])]) {
             Ok(Received { bytes: 0, .. }) => self.drop_connection(slot),
             Ok(Received { more, .. }) => {
                 if more || member.flags.ending {

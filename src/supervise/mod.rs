@@ -20,7 +20,7 @@ mod tcp;
 pub use inetd::{Input, standard_input};
 pub use inherited::{Giver, InheritError, Inherited, SUCCESSION, inherited};
 pub use job::{Job, is_systemd, job};
-pub use memory::give_memory_back;
+pub use memory::{give_memory_back, map_large_buffers};
 pub use notify::{Notify, alive, is_managed, watchdog_interval};
 pub use parcel::{pack, unpack};
 pub use passing::{receive_descriptor, send_descriptor};

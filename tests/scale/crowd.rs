@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 
 use crate::device::Device;
@@ -127,6 +128,8 @@ fn come(router: SocketAddr, ids: &[String], from: u8) -> (Vec<TcpStream>, usize)
 /// Connects from an address of this machine (each has ports of its own) and asks for the upgrade.
 fn ask(router: SocketAddr, from: u8, id: &str) -> std::io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // With the port chosen at the connect: ports that are bound are lost to the other tests' connections.
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, from), 0)).into())?;
     socket.connect(&router.into())?;
     let mut stream = TcpStream::from(socket);

@@ -1,10 +1,10 @@
 //! What hostile clients get, what they cost, and what an innocent pair feels of it: `cargo bench --bench hostile`.
 //!
 //! The daemon has one core. The pair has the other, and answers each other once a millisecond; the attackers are a
-//! process of its own that gets what the pair leaves of that core, so that they slow the pair down only through the
-//! daemon. Each attack meets a fresh daemon, whose own idle time right before is what the pair's is held against. The
-//! table is Markdown, as it stands in SECURITY.md. With `--quick`, and when it isn't `cargo bench` that runs this, only
-//! the answers and the pair's messages are checked, and no time.
+//! process of its own that gets what the pair leaves of that core; the pair's times are the kernel's, so that they slow
+//! the pair down only through the daemon. Each attack meets a fresh daemon, whose own idle time right before is what the
+//! pair's is held against. The table is Markdown, as it stands in SECURITY.md. With `--quick`, and when it isn't `cargo
+//! bench` that runs this, only the answers and the pair's messages are checked, and no time.
 
 mod attacks;
 mod daemon;

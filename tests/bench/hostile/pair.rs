@@ -1,22 +1,30 @@
-//! The innocent pair: a question and its answer once a millisecond, numbered, and how long both together took.
+//! The innocent pair: a question and its answer once a millisecond, numbered, and how long both together were on their way.
+//!
+//! On its way is a message from the moment that it is given to the kernel to the moment that the receiver's kernel has
+//! it (SO_TIMESTAMPNS, socket(7)). So it doesn't count how long the pair itself waits for the core that it shares with the
+//! attackers, which is no fault of the daemon's.
 
-use std::io::{self, Write};
+use std::io::{self, IoSliceMut, Write};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 
 use crate::histogram::Histogram;
 use crate::line::{Line, frame};
 
 pub(crate) struct Pair {
-    one: Line,
-    other: Line,
+    one: Member,
+    other: Member,
     number: u64,
 }
 
 impl Pair {
     pub(crate) fn join(address: SocketAddr) -> io::Result<Self> {
         let id = Line::register(address)?;
-        Ok(Self { one: Line::join(address, &id)?, other: Line::join(address, &id)?, number: 0 })
+        Ok(Self { one: Member::join(address, &id)?, other: Member::join(address, &id)?, number: 0 })
     }
 
     /// Talks for so long; fails when a message is missing, doubled or another's.
@@ -24,9 +32,9 @@ impl Pair {
         let (begun, mut histogram) = (Instant::now(), Histogram::new());
         while begun.elapsed() < time {
             let asked = Instant::now();
-            pass(&mut self.one, &mut self.other, self.number)?;
-            pass(&mut self.other, &mut self.one, self.number)?;
-            histogram.record(asked.elapsed());
+            let there = pass(&mut self.one, &mut self.other, self.number)?;
+            let back = pass(&mut self.other, &mut self.one, self.number)?;
+            histogram.record(there + back);
             self.number += 1;
             std::thread::sleep(PAUSE.saturating_sub(asked.elapsed()));
         }
@@ -34,18 +42,68 @@ impl Pair {
     }
 }
 
-fn pass(from: &mut Line, to: &mut Line, number: u64) -> io::Result<()> {
+/// Sends a message; how long it was on its way.
+fn pass(from: &mut Member, to: &mut Member, number: u64) -> io::Result<Duration> {
     let mut payload = [0; 64];
     payload[..8].copy_from_slice(&number.to_be_bytes());
-    from.0.write_all(&frame(0x82, &payload))?;
+    let message = frame(0x82, &payload);
+    let sent = SystemTime::now();
+    from.line.0.write_all(&message)?;
     loop {
         match to.frame()? {
-            (0x82, heard) if heard == payload => return Ok(()),
-            (0x89, _) => to.0.write_all(&frame(0x8a, b""))?,
-            (first, heard) => {
+            (0x82, heard, came) if heard == payload => return Ok(came.duration_since(sent).unwrap_or_default()),
+            (0x89, ..) => to.line.0.write_all(&frame(0x8a, b""))?,
+            (first, heard, _) => {
                 return Err(io::Error::other(format!("instead of {number}: {first:#x}, {} bytes", heard.len())));
             }
         }
+    }
+}
+
+/// A member that is told when the kernel had what it reads.
+struct Member {
+    line: Line,
+    /// What was read and isn't a whole frame yet, or the next one.
+    unread: Vec<u8>,
+    came: SystemTime,
+}
+
+impl Member {
+    fn join(address: SocketAddr, id: &str) -> io::Result<Self> {
+        let line = Line::join(address, id)?;
+        setsockopt(&line.0, sockopt::ReceiveTimestampns, &true)?;
+        Ok(Self { line, unread: Vec::new(), came: SystemTime::UNIX_EPOCH })
+    }
+
+    /// Waits for a frame of less than 126 bytes; gives its first byte, its payload, and when it was there.
+    fn frame(&mut self) -> io::Result<(u8, Vec<u8>, SystemTime)> {
+        loop {
+            if let [first, len @ 0..126, rest @ ..] = &self.unread[..]
+                && let Some(payload) = rest.get(..usize::from(*len))
+            {
+                let frame = (*first, payload.to_vec(), self.came);
+                self.unread.drain(..2 + frame.1.len());
+                return Ok(frame);
+            }
+            self.read()?;
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let (mut buffer, mut control) = ([0; 4096], nix::cmsg_space!(TimeSpec));
+        let mut space = [IoSliceMut::new(&mut buffer)];
+        let read = recvmsg::<()>(self.line.0.as_raw_fd(), &mut space, Some(&mut control), MsgFlags::empty())?;
+        for message in read.cmsgs()? {
+            if let ControlMessageOwned::ScmTimestampns(time) = message {
+                self.came = SystemTime::UNIX_EPOCH + Duration::from(time);
+            }
+        }
+        let bytes = read.bytes;
+        if bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.unread.extend(&buffer[..bytes]);
+        Ok(())
     }
 }
 

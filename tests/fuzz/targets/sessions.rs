@@ -147,6 +147,7 @@ impl World {
 
     /// Everybody is ready, as a loop would announce it.
     fn round(&mut self) {
+        self.shard.begin_round(self.devices.len());
         for device in &self.devices {
             // A link that is dropped is held by the device alone.
             if Rc::strong_count(&device.pipe) > 1 {
