@@ -92,12 +92,25 @@ fn each_command_takes_what_it_acts_on() {
         (&["drain"], Command::Drain { over: Duration::from_secs(60), undo: false }),
         (&["drain", "--over", "0s"], Command::Drain { over: Duration::ZERO, undo: false }),
         (&["drain", "--undo"], Command::Drain { over: Duration::from_secs(60), undo: true }),
+        (&["top"], Command::Top { interval: Duration::from_secs(1) }),
+        (&["top", "-d", "100ms"], Command::Top { interval: Duration::from_millis(100) }),
         (&["reload"], Command::Reload),
         (&["upgrade"], Command::Upgrade),
         (&["version"], Command::Version),
     ];
     for (args, command) in cases {
         assert_eq!(control(args).unwrap().command, command);
+    }
+}
+
+#[test]
+fn an_interval_that_nobody_could_follow_is_a_usage_error_with_the_mend() {
+    for (interval, mend) in
+        [("0s", "no time is too little"), ("10ms", "100ms to 1h"), ("2h", "100ms to 1h"), ("2", "a unit")]
+    {
+        let refusal = control(&["top", "--interval", interval]).unwrap_err();
+        assert_eq!(exit_status(&refusal), 64);
+        assert!(refusal.to_string().contains(mend), "{refusal}");
     }
 }
 

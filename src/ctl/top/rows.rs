@@ -183,3 +183,76 @@ pub(super) fn paces<R: Row>(rows: &[R]) -> HashMap<R::Id, Pace> {
 
 /// What isn't known, or doesn't apply.
 const UNKNOWN: &str = "-";
+
+#[cfg(test)]
+mod tests {
+    use super::super::columns::{MEMBERS, REGISTRATIONS};
+    use super::super::tests::{known, member};
+    use super::*;
+    use crate::kind::Role;
+
+    fn row(known: wire::Member) -> MemberRow {
+        MemberRow { pace: Pace::first(Counts::from(&known), None), known }
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_tell_is_no_zero_and_sorts_last() {
+        let by_tcp = row(member(1, Role::Peer));
+        let unix = wire::Member { round_trip_us: None, retransmits: None, unsent_bytes: None, ..member(2, Role::Peer) };
+        let unix = row(unix);
+        for column in [Column::RoundTrip, Column::Resent, Column::Unsent] {
+            assert_eq!(unix.cell(column), "-");
+            assert_ne!(by_tcp.cell(column), "-");
+            assert_eq!((column.falls(), by_tcp.compare(&unix, column)), (true, Ordering::Greater));
+        }
+    }
+
+    #[test]
+    fn a_key_sorts_by_something_that_the_rows_differ_in() {
+        let (small, large) = (row(member(1, Role::Peer)), {
+            let mut large = row(wire::Member { age_ms: 70_000, silent_ms: 4_000, ..member(2, Role::Peer) });
+            large.pace.rates = Some(Rates { messages_in: 1.0, bytes_in: 1.0, ..Rates::default() });
+            large
+        });
+        for spec in MEMBERS.specs.iter().filter(|spec| spec.key.is_some() && spec.column != Column::Number) {
+            assert_eq!(small.compare(&large, spec.column), Ordering::Less, "{:?}", spec.column);
+        }
+        let registration = |known, rates| RegistrationRow { known, pace: Pace { base: Counts::default(), rates } };
+        let small = registration(known("a", 1, 0), None);
+        let larger = wire::Registration { age_ms: 91_000, outbox_bytes: 1, ..known("b", 2, 0) };
+        let large = registration(larger, Some(Rates { messages_out: 1.0, bytes_out: 1.0, ..Rates::default() }));
+        for spec in REGISTRATIONS.specs.iter().filter(|spec| spec.key.is_some() && spec.column != Column::Id) {
+            assert_eq!(small.compare(&large, spec.column), Ordering::Less, "{:?}", spec.column);
+        }
+    }
+
+    #[test]
+    fn a_filter_finds_what_a_person_knows_of_them() {
+        let row = row(member(17, Role::Client));
+        assert!(row.contains("192.0.2.7") && row.contains("client") && row.contains("17") && !row.contains("host"));
+        let known = wire::Registration { rule: Some("Home".into()), ..known("Living-Room", 1, 0) };
+        let row = RegistrationRow { known, pace: Pace::default() };
+        assert!(row.contains("living") && row.contains("home") && row.contains("lobby") && !row.contains("kitchen"));
+    }
+
+    #[test]
+    fn no_cell_is_wider_than_its_column() {
+        let largest = wire::Member {
+            age_ms: 999 * 365 * 86_400_000,
+            silent_ms: 86_399_000,
+            outbox_bytes: 1023 << 30,
+            unsent_bytes: Some(1023 << 20),
+            round_trip_us: Some(999_999),
+            retransmits: Some(999_949),
+            ..member(999_999, Role::Client)
+        };
+        let mut row = row(largest);
+        let most = 999_949.0;
+        row.pace.rates =
+            Some(Rates { messages_in: most / 2.0, messages_out: most / 2.0, bytes_in: 1e12, bytes_out: 1e12 });
+        for spec in MEMBERS.specs {
+            let cell = row.cell(spec.column);
+            assert!(cell.chars().count() <= usize::from(spec.width), "{:?}: {cell}", spec.column);
+        }
+    }
+}
