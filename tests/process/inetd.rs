@@ -3,6 +3,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
+use super::carried::until;
 use super::client::{Member, ask, connect, register};
 use super::harness::Setup;
 
@@ -53,6 +54,7 @@ fn a_nowait_lines_connection_is_held_to_the_limits_too() {
     let mut running = Setup::on_loopback().config("[limits]\nconnections = 2\n").start().ready();
     let address = running.address();
     let id = register(connect(address), "key");
+    until("its connection is gone", || running.admin("/v1/status")["connections"] == 0);
     let _members = [Member::join(connect(address), &id, "key"), Member::join(connect(address), &id, "key")];
     let inetd = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut device = connect(inetd.local_addr().unwrap());
