@@ -39,6 +39,8 @@ fn check(bytes: &[u8], folder: &Path) {
                 let place = format!("tokens {}:", file.display());
                 let said = problem.strip_prefix(&place).unwrap_or_else(|| panic!("{problem}"));
                 let said = said.trim_start_matches(|character: char| character.is_ascii_digit() || character == ':');
+                // The fuzzer learns the problem's own words, too.
+                let said = said.replace("\"ws-routerctl token NAME\" makes one", "");
                 let is_repeated = |line: &str| line.trim().len() > 12 && said.contains(line.trim());
                 assert!(said.len() < 120 && !bytes.lines().any(is_repeated), "{problem}");
             }
