@@ -4,6 +4,13 @@
 //! The format has a number, a length and a checksum, and behind them fields by name (MessagePack): a newer program
 //! reads an older one's, and what is unknown or damaged is refused rather than guessed at. The descriptors travel
 //! beside it in a parcel ([`crate::supervise::pack`]): first the listeners', then the members', in the state's order.
+//!
+//! A member with TLS can't go along: its keys and record numbers are in this process, and rustls gives them away only
+//! for good. Where the kernel does the records (Linux's `tls` module, Documentation/networking/tls.rst) such a socket
+//! would be handed over like a plain one. What is missing: a handshake whose secrets are taken out
+//! (`dangerous_extract_secrets`) and set with `TLS_TX` and `TLS_RX`, which is `unsafe` that nix has no cover for; what
+//! rustls has read behind the handshake, given to the member first; and alerts and key updates, which the kernel passes
+//! on as messages of their own. The format is open for it: fields are named, and a new one has a default.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Cursor, Read, Seek, Write};
