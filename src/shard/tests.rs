@@ -27,6 +27,8 @@ struct Pipe {
     outbound: Vec<u8>,
     room: usize,
     sends: usize,
+    /// Whether the peer is gone without a word, so that whatever is sent fails; what it sent before is still there.
+    is_broken: bool,
     left: Option<CloseReason>,
     /// How much had been received then; what came later is thrown away.
     received_when_left: Option<usize>,
@@ -63,6 +65,9 @@ impl Link for Queue {
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut pipe = self.0.borrow_mut();
         pipe.sends += 1;
+        if pipe.is_broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut sent = 0;
         for slice in slices {
             let part = slice.len().min(pipe.room);
@@ -409,6 +414,49 @@ fn who_leaves_while_a_round_goes_out_takes_nothing_from_the_others() {
 }
 
 #[test]
+fn who_is_lost_in_the_middle_of_its_own_turn_is_answered_no_more() {
+    let mut world = World::new(rules());
+    let (other, one) = (world.join(1, Role::Peer, usize::MAX / 2), world.join(1, Role::Peer, usize::MAX / 2));
+    world.join(1, Role::Peer, usize::MAX / 2);
+    // More than a room collects, so that it goes out in the middle of the round, to its sender what came before.
+    world.send(one, 2 << 20, 1);
+    world.raw(one, 0x89, b"still there?");
+    while world.devices[one].pipe.borrow().inbound.len() > READ {
+        world.round();
+    }
+    world.devices[one].pipe.borrow_mut().is_broken = true;
+    world.send(other, 100, 1);
+    world.round();
+    assert_eq!(world.devices[one].pipe.borrow().left, Some(CloseReason::Lost));
+    world.settle();
+    world.check();
+    assert_eq!(world.devices[other].heard[&one], [0]);
+}
+
+#[test]
+fn those_who_are_lost_while_others_are_asked_for_a_sign_of_life_are_not_asked() {
+    let mut world = World::new(rules());
+    let speaker = world.join(1, Role::Host, usize::MAX / 2);
+    let crowd: Vec<usize> = (0..9).map(|_| world.join(1, Role::Client, usize::MAX / 2)).collect();
+    world.work = 2;
+    world.send(speaker, 100, 1);
+    world.round();
+    assert!(world.shard.has_work(), "some have it, the others are next");
+    for who in &crowd {
+        world.devices[*who].pipe.borrow_mut().is_broken = true;
+    }
+    world.now = world.now.after(world.shard.rules.ping_interval);
+    world.shard.sweep(world.now);
+    world.note_ends();
+    for who in &crowd {
+        assert_eq!(world.devices[*who].pipe.borrow().left, Some(CloseReason::Lost));
+    }
+    assert_eq!(world.shard.tally().members, 1);
+    world.settle();
+    world.check();
+}
+
+#[test]
 fn who_catches_up_has_a_bounded_turn() {
     let mut world = World::new(rules());
     let (talker, late) = (world.join(1, Role::Peer, usize::MAX / 2), world.join(1, Role::Peer, 0));
@@ -586,6 +634,8 @@ enum Act {
     Take(usize, usize),
     Leave(usize),
     Vanish(usize),
+    Break(usize),
+    Wait(u64),
     Remove(u64),
     Disconnect(usize),
     Succeed,
@@ -602,6 +652,8 @@ fn act() -> impl Strategy<Value = Act> {
         6 => (any::<usize>(), socket).prop_map(|(who, room)| Act::Take(who, room)),
         1 => any::<usize>().prop_map(Act::Leave),
         1 => any::<usize>().prop_map(Act::Vanish),
+        1 => any::<usize>().prop_map(Act::Break),
+        1 => (1u64..40).prop_map(Act::Wait),
         1 => (1u64..4).prop_map(Act::Remove),
         1 => any::<usize>().prop_map(Act::Disconnect),
         1 => Just(Act::Succeed),
@@ -646,6 +698,16 @@ fn perform(world: &mut World, act: Act) {
             if let Some(who) = pick(world, who) {
                 world.devices[who].pipe.borrow_mut().has_ended = true;
             }
+        }
+        Act::Break(who) => {
+            if let Some(who) = pick(world, who) {
+                world.devices[who].pipe.borrow_mut().is_broken = true;
+            }
+        }
+        Act::Wait(seconds) => {
+            world.now = world.now.after(Duration::from_secs(seconds));
+            world.shard.sweep(world.now);
+            world.note_ends();
         }
         Act::Remove(room) => {
             world.shard.end(Serial(room), CloseReason::Removed, world.now);
