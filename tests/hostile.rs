@@ -143,6 +143,9 @@ async fn who_never_ends_a_goodbye_loses_its_connection() {
         closes(&scene.server, CloseReason::Protocol) == 1 && closes(&scene.server, CloseReason::Left) == 1
     })
     .await;
+    let overdue = || scene.server.relay.totals().iter().map(|thread| thread.overdue.value()).sum::<u64>();
+    // Who said goodbye itself isn't waited for.
+    until("the other one's goodbye took too long", || overdue() == 1).await;
     scene.check_pair().await;
 }
 

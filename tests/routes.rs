@@ -427,6 +427,7 @@ async fn a_slow_head_or_body_is_ended_and_an_idle_connection_just_closed() {
     let idle = server.raw(b"").await;
     assert_eq!((idle.status, idle.head.as_str()), (0, ""));
     assert_eq!(server.front.refusals(Refusal::TooLarge), 2);
+    until("it is counted", || server.front.idle.value() == 1).await;
     until("all places are free", || server.front.connections.value() == 0).await;
 }
 
@@ -449,6 +450,7 @@ async fn one_who_asks_and_never_reads_loses_its_place() {
     };
     asking.await;
     until("the place is free", || server.front.connections.value() == 0).await;
+    assert_eq!((server.front.stalled.value(), server.front.idle.value()), (1, 0));
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 

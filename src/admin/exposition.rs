@@ -44,6 +44,8 @@ fn front(text: &mut Exposition, context: &Context) {
     text.one(&families::TURNED_AWAY, front.turned_away.value());
     text.one(&families::THROTTLED, front.throttled.value());
     text.one(&families::CROWDED, front.crowded.value());
+    text.one(&families::IDLE, front.idle.value());
+    text.one(&families::STALLED, front.stalled.value());
     text.one(&families::ACCEPT_ERRORS, front.accept_errors.value());
     text.one(&families::PROXY_FAILURES, front.proxy_failures.value());
     text.one(&families::TLS_HANDSHAKES, front.tls_handshakes.value());
@@ -54,6 +56,7 @@ fn front(text: &mut Exposition, context: &Context) {
     }
     text.one(&families::REQUESTS, front.requests.value());
     text.each(&families::REFUSED, "reason", Refusal::ALL.map(|why| (why.label(), front.refusals(why))));
+    text.one(&families::UNANSWERED, front.unanswered.value());
     text.one(&families::OUT_OF_MEMORY, front.out_of_memory.value());
     text.one(&families::REGISTRATIONS, context.directory.len());
     text.one(&families::REGISTERED, front.registered.value());
@@ -69,6 +72,7 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.one(&families::THREADS, threads.len());
     text.one(&families::MEMBERS, all(|thread| &thread.members));
     text.each(&families::CLOSES, "reason", CloseReason::ALL.map(|why| (why.label(), closes(why))));
+    text.one(&families::OVERDUE, all(|thread| &thread.overdue));
     text.one(&families::MESSAGES_IN, all(|thread| &thread.messages_in));
     text.one(&families::BYTES_IN, all(|thread| &thread.bytes_in));
     text.one(&families::MESSAGES_OUT, all(|thread| &thread.deliveries));

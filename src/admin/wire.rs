@@ -62,6 +62,15 @@ pub struct Front {
     /// Connections closed or refused because their client's network has too many.
     #[serde(default)]
     pub crowded: u64,
+    /// Connections closed because nothing was asked on them for as long as a request may take.
+    #[serde(default)]
+    pub idle: u64,
+    /// Connections dropped because their client took nothing of an answer for as long.
+    #[serde(default)]
+    pub stalled: u64,
+    /// Requests refused because the program that an access rule asks gave no answer.
+    #[serde(default)]
+    pub unanswered: u64,
     /// Requests refused because what peers make the daemon hold is near its limit.
     #[serde(default)]
     pub out_of_memory: u64,
@@ -102,6 +111,9 @@ pub struct Relay {
     /// Times that a member sent more than the rate of its access rule, and had to rest.
     #[serde(default)]
     pub rests: u64,
+    /// Connections of members dropped because the goodbye took too long.
+    #[serde(default)]
+    pub overdue: u64,
     /// Bytes that wait for their receivers' sockets now.
     pub outbox_bytes: u64,
     /// Memory that all peers together make the daemon hold now.

@@ -173,6 +173,10 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
         "connections",
         format!("{} now, {} accepted, {} turned away", status.connections, front.accepted, front.turned_away),
     )?;
+    line(
+        "given up",
+        format!("{} idle, {} that took no answer, {} in a goodbye", front.idle, front.stalled, relay.overdue),
+    )?;
     line("networks", format!("{} connections too fast, {} too many", front.throttled, front.crowded))?;
     line("proxies", format!("{} connections without a valid PROXY header", front.proxy_failures))?;
     line("tls", format!("{} handshakes, {} failed", front.tls_handshakes, front.tls_failures))?;

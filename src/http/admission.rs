@@ -84,6 +84,7 @@ impl Service {
                 Answer::No => (Some(rule), false),
                 Answer::NotWithThisToken => (Some(rule), true),
                 Answer::Nothing(error) => {
+                    self.front.unanswered.up();
                     if let Some(suppressed) = SILENCES.ask(Instant::now()) {
                         tracing::warn!(rule = %rule.name(), error, suppressed, "not let in, since who is asked gives no answer");
                     }

@@ -18,7 +18,7 @@ impl Service {
         match error {
             None => {}
             // One who only kept the connection open expects no answer.
-            Some(error) if error.is_timeout() && !has_begun => return,
+            Some(error) if error.is_timeout() && !has_begun => return self.front.idle.up(),
             Some(error) if error.is_timeout() => self.say_too_slow(&mut connection).await,
             Some(error) if error.is_parse_too_large() => self.refuse(Refusal::TooLarge),
             Some(error) if error.is_parse() => self.refuse(Refusal::Malformed),

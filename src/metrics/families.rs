@@ -48,6 +48,8 @@ families! {
     TURNED_AWAY Counter "wsrouter_connections_turned_away_total" "Connections closed at once because of a limit.";
     THROTTLED Counter "wsrouter_connections_throttled_total" "Connections closed because their client's network comes too often.";
     CROWDED Counter "wsrouter_connections_crowded_total" "Connections closed or refused because their client's network has too many.";
+    IDLE Counter "wsrouter_connections_idle_total" "Connections closed because nothing was asked on them for as long as a request may take.";
+    STALLED Counter "wsrouter_connections_stalled_total" "Connections dropped because their client took nothing of an answer for as long.";
     ACCEPT_ERRORS Counter "wsrouter_accept_errors_total" "Accepts that failed, as for want of descriptors.";
     PROXY_FAILURES Counter "wsrouter_proxy_header_failures_total" "Connections closed for want of a PROXY header from a trusted proxy.";
     TLS_HANDSHAKES Counter "wsrouter_tls_handshakes_total" "TLS handshakes done.";
@@ -56,12 +58,14 @@ families! {
     CERTIFICATE Gauge "wsrouter_certificate_expiry_timestamp_seconds" "When the first certificate in use ends, in seconds since the Unix epoch; absent without TLS.";
     REQUESTS Counter "wsrouter_requests_total" "HTTP requests answered.";
     REFUSED Counter "wsrouter_requests_refused_total" "HTTP requests refused, by reason.";
+    UNANSWERED Counter "wsrouter_questions_unanswered_total" "Requests refused because the program that an access rule asks gave no answer, or too many waited for one.";
     OUT_OF_MEMORY Counter "wsrouter_requests_out_of_memory_total" "Requests refused because peers make the daemon hold nearly as much memory as they may.";
     REGISTRATIONS Gauge "wsrouter_registrations" "Registrations now.";
     REGISTERED Counter "wsrouter_registrations_made_total" "Registrations made.";
     ENDED Counter "wsrouter_registrations_ended_total" "Registrations that ended, by reason.";
     MEMBERS Gauge "wsrouter_members" "Members of all registrations now.";
     CLOSES Counter "wsrouter_closes_total" "Memberships that ended, by reason.";
+    OVERDUE Counter "wsrouter_goodbyes_overdue_total" "Connections of members dropped because the goodbye took too long.";
     MESSAGES_IN Counter "wsrouter_messages_received_total" "Messages received from members.";
     BYTES_IN Counter "wsrouter_received_bytes_total" "Payload bytes received from members.";
     MESSAGES_OUT Counter "wsrouter_messages_delivered_total" "Messages handed to receivers, each receiver counted.";

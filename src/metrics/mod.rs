@@ -119,6 +119,10 @@ pub struct Front {
     pub throttled: Count,
     /// Connections closed or refused because their client's network has too many (`limits.connections-per-address`).
     pub crowded: Count,
+    /// Connections closed because nothing was asked on them for `http.request-timeout`.
+    pub idle: Count,
+    /// Connections dropped because their client took nothing of an answer for `http.request-timeout`.
+    pub stalled: Count,
     /// `accept` calls that failed.
     pub accept_errors: Count,
     /// Connections closed for want of a PROXY header from a proxy that is trusted.
@@ -131,6 +135,8 @@ pub struct Front {
     pub registered: Count,
     /// Requests that were answered.
     pub requests: Count,
+    /// Requests refused because the program that an access rule asks gave no answer.
+    pub unanswered: Count,
     /// Reloads that took effect.
     pub reloads: Count,
     /// Reloads that were refused because of the file.
@@ -173,6 +179,8 @@ pub struct ThreadTotals {
     pub unheard: Count,
     /// Times that a member sent more than its rate, and had to rest.
     pub rests: Count,
+    /// Connections dropped because the goodbye took longer than `websocket.close-timeout`.
+    pub overdue: Count,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: Count,
     /// Bytes of memory that members' streams take now: outboxes, unfinished messages, and what rooms have collected.

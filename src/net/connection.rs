@@ -29,9 +29,10 @@ pub struct Connection {
     peer: Peer,
     permit: Permit,
     /// Given back when the connection becomes a websocket.
-    _pending: Pending,
+    pending: Pending,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    is_given_up: bool,
 }
 
 #[derive(Debug)]
@@ -72,7 +73,8 @@ impl Connection {
     }
 
     pub(super) fn plain(stream: Stream, peer: Peer, permit: Permit, pending: Pending) -> Self {
-        Self { layer: Layer::Plain(stream), peer, permit, _pending: pending, patience: UNBOUNDED, stalled: None }
+        let layer = Layer::Plain(stream);
+        Self { layer, peer, permit, pending, patience: UNBOUNDED, stalled: None, is_given_up: false }
     }
 
     /// Keeps the connection's place among those of its client's network.
@@ -114,12 +116,15 @@ impl Connection {
         Ok(Self { layer, ..self })
     }
 
-    /// Runs a write, and fails once the peer has taken nothing for as long as it may.
+    /// Runs a write, and fails once the peer has taken nothing for as long as it may; that is counted once.
     fn write_with<T>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut (dyn AsyncWrite + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        if self.is_given_up {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let written = match &mut self.layer {
             Layer::Plain(stream) => write(Pin::new(stream), cx),
             Layer::Tls(stream) => write(Pin::new(&mut **stream), cx),
@@ -129,10 +134,11 @@ impl Connection {
             return written;
         }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
-        match stalled.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        stalled.as_mut().poll(cx).map(|()| {
+            self.is_given_up = true;
+            self.pending.front().stalled.up();
+            Err(io::ErrorKind::TimedOut.into())
+        })
     }
 }
 

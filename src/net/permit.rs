@@ -35,6 +35,11 @@ impl Pending {
         let pending = Self(Arc::clone(front));
         (front.pending.value() <= limit as u64).then_some(pending)
     }
+
+    /// Where what becomes of the connection is counted.
+    pub(super) fn front(&self) -> &Front {
+        &self.0
+    }
 }
 
 impl Drop for Pending {

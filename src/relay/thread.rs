@@ -359,6 +359,7 @@ impl Thread {
         totals.bytes_out.set(tally.bytes_out);
         totals.unheard.set(tally.unheard);
         totals.rests.set(tally.rests);
+        totals.overdue.set(tally.overdue);
         totals.outbox_bytes.set(tally.outbox_bytes);
         for reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);

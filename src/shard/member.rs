@@ -110,6 +110,8 @@ pub struct ShardTally {
     pub outbox_bytes: u64,
     /// Times that a member sent more than its rate, and had to rest.
     pub rests: u64,
+    /// Connections dropped because the goodbye took too long.
+    pub overdue: u64,
     /// Connections that ended, by reason.
     pub closes: [u64; CloseReason::ALL.len()],
 }

@@ -228,6 +228,7 @@ impl<L: Link> Shard<L> {
             }
         }
         for slot in over {
+            self.tally.overdue += u64::from(self.members[slot].counts);
             self.drop_connection(slot);
         }
         for (slot, verdict) in silent {

@@ -85,6 +85,24 @@ fn a_window_that_stays_closed_for_a_while_loses_nothing() {
 }
 
 #[test]
+fn one_who_asks_and_takes_no_answer_is_dropped_and_counted() {
+    let impatient = "[http]\nrequest-timeout = \"300ms\"\nconsole = true\n";
+    let mut scene = Scene::start(Setup::on_loopback().config(impatient));
+    let asks = "GET /console HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100);
+    let mut stuck = connect_narrow(scene.address);
+    // Until the daemon closes.
+    while stuck.write_all(asks.as_bytes()).is_ok() {}
+    until("it is counted", || scene.status("/front/stalled") == 1);
+    assert_eq!((scene.status("/front/idle"), scene.status("/pending")), (0, 0));
+    // One that asks for nothing is closed, too, and isn't taken for the same.
+    assert_eq!(connect(scene.address).read(&mut [0]).unwrap(), 0);
+    until("that is counted", || scene.status("/front/idle") == 1);
+    assert_eq!(scene.status("/front/stalled"), 1);
+    scene.until_alone();
+    scene.check_pair();
+}
+
+#[test]
 fn what_comes_a_byte_at_a_time_is_taken_as_if_it_came_at_once() {
     let mut scene = Scene::start(Setup::on_loopback());
     let id = register(connect(scene.address), "key");

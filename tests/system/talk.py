@@ -129,11 +129,13 @@ class Member:
 
 
 def talk(members, payload, opcode):
-    for sender in members:
-        sender.send(opcode, payload)
+    for number, sender in enumerate(members):
+        # Each message is another one, so that none can stand for a second one.
+        said = payload + b" %d" % number
+        sender.send(opcode, said)
         for other in members:
-            if other is not sender and other.receive() != payload:
-                raise SystemExit("a message arrived changed")
+            if other is not sender and other.receive() != said:
+                raise SystemExit("a message arrived changed, twice or out of its turn")
     print("ok", flush=True)
 
 
