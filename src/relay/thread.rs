@@ -240,7 +240,8 @@ impl Thread {
         }
     }
 
-    fn reserve(&mut self, id: MemberId, seat: Seat, peer: Peer) -> usize {
+    fn reserve(&mut self, id: MemberId, mut seat: Seat, peer: Peer) -> usize {
+        seat.occupy();
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
