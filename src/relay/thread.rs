@@ -117,8 +117,10 @@ impl Thread {
             self.shard.flush_some(WRITES_A_ROUND, self.now);
             self.time(woken);
             if self.now >= next_sweep {
-                // After a standstill, signs of life may be there that nobody has read yet.
-                if self.now.since(next_sweep) >= STANDSTILL && put_off < MOST_PUT_OFF {
+                // After a standstill, signs of life may be there that nobody has read yet, until a round takes in all.
+                let stood_still = self.now.since(next_sweep) >= STANDSTILL;
+                let is_behind = stood_still || (put_off > 0 && readiness.iter().count() == EVENTS);
+                if is_behind && put_off < MOST_PUT_OFF {
                     put_off += 1;
                 } else {
                     put_off = 0;
