@@ -10,6 +10,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::daemon::Setting;
+use crate::door;
 use crate::line::{Line, UPGRADE, frame, header};
 
 /// One kind of hostility.
@@ -18,6 +20,8 @@ pub(crate) struct Attack {
     pub(crate) what: &'static str,
     /// An answer that has to be among those that they get.
     pub(crate) expected: &'static str,
+    /// What the daemon has that they meet.
+    pub(crate) setting: Setting,
     /// Goes on until the time is over; counts what it is answered.
     run: fn(&Stage) -> io::Result<()>,
 }
@@ -27,69 +31,129 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "slow heads",
         what: "400 connections send a request's head a byte at a time",
         expected: "408",
+        setting: Setting::Plain,
         run: slow_heads,
     },
     Attack {
         name: "slow frames",
         what: "400 members send a message of 1 MiB a byte at a time",
         expected: "no answer",
+        setting: Setting::Plain,
         run: slow_frames,
     },
     Attack {
         name: "slow closes",
         what: "members break the protocol and then stay, talking on",
         expected: "1002",
+        setting: Setting::Plain,
         run: slow_closes,
     },
     Attack {
         name: "endless fragments",
         what: "members send fragments of 1 KiB that never end",
         expected: "1009",
+        setting: Setting::Plain,
         run: fragments,
     },
-    Attack { name: "pings", what: "members send pings and read no pong", expected: "no answer", run: pings },
+    Attack {
+        name: "pings",
+        what: "members send pings and read no pong",
+        expected: "no answer",
+        setting: Setting::Plain,
+        run: pings,
+    },
     Attack {
         name: "tiny messages",
         what: "members of a lobby send messages of one byte, and one of them reads none",
         expected: "no answer",
+        setting: Setting::Plain,
         run: tiny,
     },
     Attack {
         name: "lies",
         what: "members announce 16 MiB, send some bytes and stay",
         expected: "no answer",
+        setting: Setting::Plain,
         run: lies,
     },
     Attack {
         name: "impossible lengths",
         what: "members announce more than is allowed",
         expected: "1009",
+        setting: Setting::Plain,
         run: impossible,
     },
-    Attack { name: "wrong keys", what: "connects with wrong keys", expected: "429", run: wrong_keys },
-    Attack { name: "registrations", what: "registrations that nobody joins", expected: "200", run: registrations },
-    Attack { name: "resets", what: "members that join and reset their connection", expected: "101", run: resets },
+    Attack {
+        name: "wrong keys",
+        what: "connects with wrong keys",
+        expected: "429",
+        setting: Setting::Plain,
+        run: wrong_keys,
+    },
+    Attack {
+        name: "registrations",
+        what: "registrations that nobody joins",
+        expected: "200",
+        setting: Setting::Plain,
+        run: registrations,
+    },
+    Attack {
+        name: "resets",
+        what: "members that join and reset their connection",
+        expected: "101",
+        setting: Setting::Plain,
+        run: resets,
+    },
     Attack {
         name: "empty connections",
         what: "connections that say nothing and go",
         expected: "no answer",
+        setting: Setting::Plain,
         run: empty,
+    },
+    Attack {
+        name: "slow PROXY headers",
+        what: "400 connections send a PROXY header a byte at a time, or less of it than they announce",
+        expected: "closed",
+        setting: Setting::Proxies,
+        run: door::slow_headers,
+    },
+    Attack {
+        name: "wrong PROXY headers",
+        what: "connections send rubbish, wrong addresses and wrong lengths as a PROXY header",
+        expected: "closed",
+        setting: Setting::Proxies,
+        run: door::wrong_headers,
+    },
+    Attack {
+        name: "guessed tokens",
+        what: "connects with guessed tokens, from 200 networks",
+        expected: "401",
+        setting: Setting::Tokens,
+        run: door::tokens,
+    },
+    Attack {
+        name: "questions",
+        what: "400 connections register from 200 networks, and the program that is asked about them never answers",
+        expected: "503",
+        setting: Setting::Questions,
+        run: door::questions,
     },
 ];
 
 /// Where and for how long.
 pub(crate) struct Stage {
-    address: SocketAddr,
-    until: Instant,
+    pub(crate) address: SocketAddr,
+    pub(crate) until: Instant,
     answers: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Stage {
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         Instant::now() >= self.until
     }
 
-    fn got(&self, answer: impl ToString) {
+    pub(crate) fn got(&self, answer: impl ToString) {
         if let Ok(mut answers) = self.answers.lock() {
             *answers.entry(answer.to_string()).or_default() += 1;
         }
@@ -347,6 +411,7 @@ fn empty(stage: &Stage) -> io::Result<()> {
     Ok(())
 }
 
-const THREADS: usize = 8;
+/// How many run an attack at once.
+pub(crate) const THREADS: usize = 8;
 /// Whoever comes from this machine itself has no rate.
 const STRANGER: &str = "X-Forwarded-For: 203.0.113.66\r\n";

@@ -8,6 +8,7 @@
 
 mod attacks;
 mod daemon;
+mod door;
 #[allow(dead_code)] // What other benchmarks need.
 #[path = "../histogram.rs"]
 mod histogram;
@@ -94,13 +95,13 @@ struct Row {
 }
 
 fn measure(attack: &Attack, time: Duration, is_quick: bool) -> io::Result<Row> {
-    let daemon = Daemon::start((!is_quick).then_some(DAEMON_CORE), OWN_CORE)?;
+    let daemon = Daemon::start(attack.setting, (!is_quick).then_some(DAEMON_CORE), OWN_CORE)?;
     let mut pair = Pair::join(daemon.address)?;
     pair.run_for(time / 4)?;
     let idle = pair.run_for(time)?;
     let resident = memory(daemon.pid())?.rss;
     let before = cpu_time(daemon.pid())?;
-    let mut attackers = Attackers::start(attack, daemon.address, time)?;
+    let mut attackers = Attackers::start(attack, daemon.attacked, time)?;
     let beside = pair.run_for(time)?;
     let load = (cpu_time(daemon.pid())?.saturating_sub(before)).as_secs_f64() / time.as_secs_f64();
     let grown = peak_memory(daemon.pid())?.saturating_sub(resident);
