@@ -1,12 +1,62 @@
-//! Attacks on what is looked at before anybody is let in: PROXY headers, tokens, and another program's word.
+//! Attacks of those who aren't in yet: on requests, PROXY headers, keys and tokens, and another program's word.
 
 use std::io::{self, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::attacks::{Stage, THREADS};
 use crate::line::{Line, UPGRADE};
+use crate::stage::{Stage, THREADS};
+
+pub(crate) fn slow_heads(stage: &Stage) -> io::Result<()> {
+    let lines = (0..400 / THREADS).map(|_| Line::open(stage.address)).collect::<io::Result<Vec<_>>>()?;
+    for line in &lines {
+        line.0.set_read_timeout(Some(Duration::from_millis(1)))?;
+    }
+    let mut lines: Vec<Option<Line>> = lines.into_iter().map(Some).collect();
+    while !stage.is_over() && lines.iter().any(Option::is_some) {
+        for place in &mut lines {
+            let Some(line) = place else { continue };
+            if line.0.write_all(b"G").is_err() || line.0.peek(&mut [0]).is_ok() {
+                line.0.set_read_timeout(Some(Duration::from_millis(300)))?;
+                stage.got(line.answer().map_or("broken".into(), |(status, _)| status.to_string()));
+                *place = None;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn wrong_keys(stage: &Stage) -> io::Result<()> {
+    let id = stage.lobby()?;
+    let _stays = Line::join(stage.address, &id)?;
+    while !stage.is_over() {
+        let mut line = Line::open(stage.address)?;
+        for _ in 0..20 {
+            let headers = format!("{STRANGER}{UPGRADE}");
+            let (status, _) = line.ask(&format!("/connect?id={id}&key=guess"), &headers)?;
+            stage.got(status);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn registrations(stage: &Stage) -> io::Result<()> {
+    let mut line = Line::open(stage.address)?;
+    while !stage.is_over() {
+        let (status, _) = line.ask("/register?key=k&host_key=h&reg_type=lobby", STRANGER)?;
+        stage.got(status);
+    }
+    Ok(())
+}
+
+pub(crate) fn empty(stage: &Stage) -> io::Result<()> {
+    while !stage.is_over() {
+        open(stage)?;
+        stage.got("no answer");
+    }
+    Ok(())
+}
 
 /// Half of them send a byte at a time, and the others announce more than they send.
 pub(crate) fn slow_headers(stage: &Stage) -> io::Result<()> {
@@ -17,7 +67,7 @@ pub(crate) fn slow_headers(stage: &Stage) -> io::Result<()> {
     // All of them are ended, if a little after the time.
     let patience = stage.until + PATIENCE;
     let mut at = 0;
-    while lines.iter().any(Option::is_some) && std::time::Instant::now() < patience {
+    while lines.iter().any(Option::is_some) && Instant::now() < patience {
         for (number, place) in lines.iter_mut().enumerate() {
             let Some(line) = place else { continue };
             let byte = VERSION_1.get(at..=at).filter(|_| number % 2 == 1).unwrap_or_default();
@@ -115,4 +165,6 @@ fn stranger(number: usize) -> String {
 /// A header that goes on for longer than they may take.
 const VERSION_1: &[u8] =
     b"PROXY TCP6 2001:0db8:0000:0000:0000:0000:0000:0001 2001:0db8:0000:0000:0000:0000:0000:0002 4";
+/// Whoever comes from this machine itself has no rate.
+const STRANGER: &str = "X-Forwarded-For: 203.0.113.66\r\n";
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -13,10 +13,12 @@ mod door;
 #[path = "../histogram.rs"]
 mod histogram;
 mod line;
+mod members;
 mod pair;
 #[allow(dead_code)] // What other benchmarks need.
 #[path = "../process.rs"]
 mod process;
+mod stage;
 
 use std::io;
 use std::process::ExitCode;
@@ -24,11 +26,12 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use attacks::{ATTACKS, Attack, Attackers};
+use attacks::{ATTACKS, Attack};
 use daemon::Daemon;
 use histogram::Histogram;
 use pair::Pair;
 use process::{cpu_time, memory, peak_memory, pin};
+use stage::Attackers;
 
 /// Measures what hostile clients cost and what others feel of it.
 #[derive(Debug, Parser)]
@@ -50,7 +53,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let plain: Vec<String> = std::env::args().skip(1).collect();
-    let result = match attacks::serve(&plain) {
+    let result = match stage::serve(&plain) {
         Some(result) => result.map(|()| ExitCode::SUCCESS),
         None => run(&Arguments::parse()),
     };
