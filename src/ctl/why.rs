@@ -59,9 +59,11 @@ pub(super) async fn why(client: &Client, id: &RegistrationId, json: bool, out: &
 
 /// Says in a line why it ended: `ended 3m ago: host left, no pong for 50s; lingered 5m; nobody came back`.
 fn verdict(events: &[Option<Event>], now: u64) -> String {
-    let Some(Some(last)) = events.last() else { return "something happened that this program doesn't know".into() };
-    let What::Ended { reason, .. } = &last.what else { return "still there".into() };
-    let left = left_before(&events[..events.len() - 1]);
+    if let Some(None) | None = events.last() {
+        return "something happened that this program doesn't know".into();
+    }
+    let Some((at, last, reason)) = end(events) else { return "still there".into() };
+    let left = left_before(&events[..at]);
     let ago = age(now.saturating_sub(last.at_ms));
     let departure = left.map(|left| format!("{}; ", departure(left, false))).unwrap_or_default();
     let end = match (reason, left) {
@@ -75,6 +77,16 @@ fn verdict(events: &[Option<Event>], now: u64) -> String {
         (EndReason::Unclaimed, _) => "nobody ever joined; expired".into(),
     };
     format!("ended {ago} ago: {end}")
+}
+
+/// Finds the end of the last life, if no other one has begun; where it was removed, its members left after it.
+fn end(events: &[Option<Event>]) -> Option<(usize, &Event, EndReason)> {
+    let known = events.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref()?)));
+    known.fold(None, |end, (at, event)| match event.what {
+        What::Ended { reason, .. } => Some((at, event, reason)),
+        What::Joined { .. } | What::Left { .. } => end.filter(|(.., reason)| reason.may_have_members()),
+        _ => None,
+    })
 }
 
 /// Tells one event.
@@ -151,6 +163,16 @@ mod tests {
         let unclaimed = events(json!([ended(0, "unclaimed")]));
         assert_eq!(verdict(&unclaimed, 0), "ended 0s ago: nobody ever joined; expired");
         assert_eq!(verdict(&events(json!([left()])), 0), "still there");
+    }
+
+    #[test]
+    fn those_who_lost_their_registration_left_after_its_end() {
+        let mut lines = vec![ended(0, "removed-by-admin"), left()];
+        assert_eq!(verdict(&events(lines.clone().into()), 61_000), "ended 1m 1s ago: removed by an administrator");
+        lines.push(json!({ "at_ms": 2, "event": "registered", "registration": "my-device", "kind": "lobby" }));
+        assert_eq!(verdict(&events(lines.into()), 0), "still there");
+        let next = vec![ended(0, "emptied"), left()];
+        assert_eq!(verdict(&events(next.into()), 0), "still there", "told by two threads at once");
     }
 
     #[test]

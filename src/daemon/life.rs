@@ -21,6 +21,7 @@ use super::admin_socket::SocketFile;
 use super::drain::{self, Drain};
 use super::fault::Fault;
 use super::reload::Reload;
+use super::story::Story;
 use super::succession::{self, Kept};
 use crate::admin::wire::DrainPhase;
 use crate::admin::{self, Command, ReloadReport};
@@ -38,6 +39,8 @@ pub(super) struct Life {
     pub(super) reload: Reload,
     /// Tells the service manager.
     pub(super) notify: Notify,
+    /// Tells whoever reads the log.
+    pub(super) story: Story,
     /// Tells us.
     pub(super) signals: Signals,
     /// What administrators ask for.
@@ -154,6 +157,7 @@ impl Life {
             if front.is_err() {
                 tracing::warn!("some requests were not finished in time");
             }
+            self.story.catch_up().await;
         };
         tokio::select! {
             over = timeout(patience + MARGIN, peaceful) => match over {

@@ -31,7 +31,7 @@ use super::listeners::Plan;
 use super::reload::{self, Reload};
 use super::room;
 use super::settings::Source;
-use super::story;
+use super::story::Story;
 use super::succession::{Audience, Kept, hear_signals, hold_signals};
 use crate::access::Access;
 use crate::config::Config;
@@ -103,7 +103,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     let drained = heritage.drain();
     heritage.settle(&core.directory, &core.relay, &core.door());
     let (life, commands) = mpsc::channel(COMMANDS);
-    let mut drain = core.drain(&kept);
+    let (mut drain, story) = (core.drain(&kept), Story::begin(&core.events));
     if let Some(state) = drained {
         drain.resume(state, Instant::now());
     }
@@ -113,6 +113,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         drain,
         reload: core.reload(source, log, certificates),
         notify: Notify::default(),
+        story,
         signals,
         commands,
         idleness: Idleness::new(idle),
@@ -150,7 +151,6 @@ pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
     life.tasks.spawn(keepers::sweep(directory, front(), life.stop.clone()));
     life.tasks.spawn(keepers::tidy(front(), life.stop.clone()));
     life.tasks.spawn(keepers::watchdog(relay, life.stop.clone()));
-    life.tasks.spawn(story::tell(life.context.events.listen(), life.stop.clone()));
     Ok(())
 }
 

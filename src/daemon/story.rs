@@ -8,25 +8,58 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::bucket::{Bucket, Rate};
-use crate::events::{Event, What};
+use crate::events::{Event, Events, What};
 
-/// Logs what happens to registrations, until `stop`.
-pub(super) async fn tell(mut events: Receiver<Arc<Event>>, stop: CancellationToken) {
+/// The task that writes them, as long as this is there.
+#[derive(Debug)]
+pub(super) struct Story {
+    wishes: mpsc::Sender<oneshot::Sender<()>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Story {
+    /// Begins with what happens from now on.
+    pub(super) fn begin(events: &Events) -> Self {
+        let (wishes, taken) = mpsc::channel(1);
+        Self { wishes, _task: AbortOnDropHandle::new(tokio::spawn(tell(events.listen(), taken))) }
+    }
+
+    /// Returns when all is written that has happened; to be called before the process ends.
+    pub(super) async fn catch_up(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.wishes.send(done).await.is_ok() {
+            // An error says that the task has ended, and then nothing more is to come.
+            let _ = is_done.await;
+        }
+    }
+}
+
+async fn tell(mut events: Receiver<Arc<Event>>, mut wishes: mpsc::Receiver<oneshot::Sender<()>>) {
     let (begin, mut brake) = (Instant::now(), Brake::default());
-    while let Some(heard) = stop.run_until_cancelled(events.recv()).await {
-        match heard {
-            Ok(event) => {
-                let Some(suppressed) = brake.admit(begin.elapsed()) else { continue };
-                if suppressed > 0 {
-                    tracing::info!(suppressed, "events of registrations not logged, there are too many");
+    loop {
+        tokio::select! {
+            // Whoever wishes to be told that all is written waits for what is there.
+            biased;
+            heard = events.recv() => match heard {
+                Ok(event) => {
+                    let Some(suppressed) = brake.admit(begin.elapsed()) else { continue };
+                    if suppressed > 0 {
+                        tracing::info!(suppressed, "events of registrations not logged, there are too many");
+                    }
+                    log(&event.what);
                 }
-                log(&event.what);
-            }
-            Err(RecvError::Lagged(missed)) => brake.suppressed += missed,
-            Err(RecvError::Closed) => return,
+                Err(RecvError::Lagged(missed)) => brake.suppressed += missed,
+                Err(RecvError::Closed) => return,
+            },
+            wish = wishes.recv() => match wish {
+                // Who has wished may have gone meanwhile.
+                Some(done) => drop(done.send(())),
+                None => return,
+            },
         }
     }
 }

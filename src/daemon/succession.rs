@@ -149,6 +149,7 @@ impl Life {
         let carried = self.context.events.history().carried();
         let history = State::pack_events(&carried);
         let mut frozen = self.service.relay.freeze().await;
+        self.story.catch_up().await;
         let (members, descriptors): (Vec<_>, Vec<RawFd>) = mem::take(&mut frozen.members).into_iter().unzip();
         let count = members.len();
         let state = State {

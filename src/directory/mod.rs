@@ -85,12 +85,22 @@ pub struct Seat {
     pub registration: Arc<Registration>,
     /// As what.
     pub role: Role,
+    /// Whether somebody has become a member on it.
+    is_occupied: bool,
     directory: Arc<Directory>,
+}
+
+impl Seat {
+    /// Takes note that its holder is a member now. A seat that is given back before, as when a thread is too busy to let
+    /// anybody in, leaves the registration as it was: nobody has joined, so nobody has left.
+    pub fn occupy(&mut self) {
+        self.is_occupied = true;
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.directory.vacate(&self.registration, Instant::now());
+        self.directory.vacate(&self.registration, self.is_occupied, Instant::now());
     }
 }
 
@@ -195,7 +205,7 @@ impl Directory {
         entry.seats += 1;
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
-        Ok(Seat { registration, role, directory: Arc::clone(self) })
+        Ok(Seat { registration, role, is_occupied: false, directory: Arc::clone(self) })
     }
 
     /// Ends a registration by request; the caller then has the relay close its members.
@@ -268,7 +278,7 @@ impl Directory {
         self.lock().rules = rules;
     }
 
-    fn vacate(&self, registration: &Arc<Registration>, now: Instant) {
+    fn vacate(&self, registration: &Arc<Registration>, was_occupied: bool, now: Instant) {
         let mut inner = self.lock();
         let rules = (inner.rules.auto_remove, inner.rules.linger);
         let Some(entry) = inner.entries.get_mut(registration.id.as_str()) else { return };
@@ -276,12 +286,12 @@ impl Directory {
             return;
         }
         entry.seats -= 1;
-        entry.claimed = true;
+        entry.claimed |= was_occupied;
         if entry.seats > 0 {
             return;
         }
         let ended = match rules {
-            (true, Duration::ZERO) => inner.end(registration.id.as_str(), EndReason::Emptied),
+            (true, Duration::ZERO) if entry.claimed => inner.end(registration.id.as_str(), EndReason::Emptied),
             _ => {
                 inner.set_deadline(&registration.id, now);
                 None

@@ -99,7 +99,7 @@ impl Directory {
         entry.seats += 1;
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
-        Some(Seat { registration, role, directory: Arc::clone(self) })
+        Some(Seat { registration, role, is_occupied: true, directory: Arc::clone(self) })
     }
 
     /// Gives registrations whose members couldn't be carried over the time that these have to come back.

@@ -32,6 +32,13 @@ fn request(wanted: Option<&str>) -> Request {
     }
 }
 
+/// Takes a seat and becomes a member on it.
+fn join(directory: &Arc<Directory>, id: &str, role: Option<Role>) -> Seat {
+    let mut seat = directory.seat(id, &key("k"), role).unwrap();
+    seat.occupy();
+    seat
+}
+
 #[test]
 fn a_free_wanted_id_is_given_and_a_taken_one_is_not() {
     let directory = directory(rules());
@@ -83,8 +90,8 @@ fn a_seat_wants_the_key_and_the_role_and_room() {
     assert_eq!(seat("no-such-id", "k", Some(Role::Host)).unwrap_err(), SeatError::Unknown);
     assert_eq!(seat(id.as_str(), "h", Some(Role::Host)).unwrap_err(), SeatError::WrongKey);
     assert_eq!(seat(id.as_str(), "k", None).unwrap_err(), SeatError::RoleRequired);
-    let host = seat(id.as_str(), "k", Some(Role::Host)).unwrap();
-    let client = seat(id.as_str(), "k", Some(Role::Client)).unwrap();
+    let host = join(&directory, id.as_str(), Some(Role::Host));
+    let client = join(&directory, id.as_str(), Some(Role::Client));
     assert_eq!(seat(id.as_str(), "k", Some(Role::Client)).unwrap_err(), SeatError::Full);
     drop(client);
     assert_eq!(seat(id.as_str(), "k", Some(Role::Client)).unwrap().role, Role::Client);
@@ -96,9 +103,9 @@ fn a_seat_wants_the_key_and_the_role_and_room() {
 fn an_emptied_registration_lingers_and_its_device_can_come_back() {
     let directory = directory(Rules { linger: Duration::from_secs(300), ..rules() });
     let id = directory.register(&request(None), Instant::now()).unwrap();
-    drop(directory.seat(id.as_str(), &key("k"), None).unwrap());
+    drop(join(&directory, id.as_str(), None));
     directory.sweep(Instant::now() + Duration::from_secs(299));
-    let seat = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    let seat = join(&directory, id.as_str(), None);
     directory.sweep(Instant::now() + Duration::from_secs(9999));
     assert_eq!(directory.len(), 1);
     let registration = Arc::clone(&seat.registration);
@@ -106,6 +113,23 @@ fn an_emptied_registration_lingers_and_its_device_can_come_back() {
     directory.sweep(Instant::now() + Duration::from_secs(301));
     assert!(directory.is_empty());
     assert_eq!(registration.end(), Some(EndReason::Lingered));
+}
+
+#[test]
+fn a_seat_that_nobody_became_a_member_on_leaves_its_registration_as_it_was() {
+    let directory = directory(Rules { linger: Duration::from_secs(300), ..rules() });
+    let now = Instant::now();
+    let fresh = directory.register(&request(None), now).unwrap();
+    let emptied = directory.register(&request(None), now).unwrap();
+    drop(join(&directory, emptied.as_str(), None));
+    directory.set_rules(rules());
+    drop(directory.seat(fresh.as_str(), &key("k"), None).unwrap());
+    assert_eq!(directory.len(), 2, "as when a thread is too busy, and the device is told to try again");
+    directory.sweep(now + Duration::from_secs(599));
+    assert!(directory.find(fresh.as_str()).is_some() && directory.find(emptied.as_str()).is_none());
+    directory.sweep(Instant::now() + Duration::from_secs(600));
+    let ended: Vec<_> = directory.ended().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(ended, [(EndReason::Lingered, 1), (EndReason::Unclaimed, 1)]);
 }
 
 #[test]
@@ -127,7 +151,7 @@ fn a_registration_that_nobody_joins_ends() {
 fn without_auto_removal_an_emptied_registration_stays() {
     let directory = directory(Rules { auto_remove: false, ..rules() });
     let id = directory.register(&request(None), Instant::now()).unwrap();
-    drop(directory.seat(id.as_str(), &key("k"), None).unwrap());
+    drop(join(&directory, id.as_str(), None));
     directory.sweep(Instant::now() + Duration::from_secs(1 << 20));
     assert_eq!(directory.len(), 1);
 }
@@ -153,7 +177,7 @@ fn a_late_leave_does_not_touch_the_next_life_of_an_id() {
     let old = directory.seat(id.as_str(), &key("k"), None).unwrap();
     directory.force_remove(id.as_str()).unwrap();
     directory.register(&request(Some("my-device")), Instant::now()).unwrap();
-    let new = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    let new = join(&directory, id.as_str(), None);
     drop(old);
     assert_eq!(directory.find(id.as_str()).unwrap().seats, 1);
     drop(new);
@@ -205,7 +229,7 @@ fn a_registration_whose_members_are_told_to_come_back_waits_for_them() {
     let new = Directory::succeed(old.state(now), rules(), Events::new(), now);
     new.settle(Duration::from_secs(60), now);
     new.sweep(now + Duration::from_secs(59));
-    drop(new.seat(id.as_str(), &key("k"), None).unwrap());
+    drop(join(&new, id.as_str(), None));
     assert!(new.is_empty(), "from then on the rules are as ever");
 }
 
@@ -221,7 +245,7 @@ fn a_rule_bounds_the_registrations_made_under_it_and_their_members() {
     assert_eq!(directory.register(&under(Some("phones"), Some("my-device")), now).as_ref(), Ok(&id), "its own");
     directory.register(&under(Some("others"), None), now).unwrap();
     directory.register(&under(None, None), now).unwrap();
-    let seat = directory.seat(id.as_str(), &key("k"), None).unwrap();
+    let seat = join(&directory, id.as_str(), None);
     assert_eq!(directory.seat(id.as_str(), &key("k"), None).unwrap_err(), SeatError::Full);
     // A successor counts on, and so it is when the rules change.
     let bytes = rmp_serde::to_vec_named(&directory.state(now)).unwrap();

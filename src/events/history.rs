@@ -30,7 +30,8 @@ struct Story {
     events: VecDeque<Entry>,
     /// Events that are forgotten already.
     forgotten: u64,
-    ended_at: Option<u64>,
+    /// When and why the last life ended, if no other one has begun.
+    ended: Option<(u64, EndReason)>,
 }
 
 /// An event without the id that it is kept under.
@@ -66,18 +67,16 @@ impl History {
     pub fn record(&mut self, event: &Event) {
         let Some((registration, what)) = Kept::of(&event.what) else { return };
         self.forget_ended(event.at_ms);
+        if what.is_of_the_removed() && !self.stories.contains_key(registration.as_str()) {
+            // It is forgotten already, and nothing would ever end it again.
+            return;
+        }
         let is_full = self.total >= TOTAL;
         let story = self.stories.entry(registration.clone()).or_default();
-        story.events.push_back(Entry { at_ms: event.at_ms, what });
+        story.add(Entry { at_ms: event.at_ms, what });
         self.total += 1;
-        let most = if is_full { LEAST } else { EVENTS };
-        while story.events.len() > most {
-            story.events.pop_front();
-            story.forgotten += 1;
-            self.total -= 1;
-        }
-        story.ended_at = matches!(what, Kept::Ended(_)).then_some(event.at_ms);
-        if story.ended_at.is_some() {
+        self.total -= story.trim(if is_full { LEAST } else { EVENTS });
+        if matches!(what, Kept::Ended(_)) {
             story.events.shrink_to_fit();
             self.ended.push_back((event.at_ms, registration.clone()));
         }
@@ -92,11 +91,10 @@ impl History {
 
     /// Copies the last events of all registrations for a successor, the living ones' before those of the ended.
     pub fn carried(&self) -> Vec<Event> {
-        let (ended, living): (Vec<_>, Vec<_>) = self.stories.iter().partition(|(_, story)| story.ended_at.is_some());
+        let (ended, living): (Vec<_>, Vec<_>) = self.stories.iter().partition(|(_, story)| story.ended.is_some());
         let mut events = Vec::new();
         for (id, story) in living.into_iter().chain(ended) {
-            let first = story.events.len().saturating_sub(LEAST);
-            events.extend(story.events.iter().skip(first).map(|entry| entry.event(id)));
+            events.extend(story.last(LEAST).map(|entry| entry.event(id)));
             if events.len() >= CARRIED {
                 break;
             }
@@ -114,7 +112,7 @@ impl History {
         {
             let Some((at_ms, id)) = self.ended.pop_front() else { return };
             // Another life of the id may have begun, or ended later.
-            if self.stories.get(id.as_str()).is_some_and(|story| story.ended_at == Some(at_ms))
+            if self.stories.get(id.as_str()).is_some_and(|story| story.ended.is_some_and(|(at, _)| at == at_ms))
                 && let Some(story) = self.stories.remove(id.as_str())
             {
                 self.total -= story.events.len();
@@ -123,7 +121,47 @@ impl History {
     }
 }
 
+impl Story {
+    fn add(&mut self, entry: Entry) {
+        self.ended = match (entry.what, self.ended) {
+            (Kept::Ended(reason), _) => Some((entry.at_ms, reason)),
+            (Kept::Registered(_) | Kept::Reclaimed, _) => None,
+            (Kept::Joined { .. } | Kept::Left { .. }, ended) => ended.filter(|(_, reason)| reason.may_have_members()),
+        };
+        self.events.push_back(entry);
+    }
+
+    /// Forgets the first events until no more than so many are left, but never how it ended; tells how many these were.
+    fn trim(&mut self, most: usize) -> usize {
+        let too_many = self.events.len().saturating_sub(most);
+        for _ in 0..too_many {
+            let first = self.events.front().is_some_and(|entry| self.is_the_end(entry));
+            self.events.remove(usize::from(first));
+        }
+        self.forgotten += too_many as u64;
+        too_many
+    }
+
+    /// The last events, how it ended always among them.
+    fn last(&self, most: usize) -> impl Iterator<Item = &Entry> {
+        let first = self.events.len().saturating_sub(most);
+        let end = self.events.iter().position(|entry| self.is_the_end(entry)).filter(|at| *at < first);
+        let entries = self.events.iter().enumerate();
+        let chosen = move |at| end == Some(at) || at >= first + usize::from(end.is_some());
+        entries.filter(move |(at, _)| chosen(*at)).map(|(_, entry)| entry)
+    }
+
+    fn is_the_end(&self, entry: &Entry) -> bool {
+        matches!(entry.what, Kept::Ended(_)) && self.ended.is_some_and(|(at_ms, _)| at_ms == entry.at_ms)
+    }
+}
+
 impl Kept {
+    /// Tells whether it is about a member whose registration was removed under it.
+    fn is_of_the_removed(&self) -> bool {
+        matches!(self, Self::Left { reason: CloseReason::Removed | CloseReason::RemovedByAdmin, .. })
+    }
+
     /// Takes what is a registration's.
     fn of(what: &What) -> Option<(&RegistrationId, Self)> {
         Some(match what {

@@ -102,6 +102,11 @@ impl EndReason {
         }
     }
 
+    /// Tells whether members may have been there, who then leave after the end and not before it.
+    pub const fn may_have_members(self) -> bool {
+        matches!(self, Self::Removed | Self::RemovedByAdmin)
+    }
+
     /// The name in logs and events.
     pub const fn label(self) -> &'static str {
         match self {

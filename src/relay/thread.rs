@@ -123,8 +123,10 @@ impl Thread {
             self.shard.flush_some(WRITES_A_ROUND, self.now);
             self.time(woken);
             if self.now >= next_sweep {
-                // After a standstill, signs of life may be there that nobody has read yet.
-                if self.now.since(next_sweep) >= STANDSTILL && put_off < MOST_PUT_OFF {
+                // After a standstill, signs of life may be there that nobody has read yet, until a round takes in all.
+                let stood_still = self.now.since(next_sweep) >= STANDSTILL;
+                let is_behind = stood_still || (put_off > 0 && readiness.iter().count() == EVENTS);
+                if is_behind && put_off < MOST_PUT_OFF {
                     put_off += 1;
                 } else {
                     put_off = 0;
@@ -238,7 +240,8 @@ impl Thread {
         }
     }
 
-    fn reserve(&mut self, id: MemberId, seat: Seat, peer: Peer) -> usize {
+    fn reserve(&mut self, id: MemberId, mut seat: Seat, peer: Peer) -> usize {
+        seat.occupy();
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;

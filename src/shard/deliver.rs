@@ -190,12 +190,9 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Answers pings.
+    /// Answers pings, unless the member was lost while what it sent with them was given on.
     pub(super) fn pong(&mut self, slot: usize, pongs: &[u8], last: usize, now: Moment) {
-        let member = &mut self.members[slot];
-        if !member.is_open() {
-            return;
-        }
+        let Some(member) = self.members.get_mut(slot).filter(|member| member.is_open()) else { return };
         match &mut member.outbox {
             Some(outbox) => {
                 let before = outbox.queued();
@@ -207,9 +204,10 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Asks a member for a sign of life.
+    /// Asks a member for a sign of life, unless it was lost when one before it was asked or closed.
     pub(super) fn ping(&mut self, slot: usize, now: Moment) {
-        self.members[slot].pinged = Some(now);
+        let Some(member) = self.members.get_mut(slot).filter(|member| member.is_open()) else { return };
+        member.pinged = Some(now);
         self.send_control(slot, ServerHeader::new(Opcode::Ping, 0).as_bytes(), now);
     }
 

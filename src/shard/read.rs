@@ -73,7 +73,12 @@ impl<L: Link> Shard<L> {
                     self.rest(slot, now);
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if room_in_direct > 0 {
+                    // Its message may have got more room than it had, for what hasn't come yet.
+                    self.recount(slot);
+                }
+            }
             Err(_) => self.close(slot, CloseReason::Lost, None, now),
         }
     }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kind::Role;
 
+mod endings;
 mod memory;
 mod paces;
 mod signs;
@@ -27,6 +28,8 @@ struct Pipe {
     outbound: Vec<u8>,
     room: usize,
     sends: usize,
+    /// Whether the peer is gone without a word, so that whatever is sent fails; what it sent before is still there.
+    is_broken: bool,
     left: Option<CloseReason>,
     /// How much had been received then; what came later is thrown away.
     received_when_left: Option<usize>,
@@ -63,6 +66,9 @@ impl Link for Queue {
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut pipe = self.0.borrow_mut();
         pipe.sends += 1;
+        if pipe.is_broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut sent = 0;
         for slice in slices {
             let part = slice.len().min(pipe.room);
@@ -387,28 +393,6 @@ fn a_round_for_many_goes_out_bit_by_bit_and_a_pair_talks_meanwhile() {
 }
 
 #[test]
-fn who_leaves_while_a_round_goes_out_takes_nothing_from_the_others() {
-    for reason in [CloseReason::ClosedByAdmin, CloseReason::Lost] {
-        let mut world = World::new(rules());
-        let crowd: Vec<usize> = (0..9).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
-        world.work = 2;
-        world.send(crowd[0], 100, 1);
-        world.round();
-        assert!(world.shard.has_work());
-        // One who had it, one who is next, and the sender; a newcomer gets the slot of one of them.
-        for who in [1, 2, 0] {
-            world.shard.disconnect(world.devices[who].id, reason, world.now);
-            world.note_ends();
-        }
-        let newcomer = world.join(1, Role::Peer, usize::MAX / 2);
-        world.send(newcomer, 100, 1);
-        world.settle();
-        world.check();
-        assert_eq!(world.devices[crowd[8]].heard[&crowd[0]], [0]);
-    }
-}
-
-#[test]
 fn who_catches_up_has_a_bounded_turn() {
     let mut world = World::new(rules());
     let (talker, late) = (world.join(1, Role::Peer, usize::MAX / 2), world.join(1, Role::Peer, 0));
@@ -485,46 +469,6 @@ fn with_pace_the_slowest_sets_the_pace_and_keeps_its_seat() {
 }
 
 #[test]
-fn one_polite_leave_ends_that_member_alone() {
-    let mut world = World::new(rules());
-    let (one, two, three) = (world.join(1, Role::Peer, 1 << 20), world.join(1, Role::Peer, 1 << 20), 2);
-    world.join(1, Role::Peer, 1 << 20);
-    world.send(one, 100, 1);
-    world.raw(one, 0x88, &1000u16.to_be_bytes());
-    world.raw(one, 0x89, b"too late");
-    world.send(two, 100, 3);
-    world.settle();
-    assert_eq!(world.devices[one].close_code, Some(1000));
-    assert!(world.devices[one].pipe.borrow().is_finished);
-    assert_eq!(world.devices[three].heard[&one], [0], "what it sent before is heard");
-    world.send(two, 100, 1);
-    world.settle();
-    world.check();
-    assert_eq!(world.devices[three].heard[&two], [0, 1]);
-    assert!(world.devices[one].pipe.borrow().is_dropped);
-}
-
-#[test]
-fn a_removed_registration_closes_all_its_members_and_no_other() {
-    let mut world = World::new(rules());
-    let (mine, also, other) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1 << 20), 2);
-    world.join(2, Role::Peer, 1 << 20);
-    world.send(mine, 100, 1);
-    world.round();
-    world.shard.end(Serial(1), CloseReason::Removed, world.now);
-    world.settle();
-    assert_eq!((world.devices[mine].close_code, world.devices[also].close_code), (Some(4000), Some(4000)));
-    assert_eq!(world.devices[also].heard[&mine], [0]);
-    assert_eq!(world.devices[other].close_code, None);
-    // Peers that never end their connections are dropped when their time is over.
-    assert!(!world.devices[mine].pipe.borrow().is_dropped);
-    world.now = world.now.after(Duration::from_secs(5));
-    world.shard.sweep(world.now);
-    assert!(world.devices[mine].pipe.borrow().is_dropped);
-    assert_eq!(world.shard.members_of(Serial(1)).count(), 0);
-}
-
-#[test]
 fn a_ping_flood_from_a_peer_that_reads_nothing_costs_one_pong() {
     let mut world = World::new(rules());
     let flooder = world.join(1, Role::Peer, 2);
@@ -586,6 +530,8 @@ enum Act {
     Take(usize, usize),
     Leave(usize),
     Vanish(usize),
+    Break(usize),
+    Wait(u64),
     Remove(u64),
     Disconnect(usize),
     Succeed,
@@ -602,6 +548,8 @@ fn act() -> impl Strategy<Value = Act> {
         6 => (any::<usize>(), socket).prop_map(|(who, room)| Act::Take(who, room)),
         1 => any::<usize>().prop_map(Act::Leave),
         1 => any::<usize>().prop_map(Act::Vanish),
+        1 => any::<usize>().prop_map(Act::Break),
+        1 => (1u64..40).prop_map(Act::Wait),
         1 => (1u64..4).prop_map(Act::Remove),
         1 => any::<usize>().prop_map(Act::Disconnect),
         1 => Just(Act::Succeed),
@@ -646,6 +594,16 @@ fn perform(world: &mut World, act: Act) {
             if let Some(who) = pick(world, who) {
                 world.devices[who].pipe.borrow_mut().has_ended = true;
             }
+        }
+        Act::Break(who) => {
+            if let Some(who) = pick(world, who) {
+                world.devices[who].pipe.borrow_mut().is_broken = true;
+            }
+        }
+        Act::Wait(seconds) => {
+            world.now = world.now.after(Duration::from_secs(seconds));
+            world.shard.sweep(world.now);
+            world.note_ends();
         }
         Act::Remove(room) => {
             world.shard.end(Serial(room), CloseReason::Removed, world.now);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use shuttle::thread;
 
-use super::directory::{Directory, RegisterError, Request, Rules, SeatError};
+use super::directory::{Directory, RegisterError, Request, Rules, Seat, SeatError};
 use super::events::{EndReason, Events};
 use super::ids::RegistrationId;
 use super::kind::{Kind, Role};
@@ -59,6 +59,14 @@ pub(super) fn is_sound(directory: &Directory, seats: usize) {
     assert_eq!(directory.len(), all.iter().filter(|one| one.seats > 0).count());
 }
 
+/// Takes a seat and becomes a member on it.
+fn join(directory: &Arc<Directory>, with: &str) -> Result<Seat, SeatError> {
+    directory.seat(ID, &key(with), None).map(|mut seat| {
+        seat.occupy();
+        seat
+    })
+}
+
 fn one_gets_the_id() {
     let directory = directory(Duration::ZERO);
     let race = |name: &'static str| {
@@ -78,7 +86,7 @@ fn nothing_stays_for_ever() {
     directory.register(&request("k"), now).unwrap();
     let visit = || {
         let directory = Arc::clone(&directory);
-        thread::spawn(move || drop(directory.seat(ID, &key("k"), None)))
+        thread::spawn(move || drop(join(&directory, "k")))
     };
     let sweep = |at: Instant| {
         let directory = Arc::clone(&directory);
@@ -121,7 +129,7 @@ fn a_seat_knows_its_end() {
 fn coming_back() {
     let directory = directory(Duration::ZERO);
     directory.register(&request("k"), Instant::now()).unwrap();
-    let seat = directory.seat(ID, &key("k"), None).unwrap();
+    let seat = join(&directory, "k").unwrap();
     let leaver = thread::spawn(move || drop(seat));
     let again = directory.register(&request("k"), Instant::now());
     assert_eq!(again.unwrap().as_str(), ID, "it is free, or it is its own");
@@ -138,14 +146,14 @@ fn coming_back() {
 fn a_late_leave() {
     let directory = directory(Duration::ZERO);
     directory.register(&request("k"), Instant::now()).unwrap();
-    let old = directory.seat(ID, &key("k"), None).unwrap();
+    let old = join(&directory, "k").unwrap();
     let leaver = thread::spawn(move || drop(old));
     let next = {
         let directory = Arc::clone(&directory);
         thread::spawn(move || {
             directory.force_remove(ID);
             directory.register(&request("other"), Instant::now()).unwrap();
-            directory.seat(ID, &key("other"), None).unwrap()
+            join(&directory, "other").unwrap()
         })
     };
     leaver.join().unwrap();
@@ -163,8 +171,7 @@ fn a_copy_is_whole() {
     let come_and_go = {
         let directory = Arc::clone(&old);
         thread::spawn(move || {
-            let seat = directory.seat(ID, &key("k"), None);
-            drop(seat);
+            drop(join(&directory, "k"));
             _ = directory.register(&request("k"), now);
         })
     };

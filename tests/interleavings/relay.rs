@@ -45,7 +45,8 @@ fn relay(inbox: Arc<Inbox>, commands: usize) -> thread::JoinHandle<Vec<Seat>> {
                     thread::yield_now();
                     continue;
                 }
-                Some(Command::Join(seat)) => {
+                Some(Command::Join(mut seat)) => {
+                    seat.occupy();
                     if seat.registration.end().is_none() {
                         members.push(seat);
                     }

@@ -257,6 +257,10 @@ fn members_through_tls_are_closed_with_1012_and_the_others_stay() {
         let mut back = Member::join(connect_tls(secure, &crt), &id, "key");
         one.say("hello");
         assert_eq!((other.hear(), back.hear()), ("hello".into(), "hello".into()));
+        drop((one, other, back));
+        let log = router.stopped().log;
+        let left = log.iter().filter(|line| line.contains("\"member left\"") && line.contains("\"restarting\""));
+        assert_eq!(left.count(), 5, "{log:#?}");
     });
 }
 

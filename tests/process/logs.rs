@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command};
 
+use nix::sys::signal::Signal;
+
 use super::client::{Member, ask, connect, register};
 use super::harness::{PATIENCE, Setup};
 
@@ -113,4 +115,17 @@ fn a_registrations_story_is_logged_with_its_id() {
         router.logged(&[&format!("\"{sentence}\""), &of_this]);
     }
     router.stopped();
+}
+
+#[test]
+fn a_registrations_story_is_logged_to_its_end() {
+    let mut router = Setup::on_loopback().log("format = \"json\"\n").start().ready();
+    let address = router.address();
+    let id = register(connect(address), KEY);
+    let members: Vec<_> = (0..100).map(|_| Member::join(connect(address), &id, KEY)).collect();
+    router.signal(Signal::SIGTERM);
+    members.into_iter().for_each(|member| assert_eq!(member.closed().0, 1001));
+    let end = router.ended();
+    let left = end.log.iter().filter(|line| line.contains("\"member left\"") && line.contains("\"stopping\""));
+    assert_eq!(left.count(), 100, "{:#?}", end.log);
 }

@@ -9,7 +9,8 @@ enum Act {
     /// Which id (none: any), whose keys, of which kind, and whether a taken id is refused.
     Register(Option<usize>, usize, Kind, bool),
     Seat(usize, usize, Option<Role>),
-    Leave(usize),
+    /// Which seat, and whether its holder had become a member.
+    Leave(usize, bool),
     Remove(usize, usize, usize),
     ForceRemove(usize),
     /// Seconds.
@@ -24,7 +25,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (prop::option::of(0..IDS.len()), 0..2usize, kind, any::<bool>())
             .prop_map(|(id, keys, kind, reject)| Act::Register(id, keys, kind, reject)),
         6 => (0..5usize, 0..2usize, role).prop_map(|(id, keys, role)| Act::Seat(id, keys, role)),
-        5 => any::<usize>().prop_map(Act::Leave),
+        5 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(at, was_member)| Act::Leave(at, was_member)),
         1 => (0..5usize, 0..2usize, 0..2usize).prop_map(|(id, key, host_key)| Act::Remove(id, key, host_key)),
         1 => (0..5usize).prop_map(Act::ForceRemove),
         3 => prop_oneof![Just(1u64), Just(299), Just(300), Just(600)].prop_map(Act::Pass),
@@ -76,8 +77,8 @@ impl World {
         match act {
             Act::Register(id, keys, kind, reject) => self.register(id.map(|at| IDS[at]), keys, kind, reject),
             Act::Seat(at, keys, role) => self.seat(&self.id(at), keys, role),
-            Act::Leave(at) if !self.seats.is_empty() => self.leave(at % self.seats.len()),
-            Act::Leave(_) => {}
+            Act::Leave(at, was_member) if !self.seats.is_empty() => self.leave(at % self.seats.len(), was_member),
+            Act::Leave(..) => {}
             Act::Remove(at, one, other) => {
                 let id = self.id(at);
                 let expected = match self.known(&id) {
@@ -149,18 +150,20 @@ impl World {
     }
 
     /// Leaves as a dropped seat does, at the history's own time.
-    fn leave(&mut self, at: usize) {
+    fn leave(&mut self, at: usize, was_member: bool) {
         let seat = self.seats.swap_remove(at);
         let registration = Arc::clone(&seat.registration);
         std::mem::forget(seat);
-        self.directory.vacate(&registration, self.now);
+        self.directory.vacate(&registration, was_member, self.now);
         if registration.end().is_some_and(|reason| reason != EndReason::Emptied) {
             return;
         }
-        let (now, Rules { auto_remove, linger, .. }) = (self.now, self.rules.clone());
+        let (now, Rules { auto_remove, linger, unclaimed_timeout, .. }) = (self.now, self.rules.clone());
         let known = self.known(registration.id.as_str()).expect("it lives, and the model knows it");
-        (known.seats, known.claimed) = (known.seats - 1, true);
-        if known.seats == 0 && auto_remove {
+        (known.seats, known.claimed) = (known.seats - 1, known.claimed || was_member);
+        if known.seats == 0 && !known.claimed {
+            known.ends = Some(now + unclaimed_timeout);
+        } else if known.seats == 0 && auto_remove {
             known.ends = Some(now + linger);
             self.model.retain(|known| known.ends.is_none_or(|ends| ends > now));
         }
@@ -177,6 +180,8 @@ impl World {
             std::mem::forget(seat);
         }
         new.settle(Duration::ZERO, self.now);
+        // Only members are handed over, and those about to be one are waited for.
+        self.model.iter_mut().for_each(|known| known.claimed |= known.seats > 0);
         self.directory = new;
     }
 

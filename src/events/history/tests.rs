@@ -17,6 +17,24 @@ fn ended(at_ms: u64, name: &str) -> Event {
     Event { at_ms, what: What::Ended { registration: id(name), reason: EndReason::Emptied } }
 }
 
+fn removed(at_ms: u64, name: &str) -> Event {
+    Event { at_ms, what: What::Ended { registration: id(name), reason: EndReason::Removed } }
+}
+
+fn left(at_ms: u64, name: &str, member: u64) -> Event {
+    let what = What::Left {
+        registration: id(name),
+        member: MemberId(member),
+        role: Role::Peer,
+        reason: CloseReason::Removed,
+        code: None,
+        silent_ms: 0,
+        messages_in: 0,
+        messages_out: 0,
+    };
+    Event { at_ms, what }
+}
+
 fn history(events: &[Event]) -> History {
     let mut history = History::default();
     events.iter().for_each(|event| history.record(event));
@@ -49,6 +67,44 @@ fn an_id_that_lives_again_goes_on_with_its_story() {
     let mut history = history(&[registered(1, "my-device"), ended(2, "my-device"), registered(3, "my-device")]);
     history.record(&registered(later, "other-device"));
     assert_eq!(history.of(&id("my-device")).unwrap().1.len(), 3);
+}
+
+#[test]
+fn those_that_are_removed_with_members_are_forgotten_as_the_others_are() {
+    let mut history = History::default();
+    for number in 0..ENDED as u64 + 100 {
+        let name = format!("device-{number}");
+        for event in [registered(1, &name), joined(1, &name, number), removed(1, &name), left(1, &name, number)] {
+            history.record(&event);
+        }
+    }
+    assert!(history.stories.len() <= ENDED + 1, "{}", history.stories.len());
+    // Whose story is forgotten before they left begins no other one.
+    history.record(&left(2, "device-0", 0));
+    assert_eq!(history.of(&id("device-0")), None);
+    history.record(&registered(2 + KEPT.as_millis() as u64, "other-device"));
+    assert_eq!((history.stories.len(), history.total), (1, 1));
+}
+
+#[test]
+fn how_a_crowd_lost_its_registration_is_not_forgotten_for_all_who_left_then() {
+    let crowd = 0..100u64;
+    let mut events: Vec<_> = crowd.clone().map(|member| joined(member, "my-device", member)).collect();
+    events.push(removed(100, "my-device"));
+    events.extend(crowd.map(|member| left(101 + member, "my-device", member)));
+    let history = history(&events);
+    let (forgotten, kept) = history.of(&id("my-device")).unwrap();
+    assert_eq!((forgotten, kept.len()), (201 - EVENTS as u64, EVENTS));
+    assert_eq!((&kept[0], kept.last()), (&events[100], events.last()));
+    let carried = history.carried();
+    assert_eq!((carried.len(), &carried[0]), (LEAST, &events[100]));
+}
+
+#[test]
+fn who_comes_after_a_registration_ended_without_members_is_in_its_next_life() {
+    // What two threads tell at once may come in either order.
+    let history = history(&[registered(2, "my-device"), ended(1, "my-device"), joined(3, "my-device", 1)]);
+    assert!(history.stories["my-device"].ended.is_none());
 }
 
 #[test]

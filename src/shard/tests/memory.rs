@@ -98,6 +98,20 @@ fn a_message_that_is_never_finished_counts_and_costs_its_sender_the_seat() {
     assert_eq!(world.shard.held(), 0);
 }
 
+#[test]
+fn room_that_is_made_for_what_has_not_come_yet_counts() {
+    let mut world = hogs();
+    let mut frame = vec![0x82, 0x80 | 127];
+    frame.extend((4u64 << 20).to_be_bytes());
+    frame.extend([0; 4]);
+    // Nearly as much as there is room for; what makes more of it finds nothing to read.
+    frame.resize(frame.len() + (500 << 10), 0);
+    world.devices[0].pipe.borrow_mut().inbound.extend(frame);
+    for _ in 0..4 {
+        world.round();
+    }
+}
+
 /// Rooms in which one speaks and ten hear, with little work in a round of the loop.
 fn halls(rooms: u64) -> (World, Vec<usize>) {
     let mut world = World::new(rules());
