@@ -220,7 +220,7 @@ async fn one_that_takes_a_large_message_slowly_is_not_taken_for_dead() {
             let bytes = slow.0.read(&mut part).await.unwrap();
             assert!(bytes > 0, "closed after {} bytes", received.len());
             received.extend_from_slice(&part[..bytes]);
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             match whole_frame_len(&received) {
                 Some(len) if len <= received.len() => {
                     let frame: Vec<u8> = received.drain(..len).collect();

@@ -7,6 +7,7 @@
 //! member leaves, never for a message.
 
 mod ends;
+mod entries;
 mod outcome;
 mod rules;
 mod succession;
@@ -15,7 +16,6 @@ pub use outcome::{RegisterError, RemoveError, SeatError};
 pub use rules::{Quota, Rules};
 pub use succession::DirectoryState;
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::events::{EndReason, Events, What};
@@ -24,6 +24,7 @@ use crate::kind::{Kind, Role};
 use crate::secret::{Key, KeyHash, KeyHasher};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ends::{End, Ended};
+use entries::{Entry, Inner};
 
 /// What is known of a registration by everybody who holds a seat in it.
 #[derive(Debug)]
@@ -114,30 +115,11 @@ pub struct Directory {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    rules: Rules,
-    entries: HashMap<RegistrationId, Entry>,
-    /// Of the entries without seats, those that end by themselves.
-    deadlines: BTreeMap<(Instant, Serial), RegistrationId>,
-    /// How many entries were made under each access rule.
-    by_rule: HashMap<Arc<str>, usize>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    registration: Arc<Registration>,
-    seats: usize,
-    claimed: bool,
-    deadline: Option<Instant>,
-}
-
 impl Directory {
     /// Makes an empty directory.
     pub fn new(hasher: KeyHasher, rules: Rules, events: Events) -> Arc<Self> {
-        let inner = Inner { rules, entries: HashMap::new(), deadlines: BTreeMap::new(), by_rule: HashMap::new() };
         let (serials, ended) = (Sequence::after(0), Ended::default());
-        Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(inner) })
+        Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(Inner::new(rules)) })
     }
 
     /// Makes a registration, or finds the one that the same device made before (same id, kind and keys).
@@ -318,81 +300,6 @@ impl Directory {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing under the lock panics half-way, so a poisoned one is as good as new.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    /// Draws an id that is free; a second draw happens about never.
-    fn fresh_id(&self) -> RegistrationId {
-        loop {
-            let id = RegistrationId::random();
-            if !self.entries.contains_key(&id) {
-                return id;
-            }
-        }
-    }
-
-    fn insert(&mut self, entry: Entry) {
-        if let Some(rule) = &entry.registration.rule {
-            *self.by_rule.entry(Arc::clone(rule)).or_default() += 1;
-        }
-        self.entries.insert(entry.registration.id.clone(), entry);
-    }
-
-    /// Tells whether an access rule allows another registration.
-    fn has_room_under(&self, rule: Option<&Arc<str>>) -> bool {
-        let quota = rule.and_then(|rule| Some((rule, self.rules.quotas.get(rule)?.registrations?)));
-        quota.is_none_or(|(rule, quota)| self.by_rule.get(rule).copied().unwrap_or_default() < quota)
-    }
-
-    fn end(&mut self, id: &str, reason: EndReason) -> Option<Arc<Registration>> {
-        self.clear_deadline(id);
-        let entry = self.entries.remove(id)?;
-        if let Some(rule) = &entry.registration.rule
-            && let Some(count) = self.by_rule.get_mut(rule)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_rule.remove(rule);
-            }
-        }
-        entry.registration.end.set(reason);
-        Some(entry.registration)
-    }
-
-    /// Gives an empty registration's device as much time as a new one's.
-    fn reclaim(&mut self, id: &RegistrationId, now: Instant) {
-        let Some(entry) = self.entries.get_mut(id) else { return };
-        if entry.seats == 0 {
-            entry.claimed = false;
-            self.set_deadline(id, now);
-        }
-    }
-
-    fn set_deadline(&mut self, id: &RegistrationId, now: Instant) {
-        self.clear_deadline(id.as_str());
-        let Some(entry) = self.entries.get_mut(id) else { return };
-        let patience = match (entry.claimed, self.rules.auto_remove) {
-            (false, _) => self.rules.unclaimed_timeout,
-            (true, true) => self.rules.linger,
-            (true, false) => return,
-        };
-        let deadline = now + patience;
-        entry.deadline = Some(deadline);
-        self.deadlines.insert((deadline, entry.registration.serial), id.clone());
-    }
-
-    fn clear_deadline(&mut self, id: &str) {
-        let Some(entry) = self.entries.get_mut(id) else { return };
-        if let Some(deadline) = entry.deadline.take() {
-            self.deadlines.remove(&(deadline, entry.registration.serial));
-        }
-    }
-}
-
-impl Entry {
-    fn summary(&self) -> Summary {
-        Summary { registration: Arc::clone(&self.registration), seats: self.seats, expires: self.deadline }
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::ends::{End, Ended};
-use super::{Directory, Entry, Inner, Registration, Rules, Seat};
+use super::entries::{Entry, Inner};
+use super::{Directory, Registration, Rules, Seat};
 use crate::events::Events;
 use crate::ids::{RegistrationId, Sequence, Serial};
 use crate::kind::{Kind, Role};
@@ -62,8 +63,7 @@ impl Directory {
     /// Goes on with a predecessor's registrations. Those that had members are without a deadline until
     /// [`Directory::settle`].
     pub fn succeed(state: DirectoryState, rules: Rules, events: Events, now: Instant) -> Arc<Self> {
-        let mut inner =
-            Inner { rules, entries: Default::default(), deadlines: Default::default(), by_rule: Default::default() };
+        let mut inner = Inner::new(rules);
         let mut taken = HashSet::new();
         for known in state.registrations {
             // A second one would leave a deadline behind that never goes away.

@@ -132,6 +132,6 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Bytes that the kernel holds without having sent them (TCP_NOTSENT_LOWAT, tcp(7)): some tenths of a second of a fast
-/// line, and few enough that a ping behind them is answered in time over a slow one. Left alone, it takes megabytes.
-const UNSENT: u32 = 128 << 10;
+/// Bytes that the kernel holds without having sent them (TCP_NOTSENT_LOWAT, tcp(7)). Left alone, it takes megabytes; with
+/// much less than this, large messages go out in more pieces than need be (tests/bench/README.md).
+const UNSENT: u32 = 512 << 10;

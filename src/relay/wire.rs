@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 
 use mio::event::Source;
@@ -15,8 +15,8 @@ use crate::events::{Events, What};
 use crate::ids::MemberId;
 use crate::net::{Permit, Plain, Socket, Transport};
 use crate::peer::Peer;
-use crate::shard::{Link, Parting, Received};
-use crate::supervise::{self, TcpState};
+use crate::shard::{Link, Parting, Received, Transit};
+use crate::supervise::{self, TcpState, TcpTransit};
 
 /// What all connections of a thread share.
 #[derive(Debug)]
@@ -87,13 +87,17 @@ impl Wire {
 
     /// Asks the kernel how the connection does; `None` unless it is TCP.
     pub(super) fn tcp(&self) -> Option<TcpState> {
+        self.ask(supervise::tcp_state)
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
         let bare = match &self.stream {
             Stream::Awaited => return None,
             Stream::Bare(bare) => bare,
             Stream::Tls(tls) => tls.bare(),
         };
         match bare {
-            Bare::Tcp(stream) => supervise::tcp_state(stream.as_fd()),
+            Bare::Tcp(stream) => question(stream.as_fd()),
             Bare::Unix(_) => None,
         }
     }
@@ -151,6 +155,11 @@ impl Link for Wire {
             Stream::Awaited | Stream::Bare(_) => false,
             Stream::Tls(_) => true,
         }
+    }
+
+    fn transit(&self) -> Option<Transit> {
+        let TcpTransit { written, acknowledged } = self.ask(supervise::tcp_transit)?;
+        Some(Transit { written, acknowledged })
     }
 
     fn finish(&mut self) {

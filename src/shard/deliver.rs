@@ -158,7 +158,7 @@ impl<L: Link> Shard<L> {
                     if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
                         self.spares.give_outbox(outbox, &mut self.buffers);
                         // A ping that waited behind what was owed is on its way only now.
-                        member.pinged = member.pinged.map(|_| now);
+                        (member.pinged, member.watch) = (member.pinged.map(|_| now), None);
                     }
                     if sent < wanted {
                         break;
@@ -207,7 +207,7 @@ impl<L: Link> Shard<L> {
     /// Asks a member for a sign of life, unless it was lost when one before it was asked or closed.
     pub(super) fn ping(&mut self, slot: usize, now: Moment) {
         let Some(member) = self.members.get_mut(slot).filter(|member| member.is_open()) else { return };
-        member.pinged = Some(now);
+        (member.pinged, member.watch) = (Some(now), None);
         self.send_control(slot, ServerHeader::new(Opcode::Ping, 0).as_bytes(), now);
     }
 

@@ -22,11 +22,25 @@ pub trait Link {
     /// Tells whether received bytes wait that no readiness will announce.
     fn has_unread(&self) -> bool;
 
+    /// Asks how far the peer's machine has come with what was sent; `None` where nobody knows.
+    fn transit(&self) -> Option<Transit> {
+        None
+    }
+
     /// Tells the peer that nothing more will be sent.
     fn finish(&mut self);
 
     /// Learns that the membership has ended, while the connection still says goodbye; called once.
     fn left(&mut self, parting: &Parting);
+}
+
+/// How far what was sent has come, in bytes since the connection began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transit {
+    /// Written to the connection.
+    pub written: u64,
+    /// Of these acknowledged by the peer's machine.
+    pub acknowledged: u64,
 }
 
 /// How a membership ended.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
 use super::pace::Pace;
+use super::transit::Watch;
 use super::{Link, Moment};
 use crate::close::CloseReason;
 use crate::frame::Decoder;
@@ -38,6 +39,8 @@ pub(super) struct Member<L> {
     pub(super) joined: Moment,
     pub(super) heard: Moment,
     pub(super) pinged: Option<Moment>,
+    /// While it has owed an answer or bytes for a while.
+    pub(super) watch: Option<Box<Watch>>,
     pub(super) decoder: Decoder,
     pub(super) outbox: Option<Box<Outbox>>,
     pub(super) pace: Option<Box<Pace>>,
@@ -149,6 +152,7 @@ impl<L: Link> Member<L> {
             joined: now,
             heard: now,
             pinged: None,
+            watch: None,
             decoder: Decoder::default(),
             outbox: None,
             pace: None,
@@ -191,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_member_and_its_room_stay_small() {
-        assert!(size_of::<Member<()>>() <= 136);
+        assert!(size_of::<Member<()>>() <= 144);
         assert!(size_of::<Room>() <= 144);
     }
 }

@@ -26,6 +26,7 @@ mod room;
 mod spares;
 mod succession;
 mod traffic;
+mod transit;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-pub use link::{Link, Parting, Received};
+pub use link::{Link, Parting, Received, Transit};
 pub use member::{Glimpse, MemberTally, Newcomer, ShardTally};
 pub use pace::Rates;
 pub use succession::MemberState;
@@ -217,6 +218,7 @@ impl<L: Link> Shard<L> {
                         // Its pong may be there and isn't read, so its time to answer begins when it is read again.
                         member.pinged = member.pinged.map(|_| now);
                     }
+                    member.watch(now);
                     let owed_since = member.outbox.as_deref().map(outbox::Outbox::progress);
                     let signs = Signs { heard: member.heard, pinged: member.pinged, owed_since };
                     let verdict = heartbeat.judge(signs, now);

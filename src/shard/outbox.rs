@@ -24,7 +24,7 @@ pub(super) struct Outbox {
     queued: usize,
     /// Memory of the slices' chunks; one that several slices are of counts for each.
     kept: usize,
-    /// When the socket last took something, or began to owe.
+    /// When the socket last took something, its peer's machine was seen to go on, or it began to owe.
     progress: Moment,
     /// Whether the newest slice is a pong that a newer one may replace.
     ends_with_pong: bool,
@@ -66,9 +66,14 @@ impl Outbox {
         self.slices.iter().map(part).sum()
     }
 
-    /// When the socket last took something.
+    /// When the socket last took something, or its peer's machine was seen to go on.
     pub(super) fn progress(&self) -> Moment {
         self.progress
+    }
+
+    /// Notes that the peer's machine goes on.
+    pub(super) fn note_progress(&mut self, now: Moment) {
+        self.progress = now;
     }
 
     /// Adds a part of a chunk whose first `begun` bytes are the end of a frame that is on its way already.

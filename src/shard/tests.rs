@@ -28,6 +28,8 @@ struct Pipe {
     outbound: Vec<u8>,
     room: usize,
     sends: usize,
+    /// How far the peer's machine has come, where it tells.
+    transit: Option<Transit>,
     /// Whether the peer is gone without a word, so that whatever is sent fails; what it sent before is still there.
     is_broken: bool,
     left: Option<CloseReason>,
@@ -76,6 +78,9 @@ impl Link for Queue {
             pipe.room -= part;
             sent += part;
         }
+        if let Some(transit) = &mut pipe.transit {
+            transit.written += sent as u64;
+        }
         Ok(sent)
     }
 
@@ -85,6 +90,10 @@ impl Link for Queue {
 
     fn has_unread(&self) -> bool {
         false
+    }
+
+    fn transit(&self) -> Option<Transit> {
+        self.0.borrow().transit
     }
 
     fn finish(&mut self) {

@@ -25,4 +25,4 @@ pub use notify::{Notify, alive, is_managed, watchdog_interval};
 pub use parcel::{pack, unpack};
 pub use passing::{receive_descriptor, send_descriptor};
 pub use room::{descriptor_limit, memory_limit};
-pub use tcp::{TcpState, tcp_state};
+pub use tcp::{TcpState, TcpTransit, tcp_state, tcp_transit};

@@ -19,29 +19,61 @@ pub struct TcpState {
     pub unsent: u32,
 }
 
+/// How far the peer's machine has come with what was written to a TCP connection, in bytes since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpTransit {
+    /// Written.
+    pub written: u64,
+    /// Of these acknowledged.
+    pub acknowledged: u64,
+}
+
 /// Asks the kernel; `None` if the socket isn't a TCP one, or the kernel doesn't tell.
-#[allow(unsafe_code)]
 pub fn tcp_state(socket: BorrowedFd<'_>) -> Option<TcpState> {
-    let mut info = [0_u8; LARGEST];
+    let mut info = [0; LARGEST];
+    let known = ask(socket, &mut info)?;
+    Some(TcpState {
+        round_trip: Duration::from_micros(u32_at(known, ROUND_TRIP)?.into()),
+        retransmits: u32_at(known, RETRANSMITS)?,
+        unsent: u32_at(known, UNSENT)?,
+    })
+}
+
+/// Asks the kernel; `None` if the socket isn't a TCP one, or the kernel doesn't tell (it does since Linux 4.19).
+pub fn tcp_transit(socket: BorrowedFd<'_>) -> Option<TcpTransit> {
+    let mut info = [0; LARGEST];
+    let known = ask(socket, &mut info)?;
+    let sent = u64_at(known, SENT)?.checked_sub(u64_at(known, SENT_AGAIN)?)?;
+    Some(TcpTransit { written: sent + u64::from(u32_at(known, UNSENT)?), acknowledged: u64_at(known, ACKNOWLEDGED)? })
+}
+
+#[allow(unsafe_code)]
+fn ask<'a>(socket: BorrowedFd<'_>, info: &'a mut [u8; LARGEST]) -> Option<&'a [u8]> {
     let mut len = info.len() as libc::socklen_t;
     // SAFETY: the descriptor is open as long as it is borrowed, and the kernel writes at most `len` bytes, which are
     // there and may have any value.
     let outcome = unsafe {
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut len)
     };
-    let known = info.get(..len as usize).filter(|_| outcome == 0)?;
-    let number = |at: usize| known.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
-    Some(TcpState {
-        round_trip: Duration::from_micros(number(ROUND_TRIP)?.into()),
-        retransmits: number(RETRANSMITS)?,
-        unsent: number(UNSENT)?,
-    })
+    info.get(..len as usize).filter(|_| outcome == 0)
 }
 
-/// Places in the kernel's `struct tcp_info`: `tcpi_rtt` (microseconds), `tcpi_total_retrans`, `tcpi_notsent_bytes`.
+fn u32_at(known: &[u8], at: usize) -> Option<u32> {
+    known.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn u64_at(known: &[u8], at: usize) -> Option<u64> {
+    known.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes)
+}
+
+/// Places in the kernel's `struct tcp_info`: `tcpi_rtt` (microseconds), `tcpi_total_retrans`, `tcpi_bytes_acked`,
+/// `tcpi_notsent_bytes`, `tcpi_bytes_sent`, `tcpi_bytes_retrans`.
 const ROUND_TRIP: usize = 68;
 const RETRANSMITS: usize = 100;
+const ACKNOWLEDGED: usize = 120;
 const UNSENT: usize = 144;
+const SENT: usize = 200;
+const SENT_AGAIN: usize = 208;
 /// Room for what later kernels may add; they cut it off there.
 const LARGEST: usize = 512;
 
@@ -64,7 +96,13 @@ mod tests {
         let state = tcp_state(one.as_fd()).unwrap();
         assert!(!state.round_trip.is_zero() && state.round_trip < Duration::from_secs(60), "{state:?}");
         assert_eq!(state.unsent, 0);
-        assert_eq!(tcp_state(UnixStream::pair().unwrap().0.as_fd()), None);
+        other.write_all(b"thanks").unwrap();
+        one.read_exact(&mut [0; 6]).unwrap();
+        // The handshake may count as one byte.
+        let transit = tcp_transit(one.as_fd()).unwrap();
+        assert!(transit.written == 5 && (5..=6).contains(&transit.acknowledged), "{transit:?}");
+        let (local, _) = UnixStream::pair().unwrap();
+        assert_eq!((tcp_state(local.as_fd()), tcp_transit(local.as_fd())), (None, None));
     }
 
     #[test]
@@ -73,7 +111,12 @@ mod tests {
         let mut one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let _other = listener.accept().unwrap();
         one.set_nonblocking(true).unwrap();
-        while one.write(&[0; 65_536]).is_ok() {}
+        let mut written = 0;
+        while let Ok(count) = one.write(&[0; 65_536]) {
+            written += count as u64;
+        }
         assert!(tcp_state(one.as_fd()).unwrap().unsent > 0);
+        let transit = tcp_transit(one.as_fd()).unwrap();
+        assert!(transit.written == written && transit.acknowledged < written, "{transit:?} of {written}");
     }
 }

@@ -72,12 +72,9 @@ fn an_https_socket_needs_a_certificate_and_takes_the_first() {
 
     let setup = Setup::new();
     certificate(setup.folder.path(), "own");
-    let (certificate, key) = (setup.folder.path().join("own.crt"), setup.folder.path().join("own.key"));
-    let tls = format!("tls = {{ certificate = \"{}\", key = \"{}\" }}\n", certificate.display(), key.display());
     let socket = loopback();
     let address = socket.local_addr().unwrap();
-    let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{tls}");
-    let mut router = setup.config(&listener).pass("https", socket).start().ready();
+    let mut router = setup.tls("own.crt", "own.key").pass("https", socket).start().ready();
     let line = router.logged(&["\"listening\""]);
     assert_eq!((line["listener"].as_str(), line["tls"].as_bool()), (Some(&*address.to_string()), Some(true)));
 }

@@ -34,13 +34,7 @@ fn a_check_binds_nothing() {
 fn a_check_reads_certificates_too() {
     let setup = Setup::new();
     certificate(setup.folder.path(), "one");
-    let (certificate, key) = (setup.folder.path().join("one.crt"), setup.folder.path().join("missing.key"));
-    let listener = format!(
-        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
-        certificate.display(),
-        key.display()
-    );
-    let end = check(setup.config(&listener));
+    let end = check(setup.tls("one.crt", "missing.key"));
     assert_eq!(end.stdout, "");
     end.says(78, &["missing.key"]);
 }

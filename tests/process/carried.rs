@@ -231,12 +231,10 @@ fn another_number_of_relay_threads_takes_all_members_over() {
 #[test]
 fn members_through_tls_are_closed_with_1012_and_the_others_stay() {
     each_way(|renew| {
-        let setup = Setup::new();
+        let setup = Setup::on_loopback();
         certificate(setup.folder.path(), "own");
-        let (crt, key) = (setup.folder.path().join("own.crt"), setup.folder.path().join("own.key"));
-        let tls = format!("tls = {{ certificate = \"{}\", key = \"{}\" }}\n", crt.display(), key.display());
-        let lines = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n{tls}");
-        let mut router = setup.config(&lines).start();
+        let crt = setup.folder.path().join("own.crt");
+        let mut router = setup.tls("own.crt", "own.key").start();
         let both = [router.logged(&["\"listening\""]), router.logged(&["\"listening\""])];
         router.told("READY=1");
         let place = |is_tls: bool| {

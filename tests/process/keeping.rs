@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::carried::each_way;
 use super::client::{Member, ask, connect, connect_unix, register};
-use super::harness::Setup;
+use super::harness::{Router, Setup};
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n";
 
@@ -20,37 +20,11 @@ fn healthy(mut early: impl Read) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
 }
 
-#[test]
-fn own_listeners_keep_queueing_while_there_is_no_program() {
-    let setup = Setup::on_loopback();
-    let path = setup.folder.path().join("http.sock");
-    let mut router = setup.config(&format!("[[listener]]\naddress = \"unix:{}\"\n", path.display())).start().ready();
-    let address = router.tcp_address();
-    for _ in 0..2 {
-        router.job("restart");
-        router.leave();
-        let (mut inet, mut unix) = (connect(address), connect_unix(&path));
-        inet.write_all(HEALTH).unwrap();
-        unix.write_all(HEALTH).unwrap();
-        router.start_again();
-        router.told("READY=1");
-        healthy(inet);
-        healthy(unix);
-        router.replace();
-        assert_eq!(ask(connect(address), "/healthz").0, 200);
-        assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
-    }
-}
-
-#[test]
-fn inherited_listeners_keep_queueing_while_there_is_no_program() {
-    let (setup, socket) = (Setup::new(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let (path, address) = (setup.folder.path().join("http.sock"), socket.local_addr().unwrap());
-    let setup = setup.pass("http", socket).pass("http", UnixListener::bind(&path).unwrap());
-    let mut router = setup.start().ready();
+/// Who asks while there is no program is answered by the next one, which is found at the same places.
+fn keeps_queueing(router: &mut Router, address: SocketAddr, path: &Path) {
     router.job("restart");
     router.leave();
-    let (mut inet, mut unix) = (connect(address), connect_unix(&path));
+    let (mut inet, mut unix) = (connect(address), connect_unix(path));
     inet.write_all(HEALTH).unwrap();
     unix.write_all(HEALTH).unwrap();
     router.start_again();
@@ -59,7 +33,26 @@ fn inherited_listeners_keep_queueing_while_there_is_no_program() {
     healthy(unix);
     router.replace();
     assert_eq!(ask(connect(address), "/healthz").0, 200);
-    assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
+    assert_eq!(ask(connect_unix(path), "/healthz").0, 200);
+}
+
+#[test]
+fn own_listeners_keep_queueing_while_there_is_no_program() {
+    let setup = Setup::on_loopback();
+    let path = setup.folder.path().join("http.sock");
+    let mut router = setup.config(&format!("[[listener]]\naddress = \"unix:{}\"\n", path.display())).start().ready();
+    let address = router.tcp_address();
+    for _ in 0..2 {
+        keeps_queueing(&mut router, address, &path);
+    }
+}
+
+#[test]
+fn inherited_listeners_keep_queueing_while_there_is_no_program() {
+    let (setup, socket) = (Setup::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (path, address) = (setup.folder.path().join("http.sock"), socket.local_addr().unwrap());
+    let setup = setup.pass("http", socket).pass("http", UnixListener::bind(&path).unwrap());
+    keeps_queueing(&mut setup.start().ready(), address, &path);
 }
 
 #[test]

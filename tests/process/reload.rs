@@ -96,14 +96,8 @@ fn the_log_level_changes_at_once() {
 fn a_bad_certificate_leaves_all_settings_and_a_good_one_is_taken() {
     let setup = Setup::new();
     certificate(setup.folder.path(), "own");
-    let (crt, key) = (setup.folder.path().join("own.crt"), setup.folder.path().join("own.key"));
-    let listener = format!(
-        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
-        crt.display(),
-        key.display()
-    );
-    let mut router = setup.config(&listener).start().ready();
-    fs::write(&crt, "rubbish").unwrap();
+    let mut router = setup.tls("own.crt", "own.key").start().ready();
+    fs::write(router.setup.folder.path().join("own.crt"), "rubbish").unwrap();
     router.signal(Signal::SIGHUP);
     router.logged(&["own.crt"]);
     router.told("READY=1");
@@ -116,13 +110,7 @@ fn a_bad_certificate_leaves_all_settings_and_a_good_one_is_taken() {
 fn a_renewed_certificate_is_taken_without_being_told() {
     let setup = Setup::new();
     certificate(setup.folder.path(), "own");
-    let (crt, key) = (setup.folder.path().join("own.crt"), setup.folder.path().join("own.key"));
-    let listener = format!(
-        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
-        crt.display(),
-        key.display()
-    );
-    let mut router = setup.config(&listener).start().ready();
+    let mut router = setup.tls("own.crt", "own.key").start().ready();
     certificate(router.setup.folder.path(), "own");
     router.logged(&["certificate read again", "own.crt"]);
 }

@@ -34,16 +34,9 @@ fn a_place_where_nobody_may_listen_is_77_and_the_text_names_it() {
 #[test]
 fn a_certificate_that_does_not_fit_its_key_is_78() {
     let setup = Setup::new();
-    let folder = setup.folder.path().to_owned();
-    certificate(&folder, "one");
-    certificate(&folder, "two");
-    let (one, two) = (folder.join("one.crt"), folder.join("two.key"));
-    let listener = format!(
-        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", key = \"{}\" }}\n",
-        one.display(),
-        two.display()
-    );
-    let end = setup.config(&listener).start().ended();
+    certificate(setup.folder.path(), "one");
+    certificate(setup.folder.path(), "two");
+    let end = setup.tls("one.crt", "two.key").start().ended();
     end.says(78, &["two.key"]);
 }
 

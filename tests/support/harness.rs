@@ -71,6 +71,13 @@ impl Setup {
         self
     }
 
+    /// Adds a listener with TLS; the certificate and the key are files beside the configuration.
+    pub(crate) fn tls(self, certificate: &str, key: &str) -> Self {
+        self.config(&format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n"
+        ))
+    }
+
     /// Sets the lines of the configuration's `[log]`.
     pub(crate) fn log(mut self, lines: &str) -> Self {
         self.log = lines.into();

@@ -102,3 +102,89 @@ fn tiny_messages_that_wait_count_for_what_it_takes_to_keep_them() {
     world.settle();
     assert_eq!(world.devices[hearer].heard[&talker].len(), sent);
 }
+
+/// A member on a line of 1000 bytes a second, to which 100,000 are under way.
+fn on_a_slow_line(world: &mut World) -> usize {
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1 << 20));
+    world.devices[client].pipe.borrow_mut().transit = Some(Transit::default());
+    world.send(host, 100_000, 1);
+    world.round();
+    assert_eq!(world.shard.tally().outbox_bytes, 0);
+    client
+}
+
+/// A second passes, in which the peer's machine acknowledges so much.
+fn a_second(world: &mut World, who: usize, bytes: u64) -> Option<CloseReason> {
+    if let Some(transit) = &mut world.devices[who].pipe.borrow_mut().transit {
+        transit.acknowledged = transit.written.min(transit.acknowledged + bytes);
+    }
+    world.now = world.now.after(Duration::from_secs(1));
+    world.shard.sweep(world.now);
+    world.devices[who].pipe.borrow().left
+}
+
+/// It gets on no more, or by so few bytes a second, and is closed when its time for the pong is over.
+fn is_given_up_in_time(world: &mut World, who: usize, bytes: u64) {
+    let seconds = (1..).find(|_| a_second(world, who, bytes).is_some()).unwrap();
+    assert_eq!(world.devices[who].pipe.borrow().left, Some(CloseReason::NoPong));
+    // What it got in the seconds before may not have been enough to count.
+    assert!((20 - 16..=20).contains(&seconds), "after {seconds} s");
+}
+
+#[test]
+fn a_ping_behind_much_that_the_kernel_has_leaves_time_for_the_pong_once_it_is_there() {
+    let mut world = World::new(rules());
+    let client = on_a_slow_line(&mut world);
+    for _ in 0..101 {
+        assert_eq!(a_second(&mut world, client, 1000), None);
+    }
+    // All is there, and the last sweep has seen that.
+    for _ in 0..19 {
+        assert_eq!(a_second(&mut world, client, 0), None);
+    }
+    assert_eq!(a_second(&mut world, client, 0), Some(CloseReason::NoPong));
+}
+
+#[test]
+fn one_whose_machine_acknowledges_nothing_more_or_next_to_nothing_is_given_up() {
+    for trickle in [0, 100] {
+        let mut world = World::new(rules());
+        let client = on_a_slow_line(&mut world);
+        for _ in 0..60 {
+            assert_eq!(a_second(&mut world, client, 1000), None);
+        }
+        is_given_up_in_time(&mut world, client, trickle);
+    }
+}
+
+#[test]
+fn one_whose_machine_acknowledges_everything_but_whose_program_hangs_is_given_up_in_time() {
+    let mut world = World::new(rules());
+    let client = on_a_slow_line(&mut world);
+    let host = 0;
+    let mut seconds = 0;
+    while a_second(&mut world, client, 1_000_000).is_none() {
+        seconds += 1;
+        // Something is always under way, and arrives.
+        world.send(host, 1000, 1);
+        world.round();
+        world.take(client, 1 << 20);
+    }
+    assert_eq!(world.devices[client].pipe.borrow().left, Some(CloseReason::NoPong));
+    assert!(seconds <= 30 + 20 + 2, "asked after 30 s, the ping was there at once, and {seconds} s have passed");
+}
+
+#[test]
+fn a_socket_that_takes_nothing_for_long_is_no_stall_while_its_peer_goes_on() {
+    let mut world = World::new(rules());
+    let client = on_a_slow_line(&mut world);
+    world.devices[client].pipe.borrow_mut().room = 0;
+    world.send(0, 1000, 1);
+    world.round();
+    assert!(world.shard.tally().outbox_bytes > 0);
+    for _ in 0..90 {
+        assert_eq!(a_second(&mut world, client, 1000), None);
+    }
+    // It was asked meanwhile, too, and the time for the pong is the shorter one.
+    is_given_up_in_time(&mut world, client, 0);
+}
