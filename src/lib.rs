@@ -9,8 +9,9 @@
 //!
 //! A *registration* has an id, a key, a host key and a kind (hostclient or lobby). A *member* is one websocket inside
 //! it, with a role (host, client, or peer of a lobby). The [`directory`] knows which registrations there are; a seat
-//! is a place in one; [`access`] says who may ask for them. A [`shard`] is what one relay thread does, without the I/O: the members, who hears whom, and the
-//! outboxes of those who lag. The [`relay`] is the loop around it that moves the bytes.
+//! is a place in one; [`access`] says who may ask for them. A [`shard`] is what one relay thread does, without the I/O:
+//! the members, who hears whom, and the outboxes of those who lag. The [`relay`] is the loop around it that moves the
+//! bytes.
 //!
 //! Layers, each using only those before it (held by `tests/architecture.rs`): 0 [`ids`], [`kind`], [`secret`],
 //! [`peer`], [`close`], [`bucket`], [`supervise`], [`sync`] · 1 [`frame`], [`events`], [`metrics`], [`config`],

@@ -1,8 +1,8 @@
 //! The control program: one command, one or a few requests on the admin socket, a table or JSON on standard output.
 //!
 //! It knows the daemon only by the admin interface's wire types, so it works as well from another version; three
-//! commands ask none: `check` and `pipe` go by the public routes, and `token` makes what the daemon reads from a file. Exit
-//! statuses follow sysexits.h (`Fault`); what goes to standard output is the answer and nothing else, and a reader
+//! commands ask none: `check` and `pipe` go by the public routes, and `token` makes what the daemon reads from a file.
+//! Exit statuses follow sysexits.h (`Fault`); what goes to standard output is the answer and nothing else, and a reader
 //! that has seen enough (`| head`) ends it quietly.
 
 mod check;

@@ -2,7 +2,8 @@
 //!
 //! Set up once, when the configuration is known; the level can be changed afterwards. Started by systemd, events go to
 //! the journal with their fields (`WSROUTER_REGISTRATION=`, `WSROUTER_MEMBER=` …), so that `journalctl` can select by
-//! them, and with message ids that a catalog explains. Under inetd, standard error is the peer's socket, so events go to the journal or to syslog, or nowhere.
+//! them, and with message ids that a catalog explains. Under inetd, standard error is the peer's socket, so events go to
+//! the journal or to syslog, or nowhere.
 //!
 //! No event anywhere holds a key, a payload or a query string; a test greps for them.
 

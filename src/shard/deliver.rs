@@ -21,7 +21,8 @@ impl<L: Link> Shard<L> {
         let target = heard_by(role);
         let side = &mut self.rooms[room as usize].sides[target];
         let hears_itself = target == side_of(role);
-        // What is collected or on its way already goes first, so that a sender's messages stay in order when others leave meanwhile.
+        // What is collected or on its way already goes first, so that a sender's messages stay in order when others
+        // leave meanwhile.
         match (side.members.as_slice(), hears_itself, side.round.is_some() || side.in_flight) {
             ([], ..) | ([_], true, _) => {
                 self.tally.unheard += batch.messages;

@@ -1,8 +1,9 @@
 //! What one relay thread does, without the I/O: members, who hears whom, outboxes, flow control, heartbeat, goodbyes.
 //!
-//! A registration lives on one shard as a *room*. A round is: [`Shard::readable`] and [`Shard::writable`] for each
-//! member whose connection is ready, [`Shard::resume`], then [`Shard::flush_some`], which writes what a room's senders sent
-//! within the round to each receiver at once. A room with one receiver is served at once instead.
+//! A registration lives on one shard as a *room*. A round is: [`Shard::begin_round`], [`Shard::readable`] and
+//! [`Shard::writable`] for each member whose connection is ready, [`Shard::resume`], then [`Shard::flush_some`], which
+//! writes what a room's senders sent within the round to each receiver at once. A room with one receiver is served at
+//! once instead.
 //!
 //! Flow control: a sender isn't read from while every receiver of it has more than the high-water mark in its outbox,
 //! so that the fastest receiver sets the pace; one that falls further behind than its outbox allows, or takes nothing

@@ -299,13 +299,20 @@ impl World {
         }
     }
 
-    /// Lets everything settle with all peers reading.
+    /// Lets everything settle with all peers reading: some rounds, and more while anything is still to be read.
     fn settle(&mut self) {
-        for _ in 0..200 {
+        for turn in 0..ROUNDS {
             for who in 0..self.devices.len() {
                 self.take(who, usize::MAX / 2);
             }
             self.round();
+            let is_read = |device: &Device| {
+                let pipe = device.pipe.borrow();
+                pipe.left.is_some() || pipe.inbound.is_empty()
+            };
+            if turn >= 200 && self.devices.iter().all(is_read) {
+                break;
+            }
         }
         for who in 0..self.devices.len() {
             self.take(who, usize::MAX / 2);
@@ -332,6 +339,9 @@ impl World {
         }
     }
 }
+
+/// More than it takes to read anything in the smallest pieces.
+const ROUNDS: usize = 10_000;
 
 /// The rule of delivery, said once more.
 fn hears(hearer: Role, sender: Role) -> bool {

@@ -1,4 +1,4 @@
-//! What a relay thread does when it is asked: lets members in and takes them over, closes them, shows them, and holds still.
+//! What a relay thread does when it is asked: lets members in, takes them over, closes and shows them, and holds still.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
