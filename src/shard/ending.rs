@@ -11,7 +11,7 @@ impl<L: Link> Shard<L> {
         let Some(room) = self.by_serial.get(&serial) else { return };
         let slots: Vec<u32> = self.rooms[*room as usize].sides.iter().flat_map(|side| side.members.clone()).collect();
         // What was sent before the end is still delivered.
-        self.flush(now);
+        self.flush_room(serial, now);
         for slot in slots {
             self.close(slot as usize, reason, None, now);
         }

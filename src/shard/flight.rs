@@ -5,7 +5,8 @@
 //! While it lasts its senders aren't read from, so that what they send is collected for the next flight as before.
 //!
 //! One flight is under way at a time, and the sides that wait are served in their order. Nobody comes into the room
-//! or leaves it under way: whoever does lands the flight first.
+//! or leaves it under way: whoever does lands the flight first. What other rooms have under way isn't hurried by that, so
+//! their rounds may name senders who have left, and whose slots are somebody else's by now, in another room.
 
 use smallvec::SmallVec;
 
@@ -14,6 +15,7 @@ use super::outbox::Chunk;
 use super::room::Round;
 use super::{Link, Moment, Shard};
 use crate::close::CloseReason;
+use crate::ids::Serial;
 
 /// A round on its way to the members of a side.
 #[derive(Debug)]
@@ -54,6 +56,16 @@ impl<L: Link> Shard<L> {
                 self.take_off(room, side);
             }
             work = work.saturating_sub(self.go_on(work, now));
+        }
+    }
+
+    /// Flushes a registration's room before its turn.
+    pub(super) fn flush_room(&mut self, serial: Serial, now: Moment) {
+        for side in 0..2 {
+            // Looked up for each, since those who are lost may have been the last.
+            if let Some(room) = self.by_serial.get(&serial).copied() {
+                self.flush_side(room, side, now);
+            }
         }
     }
 
@@ -165,7 +177,7 @@ impl<L: Link> Shard<L> {
         let Flight { room, side: at, mut round, small, .. } = flight;
         let mut set_spoke = |senders: &Round, spoke| {
             for sender in senders.senders() {
-                if let Some(member) = self.members.get_mut(sender as usize) {
+                if let Some(member) = self.members.get_mut(sender as usize).filter(|member| member.room == room) {
                     member.flags.spoke = spoke;
                 }
             }

@@ -143,7 +143,7 @@ impl<L: Link> Shard<L> {
     /// Lets a member in. Returns its slot, which stands for it until its connection is dropped.
     pub fn join(&mut self, newcomer: &Newcomer, link: L, now: Moment) -> usize {
         // A newcomer hears what is sent from now on.
-        self.flush(now);
+        self.flush_room(newcomer.serial, now);
         let room = self.room(newcomer);
         let slot = self.members.insert(Member::new(newcomer, link, now));
         let side = &mut self.rooms[room as usize].sides[side_of(newcomer.role)];

@@ -269,12 +269,14 @@ fn the_patience_for_a_pong_goes_on() {
         let mut router = Setup::on_loopback().config(limits).start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
-        let begun = Instant::now();
         let silent = Member::join(connect(address), &id, "key");
         renew(&mut router);
         until("it is closed", || router.admin("/v1/status")["closes"]["no-pong"] == 1);
-        let passed = begun.elapsed();
-        assert!(passed > Duration::from_millis(4900) && passed < Duration::from_millis(7500), "{passed:?}");
+        // By the router's own clock, which a busy machine doesn't hold up between the two.
+        let history = router.admin(&format!("/v1/registrations/{id}/history"));
+        let left = history["events"].as_array().unwrap().iter().find(|event| event["event"] == "left").unwrap();
+        let silence = left["silent_ms"].as_u64().unwrap();
+        assert!((5000..7500).contains(&silence), "{silence} ms");
         assert_eq!(silent.closed().0, 4004);
     });
 }

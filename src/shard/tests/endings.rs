@@ -104,3 +104,46 @@ fn a_removed_registration_closes_all_its_members_and_no_other() {
     assert!(world.devices[mine].pipe.borrow().is_dropped);
     assert_eq!(world.shard.members_of(Serial(1)).count(), 0);
 }
+
+#[test]
+fn who_comes_or_ends_elsewhere_hurries_no_round() {
+    let mut world = World::new(rules());
+    let crowd: Vec<usize> = (0..100).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
+    world.join(2, Role::Host, 1 << 20);
+    world.work = 10;
+    world.send(crowd[0], 100, 1);
+    world.round();
+    let served = |world: &World| crowd.iter().filter(|who| world.devices[**who].pipe.borrow().sends > 0).count();
+    let before = served(&world);
+    let newcomer = world.join(2, Role::Client, 1 << 20);
+    world.join(3, Role::Peer, 1 << 20);
+    world.shard.end(Serial(2), CloseReason::Removed, world.now);
+    world.note_ends();
+    assert_eq!(served(&world), before);
+    assert_eq!(world.devices[newcomer].pipe.borrow().left, Some(CloseReason::Removed));
+    world.join(1, Role::Peer, 1 << 20);
+    assert_eq!(served(&world), 99, "who comes into the room itself hears what is sent from then on");
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn who_has_the_slot_of_one_whose_round_still_waits_does_not_hear_itself() {
+    let mut world = World::new(rules());
+    let crowd: Vec<usize> = (0..3).map(|_| world.join(1, Role::Peer, 1 << 20)).collect();
+    let others = [0, 1].map(|_| world.join(2, Role::Peer, 1 << 20));
+    world.work = 0;
+    world.send(crowd[0], 100, 1);
+    world.round();
+    world.shard.disconnect(world.devices[crowd[0]].id, CloseReason::Lost, world.now);
+    world.note_ends();
+    let newcomer = world.join(2, Role::Peer, 1 << 20);
+    assert_eq!(world.devices[newcomer].slot, world.devices[crowd[0]].slot);
+    world.send(newcomer, 100, 1);
+    world.round();
+    world.work = usize::MAX;
+    world.settle();
+    world.check();
+    assert_eq!(world.devices[others[0]].heard[&newcomer], [0]);
+    assert_eq!(world.devices[crowd[1]].heard[&crowd[0]], [0], "what it had said is heard");
+}
