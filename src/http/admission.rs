@@ -15,6 +15,7 @@ use super::query::{Form, Unfit};
 use super::replies::Refused;
 use crate::access::{Access, Action, Answer, Caller, Rule, Verdict, Wish};
 use crate::log::Rarely;
+use crate::net::turns;
 use crate::peer::{Certified, Peer};
 use crate::secret::Token;
 use crate::shard::Rates;
@@ -143,8 +144,12 @@ async fn ask(rule: &Rule, action: Action, caller: &Caller<'_>, form: Form<'_>) -
         Action::Connect => (parameter("id"), None, parameter("sock_type")),
         Action::Remove => (parameter("id"), None, None),
     };
+    turns::take(turns::QUESTION);
     let wish = Wish { id: id.as_deref(), kind: kind.as_deref(), role: role.as_deref() };
-    authority.ask(action, caller, &wish).await
+    let answer = authority.ask(action, caller, &wish).await;
+    // A crowd's questions that hang end all at once.
+    turns::take(turns::QUESTION);
+    answer
 }
 
 /// Reads `Authorization: Bearer TOKEN`; other schemes are for others, such as a proxy in front.

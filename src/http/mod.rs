@@ -20,7 +20,6 @@ mod remove;
 mod replies;
 mod routes;
 mod stats;
-mod turns;
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -14,11 +14,11 @@ use super::connect::Joining;
 use super::pace::Earlier;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
-use super::turns;
 use super::{Service, forwarded};
 use crate::access::Action;
 use crate::config::Config;
 use crate::metrics::Refusal;
+use crate::net::turns;
 
 /// A path that is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::door::Closed;
 use super::greeting::Greeting;
-use super::{Connection, Door, Listener};
+use super::{Connection, Door, Listener, turns};
 
 /// Accepts until `stop`, and runs `serve` for each connection in a task of `tasks`.
 pub async fn accept<S, F>(
@@ -49,6 +49,7 @@ pub async fn accept<S, F>(
         };
         front.accepted.up();
         trouble.is_over();
+        turns::take(turns::CONNECTION);
         let connection = match door.admit(stream, !listener.proxy_protocol()) {
             Ok(connection) => connection,
             Err(Closed::Full) => {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::Certificates;
-use super::{Connection, Door, Listener};
+use super::{Connection, Door, Listener, turns};
 use crate::log::Rarely;
 use crate::peer::Peer;
 
@@ -42,12 +42,14 @@ impl Greeting {
             let peer = connection.peer();
             let trusted = self.door.live.borrow().http.trusted_proxies.clone();
             let done = self.in_time(connection.behind_proxy(&trusted)).await?;
+            turns::take(turns::HEADER);
             connection = done.map_err(|error| self.no_header(&peer, &error)).ok()?;
             self.door.admit_client(&mut connection).ok()?;
         }
         if let Some(certificates) = &self.certificates {
             let peer = connection.peer();
             let done = self.in_time(connection.into_tls(certificates)).await?;
+            turns::take(turns::HANDSHAKE);
             let failed = |error| {
                 tracing::debug!(%peer, %error, "TLS handshake failed");
                 self.door.front.tls_failures.up();

@@ -17,6 +17,7 @@ mod permit;
 pub mod proxy;
 mod socket;
 mod stream;
+pub mod turns;
 
 pub use accept::accept;
 pub use certificates::{CertificateError, Certificates};

@@ -70,6 +70,7 @@ fn a_daemon_that_stood_still_gives_up_nobody_who_answered_meanwhile() {
     };
     members.iter_mut().for_each(answer);
     scene.router.signal(Signal::SIGSTOP);
+    until("all its threads stand still", || stands_still(scene.router.pid()));
     for member in &mut members {
         member.stream().write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap();
     }
@@ -82,4 +83,13 @@ fn a_daemon_that_stood_still_gives_up_nobody_who_answered_meanwhile() {
         assert_eq!(members.len(), MEMBERS, "some were given up");
         members.iter().all(|member| member["silent_ms"].as_u64().unwrap() < 10_000)
     });
+}
+
+/// Tells whether a stop has reached every thread of a process; until then one may still read.
+fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
 }

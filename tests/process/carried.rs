@@ -293,8 +293,8 @@ fn nothing_is_left_open_however_often_it_is_renewed() {
         renew(&mut router);
         let before = open(&router);
         (0..3).for_each(|_| renew(&mut router));
-        let after = open(&router);
-        assert!(after <= before, "{before} descriptors, and then {after}");
+        // A question that was answered a moment ago may still have its own.
+        until("there are no more descriptors than before", || open(&router) <= before);
         one.say("hello");
         assert_eq!(other.hear(), "hello");
     });

@@ -33,8 +33,13 @@ impl Line {
 
     /// Makes a request with more headers, each with its line end; gives the status and the body.
     pub(crate) fn ask(&mut self, target: &str, headers: &str) -> io::Result<(u16, String)> {
-        self.0.write_all(format!("GET {target} HTTP/1.1\r\nHost: h\r\n{headers}\r\n").as_bytes())?;
+        self.send(target, headers)?;
         self.answer()
+    }
+
+    /// Makes a request, and waits for nothing.
+    pub(crate) fn send(&mut self, target: &str, headers: &str) -> io::Result<()> {
+        self.0.write_all(format!("GET {target} HTTP/1.1\r\nHost: h\r\n{headers}\r\n").as_bytes())
     }
 
     /// Waits for an answer.

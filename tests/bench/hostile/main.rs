@@ -8,14 +8,17 @@
 
 mod attacks;
 mod daemon;
+mod door;
 #[allow(dead_code)] // What other benchmarks need.
 #[path = "../histogram.rs"]
 mod histogram;
 mod line;
+mod members;
 mod pair;
 #[allow(dead_code)] // What other benchmarks need.
 #[path = "../process.rs"]
 mod process;
+mod stage;
 
 use std::io;
 use std::process::ExitCode;
@@ -23,11 +26,12 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use attacks::{ATTACKS, Attack, Attackers};
+use attacks::{ATTACKS, Attack};
 use daemon::Daemon;
 use histogram::Histogram;
 use pair::Pair;
 use process::{cpu_time, memory, peak_memory, pin};
+use stage::Attackers;
 
 /// Measures what hostile clients cost and what others feel of it.
 #[derive(Debug, Parser)]
@@ -49,7 +53,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let plain: Vec<String> = std::env::args().skip(1).collect();
-    let result = match attacks::serve(&plain) {
+    let result = match stage::serve(&plain) {
         Some(result) => result.map(|()| ExitCode::SUCCESS),
         None => run(&Arguments::parse()),
     };
@@ -94,13 +98,13 @@ struct Row {
 }
 
 fn measure(attack: &Attack, time: Duration, is_quick: bool) -> io::Result<Row> {
-    let daemon = Daemon::start((!is_quick).then_some(DAEMON_CORE), OWN_CORE)?;
+    let daemon = Daemon::start(attack.setting, (!is_quick).then_some(DAEMON_CORE), OWN_CORE)?;
     let mut pair = Pair::join(daemon.address)?;
     pair.run_for(time / 4)?;
     let idle = pair.run_for(time)?;
     let resident = memory(daemon.pid())?.rss;
     let before = cpu_time(daemon.pid())?;
-    let mut attackers = Attackers::start(attack, daemon.address, time)?;
+    let mut attackers = Attackers::start(attack, daemon.attacked, time)?;
     let beside = pair.run_for(time)?;
     let load = (cpu_time(daemon.pid())?.saturating_sub(before)).as_secs_f64() / time.as_secs_f64();
     let grown = peak_memory(daemon.pid())?.saturating_sub(resident);
