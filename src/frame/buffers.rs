@@ -23,10 +23,11 @@ pub struct Buffers {
 
 impl Buffers {
     /// Takes a buffer of at least `least` bytes: the smallest used one that is as large as `wish`, else the largest,
-    /// else a new one.
+    /// else a new one; but none that is far too large, since its size counts for whoever holds it.
     pub fn take(&mut self, least: usize, wish: usize) -> Vec<u8> {
         // Of those of one size the one that was given back last: it is the likeliest to be in a cache.
-        let sizes = || self.free.iter().map(Vec::len).enumerate().rev();
+        let too_large = wish.max(WORTH_A_LARGE_ONE).saturating_mul(TOO_LARGE);
+        let sizes = || self.free.iter().map(Vec::len).enumerate().rev().filter(|(_, len)| *len <= too_large);
         let fits = sizes().filter(|(_, len)| *len >= wish).min_by_key(|(_, len)| *len);
         let best = fits.or_else(|| sizes().filter(|(_, len)| *len >= least).min_by_key(|(_, len)| Reverse(*len)));
         match best {
@@ -96,6 +97,9 @@ const KEPT: usize = 8 << 20;
 const PLACES: usize = 64;
 /// Emptied shared buffers that are kept at most, of 40 bytes each.
 const SHELLS: usize = 256;
+/// How many times a buffer may be larger than what it is wished for, or than [`WORTH_A_LARGE_ONE`].
+const TOO_LARGE: usize = 16;
+const WORTH_A_LARGE_ONE: usize = 64 << 10;
 /// Smaller buffers are left to the allocator.
 const WORTH_KEEPING: usize = 1 << 10;
 
@@ -114,6 +118,14 @@ mod tests {
         assert_eq!(large.len(), 1 << 20);
         assert!(buffers.bytes <= KEPT && buffers.free.len() <= PLACES);
         assert_eq!(buffers.bytes, buffers.free.iter().map(Vec::len).sum::<usize>());
+    }
+
+    #[test]
+    fn a_small_wish_takes_no_huge_buffer() {
+        let mut buffers = Buffers::default();
+        buffers.give(vec![0; 4 << 20]);
+        assert!(buffers.take(100, 100).len() < 4 << 20);
+        assert_eq!(buffers.take(256 << 10, 1 << 20).len(), 4 << 20);
     }
 
     #[test]

@@ -106,7 +106,6 @@ fn tiny_messages_that_wait_count_for_what_it_takes_to_keep_them() {
 /// A member on a line of 1000 bytes a second, to which 100,000 are under way.
 fn on_a_slow_line(world: &mut World) -> usize {
     let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1 << 20));
-    world.devices[client].pipe.borrow_mut().transit = Some(Transit::default());
     world.send(host, 100_000, 1);
     world.round();
     assert_eq!(world.shard.tally().outbox_bytes, 0);
