@@ -15,7 +15,7 @@ use crate::events::{Events, What};
 use crate::ids::MemberId;
 use crate::net::{Permit, Plain, Socket, Transport};
 use crate::peer::Peer;
-use crate::shard::{Link, Parting, Received, Transit};
+use crate::shard::{Link, Parting, Received};
 use crate::supervise::{self, TcpState, TcpTransit};
 
 /// What all connections of a thread share.
@@ -157,9 +157,8 @@ impl Link for Wire {
         }
     }
 
-    fn transit(&self) -> Option<Transit> {
-        let TcpTransit { written, acknowledged } = self.ask(supervise::tcp_transit)?;
-        Some(Transit { written, acknowledged })
+    fn transit(&self) -> Option<TcpTransit> {
+        self.ask(supervise::tcp_transit)
     }
 
     fn finish(&mut self) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::MemberTally;
 use crate::close::CloseReason;
+use crate::supervise::TcpTransit;
 
 /// A member's connection. Nothing here ever waits.
 pub trait Link {
@@ -23,7 +24,7 @@ pub trait Link {
     fn has_unread(&self) -> bool;
 
     /// Asks how far the peer's machine has come with what was sent; `None` where nobody knows.
-    fn transit(&self) -> Option<Transit> {
+    fn transit(&self) -> Option<TcpTransit> {
         None
     }
 
@@ -32,15 +33,6 @@ pub trait Link {
 
     /// Learns that the membership has ended, while the connection still says goodbye; called once.
     fn left(&mut self, parting: &Parting);
-}
-
-/// How far what was sent has come, in bytes since the connection began.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Transit {
-    /// Written to the connection.
-    pub written: u64,
-    /// Of these acknowledged by the peer's machine.
-    pub acknowledged: u64,
 }
 
 /// How a membership ended.

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-pub use link::{Link, Parting, Received, Transit};
+pub use link::{Link, Parting, Received};
 pub use member::{Glimpse, MemberTally, Newcomer, ShardTally};
 pub use pace::Rates;
 pub use succession::MemberState;

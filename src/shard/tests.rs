@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kind::Role;
+use crate::supervise::TcpTransit;
 
 mod endings;
 mod memory;
@@ -29,7 +30,7 @@ struct Pipe {
     room: usize,
     sends: usize,
     /// How far the peer's machine has come; every second one's tells.
-    transit: Option<Transit>,
+    transit: Option<TcpTransit>,
     /// Whether the peer is gone without a word, so that whatever is sent fails; what it sent before is still there.
     is_broken: bool,
     left: Option<CloseReason>,
@@ -92,7 +93,7 @@ impl Link for Queue {
         false
     }
 
-    fn transit(&self) -> Option<Transit> {
+    fn transit(&self) -> Option<TcpTransit> {
         self.0.borrow().transit
     }
 
@@ -156,7 +157,7 @@ impl World {
 
     fn join(&mut self, room: u64, role: Role, socket: usize) -> usize {
         self.ids += 1;
-        let transit = self.ids.is_multiple_of(2).then(Transit::default);
+        let transit = self.ids.is_multiple_of(2).then(TcpTransit::default);
         let pipe = Rc::new(RefCell::new(Pipe { room: socket, transit, ..Pipe::default() }));
         let id = MemberId(self.ids);
         let newcomer = Newcomer { id, serial: Serial(room), role, counts: true };

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::member::Member;
 use super::outbox::Outbox;
-use super::{Link, Moment, Transit};
+use super::{Link, Moment};
+use crate::supervise::TcpTransit;
 
 /// Where one who owes something was at the last look.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl<L: Link> Member<L> {
         if last_sign.is_some_and(|sign| now.since(sign) < LOOK_AFTER) {
             return;
         }
-        let Some(Transit { written, acknowledged }) = self.link.transit() else { return };
+        let Some(TcpTransit { written, acknowledged }) = self.link.transit() else { return };
         let Some(watch) = self.watch.as_deref_mut() else {
             self.watch = Some(Box::new(Watch { acknowledged, ping: written }));
             return;

@@ -20,7 +20,7 @@ pub struct TcpState {
 }
 
 /// How far the peer's machine has come with what was written to a TCP connection, in bytes since it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TcpTransit {
     /// Written.
     pub written: u64,
