@@ -13,11 +13,12 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::Message;
-use ws_router::access::Access;
-use ws_router::config::{Allow, Config, ListenAddress, Listener, Rule, User};
-use ws_router::metrics::Refusal;
-use ws_router::peer::{Peers, Range};
-use ws_router::secret::Token;
+use ws_router_admin_api::ListenAddress;
+use ws_router_core::secret::Token;
+use ws_router_server::access::Access;
+use ws_router_server::config::{Allow, Config, Listener, Rule, User};
+use ws_router_server::metrics::Refusal;
+use ws_router_server::peer::{Peers, Range};
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -39,7 +40,7 @@ struct Tokens {
 impl Tokens {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (token, path) = (Token::random().unwrap(), folder.path().join("tokens"));
+        let (token, path) = (Token::from_bits([1; 32]), folder.path().join("tokens"));
         std::fs::write(&path, format!("phone:{}\n", token.hash())).unwrap();
         Self { token, path, _folder: folder }
     }

@@ -17,8 +17,9 @@ use support::{Answer, Server, exchange, plain, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
-use ws_router::config::{Config, ForwardedHeader, ListenAddress, Listener};
-use ws_router::peer::{Peers, Range};
+use ws_router_admin_api::ListenAddress;
+use ws_router_server::config::{Config, ForwardedHeader, Listener};
+use ws_router_server::peer::{Peers, Range};
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -38,9 +39,9 @@ async fn behind_proxy(change: impl FnOnce(&mut Config)) -> Server {
 
 /// Registers in the directory itself, since not every test's router can be asked plainly.
 async fn lobby(server: &Server) -> String {
-    use ws_router::directory::Request;
-    use ws_router::kind::Kind;
-    use ws_router::secret::Key;
+    use ws_router_core::kind::Kind;
+    use ws_router_core::secret::Key;
+    use ws_router_server::directory::Request;
     let (key, host_key) = (Key::new("k".into()), Key::new("h".into()));
     let request = Request { key, host_key, kind: Kind::Lobby, wanted: None, reject_taken: false, rule: None };
     server.directory.register(&request, std::time::Instant::now()).unwrap().to_string()

@@ -7,9 +7,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ws_router::ids::{MemberId, Serial};
-use ws_router::kind::Role;
-use ws_router::shard::{Link, Moment, Newcomer, Parting, Received, Rules, Shard};
+use ws_router_core::ids::{MemberId, Serial};
+use ws_router_core::kind::Role;
+use ws_router_core::shard::{Link, Moment, Newcomer, Parting, Received, Rules, Shard};
 
 /// A device's end of a connection: it sends the same message again and again, and takes what comes.
 #[derive(Debug, Default)]

@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
-use ws_router::config::{Config, Rule};
-use ws_router::metrics::Refusal;
-use ws_router::peer::{Peers, Range};
+use ws_router_server::config::{Config, Rule};
+use ws_router_server::metrics::Refusal;
+use ws_router_server::peer::{Peers, Range};
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::{Command, CommandFactory};
 use clap_complete::{Generator, Shell, generate};
-use ws_router::cli::{Control, Router};
+use ws_router_admin_api::cli::{Control, Router};
 
 #[test]
 fn the_completions_are_those_of_the_arguments() {

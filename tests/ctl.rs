@@ -13,9 +13,10 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::task::spawn_blocking;
-use ws_router::admin::{Command, ReloadReport, wire};
-use ws_router::config::{Config, Listener, Rule, Tls};
-use ws_router::secret::Token;
+use ws_router_admin_api as wire;
+use ws_router_core::secret::Token;
+use ws_router_server::admin::{Command, ReloadReport};
+use ws_router_server::config::{Config, Listener, Rule, Tls};
 
 use support::{plain, until};
 use support_admin::Admin;

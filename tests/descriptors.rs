@@ -8,7 +8,7 @@ use std::fs::File;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use support::{Server, exchange, until};
 use tokio::net::TcpSocket;
-use ws_router::config::Config;
+use ws_router_server::config::Config;
 
 #[tokio::test]
 async fn accepting_goes_on_by_itself_when_there_are_descriptors_again() {

@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
-use ws_router::cli::{Control, Router};
-use ws_router::close::CloseReason;
-use ws_router::config::{Config, names};
-use ws_router::events::EndReason;
-use ws_router::metrics::{Refusal, Sort, families};
+use ws_router_admin_api::cli::{Control, Router};
+use ws_router_admin_api::event::EndReason;
+use ws_router_core::close::CloseReason;
+use ws_router_server::config::{Config, names};
+use ws_router_server::metrics::{Refusal, Sort, families};
 
 const DAEMON: &str = include_str!("../man/ws-router.8");
 const CONTROL: &str = include_str!("../man/ws-routerctl.1");

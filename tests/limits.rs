@@ -11,9 +11,9 @@ use device::{Device, Heard};
 use support::{Answer, Server, exchange, plain, read_head, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use ws_router::close::CloseReason;
-use ws_router::config::{Config, Limits, Listener, RateLimit};
-use ws_router::metrics::Refusal;
+use ws_router_core::close::CloseReason;
+use ws_router_server::config::{Config, Limits, Listener, RateLimit};
+use ws_router_server::metrics::Refusal;
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 

@@ -14,7 +14,7 @@ use rustls::version::{TLS12, TLS13};
 use support::exchange;
 use support_tls::{Authority, Secured, ca, crl, dial, ecdsa, showing, trusting};
 use tokio::task::spawn_blocking;
-use ws_router::config::{ClientNames, Rule, Tls};
+use ws_router_server::config::{ClientNames, Rule, Tls};
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 

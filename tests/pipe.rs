@@ -11,8 +11,8 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio_tungstenite::tungstenite::Message;
-use ws_router::close::CloseReason;
-use ws_router::config::Config;
+use ws_router_core::close::CloseReason;
+use ws_router_server::config::Config;
 
 use support::{Server, until};
 

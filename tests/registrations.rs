@@ -19,8 +19,9 @@ use support_tls::{Secured, client, ecdsa};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
-use ws_router::close::CloseReason;
-use ws_router::config::{Config, ListenAddress, Listener};
+use ws_router_admin_api::ListenAddress;
+use ws_router_core::close::CloseReason;
+use ws_router_server::config::{Config, Listener};
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 const PAIR: &str = "key=k&host_key=h&reg_type=hostclient";

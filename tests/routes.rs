@@ -10,9 +10,10 @@ use bytesize::ByteSize;
 use support::{Answer, Server, exchange, plain, read_head, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
-use ws_router::config::{Config, ListenAddress, Listener};
-use ws_router::metrics::Refusal;
-use ws_router::peer::Peer;
+use ws_router_admin_api::ListenAddress;
+use ws_router_server::config::{Config, Listener};
+use ws_router_server::metrics::Refusal;
+use ws_router_server::peer::Peer;
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -10,8 +10,8 @@ use futures_util::{SinkExt, StreamExt};
 use support::{Server, until};
 use tokio_tungstenite::tungstenite::Message;
 use tracing_subscriber::filter::LevelFilter;
-use ws_router::config::{Config, Rule};
-use ws_router::secret::Token;
+use ws_router_core::secret::Token;
+use ws_router_server::config::{Config, Rule};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);

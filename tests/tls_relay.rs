@@ -18,7 +18,7 @@ use support_tls::{Secured, client, ecdsa};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use ws_router::close::CloseReason;
+use ws_router_core::close::CloseReason;
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use ws_router::config::Config;
+use ws_router_server::config::Config;
 
 use support::until;
 use support_admin::Admin;

@@ -13,9 +13,9 @@ use support::{Server, until};
 use support_device::{Device, Heard, closes, frame, header};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
-use ws_router::close::CloseReason;
-use ws_router::config::{Config, SlowReceiver};
-use ws_router::frame::whole_frame_len;
+use ws_router_core::close::CloseReason;
+use ws_router_core::frame::whole_frame_len;
+use ws_router_server::config::{Config, SlowReceiver};
 
 type Member = Device<TcpStream>;
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use ws_router::cli::{self, Router};
-use ws_router::daemon;
+use ws_router_admin_api::cli::{self, Router};
+use ws_router_server::daemon;
 
 fn main() -> ExitCode {
     let arguments = cli::parse_or_exit::<Router>();

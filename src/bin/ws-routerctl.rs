@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use ws_router::cli::{self, Control};
-use ws_router::ctl;
+use ws_router_admin_api::cli::{self, Control};
 
 fn main() -> ExitCode {
     let arguments = cli::parse_or_exit::<Control>();
-    ctl::run(arguments)
+    ws_router_ctl::run(arguments)
 }

@@ -11,9 +11,9 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
+use ws_router_admin_api as wire;
 
 use super::fault::Fault;
-use crate::admin::wire;
 
 /// The way to a daemon.
 #[derive(Debug)]

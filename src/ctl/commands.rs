@@ -6,13 +6,13 @@ use std::io::{self, Write};
 
 use http::Method;
 use serde_json::json;
+use ws_router_admin_api as wire;
+use ws_router_core::ids::{MemberId, RegistrationId};
 
 use super::client::{Answer, Client, parse};
 use super::fault::Fault;
 use super::human::{age, progress, size, time};
 use super::table::{Align, Table};
-use crate::admin::wire;
-use crate::ids::{MemberId, RegistrationId};
 
 /// Lists the registrations.
 pub(super) async fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {

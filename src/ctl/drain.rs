@@ -8,11 +8,11 @@ use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use http::Method;
+use ws_router_admin_api::{Drain, DrainPhase};
 
 use super::client::{Answer, Client, Lines, parse};
 use super::fault::Fault;
 use super::human::progress;
-use crate::admin::wire::{Drain, DrainPhase};
 
 /// Takes the daemon out of service over a time.
 pub(super) async fn drain(client: &Client, over: Duration, json: bool, out: &mut impl Write) -> Result<(), Fault> {

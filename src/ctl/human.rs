@@ -3,8 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytesize::ByteSize;
-
-use crate::admin::wire::Drain;
+use ws_router_admin_api::Drain;
 
 /// Shows bytes: `1.5 MiB`.
 pub(super) fn size(bytes: u64) -> String {

@@ -6,13 +6,15 @@
 use std::io::{self, Write};
 
 use serde_json::json;
+use ws_router_core::secret::Token;
 
 use super::fault::Fault;
-use crate::secret::Token;
 
 /// Makes a token, and shows it with its line.
 pub(super) fn token(name: &str, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let token = Token::random().map_err(|error| Fault::Software(format!("random numbers: {error}")))?;
+    let mut bits = [0; 32];
+    getrandom::fill(&mut bits).map_err(|error| Fault::Software(format!("random numbers: {error}")))?;
+    let token = Token::from_bits(bits);
     let line = format!("{name}:{}", token.hash());
     if json {
         let document = json!({ "name": name, "token": token.reveal(), "line": line });

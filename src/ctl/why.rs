@@ -9,14 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use ws_router_admin_api::event::{EndReason, Event, What};
+use ws_router_core::close::CloseReason;
+use ws_router_core::ids::RegistrationId;
 
 use super::client::{Answer, Client, parse};
 use super::events::event;
 use super::fault::Fault;
 use super::human::{age, time};
-use crate::close::CloseReason;
-use crate::events::{EndReason, Event, What};
-use crate::ids::RegistrationId;
 
 /// What the daemon remembers, with events that may be unknown here.
 #[derive(Debug, Deserialize)]

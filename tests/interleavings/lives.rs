@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use shuttle::thread;
+use ws_router_core::ids::RegistrationId;
+use ws_router_core::kind::{Kind, Role};
+use ws_router_core::secret::{Key, KeyHasher};
 
 use super::directory::{Directory, RegisterError, Request, Rules, Seat, SeatError};
-use super::events::{EndReason, Events};
-use super::ids::RegistrationId;
-use super::kind::{Kind, Role};
-use super::secret::{Key, KeyHasher};
+use super::events::Events;
 use super::sync::Arc;
+use ws_router_admin_api::event::EndReason;
 
 pub(super) const ALL: &[(&str, fn())] = &[
     ("of_racing_requests_exactly_one_gets_the_id", one_gets_the_id),
@@ -30,7 +31,7 @@ pub(super) fn directory(linger: Duration) -> Arc<Directory> {
         max_members: 2,
         quotas: Default::default(),
     };
-    Directory::new(KeyHasher::random().unwrap(), rules, Events::new())
+    Directory::new(KeyHasher::new([7; 32]), rules, Events::new())
 }
 
 pub(super) fn key(text: &str) -> Key {

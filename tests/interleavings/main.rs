@@ -1,7 +1,7 @@
 //! Join, leave, remove, expire and take over, by threads that run in every order that a model checker can think of.
 //!
 //! The modules at which threads meet are built here from their sources, with the model checker's locks and atomics in
-//! the place of the standard library's (`src/sync.rs`); nothing else of them is different. Each property is tried with
+//! the place of the standard library's (`src/server/sync.rs`); nothing else of them is different. Each property is tried with
 //! random orders and with orders of few, well-chosen switches (probabilistic concurrency testing); an order that
 //! breaks one is printed and can be replayed. A number as the argument sets how many are tried. What the checker can't
 //! show: it takes all atomics as sequentially consistent.
@@ -15,28 +15,23 @@ mod sync {
     pub use shuttle::sync::{Mutex, MutexGuard};
 }
 
-#[path = "../../src/close.rs"]
-mod close;
-#[path = "../../src/directory/mod.rs"]
+#[path = "../../src/server/directory/mod.rs"]
 mod directory;
-#[path = "../../src/events/mod.rs"]
+#[path = "../../src/server/events/mod.rs"]
 mod events;
-#[path = "../../src/ids.rs"]
-mod ids;
-#[path = "../../src/kind.rs"]
-mod kind;
-#[path = "../../src/metrics/mod.rs"]
+#[path = "../../src/server/metrics/mod.rs"]
 mod metrics;
-#[path = "../../src/peer.rs"]
-mod peer;
-#[path = "../../src/net/permit.rs"]
+#[path = "../../src/server/net/permit.rs"]
 mod permit;
-#[path = "../../src/secret.rs"]
-mod secret;
+
+/// What the modules find as `crate::peer`.
+mod peer {
+    pub use ws_router_server::peer::*;
+}
 
 /// What `permit` is beside in the router.
 mod config {
-    pub use ws_router::config::Limits;
+    pub use ws_router_server::config::Limits;
 }
 
 mod lives;

@@ -32,7 +32,7 @@ fn the_limit_holds() {
 }
 
 fn numbers() {
-    let sequence = Arc::new(super::ids::Sequence::after(0));
+    let sequence = Arc::new(ws_router_core::ids::Sequence::after(0));
     let draw = || {
         let sequence = Arc::clone(&sequence);
         thread::spawn(move || [sequence.next(), sequence.next()])

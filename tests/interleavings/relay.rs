@@ -1,15 +1,15 @@
 //! The directory beside a relay thread: a join that races with a removal.
 //!
 //! The relay thread is as small as can be: it takes commands in order, looks at the registration's end before it lets
-//! a member in (as `src/relay/thread.rs` does), and closes the members of one that has ended.
+//! a member in (as `src/server/relay/thread.rs` does), and closes the members of one that has ended.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use shuttle::thread;
+use ws_router_core::ids::Serial;
 
 use super::directory::{Directory, Seat};
-use super::ids::Serial;
 use super::lives::{directory, is_sound, key, request};
 use super::sync::{Arc, Mutex};
 

@@ -9,8 +9,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use ws_router::admin::{self, Command, Context};
-use ws_router::config::Config;
+use ws_router_server::admin::{self, Command, Context};
+use ws_router_server::config::Config;
 
 use super::support::{Answer, Server, exchange};
 
@@ -20,7 +20,7 @@ pub struct Admin {
     pub socket: PathBuf,
     pub context: Context,
     /// What administrators are told of a drain.
-    pub drain: watch::Sender<admin::wire::Drain>,
+    pub drain: watch::Sender<ws_router_admin_api::Drain>,
     /// What the interface asks of the life cycle.
     pub life: mpsc::Receiver<Command>,
     pub stop: CancellationToken,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use ws_router::close::CloseReason;
+use ws_router_core::close::CloseReason;
 
 use super::support::{Server, read_head};
 

@@ -16,15 +16,16 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use ws_router::access::Access;
-use ws_router::config::{Config, ListenAddress, Rule};
-use ws_router::directory::{Directory, Quota, Rules};
-use ws_router::events::Events;
-use ws_router::http::Service;
-use ws_router::metrics::Front;
-use ws_router::net::{self, Certificates, Clients, Listener};
-use ws_router::relay::Relay;
-use ws_router::secret::KeyHasher;
+use ws_router_admin_api::ListenAddress;
+use ws_router_core::secret::KeyHasher;
+use ws_router_server::access::Access;
+use ws_router_server::config::{Config, Rule};
+use ws_router_server::directory::{Directory, Quota, Rules};
+use ws_router_server::events::Events;
+use ws_router_server::http::Service;
+use ws_router_server::metrics::Front;
+use ws_router_server::net::{self, Certificates, Clients, Listener};
+use ws_router_server::relay::Relay;
 
 /// A running router.
 pub struct Server {
@@ -57,7 +58,7 @@ impl Server {
             max_members: config.limits.members,
             quotas: quotas(&config),
         };
-        let directory = Directory::new(KeyHasher::random().unwrap(), rules, events.clone());
+        let directory = Directory::new(KeyHasher::new([7; 32]), rules, events.clone());
         let (front, draining) = (Arc::new(Front::default()), Arc::new(AtomicBool::new(false)));
         let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone(), &front).unwrap();
         if let Some(memory) = config.limits.memory {
@@ -223,9 +224,9 @@ pub async fn until(what: &str, mut is_true: impl FnMut() -> bool) {
 }
 
 /// A plain listener on loopback.
-pub fn plain() -> ws_router::config::Listener {
+pub fn plain() -> ws_router_server::config::Listener {
     let address = ListenAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
-    ws_router::config::Listener::new(address, None)
+    ws_router_server::config::Listener::new(address, None)
 }
 
 fn quotas(config: &Config) -> HashMap<Arc<str>, Quota> {
@@ -233,6 +234,6 @@ fn quotas(config: &Config) -> HashMap<Arc<str>, Quota> {
     config.access.iter().enumerate().map(|(index, rule)| (rule.title(index).into(), quota(rule))).collect()
 }
 
-fn listeners(config: &Config) -> Vec<ws_router::config::Listener> {
+fn listeners(config: &Config) -> Vec<ws_router_server::config::Listener> {
     if config.listeners.is_empty() { vec![plain()] } else { config.listeners.clone() }
 }

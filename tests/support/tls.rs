@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use ws_router::config::{Config, Listener, Tls};
+use ws_router_server::config::{Config, Listener, Tls};
 
 use super::support::{Server, plain};
 

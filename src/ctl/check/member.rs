@@ -5,7 +5,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::random;
-use crate::ctl::dial::{Dialer, Flaw, Outcome, Stream, wrong};
+use crate::dial::{Dialer, Flaw, Outcome, Stream, wrong};
 
 /// A member.
 pub(super) struct Member(WebSocketStream<Stream>);

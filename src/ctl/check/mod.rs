@@ -11,10 +11,10 @@ mod steps;
 use std::io::Write;
 
 use uuid::Uuid;
+use ws_router_admin_api::cli;
 
 use super::dial::Dialer;
 use super::fault::Fault;
-use crate::cli;
 use member::Member;
 use monitor::{Limits, State, unknown};
 use steps::{Manner, Steps, Stop};

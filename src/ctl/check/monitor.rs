@@ -8,7 +8,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::cli::Thresholds;
+use ws_router_admin_api::cli::Thresholds;
 
 /// What a monitoring system is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

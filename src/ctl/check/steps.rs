@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::monitor::Findings;
-use crate::ctl::dial::{Flaw, Outcome};
-use crate::ctl::fault::Fault;
+use crate::dial::{Flaw, Outcome};
+use crate::fault::Fault;
 
 /// Why the check doesn't go on.
 #[derive(Debug)]

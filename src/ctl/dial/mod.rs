@@ -25,11 +25,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::fault::Fault;
-use crate::cli;
-use crate::secret::Token;
 use target::Target;
 use tls::Identity;
-pub(in crate::ctl) use tls::Tls;
+pub(crate) use tls::Tls;
+use ws_router_admin_api::cli;
+use ws_router_core::secret::Token;
 
 /// Why something failed.
 #[derive(Debug)]

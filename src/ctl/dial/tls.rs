@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::{Outcome, Stream, wrong};
 
 /// How TLS is spoken to one deployment.
-pub(in crate::ctl) struct Tls {
+pub(crate) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
     /// `None` where any certificate will do.
@@ -72,7 +72,7 @@ impl Tls {
     }
 
     /// Does the handshake; tells the version, and for how many days the certificate is still good, if it is checked.
-    pub(in crate::ctl) async fn handshake(&self, stream: TcpStream) -> Outcome<(Stream, Option<u64>)> {
+    pub(crate) async fn handshake(&self, stream: TcpStream) -> Outcome<(Stream, Option<u64>)> {
         let stream = self.connector.connect(self.name.clone(), stream).await.map_err(|error| {
             let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
             let mend = match cause {

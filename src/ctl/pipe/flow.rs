@@ -16,7 +16,7 @@ use super::mark::{Mark, Sum};
 use super::receive::Receiving;
 use super::send::Sending;
 use super::standard::Output;
-use crate::ctl::dial::Stream;
+use crate::dial::Stream;
 
 /// How an end takes part.
 #[derive(Debug, Clone, Copy)]

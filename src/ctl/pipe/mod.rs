@@ -16,12 +16,12 @@ use std::io::{self, Write};
 use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
+use ws_router_admin_api::cli;
+use ws_router_core::kind::{Kind, Role};
 
 use super::dial::{Dialer, Flaw, read_secret};
 use super::fault::Fault;
 use super::human::size;
-use crate::cli;
-use crate::kind::{Kind, Role};
 use flow::{Manner, Passed, Socket};
 
 /// Is one end of a pipe until all has arrived.

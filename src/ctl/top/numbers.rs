@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::admin::wire;
+use ws_router_admin_api as wire;
 
 /// What has been passed on in all, as the daemon counts it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

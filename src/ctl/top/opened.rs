@@ -4,11 +4,12 @@
 
 use std::time::{Duration, Instant};
 
+use ws_router_admin_api as wire;
+
 use super::columns::Column;
 use super::history::History;
 use super::listing::Listing;
 use super::rows::{MemberRow, Pace, RegistrationRow, paces};
-use crate::admin::wire;
 
 /// A registration that is opened into its members.
 #[derive(Debug)]

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use ws_router_admin_api as wire;
+
 use super::columns::Column;
 use super::numbers::{Counts, Rates, bytes, count, round_trip, span};
-use crate::admin::wire;
 
 /// Something that stands in a table.
 pub(super) trait Row {
@@ -189,7 +190,7 @@ mod tests {
     use super::super::columns::{MEMBERS, REGISTRATIONS};
     use super::super::tests::{known, member};
     use super::*;
-    use crate::kind::Role;
+    use ws_router_core::kind::Role;
 
     fn row(known: wire::Member) -> MemberRow {
         MemberRow { pace: Pace::first(Counts::from(&known), None), known }

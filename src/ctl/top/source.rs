@@ -76,7 +76,7 @@ pub(super) async fn sample(client: &Client, opened: Option<&str>) -> Result<Samp
     timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
-async fn members(client: &Client, id: &str) -> Result<Option<crate::admin::wire::RegistrationDetail>, Fault> {
+async fn members(client: &Client, id: &str) -> Result<Option<ws_router_admin_api::RegistrationDetail>, Fault> {
     match client.ask(Method::GET, &format!("/v1/registrations/{id}")).await? {
         Answer::Document(text) => Ok(Some(parse(&text)?)),
         Answer::Unknown(_) => Ok(None),

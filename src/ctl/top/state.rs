@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use ws_router_admin_api as wire;
+
 use super::columns::Column;
 use super::history::History;
 use super::keys::{Action, Mode};
@@ -13,7 +15,6 @@ use super::listing::{Listing, Step};
 use super::numbers::{Counts, Rates, span};
 use super::opened::Opened;
 use super::rows::{MemberRow, Pace, RegistrationRow, Row, paces};
-use crate::admin::wire;
 
 /// What the daemon told at one time.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use ws_router_admin_api as wire;
+use ws_router_core::kind::{Kind, Role};
 
 use super::columns::Column;
 use super::keys::{Action, Mode};
@@ -10,8 +12,6 @@ use super::listing::Step;
 use super::numbers::Counts;
 use super::rows::{Pace, RegistrationRow};
 use super::state::{Deed, Dialog, Effect, Sample, State};
-use crate::admin::wire;
-use crate::kind::{Kind, Role};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 

@@ -4,9 +4,9 @@ use std::cell::OnceCell;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
-use ws_router::admin::wire::Drain;
-use ws_router::admin::{Command, ReloadReport};
-use ws_router::config::Config;
+use ws_router_admin_api::Drain;
+use ws_router_server::admin::{Command, ReloadReport};
+use ws_router_server::config::Config;
 
 use super::exchange::{Host, converse, status};
 use super::support_admin::Admin;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ws_router::config::parse;
+use ws_router_server::config::parse;
 
 pub fn run(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

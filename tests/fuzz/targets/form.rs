@@ -1,6 +1,6 @@
 //! The parameters of a request: decoded as a reference does it, refused without a word of what they hold.
 
-use ws_router::http::query::{Form, Unfit};
+use ws_router_server::http::query::{Form, Unfit};
 
 pub fn run(bytes: &[u8]) {
     let form = Form::new(bytes);

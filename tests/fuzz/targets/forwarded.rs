@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use ws_router::config::{self, parse};
-use ws_router::http::forwarded::client;
-use ws_router::peer::Peer;
+use ws_router_server::config::{self, parse};
+use ws_router_server::http::forwarded::client;
+use ws_router_server::peer::Peer;
 
 pub fn run(bytes: &[u8]) {
     let Ok(said) = HeaderValue::from_bytes(bytes) else { return };

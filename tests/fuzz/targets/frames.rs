@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ws_router::ids::{MemberId, Serial};
-use ws_router::kind::Role;
-use ws_router::shard::{MemberState, Moment, Newcomer, Rules, Shard};
+use ws_router_core::ids::{MemberId, Serial};
+use ws_router_core::kind::Role;
+use ws_router_core::shard::{MemberState, Moment, Newcomer, Rules, Shard};
 
 use super::input::Input;
 use super::pipe::{End, Pipe};

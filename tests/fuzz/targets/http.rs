@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
-use ws_router::config::Config;
+use ws_router_server::config::Config;
 
 use super::exchange::{Host, converse, status};
 use super::support::Server;

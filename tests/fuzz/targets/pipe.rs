@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 
-use ws_router::close::CloseReason;
-use ws_router::shard::{Link, Parting, Received};
+use ws_router_core::close::CloseReason;
+use ws_router_core::shard::{Link, Parting, Received};
 
 /// What is on its way in both directions.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ws_router::net::proxy::{Malformed, Parsed, parse};
+use ws_router_server::net::proxy::{Malformed, Parsed, parse};
 
 pub fn run(bytes: &[u8]) {
     if let Some(len) = read(bytes) {

@@ -1,6 +1,6 @@
 //! RFC 6455 once more, as plainly as can be: a whole stream at once, nothing kept, nothing fast.
 
-use ws_router::close::CloseReason;
+use ws_router_core::close::CloseReason;
 
 /// What a client's stream means.
 #[derive(Default)]

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ws_router::close::CloseReason;
-use ws_router::frame::whole_frame_len;
-use ws_router::ids::{MemberId, Serial};
-use ws_router::kind::Role;
-use ws_router::shard::{MemberState, Moment, Newcomer, Rules, Shard};
+use ws_router_core::close::CloseReason;
+use ws_router_core::frame::whole_frame_len;
+use ws_router_core::ids::{MemberId, Serial};
+use ws_router_core::kind::Role;
+use ws_router_core::shard::{MemberState, Moment, Newcomer, Rules, Shard};
 
 use super::frames;
 use super::input::Input;

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use ws_router::directory::{Directory, Rules};
-use ws_router::events::Events;
-use ws_router::handoff::State;
-use ws_router::shard::{Moment, Shard};
+use ws_router_core::shard::{Moment, Shard};
+use ws_router_server::directory::{Directory, Rules};
+use ws_router_server::events::Events;
+use ws_router_server::handoff::State;
 
 use super::frames;
 use super::pipe::{End, Pipe};
@@ -53,7 +53,7 @@ fn go_on(state: State) {
         shard.flush(NOW);
     }
     shard.sweep(NOW.after(Duration::from_secs(3600)));
-    shard.close_all(ws_router::close::CloseReason::Stopping, NOW);
+    shard.close_all(ws_router_core::close::CloseReason::Stopping, NOW);
     shard.sweep(NOW.after(Duration::from_secs(7200)));
     assert!(shard.is_empty());
     assert_eq!(shard.tally().outbox_bytes, 0);

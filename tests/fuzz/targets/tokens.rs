@@ -5,10 +5,10 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use tempfile::TempDir;
-use ws_router::access::{Access, Action, Caller, Verdict};
-use ws_router::config::parse;
-use ws_router::peer::Peer;
-use ws_router::secret::Token;
+use ws_router_core::secret::Token;
+use ws_router_server::access::{Access, Action, Caller, Verdict};
+use ws_router_server::config::parse;
+use ws_router_server::peer::Peer;
 
 thread_local! {
     static FOLDER: OnceCell<TempDir> = const { OnceCell::new() };

@@ -6,13 +6,13 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Sparkline};
+use ws_router_admin_api::DrainPhase;
 
 use super::super::history::History;
 use super::super::look::Look;
 use super::super::numbers::{Rates, bytes, count, span};
 use super::super::state::State;
-use crate::admin::wire::DrainPhase;
-use crate::ctl::human::progress;
+use crate::human::progress;
 
 /// How many lines there are.
 pub(super) fn height(area: Rect, state: &State) -> u16 {

@@ -2,13 +2,13 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
+use ws_router_admin_api::{Drain, DrainPhase};
 
 use super::super::columns::Column;
 use super::super::keys::Action;
 use super::super::listing::Step;
 use super::super::tests::{SECOND, known, opened, sample, watched};
 use super::*;
-use crate::admin::wire::{Drain, DrainPhase};
 
 fn look(variables: &'static [(&str, &str)]) -> Look {
     Look::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))

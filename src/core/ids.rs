@@ -1,0 +1,141 @@
+//! The names of things: registrations, members, and the serial numbers that tell one life of an id from the next.
+//!
+//! Ids that come from outside are parsed once, here; behind this edge there are no raw strings. Serials and member
+//! numbers are never used twice in the life of the process, nor across a restart that carries connections over, so
+//! that a late message about an old one can't touch a newer one.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Names a registration: 8 to 64 of `[0-9A-Za-z_-]`; cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RegistrationId(Arc<str>);
+
+/// Says that a text can't be a registration's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id is {MIN_LEN} to {MAX_LEN} of 0-9 A-Z a-z _ -")]
+pub struct MalformedId;
+
+impl RegistrationId {
+    /// Takes an id that a device asked for.
+    pub fn parse(text: &str) -> Result<Self, MalformedId> {
+        let fits = (MIN_LEN..=MAX_LEN).contains(&text.len());
+        let clean = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if fits && clean { Ok(Self(text.into())) } else { Err(MalformedId) }
+    }
+
+    /// Returns the id that shows a UUID as 32 lower-case hex digits.
+    pub fn from_uuid(uuid: Uuid) -> Self {
+        let mut digits = [0; uuid::fmt::Simple::LENGTH];
+        Self((&*uuid.simple().encode_lower(&mut digits)).into())
+    }
+
+    /// Shows the id as it stands in URLs.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RegistrationId {
+    type Error = MalformedId;
+
+    fn try_from(text: String) -> Result<Self, MalformedId> {
+        Self::parse(&text)
+    }
+}
+
+impl Borrow<str> for RegistrationId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RegistrationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RegistrationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Tells one life of a registration id from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Serial(pub u64);
+
+/// Numbers a member (one websocket) for the admin interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MemberId(pub u64);
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Gives numbers that are never given twice.
+#[derive(Debug)]
+pub struct Sequence(AtomicU64);
+
+impl Sequence {
+    /// Starts above `last`, the highest number given so far (0 in a fresh process).
+    pub const fn after(last: u64) -> Self {
+        Self(AtomicU64::new(last + 1))
+    }
+
+    /// Gives the next number.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Leaves out all numbers up to `last`, which a predecessor gave.
+    pub fn skip(&self, last: u64) {
+        self.0.fetch_max(last.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Tells the highest number given so far, for a successor to go on from.
+    pub fn last(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) - 1
+    }
+}
+
+const MIN_LEN: usize = 8;
+const MAX_LEN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_uuid_is_32_lower_case_hex_digits() {
+        let id = RegistrationId::from_uuid(Uuid::from_u128(0xAB << 120 | 1));
+        assert_eq!(id.as_str(), "ab000000000000000000000000000001");
+    }
+
+    #[test]
+    fn an_id_is_8_to_64_plain_characters() {
+        for good in ["12345678", "A_b-4567", &"x".repeat(64)] {
+            assert_eq!(RegistrationId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "1234567", &"x".repeat(65), "1234 5678", "ümlaut-12345", "a/b/c/d/e/f"] {
+            assert_eq!(RegistrationId::parse(bad), Err(MalformedId));
+        }
+    }
+
+    #[test]
+    fn a_sequence_goes_on_where_its_predecessor_stopped() {
+        let first = Sequence::after(0);
+        assert_eq!((first.next(), first.next()), (1, 2));
+        assert_eq!(Sequence::after(first.last()).next(), 3);
+    }
+}

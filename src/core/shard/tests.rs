@@ -1,0 +1,674 @@
+//! The shard as a simulation: links are queues in memory, time is a number, and what everybody heard is held against
+//! a small model: each sender's messages, in order, from the hearer's coming to its going.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::TcpTransit;
+use super::*;
+use crate::kind::Role;
+
+mod endings;
+mod memory;
+mod paces;
+mod signs;
+mod traffic;
+
+/// The peer's end of a link.
+#[derive(Debug, Default)]
+struct Pipe {
+    /// What the peer sent and the shard has not received.
+    inbound: Vec<u8>,
+    received: usize,
+    has_ended: bool,
+    /// What the shard sent and the peer has not taken.
+    outbound: Vec<u8>,
+    room: usize,
+    sends: usize,
+    /// How far the peer's machine has come; every second one's tells.
+    transit: Option<TcpTransit>,
+    /// Whether the peer is gone without a word, so that whatever is sent fails; what it sent before is still there.
+    is_broken: bool,
+    left: Option<CloseReason>,
+    /// How much had been received then; what came later is thrown away.
+    received_when_left: Option<usize>,
+    is_finished: bool,
+    is_dropped: bool,
+}
+
+#[derive(Debug)]
+struct Queue(Rc<RefCell<Pipe>>);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.0.borrow_mut().is_dropped = true;
+    }
+}
+
+impl Link for Queue {
+    fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
+        let mut pipe = self.0.borrow_mut();
+        let mut bytes = 0;
+        for buffer in buffers {
+            let part = pipe.inbound.len().min(buffer.len());
+            buffer[..part].copy_from_slice(&pipe.inbound[..part]);
+            pipe.inbound.drain(..part);
+            bytes += part;
+        }
+        pipe.received += bytes;
+        if bytes == 0 && !pipe.has_ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Received { bytes, more: !pipe.inbound.is_empty() })
+    }
+
+    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut pipe = self.0.borrow_mut();
+        pipe.sends += 1;
+        if pipe.is_broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut sent = 0;
+        for slice in slices {
+            let part = slice.len().min(pipe.room);
+            pipe.outbound.extend_from_slice(&slice[..part]);
+            pipe.room -= part;
+            sent += part;
+        }
+        if let Some(transit) = &mut pipe.transit {
+            transit.written += sent as u64;
+        }
+        Ok(sent)
+    }
+
+    fn flush(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn has_unread(&self) -> bool {
+        false
+    }
+
+    fn transit(&self) -> Option<TcpTransit> {
+        self.0.borrow().transit
+    }
+
+    fn finish(&mut self) {
+        self.0.borrow_mut().is_finished = true;
+    }
+
+    fn left(&mut self, &Parting { reason, .. }: &Parting) {
+        let mut pipe = self.0.borrow_mut();
+        pipe.received_when_left = Some(pipe.received);
+        assert_eq!(pipe.left.replace(reason), None, "left twice");
+    }
+}
+
+/// A device: its pipe, what it sent, what it heard.
+struct Device {
+    slot: usize,
+    id: MemberId,
+    room: u64,
+    role: Role,
+    pipe: Rc<RefCell<Pipe>>,
+    /// For each message sent, where in its stream it ends.
+    ends: Vec<usize>,
+    stream: usize,
+    /// How many messages of each other device had been received when this one came, and when it left.
+    from: HashMap<usize, usize>,
+    until: Option<HashMap<usize, usize>>,
+    inbox: Vec<u8>,
+    heard: HashMap<usize, Vec<usize>>,
+    pongs: usize,
+    close_code: Option<u16>,
+}
+
+struct World {
+    shard: Shard<Queue>,
+    now: Moment,
+    devices: Vec<Device>,
+    ids: u64,
+    /// How many writes may end a round.
+    work: usize,
+    /// How many others are ready in each round.
+    ready: usize,
+}
+
+fn rules() -> Rules {
+    Rules {
+        max_message: 4 << 20,
+        outbox: 1 << 20,
+        pace: false,
+        ping_interval: Duration::from_secs(30),
+        pong_timeout: Duration::from_secs(20),
+        stall_timeout: Duration::from_secs(30),
+        close_timeout: Duration::from_secs(5),
+    }
+}
+
+impl World {
+    fn new(rules: Rules) -> Self {
+        Self { shard: Shard::new(rules), now: Moment(1000), devices: Vec::new(), ids: 0, work: usize::MAX, ready: 0 }
+    }
+
+    fn join(&mut self, room: u64, role: Role, socket: usize) -> usize {
+        self.ids += 1;
+        let transit = self.ids.is_multiple_of(2).then(TcpTransit::default);
+        let pipe = Rc::new(RefCell::new(Pipe { room: socket, transit, ..Pipe::default() }));
+        let id = MemberId(self.ids);
+        let newcomer = Newcomer { id, serial: Serial(room), role, counts: true };
+        let from = self.received();
+        let slot = self.shard.join(&newcomer, Queue(Rc::clone(&pipe)), self.now);
+        self.devices.push(Device {
+            slot,
+            id,
+            room,
+            role,
+            pipe,
+            ends: Vec::new(),
+            stream: 0,
+            from,
+            until: None,
+            inbox: Vec::new(),
+            heard: HashMap::new(),
+            pongs: 0,
+            close_code: None,
+        });
+        self.devices.len() - 1
+    }
+
+    /// How many whole messages of each device the shard has received while it was a member.
+    fn received(&self) -> HashMap<usize, usize> {
+        let count = |device: &Device| {
+            let pipe = device.pipe.borrow();
+            let received = pipe.received_when_left.unwrap_or(pipe.received);
+            device.ends.iter().take_while(|end| **end <= received).count()
+        };
+        self.devices.iter().map(count).enumerate().collect()
+    }
+
+    fn send(&mut self, who: usize, size: usize, fragments: usize) {
+        let device = &mut self.devices[who];
+        let mut payload = vec![0; size.max(16)];
+        payload[..8].copy_from_slice(&(who as u64).to_be_bytes());
+        payload[8..16].copy_from_slice(&(device.ends.len() as u64).to_be_bytes());
+        let len = payload.len();
+        let piece = len.div_ceil(fragments);
+        for (at, part) in payload.chunks(piece).enumerate() {
+            let opcode = if at == 0 { 2 } else { 0 };
+            let last = if (at + 1) * piece >= len { 0x80 } else { 0 };
+            self.raw(who, opcode | last, part);
+        }
+        let device = &mut self.devices[who];
+        device.ends.push(device.stream);
+    }
+
+    fn raw(&mut self, who: usize, first: u8, payload: &[u8]) {
+        let mut frame = vec![first];
+        match payload.len() {
+            len @ 0..126 => frame.push(0x80 | len as u8),
+            len @ 126..=0xffff => {
+                frame.push(0x80 | 126);
+                frame.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                frame.push(0x80 | 127);
+                frame.extend((len as u64).to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend(payload);
+        self.devices[who].stream += frame.len();
+        self.devices[who].pipe.borrow_mut().inbound.extend(frame);
+    }
+
+    /// One round of the loop: everybody is ready.
+    fn round(&mut self) {
+        self.shard.begin_round(self.ready);
+        for who in 0..self.devices.len() {
+            let device = &self.devices[who];
+            if device.pipe.borrow().is_dropped {
+                continue;
+            }
+            let (slot, ending) = (device.slot, device.pipe.borrow().has_ended);
+            if device.pipe.borrow().room > 0 {
+                self.shard.writable(slot, self.now);
+            }
+            self.shard.readable(slot, ending, self.now);
+        }
+        self.shard.resume(self.now);
+        self.shard.flush_some(self.work, self.now);
+        self.shard.assert_counted();
+        self.note_ends();
+    }
+
+    /// A successor takes over, as after a restart: from bytes, with the same connections.
+    fn succeed(&mut self) {
+        self.shard.flush(self.now);
+        self.note_ends();
+        let states: Vec<MemberState> = self.shard.states(self.now).map(|(_, state)| state).collect();
+        let bytes = rmp_serde::to_vec_named(&states).unwrap();
+        let read: Vec<MemberState> = rmp_serde::from_slice(&bytes).unwrap();
+        assert_eq!(read, states);
+        let rules = self.shard.rules.clone();
+        self.shard = Shard::new(rules);
+        for state in read {
+            let device = self.devices.iter_mut().find(|device| device.id == state.id).unwrap();
+            device.pipe.borrow_mut().is_dropped = false;
+            let link = Queue(Rc::clone(&device.pipe));
+            device.slot = self.shard.succeed(state, link, self.now).unwrap();
+        }
+    }
+
+    fn note_ends(&mut self) {
+        let received = self.received();
+        for device in &mut self.devices {
+            if device.until.is_none() && device.pipe.borrow().left.is_some() {
+                device.until = Some(received.clone());
+            }
+        }
+    }
+
+    /// The peer takes what has come and makes room for more.
+    fn take(&mut self, who: usize, room: usize) {
+        let device = &mut self.devices[who];
+        let mut pipe = device.pipe.borrow_mut();
+        device.inbox.append(&mut pipe.outbound);
+        pipe.room = room;
+        if let Some(transit) = &mut pipe.transit {
+            transit.acknowledged = transit.written;
+        }
+        drop(pipe);
+        while let Some(len) = crate::frame::whole_frame_len(&device.inbox).filter(|len| *len <= device.inbox.len()) {
+            let frame: Vec<u8> = device.inbox.drain(..len).collect();
+            assert_eq!(device.close_code, None, "a frame behind the close frame");
+            let payload = match frame[1] {
+                126 => &frame[4..],
+                127 => &frame[10..],
+                _ => &frame[2..],
+            };
+            match frame[0] {
+                0x82 => {
+                    let number = |at: usize| u64::from_be_bytes(payload[at..at + 8].try_into().unwrap()) as usize;
+                    device.heard.entry(number(0)).or_default().push(number(8));
+                }
+                0x88 => device.close_code = Some(u16::from_be_bytes([payload[0], payload[1]])),
+                0x8a => device.pongs += 1,
+                0x89 => {}
+                other => panic!("first byte {other:x}"),
+            }
+        }
+    }
+
+    /// Lets everything settle with all peers reading: some rounds, and more while anything is still to be read.
+    fn settle(&mut self) {
+        for turn in 0..ROUNDS {
+            for who in 0..self.devices.len() {
+                self.take(who, usize::MAX / 2);
+            }
+            self.round();
+            let is_read = |device: &Device| {
+                let pipe = device.pipe.borrow();
+                pipe.left.is_some() || pipe.inbound.is_empty()
+            };
+            if turn >= 200 && self.devices.iter().all(is_read) {
+                break;
+            }
+        }
+        for who in 0..self.devices.len() {
+            self.take(who, usize::MAX / 2);
+        }
+    }
+
+    /// Everybody heard, of everybody it should hear, all messages in order from its coming to its going.
+    fn check(&self) {
+        let received = self.received();
+        for (who, device) in self.devices.iter().enumerate() {
+            let until = device.until.as_ref().unwrap_or(&received);
+            for (other, sender) in self.devices.iter().enumerate() {
+                let heard = device.heard.get(&other).map_or(&[][..], Vec::as_slice);
+                let hears = device.room == sender.room && hears(device.role, sender.role) && who != other;
+                let from = device.from.get(&other).copied().unwrap_or(0);
+                let to = if hears { until.get(&other).copied().unwrap_or(0) } else { from };
+                let expected: Vec<usize> = (from..to.max(from)).collect();
+                if device.until.is_none() {
+                    assert_eq!(heard, expected, "{who} of {other}");
+                } else {
+                    assert!(expected.starts_with(heard), "{who} of {other}: {heard:?} is no begin of {expected:?}");
+                }
+            }
+        }
+    }
+}
+
+/// More than it takes to read anything in the smallest pieces.
+const ROUNDS: usize = 10_000;
+
+/// The rule of delivery, said once more.
+fn hears(hearer: Role, sender: Role) -> bool {
+    matches!((hearer, sender), (Role::Peer, Role::Peer) | (Role::Host, Role::Client) | (Role::Client, Role::Host))
+}
+
+#[test]
+fn in_a_round_each_receiver_is_written_to_once() {
+    let mut world = World::new(rules());
+    let members: Vec<usize> = (0..20).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
+    for who in &members {
+        for _ in 0..16 {
+            world.send(*who, 128, 1);
+        }
+    }
+    world.round();
+    assert!(members.iter().all(|who| world.devices[*who].pipe.borrow().sends == 1));
+    assert_eq!(world.shard.tally().deliveries, 20 * 19 * 16);
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn busy_senders_share_a_read_a_round_and_the_others_get_theirs() {
+    let mut world = World::new(rules());
+    world.ready = 5;
+    let busy: Vec<usize> = (0..3).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
+    let (host, client) = (world.join(2, Role::Host, 1 << 20), world.join(2, Role::Client, 1 << 20));
+    for who in &busy {
+        for _ in 0..50 {
+            world.send(*who, 100_000, 1);
+        }
+    }
+    let received = |world: &World| busy.iter().map(|who| world.devices[*who].pipe.borrow().received).sum::<usize>();
+    for turn in 1..=4 {
+        world.send(host, 100, 1);
+        world.round();
+        // One read for their readiness and one because there was more, each of a message's rest and the scratch buffer.
+        assert!(received(&world) <= turn * 2 * 2 * READ);
+        world.take(client, 1 << 20);
+        assert_eq!(world.devices[client].heard[&host].len(), turn);
+    }
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn a_round_for_many_goes_out_bit_by_bit_and_a_pair_talks_meanwhile() {
+    let mut world = World::new(rules());
+    let crowd: Vec<usize> = (0..100).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
+    let (host, client) = (world.join(2, Role::Host, 1 << 20), world.join(2, Role::Client, 1 << 20));
+    world.work = 10;
+    world.send(crowd[0], 100, 1);
+    for turn in 1..=10 {
+        world.send(host, 100, 1);
+        world.send(crowd[0], 100, 1);
+        world.round();
+        world.take(client, 1 << 20);
+        assert_eq!(world.devices[client].heard[&host].len(), turn);
+        let served = crowd.iter().filter(|who| !world.devices[**who].pipe.borrow().outbound.is_empty()).count();
+        // The first to be asked is the sender itself.
+        assert_eq!(served, turn * 10 - 1);
+    }
+    assert_eq!(world.devices[crowd[99]].pipe.borrow().sends, 1);
+    world.settle();
+    world.check();
+    assert_eq!(world.devices[crowd[99]].pipe.borrow().sends, 2, "what came meanwhile goes together");
+}
+
+#[test]
+fn who_catches_up_has_a_bounded_turn() {
+    let mut world = World::new(rules());
+    let (talker, late) = (world.join(1, Role::Peer, usize::MAX / 2), world.join(1, Role::Peer, 0));
+    world.join(1, Role::Peer, usize::MAX / 2);
+    for _ in 0..3000 {
+        world.send(talker, 16, 1);
+        world.round();
+    }
+    world.take(late, usize::MAX / 2);
+    world.shard.writable(world.devices[late].slot, world.now);
+    assert!(world.devices[late].pipe.borrow().sends <= 17, "16, and the one that failed");
+    assert!(world.shard.tally().outbox_bytes > 0);
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn a_stream_between_two_waits_for_the_slow_one_and_holds_little_memory() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 0), world.join(1, Role::Client, 1000));
+    for _ in 0..400 {
+        world.send(host, 64 << 10, 1);
+    }
+    for _ in 0..2000 {
+        world.round();
+        assert!(world.shard.tally().outbox_bytes <= (HIGH_WATER + READ + (64 << 10)) as u64);
+        world.take(client, 20_000);
+    }
+    assert!(world.devices[host].pipe.borrow().inbound.is_empty(), "all is read in the end");
+    world.settle();
+    world.check();
+    assert_eq!(world.shard.tally().closes, [0; CloseReason::ALL.len()]);
+}
+
+#[test]
+fn a_stuck_member_loses_its_seat_and_nobody_else_notices() {
+    let mut world = World::new(rules());
+    let talker = world.join(1, Role::Peer, usize::MAX / 2);
+    let stuck = world.join(1, Role::Peer, 100_000);
+    for _ in 0..48 {
+        world.join(1, Role::Peer, usize::MAX / 2);
+    }
+    for _ in 0..100 {
+        world.send(talker, 50_000, 1);
+        world.round();
+        assert!(world.shard.tally().outbox_bytes <= 3 << 20);
+    }
+    assert_eq!(world.devices[stuck].pipe.borrow().left, Some(CloseReason::TooSlow));
+    assert_eq!(world.shard.tally().closes[CloseReason::TooSlow as usize], 1);
+    world.settle();
+    world.check();
+    // What it had not begun to take is gone; the frame on its way is whole, and the close frame stands behind it.
+    assert_eq!(world.devices[stuck].close_code, Some(4003));
+    assert!(world.devices[stuck].heard[&talker].len() <= 3);
+}
+
+#[test]
+fn with_pace_the_slowest_sets_the_pace_and_keeps_its_seat() {
+    let mut world = World::new(Rules { pace: true, ..rules() });
+    let talker = world.join(1, Role::Peer, 1 << 20);
+    let slow = world.join(1, Role::Peer, 1000);
+    world.join(1, Role::Peer, usize::MAX / 2);
+    for _ in 0..200 {
+        world.send(talker, 50_000, 1);
+    }
+    for _ in 0..2000 {
+        world.round();
+        world.take(slow, 20_000);
+    }
+    assert!(world.shard.tally().outbox_bytes <= 2 << 20);
+    world.settle();
+    world.check();
+    assert_eq!(world.devices[slow].heard[&talker].len(), 200);
+}
+
+#[test]
+fn a_ping_flood_from_a_peer_that_reads_nothing_costs_one_pong() {
+    let mut world = World::new(rules());
+    let flooder = world.join(1, Role::Peer, 2);
+    for _ in 0..1000 {
+        world.raw(flooder, 0x89, b"flood");
+        world.round();
+    }
+    assert!(world.shard.tally().outbox_bytes < 100);
+    world.settle();
+    assert!(world.devices[flooder].pongs >= 2);
+    // Many in one read, of whose pongs the socket takes one and a half.
+    world.take(flooder, 10);
+    for _ in 0..1000 {
+        world.raw(flooder, 0x89, b"flood");
+    }
+    world.round();
+    assert!(world.shard.tally().outbox_bytes < 100);
+    world.settle();
+    assert_eq!(world.shard.tally().outbox_bytes, 0);
+}
+
+#[test]
+fn messages_without_a_hearer_are_counted_and_hold_nobody_up() {
+    let mut world = World::new(rules());
+    let alone = world.join(1, Role::Host, 1 << 20);
+    for _ in 0..100 {
+        world.send(alone, 100_000, 2);
+    }
+    world.settle();
+    assert_eq!(world.shard.tally().unheard, 100);
+    assert_eq!(world.devices[alone].pipe.borrow().inbound.len(), 0);
+}
+
+#[test]
+fn a_successor_that_knows_the_same_says_the_same() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 5000));
+    world.send(host, 200_000, 3);
+    world.send(host, 100, 1);
+    world.raw(host, 0x01, "half a t\u{fc}".as_bytes().split_last().unwrap().1);
+    world.round();
+    world.now = world.now.after(Duration::from_secs(7));
+    let before: Vec<MemberState> = world.shard.states(world.now).map(|(_, state)| state).collect();
+    world.succeed();
+    let after: Vec<MemberState> = world.shard.states(world.now).map(|(_, state)| state).collect();
+    assert_eq!(before, after);
+    assert!(world.shard.tally().outbox_bytes > 100_000);
+    world.raw(host, 0x80, "\u{fc}".as_bytes().split_first().unwrap().1);
+    world.devices[client].pipe.borrow_mut().room = 1 << 20;
+    world.shard.writable(world.devices[client].slot, world.now);
+    assert_eq!(world.shard.tally().outbox_bytes, 0);
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Join(u64, u8, usize),
+    Send(usize, usize, usize),
+    Ping(usize),
+    Take(usize, usize),
+    Leave(usize),
+    Vanish(usize),
+    Break(usize),
+    Wait(u64),
+    Remove(u64),
+    Disconnect(usize),
+    Succeed,
+    Round,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let socket = prop_oneof![Just(0usize), 1usize..300, Just(70_000), Just(1 << 30)];
+    prop_oneof![
+        4 => (1u64..4, 0u8..2, socket.clone()).prop_map(|(room, role, socket)| Act::Join(room, role, socket)),
+        12 => (any::<usize>(), prop_oneof![16usize..200, 4000usize..5000, 20_000usize..400_000], 1usize..4)
+            .prop_map(|(who, size, fragments)| Act::Send(who, size, fragments)),
+        1 => any::<usize>().prop_map(Act::Ping),
+        6 => (any::<usize>(), socket).prop_map(|(who, room)| Act::Take(who, room)),
+        1 => any::<usize>().prop_map(Act::Leave),
+        1 => any::<usize>().prop_map(Act::Vanish),
+        1 => any::<usize>().prop_map(Act::Break),
+        1 => (1u64..40).prop_map(Act::Wait),
+        1 => (1u64..4).prop_map(Act::Remove),
+        1 => any::<usize>().prop_map(Act::Disconnect),
+        1 => Just(Act::Succeed),
+        8 => Just(Act::Round),
+    ]
+}
+
+fn perform(world: &mut World, act: Act) {
+    let pick = |world: &World, who: usize| {
+        let open = |device: &Device| !device.pipe.borrow().has_ended && device.pipe.borrow().left.is_none();
+        let all: Vec<usize> = (0..world.devices.len()).filter(|who| open(&world.devices[*who])).collect();
+        all.get(who % all.len().max(1)).copied()
+    };
+    match act {
+        Act::Join(room, role, socket) => {
+            // The third room is a lobby, the others are of the other kind.
+            let role = if room == 3 { Role::Peer } else { [Role::Host, Role::Client][usize::from(role)] };
+            world.join(room, role, socket);
+        }
+        Act::Send(who, size, fragments) => {
+            if let Some(who) = pick(world, who) {
+                world.send(who, size, fragments);
+            }
+        }
+        Act::Ping(who) => {
+            if let Some(who) = pick(world, who) {
+                world.raw(who, 0x89, b"?");
+            }
+        }
+        Act::Take(who, room) => {
+            if let Some(who) = pick(world, who) {
+                world.take(who, room);
+            }
+        }
+        Act::Leave(who) => {
+            if let Some(who) = pick(world, who) {
+                world.raw(who, 0x88, &1000u16.to_be_bytes());
+                world.devices[who].pipe.borrow_mut().has_ended = true;
+            }
+        }
+        Act::Vanish(who) => {
+            if let Some(who) = pick(world, who) {
+                world.devices[who].pipe.borrow_mut().has_ended = true;
+            }
+        }
+        Act::Break(who) => {
+            if let Some(who) = pick(world, who) {
+                world.devices[who].pipe.borrow_mut().is_broken = true;
+            }
+        }
+        Act::Wait(seconds) => {
+            world.now = world.now.after(Duration::from_secs(seconds));
+            world.shard.sweep(world.now);
+            world.note_ends();
+        }
+        Act::Remove(room) => {
+            world.shard.end(Serial(room), CloseReason::Removed, world.now);
+            world.note_ends();
+        }
+        Act::Disconnect(who) => {
+            if let Some(who) = pick(world, who) {
+                assert!(world.shard.disconnect(world.devices[who].id, CloseReason::ClosedByAdmin, world.now));
+                world.note_ends();
+            }
+        }
+        Act::Succeed => world.succeed(),
+        Act::Round => world.round(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_any_history_everybody_hears_what_it_should(
+        acts in prop::collection::vec(act(), 1..120),
+        pace: bool,
+        work in prop_oneof![Just(usize::MAX), 1usize..4],
+        ready in 0usize..20,
+    ) {
+        let mut world = World::new(Rules { pace, ..rules() });
+        (world.work, world.ready) = (work, ready);
+        for act in acts {
+            perform(&mut world, act);
+        }
+        world.settle();
+        world.check();
+        for device in &world.devices {
+            let pipe = device.pipe.borrow();
+            // Nobody waits for ever: what an open member sent was read, and what waits for it was taken.
+            prop_assert!(pipe.left.is_some() || pipe.inbound.is_empty());
+            prop_assert!(pipe.is_dropped || device.inbox.is_empty());
+        }
+        prop_assert_eq!(world.shard.tally().outbox_bytes, 0);
+        let open = world.devices.iter().filter(|device| device.pipe.borrow().left.is_none()).count();
+        prop_assert_eq!(world.shard.tally().members, open as u64);
+    }
+}

@@ -1,0 +1,138 @@
+//! The admin interface: HTTP with JSON over a Unix socket, for ws-routerctl, curl and monitoring.
+//!
+//! Owns the conversations on the admin socket. Who may have one is decided by the socket's mode, before a request is
+//! read; each change is then logged with the peer's uid and pid. It reads the directory, the relay and the counters,
+//! ends registrations and members through them, and reaches the daemon's life cycle only through [`Command`]s. It
+//! never sees a key.
+//!
+//! One task a connection, none of them detached: [`serve`] returns when the last one has ended. What a peer can hold
+//! is bounded by the constants here, since even an administrator's script can go wrong.
+
+mod adopt;
+mod drain;
+mod exposition;
+mod process;
+mod reply;
+mod routes;
+mod scrape;
+mod session;
+mod status;
+mod stream;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use ws_router_admin_api as wire;
+
+use crate::config;
+use crate::directory::Directory;
+use crate::events::Events;
+use crate::metrics::Front;
+use crate::net;
+use crate::relay::Relay;
+
+pub use scrape::serve_metrics;
+pub use ws_router_admin_api::ReloadReport;
+
+/// What the interface works with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Which registrations there are.
+    pub directory: Arc<Directory>,
+    /// Where the members are.
+    pub relay: Relay,
+    /// The running configuration.
+    pub live: config::Live,
+    /// What the front counts.
+    pub front: Arc<Front>,
+    /// The certificates in use.
+    pub certificates: Vec<Arc<net::Certificates>>,
+    /// What happens.
+    pub events: Events,
+    /// When the daemon started.
+    pub started: Instant,
+    /// Where the daemon listens, as people read it.
+    pub listeners: Vec<String>,
+    /// Whether the daemon is in service.
+    pub drain: watch::Receiver<wire::Drain>,
+    /// The way to the daemon's life cycle; the interface has no other.
+    pub life: mpsc::Sender<Command>,
+}
+
+/// What the interface can ask of the daemon's life cycle.
+#[derive(Debug)]
+pub enum Command {
+    /// Read the configuration and certificates again; answers what changed, or all problems.
+    Reload(oneshot::Sender<Result<ReloadReport, String>>),
+    /// Become the program that is on the disk now; answers before it happens, or why it can't.
+    Upgrade(oneshot::Sender<Result<(), String>>),
+    /// Let nobody new in, and close all members within this time.
+    Drain(Duration, oneshot::Sender<wire::Drain>),
+    /// Stay in service after all.
+    Undrain(oneshot::Sender<wire::Drain>),
+    /// Serve a connection that inetd accepted.
+    Adopt(OwnedFd, oneshot::Sender<Result<(), String>>),
+}
+
+/// Answers requests on the admin socket until `stop`, then lets the answers in progress finish.
+pub async fn serve(listener: UnixListener, context: Context, stop: CancellationToken) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if tasks.len() >= MAX_CONNECTIONS => turn_away(&stream),
+                Ok((stream, _)) => {
+                    tasks.spawn(session::converse(stream, context.clone(), stop.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept on the admin socket failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let answered = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_PATIENCE, answered).await.is_err() {
+        tasks.shutdown().await;
+    }
+}
+
+/// Answers without reading the request, so that a full house costs nothing but a refusal.
+fn turn_away(stream: &UnixStream) {
+    tracing::warn!(limit = MAX_CONNECTIONS, "admin connection refused, too many are open");
+    let body = r#"{"error":"too many admin connections; close some of them"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // It fits the fresh socket's buffer; a peer that has gone already misses nothing.
+    let _ = stream.try_write(answer.as_bytes());
+}
+
+/// Admin connections at once: some people's event streams, some monitoring, inetd's hand-overs, with room to spare;
+/// few enough that forgotten ones can't use up the descriptors that devices need.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Time for the head of the first request, and between requests of one connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for a request's body, and for a descriptor that was announced.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest request head: paths and headers here are short.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How long a failed accept rests; out of descriptors, it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time that answers in progress have when the daemon stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,74 @@
+//! Answers: a JSON document, a refusal that says what to mend, or a stream of lines.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::Bytes;
+use serde::Serialize;
+use ws_router_admin_api as wire;
+
+use super::stream::Lines;
+use crate::metrics::Exposition;
+
+/// The body of any answer.
+pub(super) type Body = Either<Full<Bytes>, Lines>;
+
+/// An answer.
+pub(super) type Reply = Response<Body>;
+
+/// Answers 200 with a document.
+pub(super) fn document(document: &impl Serialize) -> Reply {
+    json(StatusCode::OK, document)
+}
+
+/// Answers 200 with the numbers.
+pub(super) fn numbers(text: String) -> Reply {
+    with_type(StatusCode::OK, Exposition::CONTENT_TYPE, Body::Left(Full::from(text)))
+}
+
+/// Answers an error, with what is wrong and the mend.
+pub(super) fn refusal(status: StatusCode, error: impl Into<String>) -> Reply {
+    json(status, &wire::Refused { error: error.into(), problems: Vec::new() })
+}
+
+/// Answers a reload that failed, with the reasons a line each.
+pub(super) fn problems(lines: &str) -> Reply {
+    let problems = lines.lines().map(str::to_owned).collect();
+    let error = "the configuration can't be used; the running one stays in force".into();
+    json(StatusCode::UNPROCESSABLE_ENTITY, &wire::Refused { error, problems })
+}
+
+/// Answers 200 with lines that come as they happen.
+pub(super) fn lines(lines: Lines) -> Reply {
+    with_type(StatusCode::OK, "application/x-ndjson", Body::Right(lines))
+}
+
+/// Answers 101: what follows isn't HTTP.
+pub(super) fn switching(protocol: &'static str) -> Reply {
+    let mut reply = Response::new(Body::Left(Full::default()));
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(protocol));
+    reply
+}
+
+fn json(status: StatusCode, document: &impl Serialize) -> Reply {
+    match serde_json::to_vec(document) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            with_type(status, "application/json", Body::Left(Full::from(text)))
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer of the admin interface can't be written as JSON");
+            with_type(StatusCode::INTERNAL_SERVER_ERROR, "application/json", Body::Left(Full::from("{}\n")))
+        }
+    }
+}
+
+fn with_type(status: StatusCode, media_type: &'static str, body: Body) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

@@ -1,0 +1,250 @@
+//! The paths of the admin interface, the methods each takes, and what they do.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use ws_router_core::close::CloseReason;
+use ws_router_core::ids::{MemberId, RegistrationId};
+
+use super::reply::{self, Reply};
+use super::session::{Administrator, Session};
+use super::stream::Lines;
+use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
+use crate::directory::Summary;
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+enum Resource<'a> {
+    Metrics,
+    Status,
+    Registrations,
+    Registration(&'a str),
+    History(&'a str),
+    Connection(&'a str),
+    Events,
+    Drain,
+    Reload,
+    Upgrade,
+    Adopt,
+}
+
+impl<'a> Resource<'a> {
+    /// Reads a path; doubled and trailing slashes are tolerated, as on the public routes.
+    fn of(path: &'a str) -> Option<Self> {
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        let named: [_; 5] = std::array::from_fn(|_| segments.next());
+        match named {
+            [Some("metrics"), None, None, None, None] => Some(Self::Metrics),
+            [Some("v1"), Some("status"), None, None, None] => Some(Self::Status),
+            [Some("v1"), Some("registrations"), None, None, None] => Some(Self::Registrations),
+            [Some("v1"), Some("registrations"), Some(id), None, None] => Some(Self::Registration(id)),
+            [Some("v1"), Some("registrations"), Some(id), Some("history"), None] => Some(Self::History(id)),
+            [Some("v1"), Some("connections"), Some(number), None, None] => Some(Self::Connection(number)),
+            [Some("v1"), Some("events"), None, None, None] => Some(Self::Events),
+            [Some("v1"), Some("drain"), None, None, None] => Some(Self::Drain),
+            [Some("v1"), Some("reload"), None, None, None] => Some(Self::Reload),
+            [Some("v1"), Some("upgrade"), None, None, None] => Some(Self::Upgrade),
+            [Some("v1"), Some("adopt"), None, None, None] => Some(Self::Adopt),
+            _ => None,
+        }
+    }
+
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Metrics | Self::Status | Self::Registrations | Self::History(_) | Self::Events => "GET",
+            Self::Registration(_) | Self::Connection(_) => "GET, DELETE",
+            Self::Drain => "GET, POST, DELETE",
+            Self::Reload | Self::Upgrade | Self::Adopt => "POST",
+        }
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Reply, Infallible> {
+    let (mut head, body) = request.into_parts();
+    if let Err(reply) = refuse_body(body).await {
+        return Ok(*reply);
+    }
+    let path = std::mem::take(&mut head.uri);
+    let Some(resource) = Resource::of(path.path()) else {
+        return Ok(reply::refusal(StatusCode::NOT_FOUND, "no such path; ws-routerctl(1) lists them"));
+    };
+    let session = &*session;
+    let reply = match (&resource, &head.method) {
+        (Resource::Metrics, &Method::GET) => reply::numbers(exposition::text(&session.context).await),
+        (Resource::Status, &Method::GET) => reply::document(&status::status(&session.context).await),
+        (Resource::Registrations, &Method::GET) => list(session).await,
+        (Resource::Registration(id), &Method::GET) => show(session, id).await,
+        (Resource::Registration(id), &Method::DELETE) => remove(session, id),
+        (Resource::History(id), &Method::GET) => history(session, id),
+        (Resource::Connection(number), &Method::GET) => connection(session, number).await,
+        (Resource::Connection(number), &Method::DELETE) => disconnect(session, number).await,
+        (Resource::Events, &Method::GET) => {
+            reply::lines(Lines::of_events(session.context.events.listen(), session.stop.clone()))
+        }
+        (Resource::Drain, &Method::GET) => {
+            reply::lines(Lines::of_drain(session.context.drain.clone(), session.stop.clone()))
+        }
+        (Resource::Drain, &Method::POST) => drain::begin(session, path.query().unwrap_or_default()).await,
+        (Resource::Drain, &Method::DELETE) => drain::undo(session).await,
+        (Resource::Reload, &Method::POST) => reload(session).await,
+        (Resource::Upgrade, &Method::POST) => upgrade(session).await,
+        (Resource::Adopt, &Method::POST) => adopt::agree(session, head),
+        (resource, _) => wrong_method(resource),
+    };
+    Ok(reply)
+}
+
+/// Lists all registrations.
+async fn list(session: &Session) -> Reply {
+    let traffic = session.context.relay.traffic().await;
+    let now = Instant::now();
+    let show = |one: &Summary| {
+        let traffic = traffic.get(&one.registration.serial).copied().unwrap_or_default();
+        status::registration(one, traffic, now)
+    };
+    reply::document(&session.context.directory.list().iter().map(show).collect::<Vec<_>>())
+}
+
+/// Shows a registration with its members.
+async fn show(session: &Session, id: &str) -> Reply {
+    if let Err(malformed) = RegistrationId::parse(id) {
+        return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string());
+    }
+    let Some(summary) = session.context.directory.find(id) else { return unknown_registration() };
+    let views = session.context.relay.members(&summary.registration).await;
+    let mut members: Vec<_> = views.iter().map(status::member).collect();
+    members.sort_by_key(|member| member.id);
+    let traffic = session.context.relay.traffic_of(&summary.registration).await;
+    let registration = status::registration(&summary, traffic, Instant::now());
+    reply::document(&wire::RegistrationDetail { registration, members })
+}
+
+/// Tells what is remembered of a registration that lives or has ended.
+fn history(session: &Session, id: &str) -> Reply {
+    let id = match RegistrationId::parse(id) {
+        Ok(id) => id,
+        Err(malformed) => return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string()),
+    };
+    let known = session.context.events.history().of(&id);
+    match known {
+        Some((forgotten, events)) => reply::document(&wire::History { id: id.to_string(), forgotten, events }),
+        None => reply::refusal(StatusCode::NOT_FOUND, "nothing is known of this registration, or nothing any more"),
+    }
+}
+
+/// Ends a registration, whoever is in it.
+fn remove(session: &Session, id: &str) -> Reply {
+    if let Err(malformed) = RegistrationId::parse(id) {
+        return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string());
+    }
+    let Some(ended) = session.context.directory.force_remove(id) else { return unknown_registration() };
+    session.context.relay.end(&ended, CloseReason::RemovedByAdmin);
+    let Administrator { uid, pid } = session.administrator;
+    tracing::info!(registration = %ended.id, uid, pid, "registration removed by an administrator");
+    reply::document(&wire::Removed { removed: ended.id.to_string() })
+}
+
+/// Shows a member.
+async fn connection(session: &Session, number: &str) -> Reply {
+    let Some(id) = member_id(number) else { return malformed_number() };
+    match session.context.relay.member(id).await {
+        Some(view) => reply::document(&status::member(&view)),
+        None => unknown_connection(),
+    }
+}
+
+/// Closes a member's connection.
+async fn disconnect(session: &Session, number: &str) -> Reply {
+    let Some(id) = member_id(number) else { return malformed_number() };
+    if !session.context.relay.disconnect(id, CloseReason::ClosedByAdmin).await {
+        return unknown_connection();
+    }
+    let Administrator { uid, pid } = session.administrator;
+    tracing::info!(member = %id, uid, pid, "connection closed by an administrator");
+    reply::document(&wire::Disconnected { disconnected: id.0 })
+}
+
+/// Has the life cycle make place for the program that is on the disk now.
+async fn upgrade(session: &Session) -> Reply {
+    let Administrator { uid, pid } = session.administrator;
+    tracing::info!(uid, pid, "upgrade asked for by an administrator");
+    let (answer, answered) = oneshot::channel();
+    // Whether the command or its answer was lost, the life cycle has ended.
+    let _ = session.context.life.send(Command::Upgrade(answer)).await;
+    match answered.await {
+        Ok(Ok(())) => reply::document(&wire::Upgraded { upgrading: true }),
+        Ok(Err(problem)) => reply::problems(&problem),
+        Err(_) => reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
+    }
+}
+
+/// Has the life cycle read the configuration again.
+async fn reload(session: &Session) -> Reply {
+    let Administrator { uid, pid } = session.administrator;
+    tracing::info!(uid, pid, "reload asked for by an administrator");
+    let (answer, answered) = oneshot::channel();
+    // Whether the command or its answer was lost, the life cycle has ended.
+    let _ = session.context.life.send(Command::Reload(answer)).await;
+    match answered.await {
+        Ok(Ok(report)) => reply::document(&report),
+        Ok(Err(problems)) => reply::problems(&problems),
+        Err(_) => reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
+    }
+}
+
+/// Waits for a request's end; no path here takes a body, so one that comes is a mistake to be told.
+async fn refuse_body(body: Incoming) -> Result<(), Box<Reply>> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, 0).collect()).await;
+    let (status, error) = match collected {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(_)) => (StatusCode::BAD_REQUEST, "no request here takes a body; leave it out"),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request's body didn't arrive; leave it out"),
+    };
+    let mut reply = reply::refusal(status, error);
+    // What is left of the body would be taken for the next request.
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Err(Box::new(reply))
+}
+
+fn member_id(number: &str) -> Option<MemberId> {
+    number.parse().ok().map(MemberId)
+}
+
+fn wrong_method(resource: &Resource<'_>) -> Reply {
+    let methods = resource.methods();
+    let mut reply = reply::refusal(StatusCode::METHOD_NOT_ALLOWED, format!("this path takes {methods}"));
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    reply
+}
+
+fn unknown_registration() -> Reply {
+    reply::refusal(StatusCode::NOT_FOUND, "no such registration; GET /v1/registrations lists them")
+}
+
+fn unknown_connection() -> Reply {
+    reply::refusal(StatusCode::NOT_FOUND, "no such connection; GET /v1/registrations/{id} lists a registration's")
+}
+
+fn malformed_number() -> Reply {
+    reply::refusal(StatusCode::BAD_REQUEST, "a connection is named by its number; GET /v1/registrations/{id} shows it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_one_thing_or_nothing() {
+        assert_eq!(Resource::of("/v1/registrations/my-device"), Some(Resource::Registration("my-device")));
+        assert_eq!(Resource::of("//v1//status/"), Some(Resource::Status));
+        for unknown in ["/", "", "/v2/status", "/v1", "/v1/status/x", "/v1/connections", "/v1/registrations/a/b/c"] {
+            assert_eq!(Resource::of(unknown), None, "{unknown}");
+        }
+    }
+}

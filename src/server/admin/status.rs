@@ -1,0 +1,119 @@
+//! The daemon's numbers, and registrations and members, as the wire has them.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use ws_router_core::close::CloseReason;
+use ws_router_core::shard::Traffic;
+
+use super::{Context, process, wire};
+use crate::directory::Summary;
+use crate::metrics::Refusal;
+use crate::relay::MemberView;
+
+/// Gathers all numbers.
+pub(super) async fn status(context: &Context) -> wire::Status {
+    // Counting descriptors takes a while on a busy daemon; the event loop has better things to do.
+    let process = tokio::task::spawn_blocking(|| (process::memory(), process::descriptors())).await;
+    let (memory, descriptors) = process.unwrap_or_default();
+    let threads = context.relay.totals();
+    let front = &context.front;
+    wire::Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_ms: millis(context.started.elapsed()),
+        listeners: context.listeners.clone(),
+        registrations: context.directory.len() as u64,
+        members: threads.iter().map(|thread| thread.members.value()).sum(),
+        connections: front.connections.value(),
+        pending: front.pending.value(),
+        front: wire::Front {
+            accepted: front.accepted.value(),
+            turned_away: front.turned_away.value(),
+            throttled: front.throttled.value(),
+            crowded: front.crowded.value(),
+            idle: front.idle.value(),
+            stalled: front.stalled.value(),
+            unanswered: front.unanswered.value(),
+            out_of_memory: front.out_of_memory.value(),
+            accept_errors: front.accept_errors.value(),
+            proxy_failures: front.proxy_failures.value(),
+            tls_handshakes: front.tls_handshakes.value(),
+            tls_failures: front.tls_failures.value(),
+            requests: front.requests.value(),
+            registered: front.registered.value(),
+            reloads: front.reloads.value(),
+            failed_reloads: front.failed_reloads.value(),
+        },
+        relay: wire::Relay {
+            threads: threads.len() as u64,
+            messages_in: threads.iter().map(|thread| thread.messages_in.value()).sum(),
+            bytes_in: threads.iter().map(|thread| thread.bytes_in.value()).sum(),
+            messages_out: threads.iter().map(|thread| thread.deliveries.value()).sum(),
+            bytes_out: threads.iter().map(|thread| thread.bytes_out.value()).sum(),
+            unheard: threads.iter().map(|thread| thread.unheard.value()).sum(),
+            rests: threads.iter().map(|thread| thread.rests.value()).sum(),
+            overdue: threads.iter().map(|thread| thread.overdue.value()).sum(),
+            outbox_bytes: threads.iter().map(|thread| thread.outbox_bytes.value()).sum(),
+            held_bytes: context.relay.budget().used(),
+            held_limit_bytes: context.relay.budget().limit(),
+            relieved: threads.iter().map(|thread| thread.relieved.value()).sum(),
+        },
+        refusals: Refusal::ALL.iter().map(|why| (why.label().to_owned(), front.refusals(*why))).collect(),
+        closes: CloseReason::ALL
+            .iter()
+            .map(|why| (why.label().to_owned(), threads.iter().map(|thread| thread.closes(*why)).sum()))
+            .collect(),
+        memory,
+        descriptors,
+        drain: *context.drain.borrow(),
+    }
+}
+
+/// Shows a registration.
+pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) -> wire::Registration {
+    let known = &summary.registration;
+    wire::Registration {
+        id: known.id.to_string(),
+        kind: known.kind,
+        seats: summary.seats as u64,
+        since_ms: since_epoch(known.created),
+        age_ms: millis(known.created.elapsed().unwrap_or_default()),
+        expires_in_ms: summary.expires.map(|when| millis(when.saturating_duration_since(now))),
+        rule: known.rule.as_deref().map(str::to_owned),
+        messages_in: traffic.tally.messages_in,
+        bytes_in: traffic.tally.bytes_in,
+        messages_out: traffic.tally.messages_out,
+        bytes_out: traffic.tally.bytes_out,
+        outbox_bytes: traffic.outbox,
+    }
+}
+
+/// Shows a member.
+pub(super) fn member(view: &MemberView) -> wire::Member {
+    wire::Member {
+        id: view.id.0,
+        registration: view.registration.to_string(),
+        role: view.role,
+        address: view.peer.to_string(),
+        tls: view.tls,
+        since_ms: since_epoch(SystemTime::now() - view.age),
+        age_ms: millis(view.age),
+        silent_ms: millis(view.silent),
+        messages_in: view.messages_in,
+        bytes_in: view.bytes_in,
+        messages_out: view.messages_out,
+        bytes_out: view.bytes_out,
+        outbox_bytes: view.outbox,
+        round_trip_us: view.tcp.map(|tcp| u64::try_from(tcp.round_trip.as_micros()).unwrap_or(u64::MAX)),
+        retransmits: view.tcp.map(|tcp| tcp.retransmits.into()),
+        unsent_bytes: view.tcp.map(|tcp| tcp.unsent.into()),
+    }
+}
+
+fn since_epoch(time: SystemTime) -> u64 {
+    millis(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

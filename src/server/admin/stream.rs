@@ -1,0 +1,85 @@
+//! Streams: each event a JSON line, as it happens; and how a drain goes on, a line for each change.
+//!
+//! A listener that reads too slowly gets a line that says how many events it missed, in their place; of a drain it gets
+//! the newest. The stream ends when the daemon stops; that the listener has left, hyper sees by itself.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use futures_util::Stream;
+use futures_util::stream;
+use hyper::body::{Body, Bytes, Frame};
+use serde::Serialize;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use ws_router_admin_api as wire;
+use ws_router_admin_api::event::Event;
+
+/// A body of lines that come as they happen.
+pub(super) struct Lines(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
+
+impl Lines {
+    /// Writes down what is heard until `stop`.
+    pub(super) fn of_events(events: Receiver<Arc<Event>>, stop: CancellationToken) -> Self {
+        Self(Box::pin(stream::unfold((events, stop), |(mut events, stop)| async move {
+            let line = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                heard = events.recv() => match heard {
+                    Ok(event) => line(&*event),
+                    Err(RecvError::Lagged(count)) => line(&missed(count)),
+                    Err(RecvError::Closed) => None,
+                },
+            };
+            line.map(|line| (line, (events, stop)))
+        })))
+    }
+
+    /// Writes down how it stands, and each change of it, until `stop`.
+    pub(super) fn of_drain(mut drain: watch::Receiver<wire::Drain>, stop: CancellationToken) -> Self {
+        drain.mark_changed();
+        Self(Box::pin(stream::unfold((drain, stop), async |(mut drain, stop)| {
+            let is_there = tokio::select! {
+                // The daemon stops right after the last member has left, which is still told.
+                biased;
+                changed = drain.changed() => changed.is_ok(),
+                () = stop.cancelled() => false,
+            };
+            let now = *drain.borrow_and_update();
+            let line = is_there.then(|| line(&now)).flatten();
+            line.map(|line| (line, (drain, stop)))
+        })))
+    }
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.as_mut().poll_next(cx).map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lines(..)")
+    }
+}
+
+fn missed(count: u64) -> wire::Missed {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    wire::Missed { at_ms: since_epoch.as_millis() as u64, event: "missed".into(), count }
+}
+
+fn line(what: &impl Serialize) -> Option<Bytes> {
+    let mut line = serde_json::to_vec(what).ok()?;
+    line.push(b'\n');
+    Some(line.into())
+}

@@ -1,0 +1,245 @@
+//! The life cycle: ready, reloading, stopping; what signals and administrators ask of the daemon as a whole.
+//!
+//! One task, so that a reload and a stop never run side by side. It has the main thread for itself, and may therefore
+//! read files without holding anybody up. Stopping tells every member (1001) and gives them
+//! `websocket.close-timeout` to answer; requests in progress are finished meanwhile. A second TERM doesn't wait.
+
+use std::os::fd::OwnedFd;
+use std::process;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR2};
+use signal_hook_tokio::Signals;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use ws_router_admin_api::DrainPhase;
+use ws_router_core::close::CloseReason;
+
+use super::admin_socket::SocketFile;
+use super::drain::{self, Drain};
+use super::fault::Fault;
+use super::reload::Reload;
+use super::story::Story;
+use super::succession::{self, Kept};
+use crate::admin::{self, Command, ReloadReport};
+use crate::http;
+use crate::supervise::Notify;
+
+/// A router that is assembled and accepts.
+pub(super) struct Life {
+    /// Serves connections.
+    pub(super) service: http::Service,
+    /// Serves administrators.
+    pub(super) context: admin::Context,
+    /// Reads the configuration again.
+    pub(super) reload: Reload,
+    /// Tells the service manager.
+    pub(super) notify: Notify,
+    /// Tells whoever reads the log.
+    pub(super) story: Story,
+    /// Tells us.
+    pub(super) signals: Signals,
+    /// What administrators ask for.
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// Whether we are in service.
+    pub(super) drain: Drain,
+    /// When nobody needs us any more.
+    pub(super) idleness: Idleness,
+    /// Where devices find us.
+    pub(super) addresses: String,
+    /// All listening sockets.
+    pub(super) kept: Vec<Kept>,
+    /// Files to be removed at the end.
+    pub(super) socket_files: Vec<SocketFile>,
+    /// Everything that runs on the front.
+    pub(super) tasks: TaskTracker,
+    /// Ends it.
+    pub(super) stop: CancellationToken,
+}
+
+impl Life {
+    /// Lives from readiness to the end.
+    pub(super) async fn live(mut self) -> Result<(), Fault> {
+        self.notify.ready(self.status());
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        let reason = self.serve().await;
+        if reason == TERMINATED {
+            self.leave_to_successor().await;
+        }
+        self.stop(reason).await;
+        Ok(())
+    }
+
+    /// Does what is asked until there is a reason to stop.
+    async fn serve(&mut self) -> &'static str {
+        // Both are as of now, so they are due after their time for the first time.
+        let now = tokio::time::Instant::now();
+        let mut status = interval_at(now + STATUS, STATUS);
+        let mut certificates = interval_at(now + CERTIFICATES, CERTIFICATES);
+        let mut drain = interval_at(now, drain::STEP);
+        for ticks in [&mut status, &mut certificates, &mut drain] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            tokio::select! {
+                Some(signal) = self.signals.next() => match signal {
+                    SIGHUP => drop(self.reload()),
+                    SIGUSR2 => self.replace().await,
+                    SIGTERM => return TERMINATED,
+                    _ => return "interrupted",
+                },
+                Some(command) = self.commands.recv() => self.obey(command).await,
+                _ = status.tick() => {
+                    self.notify.status(self.status());
+                    if self.is_idle() {
+                        return "idle";
+                    }
+                }
+                _ = certificates.tick() => self.reload.refresh_certificates(),
+                _ = drain.tick(), if self.drain.phase() == DrainPhase::Draining => {
+                    if self.drain.step(Instant::now()) {
+                        return "drained";
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers an administrator; who went away meanwhile needs no answer.
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Reload(reply) => drop(reply.send(self.reload())),
+            Command::Upgrade(reply) => match succession::try_out().await {
+                Ok(program) => {
+                    drop(reply.send(Ok(())));
+                    self.become_program(&program).await;
+                }
+                Err(problem) => drop(reply.send(Err(problem))),
+            },
+            Command::Drain(over, reply) => drop(reply.send(self.drain.begin(over, Instant::now()))),
+            Command::Undrain(reply) => drop(reply.send(self.drain.undo(Instant::now()))),
+            Command::Adopt(descriptor, reply) => drop(reply.send(self.adopt(descriptor))),
+        }
+    }
+
+    fn reload(&mut self) -> Result<ReloadReport, String> {
+        self.notify.reloading();
+        let result = self.reload.run();
+        self.notify.ready(self.status());
+        result.map_err(|problems| problems.to_string())
+    }
+
+    fn adopt(&self, descriptor: OwnedFd) -> Result<(), String> {
+        let connection = self.service.door().adopt(descriptor).map_err(|error| error.to_string())?;
+        let (service, stop) = (self.service.clone(), self.stop.clone());
+        self.tasks.spawn(async move { service.serve(connection, stop).await });
+        Ok(())
+    }
+
+    async fn stop(mut self, reason: &'static str) {
+        let patience = self.service.live.borrow().websocket.close_timeout;
+        tracing::info!(reason, "stopping");
+        self.service.draining.store(true, Ordering::Relaxed);
+        self.notify.stopping(patience + MARGIN);
+        self.stop.cancel();
+        self.tasks.close();
+        self.socket_files.clear();
+        // Who asked for something that can't be done any more is told so by the end of the channel.
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
+        let peaceful = async {
+            let relay = self.service.relay.stop(CloseReason::Stopping, patience);
+            let (_, front) = tokio::join!(relay, timeout(patience, self.tasks.wait()));
+            if front.is_err() {
+                tracing::warn!("some requests were not finished in time");
+            }
+            self.story.catch_up().await;
+        };
+        tokio::select! {
+            over = timeout(patience + MARGIN, peaceful) => match over {
+                Ok(()) => tracing::info!("stopped"),
+                Err(_) => tracing::warn!("stopped, though not all members were heard of"),
+            },
+            () = again(&mut self.signals) => {
+                tracing::warn!("told again to stop, so without waiting for anybody");
+                process::exit(0);
+            }
+        }
+    }
+
+    fn is_idle(&mut self) -> bool {
+        // One that stays out of service would be in it when the next caller has it started again.
+        let is_wanted = self.drain.phase() != DrainPhase::Serving;
+        let busy = is_wanted || self.service.front.connections.value() > 0 || !self.service.directory.is_empty();
+        let wanted = self.service.live.borrow().service.exit_when_idle;
+        self.idleness.is_over(busy, wanted, Instant::now())
+    }
+
+    fn status(&self) -> String {
+        let registrations = self.service.directory.len();
+        let members: u64 = self.service.relay.totals().iter().map(|thread| thread.members.value()).sum();
+        let (ending, plural) = (if registrations == 1 { "" } else { "s" }, if members == 1 { "" } else { "s" });
+        let state = match self.drain.phase() {
+            DrainPhase::Serving => "",
+            DrainPhase::Draining => "draining, ",
+            DrainPhase::Drained => "drained, ",
+        };
+        format!(
+            "{state}{registrations} registration{ending}, {members} member{plural}; listening on {}",
+            self.addresses
+        )
+    }
+}
+
+/// Waits for another signal to stop.
+async fn again(signals: &mut Signals) {
+    while let Some(signal) = signals.next().await {
+        if signal != SIGHUP && signal != SIGUSR2 {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+/// How long there has been nothing to do.
+#[derive(Debug)]
+pub(super) struct Idleness {
+    otherwise: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Idleness {
+    /// Starts to watch; `otherwise` is the patience where the configuration has none.
+    pub(super) fn new(otherwise: Option<Duration>) -> Self {
+        Self { otherwise, since: None }
+    }
+
+    /// Tells whether there has been nothing to do for as long as `wanted`; zero is for ever.
+    fn is_over(&mut self, busy: bool, wanted: Duration, now: Instant) -> bool {
+        let patience = Some(wanted).filter(|wanted| !wanted.is_zero()).or(self.otherwise);
+        if busy {
+            self.since = None;
+        }
+        let since = *self.since.get_or_insert(now);
+        patience.is_some_and(|patience| !busy && now.duration_since(since) >= patience)
+    }
+}
+
+/// The reason for a stop that may be the first half of a restart.
+const TERMINATED: &str = "terminated";
+
+/// How often the line of status is looked at; also how exact `service.exit-when-idle` is.
+const STATUS: Duration = Duration::from_secs(1);
+
+/// How often certificates' files are looked at: a renewal has days of time.
+const CERTIFICATES: Duration = Duration::from_secs(3);
+
+/// What a stop may take beyond the time that members have to answer.
+const MARGIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

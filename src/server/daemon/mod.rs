@@ -1,0 +1,86 @@
+//! The daemon: assembles all parts, and leads them through starting, ready, reloading and stopping.
+//!
+//! [`run`] reads from top to bottom: take over what was inherited, read the configuration, make everything that can
+//! fail (so that a start either succeeds as a whole or says why not), then live until a signal or an idle time ends
+//! it. It promises an exit status of sysexits.h, one clear line for each problem, and that no task or thread dies
+//! unnoticed: a panic anywhere ends the process, since half a router is worse than one that is started again.
+
+mod admin_socket;
+mod certificates;
+mod drain;
+mod fault;
+mod heritage;
+mod inetd;
+mod keepers;
+mod life;
+mod listeners;
+mod panic;
+mod reload;
+mod room;
+mod settings;
+mod start;
+mod story;
+mod succession;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use fault::{Fault, Status};
+use heritage::Heritage;
+use inetd::Passed;
+use settings::Source;
+use start::Ingredients;
+use ws_router_admin_api::cli::Router;
+
+use crate::config;
+use crate::log::{self, Place};
+use crate::supervise;
+
+/// Runs the daemon to its end; to be called before the process has threads.
+pub fn run(arguments: Router) -> ExitCode {
+    match run_inner(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            fault.report();
+            fault.code()
+        }
+    }
+}
+
+fn run_inner(arguments: Router) -> Result<(), Fault> {
+    supervise::map_large_buffers();
+    let mut inherited = supervise::inherited().map_err(Fault::configuration)?;
+    let source = Source::new(arguments.config);
+    if arguments.check {
+        return source.check();
+    }
+    if arguments.print_config {
+        return source.show();
+    }
+    let heritage = Heritage::take(&mut inherited);
+    // What a predecessor got from inetd comes from it, and descriptor 0 is nothing any more.
+    let is_first = !heritage.is_some();
+    let passed = if arguments.inetd && is_first { Some(inetd::take()?) } else { None };
+    // Under inetd, standard error may be the peer's socket: whatever is said goes elsewhere, mistakes in the file too.
+    let early_log = arguments.inetd.then(|| start_log(&config::Log::default(), Place::System)).transpose()?;
+    let config = source.read()?;
+    let log = early_log.map_or_else(|| start_log(&config.log, Place::StandardError), Ok)?;
+    log.set_level(config.log.level);
+    panic::end_the_process();
+    let idle = arguments.inetd.then_some(INETD_IDLE);
+    match passed {
+        Some(Passed::Connection(connection)) => return inetd::hand_over(&connection, &config.admin),
+        Some(Passed::Listener(listener)) => inherited.push(listener),
+        None => {}
+    }
+    let plan = listeners::plan(inherited, &arguments.listen, &config)?;
+    start::start(Ingredients { config, source, plan, heritage, log, idle })
+}
+
+fn start_log(settings: &config::Log, place: Place) -> Result<log::Control, Fault> {
+    log::start(settings, place).map_err(|error| Fault::new(Status::Software, error))
+}
+
+/// How long a daemon that inetd started stays without work, unless `service.exit-when-idle` says otherwise: inetd
+/// starts it again with the next connection.
+const INETD_IDLE: Duration = Duration::from_secs(60);

@@ -1,0 +1,121 @@
+//! The registrations as they are handed over to a successor: with the value that hashes their keys, so never to a disk.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use ws_router_core::ids::{RegistrationId, Sequence, Serial};
+use ws_router_core::kind::{Kind, Role};
+use ws_router_core::secret::{KeyHash, KeyHasher};
+
+use super::ends::{End, Ended};
+use super::entries::{Entry, Inner};
+use super::{Directory, Registration, Rules, Seat};
+use crate::events::Events;
+use crate::sync::{Arc, Mutex};
+
+/// All registrations. Times are relative to the moment of the copy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DirectoryState {
+    hasher: KeyHasher,
+    last_serial: u64,
+    registrations: Vec<RegistrationState>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct RegistrationState {
+    id: RegistrationId,
+    serial: Serial,
+    kind: Kind,
+    /// Milliseconds since the Unix epoch.
+    created_ms: u64,
+    key: KeyHash,
+    host_key: KeyHash,
+    is_claimed: bool,
+    ends_in_ms: Option<u64>,
+    /// A predecessor that knew no access rules had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<Arc<str>>,
+}
+
+impl Directory {
+    /// Copies all registrations.
+    pub fn state(&self, now: Instant) -> DirectoryState {
+        let inner = self.lock();
+        let registrations = inner.entries.values().map(|entry| {
+            let known = &entry.registration;
+            RegistrationState {
+                id: known.id.clone(),
+                serial: known.serial,
+                kind: known.kind,
+                created_ms: known.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+                key: known.key.clone(),
+                host_key: known.host_key.clone(),
+                is_claimed: entry.claimed || entry.seats > 0,
+                rule: known.rule.clone(),
+                ends_in_ms: entry.deadline.map(|deadline| deadline.saturating_duration_since(now).as_millis() as u64),
+            }
+        });
+        let registrations = registrations.collect();
+        DirectoryState { hasher: self.hasher.clone(), last_serial: self.serials.last(), registrations }
+    }
+
+    /// Goes on with a predecessor's registrations. Those that had members are without a deadline until
+    /// [`Directory::settle`].
+    pub fn succeed(state: DirectoryState, rules: Rules, events: Events, now: Instant) -> Arc<Self> {
+        let mut inner = Inner::new(rules);
+        let mut taken = HashSet::new();
+        for known in state.registrations {
+            // A second one would leave a deadline behind that never goes away.
+            if inner.entries.contains_key(&known.id) || !taken.insert(known.serial) {
+                continue;
+            }
+            let registration = Arc::new(Registration {
+                serial: known.serial,
+                id: known.id.clone(),
+                kind: known.kind,
+                created: SystemTime::UNIX_EPOCH + Duration::from_millis(known.created_ms.min(FAR_FUTURE_MS)),
+                rule: known.rule,
+                key: known.key,
+                host_key: known.host_key,
+                end: End::none(),
+            });
+            let deadline = known.ends_in_ms.map(|ms| now + Duration::from_millis(ms.min(FAR_FUTURE_MS)));
+            if let Some(deadline) = deadline {
+                inner.deadlines.insert((deadline, known.serial), known.id);
+            }
+            inner.insert(Entry { registration, seats: 0, claimed: known.is_claimed, deadline });
+        }
+        let serials = Sequence::after(0);
+        serials.skip(state.last_serial);
+        let ended = Ended::default();
+        Arc::new(Self { hasher: state.hasher, serials, events, ended, inner: Mutex::new(inner) })
+    }
+
+    /// Takes the seat of a predecessor's member again, without its key; `None` if its registration isn't known.
+    pub fn retake(self: &Arc<Self>, id: &str, serial: Serial, role: Role) -> Option<Seat> {
+        let mut inner = self.lock();
+        let entry = inner.entries.get_mut(id).filter(|entry| entry.registration.serial == serial)?;
+        entry.seats += 1;
+        let registration = Arc::clone(&entry.registration);
+        inner.clear_deadline(id);
+        Some(Seat { registration, role, is_occupied: true, directory: Arc::clone(self) })
+    }
+
+    /// Gives registrations whose members couldn't be carried over the time that these have to come back.
+    pub fn settle(&self, patience: Duration, now: Instant) {
+        let mut inner = self.lock();
+        let (auto_remove, linger) = (inner.rules.auto_remove, inner.rules.linger);
+        let deadline = now + linger.max(patience);
+        let orphans = inner.entries.values_mut().filter(|entry| entry.seats == 0 && entry.deadline.is_none());
+        let mut deadlines = Vec::new();
+        for entry in orphans.filter(|entry| auto_remove || !entry.claimed) {
+            entry.deadline = Some(deadline);
+            deadlines.push(((deadline, entry.registration.serial), entry.registration.id.clone()));
+        }
+        inner.deadlines.extend(deadlines);
+    }
+}
+
+/// A century: a time that a damaged state can't make overflow.
+const FAR_FUTURE_MS: u64 = 100 * 365 * 86_400_000;

@@ -1,0 +1,227 @@
+//! Listening sockets: bound here, or inherited from the service manager.
+//!
+//! A socket file that nobody answers on is what a killed daemon left behind, and is replaced; one that somebody answers
+//! on is never taken away from under them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use ws_router_admin_api::ListenAddress;
+
+use super::certificates::Certificates;
+use super::stream::Stream;
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Listening,
+    address: String,
+    certificates: Option<Arc<Certificates>>,
+    proxy_protocol: bool,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Why there is no listener; names the address and the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken, missing or of a wrong kind.
+    #[error("{0}")]
+    Unavailable(String),
+    /// This user may not listen there.
+    #[error("{0}")]
+    Forbidden(String),
+}
+
+impl ListenError {
+    fn of(error: &io::Error, text: String) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Forbidden(text),
+            _ => Self::Unavailable(text),
+        }
+    }
+}
+
+impl Listener {
+    /// Binds an address of this machine; an inherited one is refused here. Needs a running event loop.
+    pub fn bind(address: &ListenAddress, tls: Option<Arc<Certificates>>) -> Result<Self, ListenError> {
+        match address {
+            ListenAddress::Inet(address) => bind_inet(*address)
+                .and_then(|socket| Self::of_socket(socket, tls))
+                .map_err(|error| ListenError::of(&error, format!("listen {address}: {}", mend_inet(&error)))),
+            ListenAddress::Unix(path) => {
+                let problem = |what: String| format!("listen unix:{}: {what}", path.display());
+                remove_stale(path).map_err(|what| ListenError::Unavailable(problem(what)))?;
+                bind_unix(path)
+                    .and_then(|socket| Self::of_socket(socket, tls))
+                    .map_err(|error| ListenError::of(&error, problem(mend_unix(&error))))
+            }
+            ListenAddress::Inherited(name) => Err(ListenError::Unavailable(format!(
+                "listen systemd:{name}: no such descriptor was passed; start through a socket unit with FileDescriptorName={name}"
+            ))),
+        }
+    }
+
+    /// Takes over a listening stream socket, TCP or Unix; another kind of descriptor is refused. Needs a running event
+    /// loop.
+    pub fn inherited(descriptor: OwnedFd, name: &str, tls: Option<Arc<Certificates>>) -> Result<Self, ListenError> {
+        let problem = |what: &str| ListenError::Unavailable(format!("descriptor {name}: {what}"));
+        {
+            let socket = SockRef::from(&descriptor);
+            match socket.r#type() {
+                Ok(Type::STREAM) => {}
+                Ok(_) => return Err(problem("not a stream socket; use ListenStream= in the socket unit")),
+                Err(_) => return Err(problem("not a socket; pass a listening stream socket")),
+            }
+            if !matches!(socket.domain(), Ok(Domain::IPV4 | Domain::IPV6 | Domain::UNIX)) {
+                return Err(problem(
+                    "neither a TCP nor a Unix socket; give ListenStream= a port, an address or a path",
+                ));
+            }
+            if !socket.is_listener().unwrap_or(false) {
+                return Err(problem("a socket that doesn't listen; set Accept=no in the socket unit"));
+            }
+        }
+        Self::of_socket(Socket::from(descriptor), tls).map_err(|error| problem(&error.to_string()))
+    }
+
+    /// Has each connection begin with a PROXY header, or not.
+    #[must_use]
+    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
+        Self { proxy_protocol, ..self }
+    }
+
+    /// Tells whether each connection begins with a PROXY header.
+    pub fn proxy_protocol(&self) -> bool {
+        self.proxy_protocol
+    }
+
+    /// Shows where it listens, with the port that the kernel chose.
+    pub fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// The certificates in use, if it speaks TLS.
+    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.certificates.as_ref()
+    }
+
+    /// A second descriptor of the socket.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Listening::Unix(socket) => socket.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// Waits for a connection, and takes it as it is: no limit, no count, no handshake.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        match &self.socket {
+            Listening::Tcp(socket) => socket.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+            Listening::Unix(socket) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+
+    fn of_socket(socket: Socket, certificates: Option<Arc<Certificates>>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let (socket, address) = if socket.domain()? == Domain::UNIX {
+            let listener = UnixListener::from_std(socket.into())?;
+            let address = listener.local_addr()?;
+            // An address in the abstract namespace has no path; it is named as in `ss`.
+            let shown = address.as_pathname().map_or("@".into(), |path| path.display().to_string());
+            (Listening::Unix(listener), format!("unix:{shown}"))
+        } else {
+            let listener = TcpListener::from_std(socket.into())?;
+            let address = listener.local_addr()?.to_string();
+            (Listening::Tcp(listener), address)
+        };
+        Ok(Self { socket, address, certificates, proxy_protocol: false })
+    }
+}
+
+fn bind_inet(address: SocketAddr) -> io::Result<Socket> {
+    let socket = match Socket::new(Domain::for_address(address), Type::STREAM, None) {
+        // A machine without IPv6: "everything" is then IPv4.
+        Err(error) if is_ipv6_missing(&error) && address.is_ipv6() && address.ip().is_unspecified() => {
+            return bind_inet(SocketAddr::from(([0, 0, 0, 0], address.port())));
+        }
+        socket => socket?,
+    };
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    // A restarted daemon needn't wait for the old connections' time-wait.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Removes a socket file that nobody answers on.
+fn remove_stale(path: &Path) -> Result<(), String> {
+    let Ok(file) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !file.file_type().is_socket() {
+        return Err("there is a file that is no socket; remove it or choose another path".into());
+    }
+    let connected = (|| {
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A full backlog answers at once, too: somebody is there.
+        probe.set_nonblocking(true)?;
+        probe.connect(&SockAddr::unix(path)?)
+    })();
+    match connected {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)
+            .map_err(|error| format!("the file of a daemon that is gone can't be removed: {error}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(mend_unix(&error)),
+        _ => Err("another program listens there; stop it or choose another path".into()),
+    }
+}
+
+fn is_ipv6_missing(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
+}
+
+fn mend_inet(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; use the socket unit or grant CAP_NET_BIND_SERVICE".into()
+        }
+        io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another port".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; mend it or use [::]".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn mend_unix(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "permission denied; let the daemon's user write to the folder".into(),
+        io::ErrorKind::NotFound => "no such folder; make it, or choose a path under /run/ws-router".into(),
+        io::ErrorKind::InvalidInput => "the path is too long for a socket; choose one under 108 bytes".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// Connections that the kernel keeps for us until we accept them; `net.core.somaxconn` caps it. A mass reconnect
+/// comes in thousands at once.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests;

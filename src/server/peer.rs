@@ -1,0 +1,166 @@
+//! Who is at the other end of a connection: as far as the kernel can tell, or as a trusted proxy says.
+//!
+//! The kernel knows the address of the next machine or the process on this one. Where that is a proxy that the
+//! configuration trusts ([`Peers`]), what it says about the client takes its place, so that logs, limits and rules see
+//! who it really is. Such an address may have no port, which is 0 here and isn't shown.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+pub use ws_router_admin_api::peer::Peer;
+
+/// What a client has proved to be by a certificate that the listener's authorities have signed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Certified {
+    /// The names in it: its subject's common name, and alternative names (DNS, e-mail and URI).
+    pub names: Vec<String>,
+}
+
+/// Where a client is at home, as far as limits are concerned: who has one address of it has all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// The first 64 bits of an IPv6 address, which is what a household or a host is given (RFC 6177).
+    V6(u64),
+}
+
+impl Network {
+    /// Finds the network of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+/// Some of all peers: networks of the internet protocol, and perhaps whoever connects to a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peers(Vec<Range>);
+
+/// An entry of [`Peers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// The addresses of a network; one address is a network, too.
+    Network(IpNet),
+    /// Whoever connects to a Unix socket.
+    Unix,
+}
+
+impl Peers {
+    /// Tells whether a peer is one of them.
+    pub fn contain(&self, peer: &Peer) -> bool {
+        match peer {
+            Peer::Inet(address) => self.contain_ip(address.ip()),
+            Peer::Unix { .. } => self.0.contains(&Range::Unix),
+        }
+    }
+
+    /// Tells whether an address lies in one of the networks.
+    pub fn contain_ip(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|range| matches!(range, Range::Network(network) if network.contains(&address)))
+    }
+
+    /// Tells whether nobody is among them.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Shows each entry.
+    pub fn iter(&self) -> impl Iterator<Item = &Range> {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<Range> for Peers {
+    fn from_iter<T: IntoIterator<Item = Range>>(ranges: T) -> Self {
+        Self(ranges.into_iter().collect())
+    }
+}
+
+/// Why a text names no peers, and the mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RangeError(String);
+
+impl FromStr for Range {
+    type Err = RangeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "unix" {
+            return Ok(Self::Unix);
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Network(address.to_canonical().into()));
+        }
+        let Ok(network) = text.parse::<IpNet>() else {
+            return Err(RangeError(format!(
+                "{text:?} is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\""
+            )));
+        };
+        let is_mapped = matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
+        match network.trunc() {
+            _ if is_mapped => {
+                Err(RangeError(format!("{text:?} is an IPv4 network in IPv6 form; write it as IPv4, without ::ffff:")))
+            }
+            whole if whole != network => {
+                Err(RangeError(format!("{text:?} is an address inside of a network; write \"{whole}\" for all of it")))
+            }
+            whole => Ok(Self::Network(whole)),
+        }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().fmt(f),
+            Self::Network(network) => network.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(texts: &[&str]) -> Peers {
+        texts.iter().map(|text| text.parse::<Range>().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_peer_is_found_by_its_network_whatever_its_port_and_form() {
+        let some = peers(&["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"]);
+        for inside in ["127.0.0.1:1", "10.255.0.1:2", "[2001:db8:ffff::1]:3", "[::ffff:10.1.2.3]:4"] {
+            assert!(some.contain(&Peer::Inet(inside.parse().unwrap())), "{inside}");
+        }
+        for outside in ["127.0.0.2:1", "11.0.0.1:2", "[2001:db9::1]:3", "[::1]:4"] {
+            assert!(!some.contain(&Peer::Inet(outside.parse().unwrap())), "{outside}");
+        }
+        let unix = Peer::Unix { uid: 0, pid: 1 };
+        assert!(!some.contain(&unix) && peers(&["unix"]).contain(&unix));
+        assert!(peers(&[]).is_empty() && !peers(&[]).contain(&unix));
+    }
+
+    #[test]
+    fn a_range_is_shown_as_it_is_read_and_a_wrong_one_is_mended() {
+        for text in ["127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "0.0.0.0/0", "unix"] {
+            assert_eq!(text.parse::<Range>().unwrap().to_string(), text);
+        }
+        for (text, mend) in [
+            ("10.0.0.1/8", "\"10.0.0.0/8\" for all"),
+            ("::ffff:10.0.0.0/104", "as IPv4"),
+            ("example.com", "is no network"),
+            ("10.0.0.0/33", "is no network"),
+            ("", "is no network"),
+        ] {
+            let error = text.parse::<Range>().unwrap_err().to_string();
+            assert!(error.contains(mend), "{text}: {error}");
+        }
+    }
+}
