@@ -1,4 +1,5 @@
-//! Holds the manual pages and the README against the program: nothing undocumented, nothing documented that isn't there.
+//! Compares the manual pages and the other documents with the program: nothing undocumented, and nothing documented that
+//! doesn't exist.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ const DAEMON: &str = include_str!("../man/ws-router.8");
 const CONTROL: &str = include_str!("../man/ws-routerctl.1");
 const PROTOCOL: &str = include_str!("../man/ws-router-protocol.7");
 const README: &str = include_str!("../README.md");
-const SECURITY: &str = include_str!("../SECURITY.md");
+const OPERATION: &str = include_str!("../packaging/README.md");
 
 #[test]
 fn each_option_stands_in_its_page_and_none_else() {
@@ -94,71 +95,102 @@ fn each_key_that_a_document_names_is_there() {
     };
     let in_pages = [DAEMON, PROTOCOL].into_iter().flat_map(str::lines).filter_map(|line| line.strip_prefix(".Ic "));
     let in_pages = in_pages.map(|line| line.split(' ').next().unwrap());
-    let in_readme = README.split('`').skip(1).step_by(2);
-    let named = in_pages.chain(in_readme).filter(|name| is_key(name));
+    let in_guides = [README, OPERATION].into_iter().flat_map(|guide| guide.split('`').skip(1).step_by(2));
+    let named = in_pages.chain(in_guides).filter(|name| is_key(name));
     let unknown: Vec<_> = named.filter(|name| !is_there(name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 #[test]
-fn each_limit_stands_in_the_security_page_with_counters_that_are_there() {
-    let bounds = SECURITY.split("## What peers can hold\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let rows: Vec<Vec<&str>> = bounds
+fn each_limit_stands_in_the_operators_guide_with_its_default_and_counters_that_are_there() {
+    let limits = OPERATION.split("\n## Limits\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<Vec<&str>> = limits
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
         .skip(1)
         .map(|row| row.split(" | ").collect())
         .collect();
-    let named = |column: usize| rows.iter().flat_map(move |row| row[column].split('`').skip(1).step_by(2));
+    let named = |row: &Vec<&'static str>| row[1].split('`').skip(1).step_by(2).collect::<Vec<_>>();
     let keys: BTreeSet<_> = names().map(|(section, name)| format!("{section}.{name}")).collect();
-    let unknown: Vec<_> =
-        named(1).filter(|key| !keys.contains(*key) && !keys.contains(&format!("access.{key}"))).collect();
-    assert!(unknown.is_empty(), "{unknown:?}");
-    let bounded: BTreeSet<_> = named(1).collect();
-    let is_missing = |key: &&String| key.starts_with("limits.") && !bounded.contains(key.as_str());
+    let is_unknown = |key: &&str| !keys.contains(*key) && !keys.contains(&format!("access.{key}"));
+    assert_eq!(rows.iter().flat_map(named).find(is_unknown), None);
+    let limited: BTreeSet<_> = rows.iter().flat_map(named).collect();
+    let is_missing = |key: &&String| key.starts_with("limits.") && !limited.contains(key.as_str());
     assert_eq!(keys.iter().find(is_missing), None);
     let families: BTreeSet<_> = families::ALL.iter().map(|family| family.name).collect();
     let reasons = Refusal::ALL.map(Refusal::label).into_iter().chain(CloseReason::ALL.map(CloseReason::label));
     let reasons: BTreeSet<_> = reasons.chain([EndReason::Unclaimed.label()]).collect();
     for row in &rows {
-        let counters = row[3].split('`').skip(1).step_by(2).filter(|name| families.contains(name));
-        let counted = row[3].split('"').skip(1).step_by(2).filter(|name| reasons.contains(name));
-        let said = row[3].matches('`').count() / 2 + row[3].matches('"').count() / 2;
-        assert!(counters.count() + counted.count() == said, "{row:?}");
-        assert!(said > 0 || row[0] == "a goodbye", "{row:?}");
+        let defaults: Vec<_> = named(row).into_iter().filter(|key| key.contains('.')).map(default_of).collect();
+        assert!(defaults.is_empty() || defaults.join(", ") == row[2], "{row:?}: {defaults:?}");
+        let counters = row[4].split('`').skip(1).step_by(2).filter(|name| families.contains(name));
+        let counted = row[4].split('"').skip(1).step_by(2).filter(|name| reasons.contains(name));
+        let said = row[4].matches('`').count() / 2 + row[4].matches('"').count() / 2;
+        assert!(counters.count() + counted.count() == said && said > 0, "{row:?}");
     }
 }
 
 #[test]
-fn each_link_of_the_readme_leads_somewhere() {
-    let targets = README.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
-    let own: Vec<_> = targets.filter(|target| !target.starts_with("https://")).collect();
-    assert!(own.len() > 8, "{own:?}");
-    let broken: Vec<_> = own.into_iter().filter(|target| !Path::new(target).exists()).collect();
-    assert!(broken.is_empty(), "{broken:?}");
+fn each_link_of_a_document_leads_somewhere() {
+    let mut found = 0;
+    for document in DOCUMENTS {
+        let (text, folder) = (fs::read_to_string(document).unwrap(), Path::new(document).parent().unwrap());
+        let targets = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for target in targets.filter(|target| !target.starts_with("https://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let linked = fs::read_to_string(folder.join(file)).unwrap_or_default();
+            let mut headings = linked.lines().filter(|line| line.starts_with('#')).map(anchor);
+            assert!(folder.join(file).exists(), "{document}: {target}");
+            assert!(heading.is_empty() || headings.any(|anchor| anchor == heading), "{document}: {target}");
+            found += 1;
+        }
+    }
+    assert!(found > 8, "{found}");
 }
 
 #[test]
-fn each_command_of_the_readme_is_there() {
+fn each_command_of_a_document_is_there() {
     let (options, commands) = (options_of(&built(Router::command())), commands_of(&built(Control::command())));
     let manifest: toml::Table = fs::read_to_string("Cargo.toml").unwrap().parse().unwrap();
     assert!(README.contains("    cargo run --release") && README.contains("    cargo test"));
     assert_eq!(manifest["package"]["default-run"].as_str(), Some("ws-router"));
-    for (word, next) in README.split_whitespace().zip(README.split_whitespace().skip(1)) {
-        let (word, next) = (word.trim_matches('`'), next.trim_matches(['`', ';', ',', '.']));
-        if word.ends_with("ws-router") && next.starts_with("--") {
-            assert!(options.contains(&next[2..]), "ws-router {next}");
-        }
-        if word.ends_with("ws-routerctl") && next.starts_with(char::is_lowercase) {
-            assert!(commands.contains(next), "ws-routerctl {next}");
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(document).unwrap();
+        for (word, next) in text.split_whitespace().zip(text.split_whitespace().skip(1)) {
+            let ends_code = word.ends_with('`');
+            let (word, next) = (word.trim_matches('`'), next.trim_matches(['`', ';', ',', '.', ':', '(', ')']));
+            if word.ends_with("ws-router") && !word.contains('=') && next.starts_with("--") {
+                assert!(options.contains(&next[2..]), "{document}: ws-router {next}");
+            }
+            if word.ends_with("ws-routerctl") && next.starts_with(char::is_lowercase) && !ends_code {
+                assert!(commands.contains(next), "{document}: ws-routerctl {next}");
+            }
         }
     }
 }
 
 #[test]
-fn the_version_has_its_place_in_the_change_log() {
-    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
-    assert!(fs::read_to_string("CHANGELOG.md").unwrap().contains(&heading), "{heading}");
+fn the_change_log_begins_with_what_is_not_released_and_lists_no_later_version_than_this() {
+    let text = fs::read_to_string("CHANGELOG.md").unwrap();
+    let mut headings = text.lines().filter_map(|line| line.strip_prefix("## "));
+    assert_eq!(headings.next(), Some("[Unreleased]"));
+    let version = |text: &str| text.split('.').map(|part| part.parse().unwrap()).collect::<Vec<u64>>();
+    let released = headings.map(|heading| {
+        let (name, _date) = heading.strip_prefix('[').and_then(|rest| rest.split_once("] - ")).unwrap();
+        version(name)
+    });
+    let released: Vec<_> = released.collect();
+    assert!(released.is_sorted_by(|newer, older| newer > older), "{released:?}");
+    assert!(released.first().is_none_or(|newest| *newest <= version(env!("CARGO_PKG_VERSION"))), "{released:?}");
+}
+
+#[test]
+fn each_test_and_folder_of_tests_stands_in_their_readme() {
+    let readme = fs::read_to_string("tests/README.md").unwrap();
+    for entry in fs::read_dir("tests").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name == "README.md" || readme.contains(&format!("| `{name}` |")), "{name}");
+    }
 }
 
 fn built(mut command: Command) -> Command {
@@ -182,6 +214,19 @@ fn documented_options(page: &str) -> BTreeSet<String> {
     flags.flat_map(str::split_whitespace).filter_map(|word| word.strip_prefix('-')).map(str::to_owned).collect()
 }
 
+/// The default of a key, as the configuration prints it.
+fn default_of(key: &str) -> String {
+    let defaults: toml::Table = Config::default().to_toml().parse().unwrap();
+    let (section, name) = key.split_once('.').unwrap();
+    defaults[section][name].to_string().trim_matches('"').to_owned()
+}
+
+/// The anchor that hosting sites give a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
 fn items(page: &str) -> impl Iterator<Item = &str> {
     page.lines().filter_map(|line| line.strip_prefix(".It "))
 }
@@ -201,3 +246,14 @@ fn is_key(word: &str) -> bool {
     let sections = ["registration", "websocket", "relay", "http", "admin", "metrics", "log", "limits", "service"];
     word.split_once('.').is_some_and(|(section, key)| sections.contains(&section) && is_name(key))
 }
+
+/// The documents for people, the manual pages aside.
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "packaging/README.md",
+    "tests/README.md",
+    "tests/bench/README.md",
+    "tests/fuzz/README.md",
+];

@@ -2,8 +2,8 @@
 //!
 //! The daemon has one core. The pair has the other, and answers each other once a millisecond; the attackers are a
 //! process of its own that gets what the pair leaves of that core; the pair's times are the kernel's, so that they slow
-//! the pair down only through the daemon. Each attack meets a fresh daemon, whose own idle time right before is what the
-//! pair's is held against. The table is Markdown, as it stands in SECURITY.md. With `--quick`, and when it isn't `cargo
+//! the pair down only through the daemon. Each attack meets a fresh daemon, and its own idle time right before is what the
+//! pair's is held against. The table is Markdown, as in tests/bench/README.md. With `--quick`, and when it isn't `cargo
 //! bench` that runs this, only the answers and the pair's messages are checked, and no time.
 
 mod attacks;
@@ -135,7 +135,7 @@ impl Row {
 }
 
 const HEAD: &str = "\
-| attack | what they do | what they get, a second | daemon's cores | memory, MiB | pair's p99 alone, us | beside, us | times |
+| attack | what it does | answers per second | daemon's cores | memory, MiB | pair's p99 alone, us | during, us | ratio |
 |---|---|---|---|---|---|---|---|";
 const DAEMON_CORE: usize = 1;
 const OWN_CORE: usize = 0;
