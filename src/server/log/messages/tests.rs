@@ -25,7 +25,7 @@ fn sources(folder: &Path) -> String {
 
 #[test]
 fn each_sentence_is_one_that_is_logged_and_has_an_id_of_its_own() {
-    let sources = sources(Path::new("src"));
+    let sources = sources(Path::new(env!("CARGO_MANIFEST_DIR")));
     for (sentence, id) in MESSAGES {
         assert!(sources.contains(&format!("\"{sentence}\"")), "{sentence}");
         assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{id}");
@@ -36,7 +36,7 @@ fn each_sentence_is_one_that_is_logged_and_has_an_id_of_its_own() {
 
 #[test]
 fn each_error_has_an_id() {
-    for call in sources(Path::new("src")).split("tracing::error!(").skip(1) {
+    for call in sources(Path::new(env!("CARGO_MANIFEST_DIR"))).split("tracing::error!(").skip(1) {
         let call = call.split(';').next().unwrap();
         assert!(MESSAGES.iter().any(|(sentence, _)| call.contains(&format!("\"{sentence}\""))), "{call}");
     }
