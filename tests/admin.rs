@@ -22,7 +22,7 @@ use ws_router_server::admin::{Command, ReloadReport, serve_metrics};
 use ws_router_server::config::Config;
 use ws_router_server::metrics::families;
 use ws_router_server::net::Listener;
-use ws_router_server::supervise;
+use ws_router_server::sys;
 
 use support::{exchange, read_head, until};
 use support_admin::Admin;
@@ -401,7 +401,7 @@ async fn a_connection_of_inetds_is_handed_to_the_life_cycle() {
     let head = read_head(&mut stream).await;
     assert_eq!((head.status, head.header("upgrade")), (101, Some("ws-router-descriptor")));
     let (mut ours, theirs) = StdUnixStream::pair().unwrap();
-    supervise::send_descriptor(&stream, theirs.as_fd()).unwrap();
+    sys::send_fd(&stream, theirs.as_fd()).unwrap();
     drop(theirs);
     let Some(Command::Adopt(descriptor, answer)) = admin.life.recv().await else { panic!("no hand-over") };
     answer.send(Ok(())).unwrap();

@@ -5,7 +5,7 @@
 //!             front (tokio, hyper)                                     relay threads (one a core, mio)
 //! socket ─► net (accept, TLS) ─► http (route) ─► directory ─► seat ─► │ inbox ─► shard: members, delivery ─► socket
 //!              ▲                                     ▲                │          (frames in, one write a round out)
-//!         supervise (inherited fds, notify)     admin, metrics ◄── events, totals             ws-routerctl ─► admin
+//!         systemd (inherited fds, notify)       admin, metrics ◄── events, totals             ws-routerctl ─► admin
 //! ```
 //!
 //! A *registration* has an id, a key, a host key and a kind (hostclient or lobby). A *member* is one websocket inside
@@ -14,10 +14,10 @@
 //! thread does, without the I/O: the members, who receives from whom, and the outboxes of slow ones. The [`relay`] is
 //! the loop around it that moves the bytes.
 //!
-//! Layers, each using only those before it (held by `tests/architecture.rs`): 0 [`peer`], [`supervise`], [`sync`] · 1
-//! [`events`], [`metrics`], [`config`], [`log`] · 2 [`access`] · 3 [`net`], [`directory`], [`handoff`], [`relay`] · 4
-//! [`http`], [`admin`] · 5 [`daemon`]. The crates below hold what needs no operating system (`ws-router-core`) and what
-//! the control program shares with the daemon (`ws-router-admin-api`).
+//! Layers, each using only those before it (held by `tests/architecture.rs`): 0 [`peer`], [`sync`], [`sys`] · 1
+//! [`systemd`] · 2 [`events`], [`metrics`], [`config`], [`log`] · 3 [`access`] · 4 [`net`], [`directory`], [`handoff`],
+//! [`relay`] · 5 [`http`], [`admin`] · 6 [`daemon`]. The crates below hold what needs no operating system
+//! (`ws-router-core`) and what the control program shares with the daemon (`ws-router-admin-api`).
 
 pub mod access;
 pub mod admin;
@@ -32,5 +32,6 @@ pub mod metrics;
 pub mod net;
 pub mod peer;
 pub mod relay;
-pub mod supervise;
 pub mod sync;
+pub mod sys;
+pub mod systemd;

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::{BODY_TIMEOUT, Command};
-use crate::supervise;
+use crate::sys;
 
 /// Answers the request for a hand-over.
 pub(super) fn agree(session: &Session, mut head: Parts) -> Reply {
@@ -85,7 +85,7 @@ async fn adopt(stream: &UnixStream, session: &Session) -> Result<(), String> {
 }
 
 async fn descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
-    stream.async_io(Interest::READABLE, || supervise::receive_descriptor(stream)).await
+    stream.async_io(Interest::READABLE, || sys::recv_fd(stream)).await
 }
 
 /// Tells whether a header's list of words has this one.

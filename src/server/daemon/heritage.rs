@@ -20,7 +20,8 @@ use crate::events::Events;
 use crate::handoff::{DrainState, State, Unreadable};
 use crate::net;
 use crate::relay::Relay;
-use crate::supervise::{self, Giver, Inherited, Notify};
+use crate::sys;
+use crate::systemd::{self, Giver, Inherited, Notify};
 
 /// What a predecessor left.
 #[derive(Debug, Default)]
@@ -36,12 +37,12 @@ impl Heritage {
     /// itself in this very process, those that it was given by name are put there instead.
     pub(super) fn take(inherited: &mut Vec<Inherited>) -> Self {
         let (mut heritage, mut states, mut parcels) = (Self::default(), Vec::new(), Vec::new());
-        let in_place = inherited.iter().any(|one| one.name == STATE && one.giver == Giver::Predecessor);
+        let in_place = inherited.iter().any(|one| one.name == STATE && one.giver == Giver::OldProcess);
         for one in inherited.extract_if(.., |one| one.name == STATE || one.name == CONNECTIONS) {
             if one.name == STATE { states.push(one.descriptor) } else { parcels.push(one.descriptor) }
         }
         let mut descriptors: Vec<_> =
-            parcels.iter().filter_map(|parcel| supervise::unpack(parcel).ok()).flatten().collect();
+            parcels.iter().filter_map(|parcel| sys::recv_fds(parcel).ok()).flatten().collect();
         match states.pop().map(State::open) {
             None if descriptors.is_empty() => return heritage,
             None => heritage.trouble = Some(Unreadable::Damaged),
@@ -124,7 +125,7 @@ impl Heritage {
             directory.settle(COME_BACK, Instant::now());
             tracing::info!(predecessor = program, members = count, lost = total - count, "carried over");
         }
-        if supervise::is_managed() {
+        if systemd::is_managed() {
             Notify::unstore(STATE);
             Notify::unstore(CONNECTIONS);
         }
@@ -138,7 +139,7 @@ impl Heritage {
                 let lent = descriptors.drain(..).map(|descriptor| Inherited {
                     name: name.to_owned(),
                     descriptor,
-                    giver: Giver::Predecessor,
+                    giver: Giver::OldProcess,
                 });
                 inherited.extend(lent);
             }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use super::admin_socket;
 use super::fault::{Fault, Status};
 use crate::config;
-use crate::supervise::{self, Giver, Inherited, Input};
+use crate::sys;
+use crate::systemd::{self, Giver, Inherited, Input};
 
 /// What inetd passed.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(super) enum Passed {
 
 /// Takes the socket from descriptor 0, and keeps everything that is written to 1 and 2 away from it.
 pub(super) fn take() -> Result<Passed, Fault> {
-    match supervise::standard_input() {
+    match systemd::standard_input() {
         Ok(Input::Listening(descriptor)) => {
             Ok(Passed::Listener(Inherited { name: "http".into(), descriptor, giver: Giver::Supervisor }))
         }
@@ -82,7 +83,7 @@ fn ask(mut stream: UnixStream, connection: &OwnedFd) -> io::Result<Answer> {
     if status.split(' ').nth(1) != Some("101") {
         return Ok(Answer::Refused(status.to_owned()));
     }
-    supervise::send_descriptor(&stream, connection.as_fd())?;
+    sys::send_fd(&stream, connection.as_fd())?;
     let mut line = String::new();
     BufReader::new(stream).take(LONGEST_ANSWER as u64).read_line(&mut line)?;
     Ok(match line.trim_end() {

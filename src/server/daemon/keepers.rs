@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::directory::Directory;
 use crate::metrics::Front;
 use crate::relay::Relay;
-use crate::supervise;
+use crate::sys;
+use crate::systemd;
 
 /// Ends registrations whose time has come, and counts those that are left, until `stop`.
 pub(super) async fn sweep(directory: Arc<Directory>, front: Arc<Front>, stop: CancellationToken) {
@@ -28,7 +29,7 @@ pub(super) async fn tidy(front: Arc<Front>, stop: CancellationToken) {
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let accepted = front.accepted.value();
         if accepted == before && accepted - tidied >= RUSH {
-            supervise::give_memory_back();
+            sys::release_free_memory();
             tidied = accepted;
         }
         before = accepted;
@@ -37,12 +38,12 @@ pub(super) async fn tidy(front: Arc<Front>, stop: CancellationToken) {
 
 /// Gives the watchdog its sign of life, until `stop`, as long as messages really pass through the relay.
 pub(super) async fn watchdog(relay: Relay, stop: CancellationToken) {
-    let Some(patience) = supervise::watchdog_interval() else { return };
+    let Some(patience) = systemd::watchdog_interval() else { return };
     let half = (patience / 2).max(Duration::from_millis(1));
     let mut ticks = ticks(half);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         match stop.run_until_cancelled(relay.probe(half)).await {
-            Some(true) => supervise::alive(),
+            Some(true) => systemd::alive(),
             Some(false) => tracing::error!("no message passes through the relay, so the watchdog gets no sign of life"),
             None => return,
         }

@@ -27,7 +27,7 @@ use super::story::Story;
 use super::succession::{self, Kept};
 use crate::admin::{self, Command, ReloadReport};
 use crate::http;
-use crate::supervise::Notify;
+use crate::systemd::Notify;
 
 /// A router that is assembled and accepts.
 pub(super) struct Life {

@@ -15,7 +15,7 @@ use super::fault::{Fault, Status};
 use super::heritage::{Heritage, INHERITED};
 use crate::config::{Config, Listener, Tls};
 use crate::net;
-use crate::supervise::Inherited;
+use crate::systemd::Inherited;
 
 /// Where the router is going to listen.
 #[derive(Debug)]

@@ -34,7 +34,8 @@ use ws_router_admin_api::cli::Router;
 
 use crate::config;
 use crate::log::{self, Place};
-use crate::supervise;
+use crate::sys;
+use crate::systemd;
 
 /// Runs the daemon to its end; to be called before the process has threads.
 pub fn run(arguments: Router) -> ExitCode {
@@ -48,8 +49,8 @@ pub fn run(arguments: Router) -> ExitCode {
 }
 
 fn run_inner(arguments: Router) -> Result<(), Fault> {
-    supervise::map_large_buffers();
-    let mut inherited = supervise::inherited().map_err(Fault::configuration)?;
+    sys::map_large_buffers().map_err(|error| Fault::new(Status::Software, error))?;
+    let mut inherited = systemd::inherited().map_err(Fault::configuration)?;
     let source = Source::new(arguments.config);
     if arguments.check {
         return source.check();

@@ -12,11 +12,11 @@ use bytesize::ByteSize;
 use crate::config::{Config, Limits};
 use crate::net;
 use crate::relay::{CONNECTION, TLS_SESSION};
-use crate::supervise;
+use crate::sys;
 
 /// Tells the budget of memory in bytes: `limits.memory`, or half of what there is.
 pub(super) fn memory(limits: &Limits) -> u64 {
-    limits.memory.map_or_else(|| supervise::memory_limit() / 2, |memory| memory.as_u64())
+    limits.memory.map_or_else(|| sys::memory_limit() / 2, |memory| memory.as_u64())
 }
 
 /// What this process may have at most.
@@ -38,7 +38,7 @@ pub(super) struct WorstCase {
 impl Room {
     /// Asks the system.
     pub(super) fn here() -> Self {
-        Self { descriptors: supervise::descriptor_limit(), memory: supervise::memory_limit() }
+        Self { descriptors: sys::descriptor_limit(), memory: sys::memory_limit() }
     }
 
     /// Holds what a configuration allows against it.
@@ -184,6 +184,6 @@ mod tests {
     fn half_of_what_there_is_is_for_peers_unless_the_file_says_otherwise() {
         let limits = Limits { memory: Some(ByteSize::mib(64)), ..Limits::default() };
         assert_eq!(memory(&limits), 64 << 20);
-        assert_eq!(memory(&Limits::default()), supervise::memory_limit() / 2);
+        assert_eq!(memory(&Limits::default()), sys::memory_limit() / 2);
     }
 }

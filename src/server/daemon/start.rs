@@ -45,7 +45,7 @@ use crate::metrics::Front;
 use crate::net;
 use crate::net::Clients;
 use crate::relay::Relay;
-use crate::supervise::Notify;
+use crate::systemd::Notify;
 
 /// What a start needs.
 #[derive(Debug)]

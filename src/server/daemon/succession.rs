@@ -32,7 +32,8 @@ use super::start;
 use crate::handoff::{Restarts, State};
 use crate::net;
 use crate::relay::Frozen;
-use crate::supervise::{self, Job, Notify};
+use crate::sys;
+use crate::systemd::{self, Job, Notify};
 
 /// A listening socket, kept so that it can be handed over, and accepted on again if the hand-over fails.
 #[derive(Debug)]
@@ -109,13 +110,13 @@ impl Life {
     /// Leaves everything in the service manager's store and ends the process, if this is a restart; returns otherwise,
     /// or if it can't be done.
     pub(super) async fn leave_to_successor(&mut self) {
-        if !supervise::is_managed() {
+        if !systemd::is_managed() {
             return;
         }
-        match supervise::job().await {
+        match systemd::job().await {
             Some(Job::Stop) => return,
             Some(Job::Restart) => {}
-            None if supervise::is_systemd() => {
+            None if systemd::is_systemd() => {
                 tracing::warn!("whether this is a stop or a restart can't be known; members are carried over");
             }
             None => return,
@@ -139,7 +140,7 @@ impl Life {
 
     /// Stops accepting, lets go who can't move, and wraps up the rest.
     async fn package(&mut self) -> io::Result<Package> {
-        supervise::alive();
+        systemd::alive();
         self.stop.cancel();
         self.tasks.close();
         if timeout(REQUESTS, self.tasks.wait()).await.is_err() {
@@ -164,7 +165,7 @@ impl Life {
         };
         let listeners = self.kept.iter().map(|kept| kept.descriptor.as_raw_fd());
         let descriptors: Vec<RawFd> = listeners.chain(descriptors).collect();
-        Ok(Package { state: state.seal()?, parcel: supervise::pack(&descriptors)?, members: count, _frozen: frozen })
+        Ok(Package { state: state.seal()?, parcel: sys::send_fds(&descriptors)?, members: count, _frozen: frozen })
     }
 
     fn restarts(&self) -> Restarts {
@@ -226,7 +227,7 @@ fn become_successor(program: &Path, package: &Package) -> io::Error {
     }
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| program.into());
-    process::Command::new(program).arg0(name).args(arguments).env(supervise::SUCCESSION, announcement).exec()
+    process::Command::new(program).arg0(name).args(arguments).env(systemd::HANDOVER, announcement).exec()
 }
 
 /// Holds back the signals that would be lost in a thread that nobody asks, or would end a program that doesn't listen

@@ -3,7 +3,7 @@
 //! It goes through sealed memory and never to a disk, since it holds the value that hashes the registrations' keys.
 //! The format has a number, a length and a checksum, and behind them fields by name (MessagePack): a newer program
 //! reads an older one's, and what is unknown or damaged is refused rather than guessed at. The descriptors travel
-//! beside it in a parcel ([`crate::supervise::pack`]): first the listeners', then the members', in the state's order.
+//! beside it in a parcel ([`crate::sys::send_fds`]): first the listeners', then the members', in the state's order.
 //!
 //! A member with TLS can't go along: its keys and record numbers are in this process, and rustls gives them away only
 //! for good. Where the kernel does the records (Linux's `tls` module, Documentation/networking/tls.rst) such a socket

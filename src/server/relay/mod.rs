@@ -30,7 +30,7 @@ use crate::handoff::Carried;
 use crate::metrics::{Front, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::supervise::TcpState;
+use crate::sys::TcpState;
 pub use budget::{Budget, CONNECTION, REGISTRATION, REQUEST, TLS_SESSION};
 use inbox::{Command, Inbox, Successor, TrafficPart};
 use thread::{Ledger, Thread};

@@ -18,7 +18,7 @@ use crate::directory::Seat;
 use crate::events::Events;
 use crate::net::{Permit, Plain, Socket, Transport};
 use crate::peer::Peer;
-use crate::supervise::{self, TcpState};
+use crate::sys::{self, TcpState};
 
 /// What all connections of a thread share.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Wire {
 
     /// Asks the kernel how the connection does; `None` unless it is TCP.
     pub(super) fn tcp(&self) -> Option<TcpState> {
-        self.ask(supervise::tcp_state)
+        self.ask(sys::tcp_state)
     }
 
     fn ask<T>(&self, question: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
@@ -160,7 +160,7 @@ impl Link for Wire {
     }
 
     fn transit(&self) -> Option<TcpTransit> {
-        self.ask(supervise::tcp_transit)
+        self.ask(sys::tcp_transit)
     }
 
     fn finish(&mut self) {

@@ -1,7 +1,7 @@
 use std::fs::File;
 
 use super::*;
-use crate::supervise::Giver;
+use crate::systemd::Giver;
 
 fn inherited(names: &[&str]) -> Vec<Inherited> {
     let descriptor = || File::open("/dev/null").unwrap().into();

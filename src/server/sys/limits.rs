@@ -1,4 +1,4 @@
-//! How much memory and how many descriptors this process may have: by its control group, and by the machine.
+//! Limits of memory and descriptors that the control group and the machine set for this process.
 //!
 //! The least limit of all groups from its own up to the root counts (`memory.max` of version 2, what the service
 //! manager's `MemoryMax=` sets; `memory.limit_in_bytes` of version 1), and what the machine has.
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::sysinfo::sysinfo;
 
-/// Tells how many bytes of memory this process may have, together with others of its control group.
+/// Returns how many bytes of memory this process may use, together with others of its control group.
 pub fn memory_limit() -> u64 {
     let machine = sysinfo().map_or(u64::MAX, |machine| machine.ram_total());
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -21,12 +21,12 @@ pub fn memory_limit() -> u64 {
     limits.min().map_or(machine, |group| group.min(machine))
 }
 
-/// Tells how many descriptors this process may have, if it asks for as many as it may.
+/// Returns the hard limit of open descriptors, which the daemon raises its soft limit to.
 pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard)
 }
 
-/// Finds where a line of `/proc/self/cgroup` has its limit of memory: the mount, the group's folder, and the file.
+/// Returns where the memory limit of a line of `/proc/self/cgroup` is found: the mount, the group's folder, the file.
 fn group_folder(line: &str) -> Option<(&'static str, PathBuf, &'static str)> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
@@ -39,7 +39,7 @@ fn group_folder(line: &str) -> Option<(&'static str, PathBuf, &'static str)> {
     }
 }
 
-/// Reads a limit, which may be none (`max`).
+/// Parses a limit; `None` if there is none (`max`).
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }

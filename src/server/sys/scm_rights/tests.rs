@@ -8,8 +8,8 @@ use super::*;
 fn a_descriptor_arrives_as_the_same_open_file() {
     let (here, there) = UnixStream::pair().unwrap();
     let (mut end, mut other_end) = UnixStream::pair().unwrap();
-    send_descriptor(&here, end.as_fd()).unwrap();
-    let mut received = UnixStream::from(receive_descriptor(&there).unwrap());
+    send_fd(&here, end.as_fd()).unwrap();
+    let mut received = UnixStream::from(recv_fd(&there).unwrap());
     received.write_all(b"x").unwrap();
     let mut byte = [0];
     other_end.read_exact(&mut byte).unwrap();
@@ -23,7 +23,7 @@ fn a_descriptor_arrives_as_the_same_open_file() {
 fn a_message_without_a_descriptor_is_refused() {
     let (mut here, there) = UnixStream::pair().unwrap();
     here.write_all(b"x").unwrap();
-    assert_eq!(receive_descriptor(&there).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(recv_fd(&there).unwrap_err().kind(), ErrorKind::InvalidData);
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn what_comes_beside_the_one_descriptor_is_closed() {
     let message = [ControlMessage::ScmRights(&rights)];
     sendmsg::<()>(here.as_raw_fd(), &[IoSlice::new(b"x")], &message, MsgFlags::empty(), None).unwrap();
     drop(other_end);
-    assert_eq!(receive_descriptor(&there).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(recv_fd(&there).unwrap_err().kind(), ErrorKind::InvalidData);
     assert_eq!(end.read(&mut [0]).unwrap(), 0, "the second copy is closed too");
 }
 
@@ -43,7 +43,25 @@ fn what_comes_beside_the_one_descriptor_is_closed() {
 fn an_empty_or_closed_stream_says_so() {
     let (here, there) = UnixStream::pair().unwrap();
     there.set_nonblocking(true).unwrap();
-    assert_eq!(receive_descriptor(&there).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(recv_fd(&there).unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(here);
-    assert_eq!(receive_descriptor(&there).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(recv_fd(&there).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn descriptors_arrive_in_order_and_what_was_sent_meanwhile_waits_in_them() {
+    let (mut near, far): (Vec<_>, Vec<_>) = (0..600).map(|_| UnixStream::pair().unwrap()).unzip();
+    let raw: Vec<RawFd> = far.iter().map(AsRawFd::as_raw_fd).collect();
+    let socket = send_fds(&raw).unwrap();
+    drop(far);
+    for (number, stream) in near.iter_mut().enumerate() {
+        stream.write_all(&(number as u32).to_be_bytes()).unwrap();
+    }
+    let taken = recv_fds(&socket).unwrap();
+    assert_eq!(taken.len(), 600);
+    for (number, descriptor) in taken.into_iter().enumerate() {
+        let mut received = [0; 4];
+        UnixStream::from(descriptor).read_exact(&mut received).unwrap();
+        assert_eq!(u32::from_be_bytes(received), number as u32);
+    }
 }
