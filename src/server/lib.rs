@@ -15,7 +15,7 @@
 //! the loop around it that moves the bytes.
 //!
 //! Layers, each using only those before it (held by `tests/architecture.rs`): 0 [`peer`], [`sync`], [`sys`] · 1
-//! [`systemd`] · 2 [`events`], [`metrics`], [`config`], [`log`] · 3 [`access`] · 4 [`net`], [`directory`], [`handoff`],
+//! [`systemd`] · 2 [`events`], [`metrics`], [`config`], [`log`] · 3 [`access`] · 4 [`net`], [`directory`], [`snapshot`],
 //! [`relay`] · 5 [`http`], [`admin`] · 6 [`daemon`]. The crates below hold what needs no operating system
 //! (`ws-router-core`) and what the control program shares with the daemon (`ws-router-admin-api`).
 
@@ -25,13 +25,13 @@ pub mod config;
 pub mod daemon;
 pub mod directory;
 pub mod events;
-pub mod handoff;
 pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod peer;
 pub mod relay;
+pub mod snapshot;
 pub mod sync;
 pub mod sys;
 pub mod systemd;

@@ -20,8 +20,8 @@ use ws_router_core::close::CloseReason;
 
 use crate::directory::{Directory, Registration};
 use crate::events::Events;
-use crate::handoff::DrainState;
 use crate::relay::Relay;
+use crate::snapshot::DrainState;
 
 /// Whether the router is in service.
 #[derive(Debug)]

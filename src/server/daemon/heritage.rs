@@ -17,17 +17,17 @@ use ws_router_core::frame::close_frame;
 
 use crate::directory::{Directory, Rules};
 use crate::events::Events;
-use crate::handoff::{DrainState, State, Unreadable};
 use crate::net;
 use crate::relay::Relay;
+use crate::snapshot::{DecodeError, DrainState, Snapshot};
 use crate::sys;
 use crate::systemd::{self, Giver, Inherited, Notify};
 
 /// What a predecessor left.
 #[derive(Debug, Default)]
 pub(super) struct Heritage {
-    state: Option<State>,
-    trouble: Option<Unreadable>,
+    state: Option<Snapshot>,
+    trouble: Option<DecodeError>,
     listeners: HashMap<String, Vec<OwnedFd>>,
     members: Vec<OwnedFd>,
 }
@@ -43,12 +43,12 @@ impl Heritage {
         }
         let mut descriptors: Vec<_> =
             parcels.iter().filter_map(|parcel| sys::recv_fds(parcel).ok()).flatten().collect();
-        match states.pop().map(State::open) {
+        match states.pop().map(Snapshot::open) {
             None if descriptors.is_empty() => return heritage,
-            None => heritage.trouble = Some(Unreadable::Damaged),
+            None => heritage.trouble = Some(DecodeError::Damaged),
             Some(Err(trouble)) => heritage.trouble = Some(trouble),
             Some(Ok(state)) if descriptors.len() != state.listeners.len() + state.members.len() => {
-                heritage.trouble = Some(Unreadable::Damaged);
+                heritage.trouble = Some(DecodeError::Damaged);
             }
             Some(Ok(state)) => {
                 let members = descriptors.split_off(state.listeners.len());
@@ -84,7 +84,7 @@ impl Heritage {
     /// Takes the registrations, and what was to be remembered of them.
     pub(super) fn directory(&self, rules: &Rules, events: &Events) -> Option<Arc<Directory>> {
         let state = self.state.as_ref()?;
-        state.events().iter().for_each(|event| events.history().record(event));
+        state.decode_events().iter().for_each(|event| events.history().record(event));
         let state = state.directory.clone();
         Some(Directory::succeed(state, rules.clone(), events.clone(), Instant::now()))
     }

@@ -29,9 +29,9 @@ use super::heritage::{COME_BACK, CONNECTIONS, STATE};
 use super::life::Life;
 use super::reload;
 use super::start;
-use crate::handoff::{Restarts, State};
 use crate::net;
 use crate::relay::Frozen;
+use crate::snapshot::{RestartCounts, Snapshot};
 use crate::sys;
 use crate::systemd::{self, Job, Notify};
 
@@ -148,12 +148,12 @@ impl Life {
         }
         self.release().await;
         let carried = self.context.events.history().carried();
-        let history = State::pack_events(&carried);
+        let history = Snapshot::encode_events(&carried);
         let mut frozen = self.service.relay.freeze().await;
         self.story.catch_up().await;
         let (members, descriptors): (Vec<_>, Vec<RawFd>) = mem::take(&mut frozen.members).into_iter().unzip();
         let count = members.len();
-        let state = State {
+        let state = Snapshot {
             program: env!("CARGO_PKG_VERSION").into(),
             directory: self.service.directory.state(Instant::now()),
             last_member: self.service.relay.last_member(),
@@ -168,9 +168,9 @@ impl Life {
         Ok(Package { state: state.seal()?, parcel: sys::send_fds(&descriptors)?, members: count, _frozen: frozen })
     }
 
-    fn restarts(&self) -> Restarts {
+    fn restarts(&self) -> RestartCounts {
         let front = &self.service.front;
-        Restarts { count: front.restarts.value(), carried: front.carried.value(), lost: front.lost.value() }
+        RestartCounts { count: front.restarts.value(), carried: front.carried.value(), lost: front.lost.value() }
     }
 
     /// Tells the members that can't move to come back, not all at once; their registrations wait for them.

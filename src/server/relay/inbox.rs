@@ -13,9 +13,9 @@ use ws_router_core::shard::{MemberState, Rates, Rules, Traffic};
 
 use super::MemberView;
 use crate::directory::Seat;
-use crate::handoff::Carried;
 use crate::net::Socket;
 use crate::peer::Peer;
+use crate::snapshot::MemberSnapshot;
 
 /// What a relay thread is asked to do.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) enum Command {
     },
     /// Copy all members for a successor, and then do nothing until the receiver wakes or breaks.
     Freeze {
-        copies: oneshot::Sender<Vec<(Carried, RawFd)>>,
+        copies: oneshot::Sender<Vec<(MemberSnapshot, RawFd)>>,
         thaw: std::sync::mpsc::Receiver<()>,
     },
     Reconfigure(Box<Rules>, Duration),

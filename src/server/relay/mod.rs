@@ -26,10 +26,10 @@ use ws_router_core::shard::{MemberState, Rates, Rules, Traffic};
 use crate::config;
 use crate::directory::{Registration, Seat};
 use crate::events::Events;
-use crate::handoff::Carried;
 use crate::metrics::{Front, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::Peer;
+use crate::snapshot::MemberSnapshot;
 use crate::sys::TcpState;
 pub use budget::{Budget, CONNECTION, REGISTRATION, REQUEST, TLS_SESSION};
 use inbox::{Command, Inbox, Successor, TrafficPart};
@@ -112,7 +112,7 @@ impl Drop for Reservation {
 #[derive(Debug)]
 pub struct Frozen {
     /// Each member and its descriptor, which stays the thread's.
-    pub members: Vec<(Carried, RawFd)>,
+    pub members: Vec<(MemberSnapshot, RawFd)>,
     /// The threads go on when these are dropped.
     _hold: Vec<std::sync::mpsc::Sender<()>>,
 }

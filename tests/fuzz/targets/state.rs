@@ -1,4 +1,4 @@
-//! A handed-over state: whatever it says, it is refused or read; reading never takes much more memory than there are
+//! A snapshot: whatever it says, it is refused or read; reading never takes much more memory than there are
 //! bytes; what was read is written the same; and a directory and a shard go on with it without harm.
 
 use std::time::{Duration, Instant};
@@ -6,30 +6,30 @@ use std::time::{Duration, Instant};
 use ws_router_core::shard::{Moment, Shard};
 use ws_router_server::directory::{Directory, Rules};
 use ws_router_server::events::Events;
-use ws_router_server::handoff::State;
+use ws_router_server::snapshot::Snapshot;
 
 use super::frames;
 use super::pipe::{End, Pipe};
 
 pub fn run(body: &[u8]) {
     // As it comes: nothing but the head is looked at.
-    let _ = State::from_bytes(body);
+    let _ = Snapshot::from_bytes(body);
     let mut bytes = b"ws-router state\n\0\0\0\x01".to_vec();
     bytes.extend((body.len() as u64).to_be_bytes());
     bytes.extend(blake3::hash(body).as_bytes());
     bytes.extend(body);
     let mut read = None;
-    let cost = allocation_counter::measure(|| read = State::from_bytes(&bytes).ok());
+    let cost = allocation_counter::measure(|| read = Snapshot::from_bytes(&bytes).ok());
     assert!(cost.bytes_max <= 64 * body.len() as u64 + (4 << 20), "{} bytes for {}", cost.bytes_max, body.len());
     let Some(state) = read else { return };
     let written = state.to_bytes().unwrap();
-    let again = State::from_bytes(&written).unwrap();
+    let again = Snapshot::from_bytes(&written).unwrap();
     assert_eq!(again.members, state.members);
     assert!(again.to_bytes().unwrap() == written, "state, bytes and state again are not the same");
     go_on(state);
 }
 
-fn go_on(state: State) {
+fn go_on(state: Snapshot) {
     let (now, rules) = (Instant::now(), rules());
     let directory = Directory::succeed(state.directory, rules.clone(), Events::new(), now);
     let mut shard = Shard::new(frames::rules(1 << 20));

@@ -16,9 +16,9 @@ use super::super::inbox::{Command, Successor, TrafficPart};
 use super::super::wire::Wire;
 use super::{Stop, Thread};
 use crate::directory::Seat;
-use crate::handoff::Carried;
 use crate::net::Socket;
 use crate::peer::Peer;
+use crate::snapshot::MemberSnapshot;
 
 impl Thread {
     /// Does what the front asks for.
@@ -134,10 +134,10 @@ impl Thread {
     }
 
     /// Copies all members that can move.
-    fn copies(&self) -> Vec<(Carried, RawFd)> {
+    fn copies(&self) -> Vec<(MemberSnapshot, RawFd)> {
         let carry = |(wire, member): (&Wire, MemberState)| {
             let registration = wire.seat.as_ref()?.registration.id.clone();
-            Some((Carried { registration, member, peer: wire.peer }, wire.movable()?))
+            Some((MemberSnapshot { registration, member, peer: wire.peer }, wire.movable()?))
         };
         self.shard.states(self.now).filter_map(carry).collect()
     }

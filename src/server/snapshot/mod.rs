@@ -1,9 +1,9 @@
-//! The state that one router hands over to the next, so that no connection is dropped and no message lost.
+//! The format of the state that one process hands over to the next, so that no connection is dropped and no message lost.
 //!
-//! It goes through sealed memory and never to a disk, since it holds the value that hashes the registrations' keys.
-//! The format has a number, a length and a checksum, and behind them fields by name (MessagePack): a newer program
-//! reads an older one's, and what is unknown or damaged is refused rather than guessed at. The descriptors travel
-//! beside it in a parcel ([`crate::sys::send_fds`]): first the listeners', then the members', in the state's order.
+//! A snapshot goes through sealed memory and never to a disk, since it holds the value that hashes the registrations'
+//! keys. The format has a number, a length and a checksum, and behind them fields by name (MessagePack): a newer program
+//! reads an older one's, and what is unknown or damaged is refused rather than guessed at. The descriptors travel beside
+//! it ([`crate::sys::send_fds`]): first the listeners', then the members', in the snapshot's order.
 //!
 //! A member with TLS can't go along: its keys and record numbers are in this process, and rustls gives them away only
 //! for good. Where the kernel does the records (Linux's `tls` module, Documentation/networking/tls.rst) such a socket
@@ -26,98 +26,98 @@ use ws_router_core::shard::MemberState;
 use crate::directory::DirectoryState;
 use crate::peer::Peer;
 
-/// All that a successor must know.
+/// Everything that the new process has to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct State {
-    /// The version of the program that wrote it.
+pub struct Snapshot {
+    /// Version of the program that wrote it.
     pub program: String,
-    /// The registrations.
+    /// Registrations.
     pub directory: DirectoryState,
-    /// The highest member number given.
+    /// Highest member number that was given.
     pub last_member: u64,
-    /// What each listener's descriptor is.
+    /// Key of each listener's descriptor.
     pub listeners: Vec<String>,
-    /// The members, each with a descriptor.
-    pub members: Vec<Carried>,
-    /// How far it is with being taken out of service, if it is.
+    /// Members, each with a descriptor.
+    pub members: Vec<MemberSnapshot>,
+    /// Progress of draining; `None` in service.
     #[serde(default)]
     pub drain: Option<DrainState>,
-    /// The restarts before.
+    /// Counts of all restarts before.
     #[serde(default)]
-    pub restarts: Restarts,
-    /// The last events, as [`State::pack_events`] writes them.
+    pub restarts: RestartCounts,
+    /// Last events, as [`Snapshot::encode_events`] writes them.
     #[serde(default, with = "serde_bytes")]
     pub history: Vec<u8>,
 }
 
-/// What restarts have carried over, all together.
+/// Counts of restarts and of what they carried over, since the last stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Restarts {
-    /// How many there were.
+pub struct RestartCounts {
+    /// Number of restarts.
     pub count: u64,
     /// Connections that were carried over.
     pub carried: u64,
-    /// Connections that could not be.
+    /// Connections that could not be carried over.
     pub lost: u64,
 }
 
-/// How far a router is with being taken out of service.
+/// Progress of draining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainState {
-    /// Over how long.
+    /// Time over which members are closed.
     pub over_ms: u64,
-    /// How much of that is over.
+    /// Part of that time that has passed.
     pub spent_ms: u64,
-    /// The members that there were.
+    /// Number of members at its start.
     pub members_before: u64,
 }
 
-/// A member on its way to a successor.
+/// A member on its way to the new process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Carried {
-    /// Where it is a member.
+pub struct MemberSnapshot {
+    /// Registration that it is a member of.
     pub registration: RegistrationId,
-    /// How far its stream is.
+    /// Progress of its stream, in both directions.
     pub member: MemberState,
-    /// From where it came.
+    /// Address that it came from.
     pub peer: Peer,
 }
 
-/// Why a state can't be taken over.
+/// Error of decoding a snapshot.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
-    /// It can't be read at all.
-    #[error("handed-over state: {0}")]
+pub enum DecodeError {
+    /// The memory can't be read.
+    #[error("snapshot: {0}")]
     Io(#[from] io::Error),
-    /// It isn't a state.
-    #[error("handed-over state: not one of ws-router")]
+    /// The bytes are something else.
+    #[error("snapshot: not one of ws-router")]
     Foreign,
-    /// A later version wrote it.
-    #[error("handed-over state: of format {0}, and this version knows {FORMAT} at most")]
+    /// A later version of the program wrote it.
+    #[error("snapshot: its format is {0}, and this version reads up to {FORMAT}")]
     TooNew(u32),
     /// It is cut off or changed.
-    #[error("handed-over state: damaged")]
+    #[error("snapshot: damaged")]
     Damaged,
-    /// It doesn't say what it should.
-    #[error("handed-over state: {0}")]
+    /// Its fields are not those of its format.
+    #[error("snapshot: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
 }
 
-impl State {
-    /// Writes events apart from the rest: before everybody waits, and so that a program that doesn't know one of them
-    /// does without the events, and not without the members.
-    pub fn pack_events(events: &[Event]) -> Vec<u8> {
+impl Snapshot {
+    /// Encodes events apart from the rest, so that a program that doesn't know one of them loses the events and not the
+    /// members. This is done before relay threads stop.
+    pub fn encode_events(events: &[Event]) -> Vec<u8> {
         rmp_serde::to_vec_named(events).unwrap_or_default()
     }
 
-    /// Reads the events; none, if this program doesn't understand them.
-    pub fn events(&self) -> Vec<Event> {
+    /// Decodes the events; none, if this program doesn't know all of them.
+    pub fn decode_events(&self) -> Vec<Event> {
         rmp_serde::from_slice(&self.history).unwrap_or_default()
     }
 
-    /// Writes the state into memory that nobody can change any more; the descriptor stands for it.
+    /// Writes the snapshot into sealed memory, which nobody can change any more, and returns its descriptor.
     pub fn seal(&self) -> io::Result<OwnedFd> {
-        let memory = memfd_create("ws-router-state", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        let memory = memfd_create("ws-router-snapshot", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         let mut file = File::from(memory);
         self.write(&mut file)?;
         let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
@@ -125,8 +125,8 @@ impl State {
         Ok(file.into())
     }
 
-    /// Reads what [`State::seal`] wrote.
-    pub fn open(memory: OwnedFd) -> Result<Self, Unreadable> {
+    /// Reads the memory that [`Snapshot::seal`] returned.
+    pub fn open(memory: OwnedFd) -> Result<Self, DecodeError> {
         let mut file = File::from(memory);
         file.rewind()?;
         let mut bytes = Vec::new();
@@ -134,15 +134,15 @@ impl State {
         Self::from_bytes(&bytes)
     }
 
-    /// Writes the state as bytes.
+    /// Encodes the snapshot.
     pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Cursor::new(Vec::new());
         self.write(&mut bytes)?;
         Ok(bytes.into_inner())
     }
 
-    /// Writes the fields, and then what stands in front of them. What members are owed may be hundreds of megabytes,
-    /// and everybody waits meanwhile: so nothing of it is copied on its way.
+    /// Writes the fields, and then the header in front of them. Outboxes may be hundreds of megabytes, and everybody
+    /// waits meanwhile: so nothing of it is copied on its way.
     fn write(&self, to: &mut (impl Write + Seek)) -> io::Result<()> {
         to.write_all(&[0; HEAD])?;
         let body = Body { to: &mut *to, len: 0, checksum: blake3::Hasher::new() };
@@ -156,24 +156,24 @@ impl State {
         to.write_all(checksum.finalize().as_bytes())
     }
 
-    /// Reads a state.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or(Unreadable::Foreign)?;
-        let (format, rest) = rest.split_first_chunk::<4>().ok_or(Unreadable::Damaged)?;
+    /// Decodes a snapshot.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(DecodeError::Foreign)?;
+        let (format, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Damaged)?;
         let format = u32::from_be_bytes(*format);
         if format > FORMAT {
-            return Err(Unreadable::TooNew(format));
+            return Err(DecodeError::TooNew(format));
         }
-        let (len, rest) = rest.split_first_chunk::<8>().ok_or(Unreadable::Damaged)?;
-        let (checksum, body) = rest.split_first_chunk::<32>().ok_or(Unreadable::Damaged)?;
+        let (len, rest) = rest.split_first_chunk::<8>().ok_or(DecodeError::Damaged)?;
+        let (checksum, body) = rest.split_first_chunk::<32>().ok_or(DecodeError::Damaged)?;
         if body.len() as u64 != u64::from_be_bytes(*len) || blake3::hash(body) != blake3::Hash::from_bytes(*checksum) {
-            return Err(Unreadable::Damaged);
+            return Err(DecodeError::Damaged);
         }
         Ok(rmp_serde::from_slice(body)?)
     }
 }
 
-/// The fields on their way, with what has to be known of them.
+/// The fields on their way, with their length and checksum.
 struct Body<'a, W> {
     to: &'a mut W,
     len: u64,

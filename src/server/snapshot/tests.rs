@@ -8,7 +8,7 @@ use super::*;
 use crate::directory::{Directory, Request, Rules};
 use crate::events::Events;
 
-fn state() -> State {
+fn snapshot() -> Snapshot {
     let rules = Rules {
         auto_remove: true,
         linger: Default::default(),
@@ -27,44 +27,44 @@ fn state() -> State {
         rule: None,
     };
     directory.register(&request, Instant::now()).unwrap();
-    State {
+    Snapshot {
         program: "0.0.0".into(),
         directory: directory.state(Instant::now()),
         last_member: 7,
         listeners: vec!["bound:127.0.0.1:0".into()],
         members: Vec::new(),
         drain: None,
-        restarts: Restarts::default(),
+        restarts: RestartCounts::default(),
         history: Vec::new(),
     }
 }
 
 #[test]
-fn a_sealed_state_is_read_again_and_can_not_be_changed() {
-    let sealed = state().seal().unwrap();
+fn a_sealed_snapshot_is_read_again_and_can_not_be_changed() {
+    let sealed = snapshot().seal().unwrap();
     let mut writer = File::from(sealed.try_clone().unwrap());
     assert!(writer.write_all(b"x").is_err());
-    let read = State::open(sealed).unwrap();
+    let read = Snapshot::open(sealed).unwrap();
     assert_eq!((read.last_member, read.listeners.len()), (7, 1));
     assert_eq!(rmp_serde::to_vec_named(&read.directory).unwrap().len(), {
-        let again = State::from_bytes(&read.to_bytes().unwrap()).unwrap();
+        let again = Snapshot::from_bytes(&read.to_bytes().unwrap()).unwrap();
         rmp_serde::to_vec_named(&again.directory).unwrap().len()
     });
 }
 
 #[test]
 fn what_is_cut_off_changed_foreign_or_too_new_is_refused() {
-    let bytes = state().to_bytes().unwrap();
+    let bytes = snapshot().to_bytes().unwrap();
     for len in 0..bytes.len() {
-        assert!(State::from_bytes(&bytes[..len]).is_err());
+        assert!(Snapshot::from_bytes(&bytes[..len]).is_err());
     }
     let mut changed = bytes.clone();
     *changed.last_mut().unwrap() ^= 1;
-    assert!(matches!(State::from_bytes(&changed), Err(Unreadable::Damaged)));
+    assert!(matches!(Snapshot::from_bytes(&changed), Err(DecodeError::Damaged)));
     let mut newer = bytes.clone();
     newer[19] = 2;
-    assert!(matches!(State::from_bytes(&newer), Err(Unreadable::TooNew(2))));
-    assert!(matches!(State::from_bytes(b"something else"), Err(Unreadable::Foreign)));
+    assert!(matches!(Snapshot::from_bytes(&newer), Err(DecodeError::TooNew(2))));
+    assert!(matches!(Snapshot::from_bytes(b"something else"), Err(DecodeError::Foreign)));
 }
 
 proptest! {
@@ -75,12 +75,12 @@ proptest! {
         bytes.extend((body.len() as u64).to_be_bytes());
         bytes.extend(blake3::hash(&body).as_bytes());
         bytes.extend(&body);
-        let _ = State::from_bytes(&bytes);
+        let _ = Snapshot::from_bytes(&bytes);
     }
 }
 
-/// A state of the first format with everything in it that a member can have left half done.
-fn full() -> State {
+/// A snapshot of the first format with everything in it that a member can have left half done.
+fn full() -> Snapshot {
     let member = serde_json::json!({
         "id": 5, "serial": 1, "role": "peer", "age_ms": 1000, "silent_ms": 20, "pinged_ms": 10,
         "tally": { "messages_in": 1, "bytes_in": 2, "messages_out": 3, "bytes_out": 4 },
@@ -90,22 +90,22 @@ fn full() -> State {
         } },
         "owed": [120, 0x82, 1, 121], "begun": 1
     });
-    let carried = Carried {
+    let carried = MemberSnapshot {
         registration: RegistrationId::parse("my-device").unwrap(),
         member: serde_json::from_value(member).unwrap(),
         peer: Peer::inet("127.0.0.1:5000".parse().unwrap()),
     };
-    State { members: vec![carried], ..state() }
+    Snapshot { members: vec![carried], ..snapshot() }
 }
 
 #[test]
-fn a_state_of_the_first_format_is_still_read() {
+fn a_snapshot_of_the_first_format_is_still_read() {
     // Written once by this, and never again: `full().to_bytes()`.
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/handoff/tests/state-1");
-    if std::env::var_os("WS_ROUTER_WRITE_STATE").is_some() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshot/tests/state-1");
+    if std::env::var_os("WS_ROUTER_WRITE_SNAPSHOT").is_some() {
         std::fs::write(path, full().to_bytes().unwrap()).unwrap();
     }
-    let read = State::from_bytes(&std::fs::read(path).unwrap()).unwrap();
+    let read = Snapshot::from_bytes(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(read.members, full().members);
     assert_eq!((read.last_member, read.listeners), (7, full().listeners));
     assert_eq!(read.program, "0.0.0");
@@ -117,11 +117,11 @@ fn fields_that_a_later_program_of_the_same_format_adds_are_passed_over() {
     struct Later {
         something_new: Vec<u8>,
         #[serde(flatten)]
-        known: State,
+        known: Snapshot,
     }
     let body = rmp_serde::to_vec_named(&Later { something_new: vec![1, 2, 3], known: full() }).unwrap();
     let mut bytes = [&MAGIC[..], &FORMAT.to_be_bytes(), &(body.len() as u64).to_be_bytes()].concat();
     bytes.extend(blake3::hash(&body).as_bytes());
     bytes.extend(body);
-    assert_eq!(State::from_bytes(&bytes).unwrap().members, full().members);
+    assert_eq!(Snapshot::from_bytes(&bytes).unwrap().members, full().members);
 }
