@@ -107,8 +107,8 @@ fn a_program_that_was_deleted_and_put_back_takes_over() {
     }
 }
 
-/// Changes the stored state, and sees the members told so and everything else at work.
-fn state_is_refused(change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+/// Changes the stored snapshot, and sees the members told so and everything else at work.
+fn snapshot_is_refused(change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     let mut router = Setup::on_loopback().start().ready();
     let Pair { one, other } = Pair::join(router.address());
     router.job("restart");
@@ -128,7 +128,7 @@ fn goes_on_without_them<const N: usize>(mut router: Router, members: [Member<Tcp
     }
     let address = router.address();
     let line = router.logged(&["\"ERROR\""]);
-    assert!(line.to_string().contains("state"), "{line}");
+    assert!(line.to_string().contains("snapshot"), "{line}");
     router.catch_up();
     assert!(router.store().is_empty());
     Pair::join(address).talk();
@@ -144,18 +144,18 @@ fn sealed(bytes: &[u8]) -> OwnedFd {
 }
 
 #[test]
-fn a_state_that_is_cut_off_is_refused_and_members_closed_with_1012() {
-    state_is_refused(|bytes| bytes[..bytes.len() / 2].to_vec());
+fn a_snapshot_that_is_cut_off_is_refused_and_members_closed_with_1012() {
+    snapshot_is_refused(|bytes| bytes[..bytes.len() / 2].to_vec());
 }
 
 #[test]
-fn a_state_that_is_empty_is_refused_and_members_closed_with_1012() {
-    state_is_refused(|_| Vec::new());
+fn a_snapshot_that_is_empty_is_refused_and_members_closed_with_1012() {
+    snapshot_is_refused(|_| Vec::new());
 }
 
 #[test]
-fn a_state_with_a_changed_byte_is_refused_and_members_closed_with_1012() {
-    state_is_refused(|mut bytes| {
+fn a_snapshot_with_a_changed_byte_is_refused_and_members_closed_with_1012() {
+    snapshot_is_refused(|mut bytes| {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         bytes
@@ -163,12 +163,12 @@ fn a_state_with_a_changed_byte_is_refused_and_members_closed_with_1012() {
 }
 
 #[test]
-fn a_foreign_state_is_refused_and_members_closed_with_1012() {
-    state_is_refused(|_| b"{\"state\": \"of something else\"}".to_vec());
+fn a_foreign_snapshot_is_refused_and_members_closed_with_1012() {
+    snapshot_is_refused(|_| b"{\"state\": \"of something else\"}".to_vec());
 }
 
 #[test]
-fn connections_without_a_state_are_closed_with_1012() {
+fn connections_without_a_snapshot_are_closed_with_1012() {
     let mut router = Setup::on_loopback().start().ready();
     let Pair { one, other } = Pair::join(router.address());
     router.job("restart");
@@ -178,7 +178,7 @@ fn connections_without_a_state_are_closed_with_1012() {
 }
 
 #[test]
-fn a_state_without_connections_is_told_and_does_not_stop_the_start() {
+fn a_snapshot_without_connections_is_told_and_does_not_stop_the_start() {
     let mut router = Setup::on_loopback().start().ready();
     let pair = Pair::join(router.address());
     router.job("restart");
