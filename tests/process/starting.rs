@@ -1,6 +1,9 @@
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+
+use nix::sys::signal::Signal;
 
 use super::client::{ask, connect};
 use super::harness::{Setup, certificate};
@@ -13,6 +16,30 @@ fn it_starts_on_an_address_of_the_command_line_and_says_where() {
     assert!(message.contains(&format!("STATUS=0 registrations, 0 members; listening on {address}")), "{message}");
     assert_eq!(ask(connect(address), "/healthz"), (200, "ok".into()));
     assert_eq!(router.stopped().status.code(), Some(0));
+}
+
+#[test]
+fn signals_that_ask_a_daemon_for_something_do_not_end_one_that_is_starting() {
+    // It waits for its configuration, which comes through a pipe.
+    let setup = Setup::new();
+    let (pipe, file) = (setup.folder.path().join("pipe"), setup.folder.path().join("file"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut router = setup.argument("--config").argument(pipe.display().to_string()).start_on(null());
+    let mut writer = File::options().write(true).open(&pipe).unwrap();
+    for _ in 0..100 {
+        router.signal(Signal::SIGHUP);
+        router.signal(Signal::SIGUSR2);
+    }
+    let text = "[[listener]]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
+    // What the signals ask for is done afterwards, with a file.
+    fs::write(&file, text).unwrap();
+    fs::rename(&file, &pipe).unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    drop(writer);
+    router.told("READY=1");
+    let address = router.address();
+    router.logged(&["\"reloaded\""]);
+    assert_eq!(ask(connect(address), "/healthz"), (200, "ok".into()));
 }
 
 #[test]

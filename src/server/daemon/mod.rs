@@ -18,6 +18,7 @@ mod panic;
 mod reload;
 mod room;
 mod settings;
+mod signals;
 mod start;
 mod story;
 mod succession;
@@ -29,6 +30,7 @@ use fault::{Fault, Status};
 use heritage::Heritage;
 use inetd::Passed;
 use settings::Source;
+pub use signals::block_requests;
 use start::Ingredients;
 use ws_router_admin_api::cli::Router;
 

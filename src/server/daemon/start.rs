@@ -32,8 +32,9 @@ use super::listeners::Plan;
 use super::reload::{self, Reload};
 use super::room;
 use super::settings::Source;
+use super::signals;
 use super::story::Story;
-use super::succession::{Audience, Kept, hear_signals, hold_signals};
+use super::succession::{Audience, Kept};
 use crate::access::Access;
 use crate::admin;
 use crate::config::Config;
@@ -67,7 +68,7 @@ pub(super) struct Ingredients {
 /// Starts the router and lives until its end.
 pub(super) fn start(ingredients: Ingredients) -> Result<(), Fault> {
     raise_descriptor_limit();
-    hold_signals().map_err(|error| Fault::system("signals", &error))?;
+    signals::block().map_err(|error| Fault::system("signals", &error))?;
     let runtime = runtime().map_err(|error| Fault::system("threads of the front", &error))?;
     let result = runtime.block_on(async { assemble(ingredients)?.live().await });
     // Whatever still reads a file needn't be waited for.
@@ -128,7 +129,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     };
     open(&mut life)?;
     // All other threads were started with the signals held back, so this one gets them.
-    hear_signals();
+    signals::receive();
     Ok(life)
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{Signal, raise};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::time::{interval, timeout};
 use ws_router_core::close::CloseReason;
@@ -28,6 +28,7 @@ use ws_router_core::close::CloseReason;
 use super::heritage::{COME_BACK, CONNECTIONS, STATE};
 use super::life::Life;
 use super::reload;
+use super::signals;
 use super::start;
 use crate::net;
 use crate::relay::Frozen;
@@ -89,14 +90,14 @@ impl Life {
             },
             Err(error) => error,
         };
-        hear_signals();
+        signals::receive();
         self.resume();
         tracing::error!(%error, program = %program.display(), "the new program can't take over");
     }
 
     /// Leaves the signals that come from now on to the successor; fails if one to stop has come already.
     fn hold_signals(&mut self) -> io::Result<()> {
-        hold_signals()?;
+        signals::block()?;
         while let Some(Some(signal)) = self.signals.next().now_or_never() {
             // A reload is what the successor begins with, and another replacement is none.
             if signal == SIGTERM || signal == SIGINT {
@@ -230,21 +231,6 @@ fn become_successor(program: &Path, package: &Package) -> io::Error {
     process::Command::new(program).arg0(name).args(arguments).env(systemd::HANDOVER, announcement).exec()
 }
 
-/// Holds back the signals that would be lost in a thread that nobody asks, or would end a program that doesn't listen
-/// to them yet: in this thread and in those that it starts.
-pub(super) fn hold_signals() -> io::Result<()> {
-    let held: SigSet = HELD.into_iter().collect();
-    Ok(held.thread_block()?)
-}
-
-/// Lets the signals through again, in this thread alone: so that, when it holds them back, no other one takes them.
-pub(super) fn hear_signals() {
-    let held: SigSet = HELD.into_iter().collect();
-    if let Err(error) = held.thread_unblock() {
-        tracing::warn!(%error, "signals can't be heard");
-    }
-}
-
 /// Finds the program that is on the disk now, where the running one was.
 fn program() -> io::Result<PathBuf> {
     let running = env::current_exe()?.into_os_string().into_vec();
@@ -273,8 +259,6 @@ pub(super) async fn try_out() -> Result<PathBuf, String> {
 
 /// What the kernel appends to the path of a running program that was replaced on the disk (proc(5)).
 const DELETED: &[u8] = b" (deleted)";
-/// Signals that the life cycle listens to.
-const HELD: [Signal; 4] = [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGTERM, Signal::SIGINT];
 /// How long requests in progress may take to be finished.
 const REQUESTS: Duration = Duration::from_secs(2);
 /// Over how long members that can't move are told to come back: a thousand a second, but no longer than this.
