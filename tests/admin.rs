@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use ws_router_admin_api::event::What;
 use ws_router_core::close::CloseReason;
 use ws_router_server::admin::{Command, ReloadReport, serve_metrics};
-use ws_router_server::config::Config;
+use ws_router_server::config::{Config, SocketPermissions};
 use ws_router_server::metrics::families;
 use ws_router_server::net::Listener;
 use ws_router_server::sys;
@@ -112,7 +112,7 @@ async fn the_metrics_have_every_family_with_what_was_counted() {
 #[tokio::test]
 async fn a_listener_for_monitoring_has_the_metrics_and_nothing_else() {
     let admin = Admin::start(Config::default()).await;
-    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &SocketPermissions::default(), None).unwrap();
     let address = listener.address();
     let serving = tokio::spawn(serve_metrics(listener, admin.context.clone(), admin.stop.clone()));
     let ask = async |method: &str, path: &str| {
@@ -130,7 +130,7 @@ async fn a_listener_for_monitoring_has_the_metrics_and_nothing_else() {
 #[tokio::test]
 async fn who_asks_for_the_metrics_again_and_again_and_never_reads_keeps_nobody_out() {
     let admin = Admin::start(Config::default()).await;
-    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &SocketPermissions::default(), None).unwrap();
     let address = listener.address().parse().unwrap();
     let serving = tokio::spawn(serve_metrics(listener, admin.context.clone(), admin.stop.clone()));
     let mut greedy = Vec::new();

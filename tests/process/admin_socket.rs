@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
+use nix::unistd::{Group, getegid};
+
 use super::client::{ask, connect_unix};
 use super::harness::Setup;
 
@@ -14,6 +16,45 @@ fn the_socket_is_for_its_owner_and_group_and_goes_with_the_daemon() {
     assert_eq!(ask(connect_unix(&path), "/v1/status").0, 200);
     assert_eq!(router.stopped().status.code(), Some(0));
     assert!(!path.exists());
+}
+
+#[test]
+fn the_umask_decides_nothing_about_unix_listeners() {
+    for umask in ["0000", "0027", "0077", "0777"] {
+        let setup = Setup::on_loopback().prelude(&format!("umask {umask};"));
+        let file = |name: &str| setup.folder.path().join(name);
+        let (admin, proxy, metrics) = (setup.admin(), file("http.sock"), file("metrics.sock"));
+        let listeners = format!(
+            "[[listener]]\naddress = \"unix:{}\"\nmode = \"0666\"\ngroup = \"{}\"\n[metrics]\nlisten = \"unix:{}\"\n",
+            proxy.display(),
+            own_group(),
+            metrics.display()
+        );
+        let router = setup.config(&listeners).start().ready();
+        for (path, mode) in [(&admin, 0o660), (&proxy, 0o666), (&metrics, 0o660)] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, mode, "{} {umask}", path.display());
+        }
+        assert_eq!(ask(connect_unix(&proxy), "/healthz").0, 200);
+        assert_eq!(router.stopped().status.code(), Some(0));
+        assert!(!admin.exists() && !proxy.exists() && !metrics.exists());
+    }
+}
+
+fn own_group() -> String {
+    Group::from_gid(getegid()).unwrap().unwrap().name
+}
+
+#[test]
+fn a_stale_listener_file_is_replaced_and_one_in_use_is_not() {
+    let setup = Setup::on_loopback();
+    let path = setup.folder.path().join("http.sock");
+    let listener = format!("[[listener]]\naddress = \"unix:{}\"\n", path.display());
+    drop(UnixListener::bind(&path).unwrap());
+    let _router = setup.config(&listener).start().ready();
+    assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
+    let second = Setup::on_loopback().config(&listener).start().ended();
+    second.says(69, &["another program listens there", path.to_str().unwrap()]);
+    assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
 }
 
 #[test]
@@ -36,7 +77,7 @@ fn a_second_daemon_on_the_same_socket_is_69_and_the_first_goes_on() {
     fs::write(&file, text).unwrap();
     let file = file.display().to_string();
     let end = second.argument("--config").argument(file).start_on(std::process::Stdio::null()).ended();
-    end.says(69, &["another ws-router", path.to_str().unwrap()]);
+    end.says(69, &["another program listens there", path.to_str().unwrap()]);
     assert_eq!(ask(connect_unix(&path), "/v1/status").0, 200);
 }
 
@@ -45,5 +86,5 @@ fn something_else_in_the_sockets_place_is_left_alone() {
     let setup = Setup::on_loopback();
     let path = setup.admin();
     fs::write(&path, "precious").unwrap();
-    setup.start().ended().says(69, &["admin.sock", "something else"]);
+    setup.start().ended().says(69, &["admin.sock", "a file that is not a socket"]);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -90,6 +91,23 @@ fn listeners_follow_the_file_at_a_restart() {
         assert_eq!(ask(connect(address), "/healthz").0, 200);
         assert_eq!(ask(connect_unix(&new), "/healthz").0, 200);
         assert!(UnixStream::connect(&old).is_err());
+    });
+}
+
+#[test]
+fn a_unix_listener_gets_the_mode_of_the_file_at_a_restart() {
+    each_way(|renew| {
+        let setup = Setup::on_loopback();
+        let path = setup.folder.path().join("http.sock");
+        let mut router =
+            setup.config(&format!("[[listener]]\naddress = \"unix:{}\"\n", path.display())).start().ready();
+        let file = fs::read_to_string(router.setup.file()).unwrap();
+        fs::write(router.setup.file(), format!("{file}mode = \"0600\"\n")).unwrap();
+        renew(&mut router);
+        assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(router.stopped().status.code(), Some(0));
+        assert!(!path.exists());
     });
 }
 

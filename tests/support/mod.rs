@@ -82,7 +82,8 @@ impl Server {
             let tls = wanted.tls.as_ref().map(|files| Certificates::load(files).unwrap());
             certificates.extend(tls.clone());
             let place = if tls.is_some() { &mut https } else { &mut http };
-            let listener = Listener::bind(&wanted.address, tls).unwrap().with_proxy_protocol(wanted.proxy_protocol);
+            let listener = Listener::bind(&wanted.address, &wanted.permissions, tls).unwrap();
+            let listener = listener.with_proxy_protocol(wanted.proxy_protocol);
             if let Ok(address) = listener.address().parse() {
                 place.get_or_insert(address);
             }

@@ -1,7 +1,8 @@
 //! What a reload would change: which keys differ, and which of them only a restart can put into force.
 
 use super::keys::{ACCESS, KEYS, LISTENER, PROXY_PROTOCOL, Reload};
-use super::{Config, Listener, Tls};
+use super::permissions::{GROUP, MODE};
+use super::{Config, Listener, SocketPermissions, Tls};
 
 /// Keys in which two configurations differ.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,6 +58,9 @@ fn compare_listeners(old: &[Listener], new: &[Listener], differences: &mut Diffe
         if after.as_ref().is_some_and(|after| after.proxy_protocol != before.proxy_protocol) {
             differences.add(format!("{LISTENER}.{PROXY_PROTOCOL}"), Reload::Restart);
         }
+        if let Some(after) = &after {
+            compare_permissions(&before.permissions, &after.permissions, differences);
+        }
         match (&before.tls, after) {
             (_, None) => differences.add(format!("{LISTENER}.address"), Reload::Restart),
             (Some(before), Some(Listener { tls: Some(after), .. })) => compare_files(before, &after, differences),
@@ -66,6 +70,15 @@ fn compare_listeners(old: &[Listener], new: &[Listener], differences: &mut Diffe
     }
     if !new.is_empty() {
         differences.add(format!("{LISTENER}.address"), Reload::Restart);
+    }
+}
+
+fn compare_permissions(before: &SocketPermissions, after: &SocketPermissions, differences: &mut Differences) {
+    if before.mode != after.mode {
+        differences.add(format!("{LISTENER}.{MODE}"), Reload::Restart);
+    }
+    if before.group != after.group {
+        differences.add(format!("{LISTENER}.{GROUP}"), Reload::Restart);
     }
 }
 

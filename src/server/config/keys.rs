@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use toml::de::DeValue;
+use ws_router_admin_api::ListenAddress;
 
 use super::Config;
+use super::permissions::{GROUP, MODE};
 use super::units::{Setting, any, auto_or, between, origin, path_prefix};
 
 /// What it takes to put a changed key into force.
@@ -37,15 +39,21 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// Returns whether the configuration may have the key: permissions of a socket need one that the router binds.
+    pub(super) fn applies(&self, config: &Config) -> bool {
+        let is_permission = self.section == METRICS && [MODE, GROUP].contains(&self.name);
+        !is_permission || matches!(config.metrics.listen, None | Some(ListenAddress::Unix(_)))
+    }
+
     /// Shows the key with its section.
     pub(super) fn full_name(&self) -> String {
         format!("{}.{}", self.section, self.name)
     }
 }
 
-/// Makes the list from sections of `"name" field reload bounds;`.
+/// Makes the list from sections of `"name" field, reload bounds;`.
 macro_rules! keys {
-    ($([$section:ident] $($name:literal $field:ident $reload:ident $fits:expr;)+)+) => {
+    ($([$section:ident] $($name:literal $($field:ident).+, $reload:ident $fits:expr;)+)+) => {
         &[$($(Key {
             section: stringify!($section),
             name: $name,
@@ -54,10 +62,10 @@ macro_rules! keys {
                 let value = Setting::read(value)?;
                 let fits = $fits;
                 fits(&value)?;
-                config.$section.$field = value;
+                config.$section.$($field).+ = value;
                 Ok(())
             },
-            show: |config| config.$section.$field.show(),
+            show: |config| config.$section.$($field).+.show(),
         },)+)+]
     };
 }
@@ -65,69 +73,74 @@ macro_rules! keys {
 /// Every key with a value of its own, in the order in which a file has them.
 pub(super) const KEYS: &[Key] = keys! {
     [registration]
-    "auto-remove" auto_remove Live any;
-    "linger" linger Live between(Duration::ZERO, YEAR);
-    "unclaimed-timeout" unclaimed_timeout Live between(Duration::from_secs(1), YEAR);
-    "reject-taken-ids" reject_taken_ids Live any;
+    "auto-remove" auto_remove, Live any;
+    "linger" linger, Live between(Duration::ZERO, YEAR);
+    "unclaimed-timeout" unclaimed_timeout, Live between(Duration::from_secs(1), YEAR);
+    "reject-taken-ids" reject_taken_ids, Live any;
 
     [websocket]
-    "max-message" max_message Live between(ByteSize::kib(1), ByteSize::gib(1));
-    "ping-interval" ping_interval Live between(MOMENT, DAY);
-    "pong-timeout" pong_timeout Live between(MOMENT, DAY);
-    "outbox" outbox Live between(ByteSize::kib(16), ByteSize::gib(1));
-    "stall-timeout" stall_timeout Live between(MOMENT, DAY);
-    "slow-receiver" slow_receiver Live any;
-    "close-timeout" close_timeout Live between(MOMENT, DAY);
+    "max-message" max_message, Live between(ByteSize::kib(1), ByteSize::gib(1));
+    "ping-interval" ping_interval, Live between(MOMENT, DAY);
+    "pong-timeout" pong_timeout, Live between(MOMENT, DAY);
+    "outbox" outbox, Live between(ByteSize::kib(16), ByteSize::gib(1));
+    "stall-timeout" stall_timeout, Live between(MOMENT, DAY);
+    "slow-receiver" slow_receiver, Live any;
+    "close-timeout" close_timeout, Live between(MOMENT, DAY);
 
     [relay]
-    "threads" threads Restart auto_or(between(NonZeroUsize::MIN, MOST_THREADS));
-    "busy-poll" busy_poll Live between(Duration::ZERO, Duration::from_millis(10));
+    "threads" threads, Restart auto_or(between(NonZeroUsize::MIN, MOST_THREADS));
+    "busy-poll" busy_poll, Live between(Duration::ZERO, Duration::from_millis(10));
 
     [http]
-    "path-prefix" path_prefix Live path_prefix;
-    "public-stats" public_stats Live any;
-    "console" console Live any;
-    "allow-origin" allow_origin Live origin;
-    "trusted-proxies" trusted_proxies Live any;
-    "forwarded-header" forwarded_header Live any;
-    "request-timeout" request_timeout Live between(MOMENT, DAY);
+    "path-prefix" path_prefix, Live path_prefix;
+    "public-stats" public_stats, Live any;
+    "console" console, Live any;
+    "allow-origin" allow_origin, Live origin;
+    "trusted-proxies" trusted_proxies, Live any;
+    "forwarded-header" forwarded_header, Live any;
+    "request-timeout" request_timeout, Live between(MOMENT, DAY);
     // A browser says that much about itself, with a few cookies.
-    "max-head" max_head Live between(ByteSize::kib(8), ByteSize::mib(1));
-    "max-body" max_body Live between(ByteSize::kib(1), ByteSize::mib(1));
+    "max-head" max_head, Live between(ByteSize::kib(8), ByteSize::mib(1));
+    "max-body" max_body, Live between(ByteSize::kib(1), ByteSize::mib(1));
 
     [admin]
-    "socket" socket Restart any;
+    "socket" socket, Restart any;
 
     [metrics]
-    "listen" listen Restart any;
+    "listen" listen, Restart any;
+    "mode" permissions.mode, Restart any;
+    "group" permissions.group, Restart any;
 
     [log]
-    "level" level Live any;
-    "format" format Restart any;
+    "level" level, Live any;
+    "format" format, Restart any;
 
     [limits]
-    "connections" connections Live auto_or(between(1, MANY));
-    "connections-per-address" connections_per_address Live auto_or(between(1, MANY));
-    "registrations" registrations Live between(1, MANY);
-    "members" members Live between(1, MANY);
-    "pending" pending Live between(1, MANY);
-    "memory" memory Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
-    "connection-rate" connection_rate Live any;
-    "register-rate" register_rate Live any;
-    "wrong-key-rate" wrong_key_rate Live any;
+    "connections" connections, Live auto_or(between(1, MANY));
+    "connections-per-address" connections_per_address, Live auto_or(between(1, MANY));
+    "registrations" registrations, Live between(1, MANY);
+    "members" members, Live between(1, MANY);
+    "pending" pending, Live between(1, MANY);
+    "memory" memory, Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
+    "connection-rate" connection_rate, Live any;
+    "register-rate" register_rate, Live any;
+    "wrong-key-rate" wrong_key_rate, Live any;
 
     [service]
-    "exit-when-idle" exit_when_idle Live between(Duration::ZERO, YEAR);
+    "exit-when-idle" exit_when_idle, Live between(Duration::ZERO, YEAR);
 };
 
 /// The table of which there may be several.
 pub(super) const LISTENER: &str = "listener";
 
 /// The keys of a `[[listener]]`.
-pub(super) const LISTENER_KEYS: [&str; 3] = ["address", TLS, PROXY_PROTOCOL];
+pub(super) const LISTENER_KEYS: [&str; 5] = ["address", TLS, PROXY_PROTOCOL, MODE, GROUP];
 
 /// The key of a listener whose connections begin with a header of the PROXY protocol.
 pub(super) const PROXY_PROTOCOL: &str = "proxy-protocol";
+
+/// The section of the metrics' listener.
+pub(super) const METRICS: &str = "metrics";
 
 /// The key of a listener that is a table itself.
 pub(super) const TLS: &str = "tls";

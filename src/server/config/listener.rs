@@ -15,7 +15,7 @@ use super::keys::{LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS};
 use super::load::unknown_key;
 use super::problems::{Found, place};
 use super::units::{Setting, unexpected};
-use super::{Config, Listener, Tls};
+use super::{Config, Listener, Tls, permissions};
 
 /// What a file's values may refer to.
 pub(super) struct Surroundings<'a> {
@@ -110,7 +110,9 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
         let problem = |problem| found.meaning(value.span().start, format!("listener.{PROXY_PROTOCOL}: {problem}"));
         bool::read(value.get_ref()).map_err(problem).unwrap_or_default()
     });
-    Some((offset, Listener { address, tls: tls.and_then(|(_, tls)| tls), proxy_protocol }))
+    let permissions = permissions::read(LISTENER, keys, found);
+    permissions::misplaced(LISTENER, &address, keys, found);
+    Some((offset, Listener { address, tls: tls.and_then(|(_, tls)| tls), proxy_protocol, permissions }))
 }
 
 fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut Found) -> Option<Tls> {

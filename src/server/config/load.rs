@@ -7,14 +7,15 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::access;
-use super::keys::{ACCESS, KEYS, LISTENER, names, sections};
+use super::keys::{ACCESS, KEYS, LISTENER, METRICS, names, sections};
 use super::listener::{self, Surroundings};
 use super::problems::Found;
 use super::units::{nearest, unexpected};
-use super::{Config, Problems};
+use super::{Config, Problems, permissions};
 
 /// Where the configuration is looked for when none is named.
 pub const DEFAULT_PATH: &str = "/etc/ws-router/ws-router.toml";
@@ -88,6 +89,11 @@ pub(super) fn parse_in(
         }
     }
 
+    if let Some(address) = &config.metrics.listen
+        && let Some(DeValue::Table(keys)) = document.get_ref().get(METRICS).map(Spanned::get_ref)
+    {
+        permissions::misplaced(METRICS, address, keys, &mut found);
+    }
     listener::contradictions(&listeners, &config, text, &mut found);
     config.listeners = listeners.into_iter().map(|(_, listener)| listener).collect();
     access::contradictions(&rules, &config.listeners, text, &mut found);

@@ -25,6 +25,7 @@ mod differences;
 mod keys;
 mod listener;
 mod load;
+mod permissions;
 mod print;
 mod problems;
 mod units;
@@ -34,6 +35,7 @@ pub use ask::{Ask, AskPlace};
 pub use differences::Differences;
 pub use keys::{Reload, names};
 pub use load::{DEFAULT_PATH, load, load_for, parse};
+pub use permissions::{FileMode, GroupName};
 pub use problems::Problems;
 
 /// The running configuration; a reload publishes a new one.
@@ -75,13 +77,24 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Whether each connection begins with the PROXY protocol's header, which tells the client's address.
     pub proxy_protocol: bool,
+    /// Who may connect, if the address is a Unix socket.
+    pub permissions: SocketPermissions,
 }
 
 impl Listener {
     /// Listens at a place, through TLS or not, for clients themselves.
     pub fn new(address: ListenAddress, tls: Option<Tls>) -> Self {
-        Self { address, tls, proxy_protocol: false }
+        Self { address, tls, proxy_protocol: false, permissions: SocketPermissions::default() }
     }
+}
+
+/// Who may connect to a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SocketPermissions {
+    /// The mode of the socket's file.
+    pub mode: FileMode,
+    /// The group of the socket's file; `None` is the group of the process.
+    pub group: Option<GroupName>,
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -200,6 +213,8 @@ pub struct Admin {
 pub struct Metrics {
     /// A listener of their own; without one they are on the admin socket alone.
     pub listen: Option<ListenAddress>,
+    /// Who may connect to it, if it is a Unix socket.
+    pub permissions: SocketPermissions,
 }
 
 /// What is logged, and how.

@@ -1,8 +1,11 @@
 //! Shows a configuration as a file that says the same: for `--print-config`, and for whoever begins a file of theirs.
 
+use ws_router_admin_api::ListenAddress;
+
 use super::keys::{ACCESS, KEYS, LISTENER, PROXY_PROTOCOL};
-use super::units::quoted;
-use super::{Config, Listener, access};
+use super::permissions::{GROUP, MODE};
+use super::units::{Setting, quoted};
+use super::{Config, Listener, SocketPermissions, access};
 
 impl Config {
     /// Shows the configuration as a file that says the same, every key written out.
@@ -15,7 +18,7 @@ impl Config {
         let listeners: Vec<String> = self.listeners.iter().map(show_listener).collect();
         file += &listeners.join("\n");
         let mut section = LISTENER;
-        for key in KEYS {
+        for key in KEYS.iter().filter(|key| key.applies(self)) {
             if key.section != section {
                 section = key.section;
                 file += &format!("\n[{section}]\n");
@@ -39,5 +42,10 @@ fn show_listener(listener: &Listener) -> String {
         let clients: String = clients.collect();
         table += &format!("tls = {{ certificate = {certificate}, key = {key}{clients} }}\n");
     }
-    table + &format!("{PROXY_PROTOCOL} = {}\n", listener.proxy_protocol)
+    table += &format!("{PROXY_PROTOCOL} = {}\n", listener.proxy_protocol);
+    if matches!(listener.address, ListenAddress::Unix(_)) {
+        let SocketPermissions { mode, group } = &listener.permissions;
+        table += &format!("{MODE} = {}\n{GROUP} = {}\n", mode.show(), group.show());
+    }
+    table
 }

@@ -127,7 +127,10 @@ fn a_difference_is_live_where_a_reload_is_enough() {
 fn what_needs_a_restart_is_bound_at_the_start() {
     let slow = keys::KEYS.iter().filter(|key| key.reload == Reload::Restart);
     let slow: Vec<String> = slow.map(keys::Key::full_name).collect();
-    assert_eq!(slow, ["relay.threads", "admin.socket", "metrics.listen", "log.format"]);
+    assert_eq!(
+        slow,
+        ["relay.threads", "admin.socket", "metrics.listen", "metrics.mode", "metrics.group", "log.format"]
+    );
 }
 
 #[test]
@@ -154,6 +157,10 @@ fn whatever_changes_about_a_listener_takes_a_restart_but_their_order_is_nothing(
     let trusting = |listener: &str| with(&format!("{listener}\n[http]\ntrusted-proxies = [\"127.0.0.1\"]\n"));
     let (before, after) = (trusting(plain), trusting(&format!("{plain}proxy-protocol = true")));
     assert_eq!(before.differences(&after).need_restart, ["listener.proxy-protocol"]);
+
+    let unix = with("[[listener]]\naddress = \"unix:/s\"\n");
+    let opened = with("[[listener]]\naddress = \"unix:/s\"\nmode = \"0666\"\ngroup = \"root\"\n");
+    assert_eq!(unix.differences(&opened).need_restart, ["listener.mode", "listener.group"]);
 
     let explicit = with("[[listener]]\naddress = \"[::]:8741\"\n");
     assert!(explicit.differences(&with("")).is_empty());

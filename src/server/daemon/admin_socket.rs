@@ -1,25 +1,21 @@
-//! The admin socket's place in the file system: where it stands, who may connect, and that there is one owner.
-//!
-//! A socket file that nobody answers on any more is replaced; one that is answered on belongs to another daemon, which
-//! is an error. The file is born with mode 0600, given to the group `ws-router` if there is such a group and we may,
-//! and only then opened to it (0660): there is no moment at which somebody else can connect.
+//! The admin socket: its path, and who may connect to it.
 
 use std::env;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{AccessFlags, Group, access, chown, geteuid};
-use socket2::{Domain, SockAddr, Socket, Type};
+use nix::unistd::{AccessFlags, access, geteuid};
+use socket2::{Domain, Socket, Type};
 
 use super::fault::{Fault, Status};
 use super::heritage::{Heritage, INHERITED};
-use crate::config;
+use crate::config::{self, FileMode, SocketPermissions};
+use crate::net::{self, SocketFile, UnixSocketError};
 
 /// The admin socket, bound by us; its file goes away with it.
 #[derive(Debug)]
@@ -30,13 +26,6 @@ pub(super) struct AdminSocket {
     pub(super) listener: UnixListener,
     /// Where it stands; `None` if the service manager knows.
     pub(super) file: Option<SocketFile>,
-}
-
-/// A socket's file, removed when dropped, unless it has become another's meanwhile.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    inode: (u64, u64),
 }
 
 impl AdminSocket {
@@ -60,36 +49,13 @@ impl AdminSocket {
     pub(super) fn bind(config: &config::Admin, heritage: &mut Heritage) -> Result<Option<Self>, Fault> {
         let Some(path) = place(config)? else { return Ok(None) };
         let key = format!("bound-admin:{}", path.display());
-        let listener = match heritage.listener(&key) {
-            Some(left) => UnixListener::from(left),
-            None => {
-                clear(&path)?;
-                bind(&path).map_err(|error| fault(&path, &error))?
-            }
-        };
-        let inode = inode(&path).map_err(|error| fault(&path, &error))?;
-        Ok(Some(Self { key, listener, file: Some(SocketFile { path, inode }) }))
+        let (socket, file) = bind(&path, heritage.listener(&key)).map_err(|error| unbound(&path, &error))?;
+        Ok(Some(Self { key, listener: socket.into(), file: Some(file) }))
     }
 }
 
 /// The name of its descriptor in socket units.
 const ADMIN: &str = "admin";
-
-impl SocketFile {
-    /// Where it stands.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
-            // If it can't be removed, the next start replaces it.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
 
 /// Lists where a running daemon's admin socket may be, the likeliest first.
 pub(super) fn candidates(config: &config::Admin) -> Vec<PathBuf> {
@@ -113,7 +79,7 @@ fn place(config: &config::Admin) -> Result<Option<PathBuf>, Fault> {
     };
     if let Some(directory) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(mode).create(directory);
-        made.map_err(|error| fault(directory, &error))?;
+        made.map_err(|error| no_directory(directory, &error))?;
     }
     Ok(Some(path))
 }
@@ -123,66 +89,38 @@ fn user_socket() -> Option<PathBuf> {
     Some(PathBuf::from(directory).join("ws-router/admin.sock"))
 }
 
-/// Makes room for the socket, if what stands there is the rest of a daemon that has ended.
-fn clear(path: &Path) -> Result<(), Fault> {
-    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.file_type().is_socket() {
-        let text = format!("admin socket {}: there is something else; remove it or set admin.socket", path.display());
-        return Err(Fault::new(Status::Unavailable, text));
-    }
-    match is_answered(path) {
-        Ok(false) => fs::remove_file(path).map_err(|error| fault(path, &error)),
-        Ok(true) => {
-            let text = format!(
-                "admin socket {}: another ws-router runs here; stop it or set admin.socket to another path",
-                path.display()
-            );
-            Err(Fault::new(Status::Unavailable, text))
-        }
-        Err(error) => Err(fault(path, &error)),
-    }
-}
-
-fn is_answered(path: &Path) -> io::Result<bool> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A daemon that hangs with a full backlog must not make us hang too.
-    socket.set_nonblocking(true)?;
-    match socket.connect(&SockAddr::unix(path)?) {
-        Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(false),
-        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-        _ => Ok(true),
-    }
-}
-
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // On Linux the file gets the mode of the socket's own inode, as far as the umask lets it.
-    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    if let Ok(Some(group)) = Group::from_name("ws-router")
-        && let Err(error) = chown(path, None, Some(group.gid))
-    {
-        tracing::debug!(%error, "the admin socket isn't given to the group ws-router");
-    }
-    fs::set_permissions(path, Permissions::from_mode(0o660))?;
-    socket.listen(BACKLOG)?;
-    Ok(UnixListener::from(OwnedFd::from(socket)))
-}
-
-fn inode(path: &Path) -> io::Result<(u64, u64)> {
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
-}
-
-fn fault(path: &Path, error: &io::Error) -> Fault {
-    let mend = match error.kind() {
-        ErrorKind::NotFound => "; make the directory or set admin.socket",
-        ErrorKind::PermissionDenied => "; run as a user who may write there or set admin.socket",
-        _ => "",
+/// The socket belongs to the group `ws-router`, whose members are administrators, if there is such a group and this user
+/// may give the socket to it.
+fn bind(path: &Path, left: Option<OwnedFd>) -> Result<(OwnedFd, SocketFile), UnixSocketError> {
+    let permissions = SocketPermissions { mode: FileMode::OWNER_AND_GROUP, group: ADMINISTRATORS.parse().ok() };
+    let open = |permissions: &SocketPermissions, left: Option<OwnedFd>| match left {
+        Some(left) => net::rebind_unix(left, path, permissions, BACKLOG),
+        None => net::bind_unix(path, permissions, BACKLOG),
     };
-    let status = if error.kind() == ErrorKind::PermissionDenied { Status::NoPermission } else { Status::Unavailable };
-    Fault::new(status, format_args!("admin socket {}: {error}{mend}", path.display()))
+    let spare = left.as_ref().map(OwnedFd::try_clone).transpose()?;
+    open(&permissions, left).or_else(|error| match error {
+        UnixSocketError::Group { error, .. } => {
+            tracing::debug!(%error, "the admin socket isn't given to the group ws-router");
+            open(&SocketPermissions { group: None, ..permissions }, spare)
+        }
+        error => Err(error),
+    })
 }
+
+fn unbound(path: &Path, error: &UnixSocketError) -> Fault {
+    let status = if error.is_forbidden() { Status::NoPermission } else { Status::Unavailable };
+    Fault::new(status, format_args!("admin socket {}: {error}, or set admin.socket", path.display()))
+}
+
+fn no_directory(path: &Path, error: &io::Error) -> Fault {
+    let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
+    let status = if is_forbidden { Status::NoPermission } else { Status::Unavailable };
+    let fix = "run as a user that may create it, or set admin.socket";
+    Fault::new(status, format_args!("directory of the admin socket {}: {error}; {fix}", path.display()))
+}
+
+/// The group of administrators.
+const ADMINISTRATORS: &str = "ws-router";
 
 const SYSTEM_SOCKET: &str = "/run/ws-router/admin.sock";
 

@@ -19,7 +19,6 @@ use tokio_util::task::TaskTracker;
 use ws_router_admin_api::DrainPhase;
 use ws_router_core::close::CloseReason;
 
-use super::admin_socket::SocketFile;
 use super::drain::{self, Drain};
 use super::fault::Fault;
 use super::reload::Reload;
@@ -54,7 +53,7 @@ pub(super) struct Life {
     /// All listening sockets.
     pub(super) kept: Vec<Kept>,
     /// Files to be removed at the end.
-    pub(super) socket_files: Vec<SocketFile>,
+    pub(super) socket_files: Vec<crate::net::SocketFile>,
     /// Everything that runs on the front.
     pub(super) tasks: TaskTracker,
     /// Ends it.

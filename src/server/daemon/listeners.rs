@@ -13,7 +13,7 @@ use ws_router_admin_api::ListenAddress;
 use super::certificates::Certificates;
 use super::fault::{Fault, Status};
 use super::heritage::{Heritage, INHERITED};
-use crate::config::{Config, Listener, Tls};
+use crate::config::{Config, Listener, SocketPermissions, Tls};
 use crate::net;
 use crate::systemd::Inherited;
 
@@ -40,11 +40,13 @@ pub(super) struct Public {
 struct Speech {
     tls: Option<Tls>,
     proxy_protocol: bool,
+    permissions: SocketPermissions,
 }
 
 impl From<&Listener> for Speech {
     fn from(listener: &Listener) -> Self {
-        Self { tls: listener.tls.clone(), proxy_protocol: listener.proxy_protocol }
+        let Listener { address: _, tls, proxy_protocol, permissions } = listener.clone();
+        Self { tls, proxy_protocol, permissions }
     }
 }
 
@@ -107,10 +109,11 @@ pub(super) fn plan(
 fn take_metrics(config: &Config, inherited: &mut Vec<Inherited>) -> Result<Vec<Public>, Fault> {
     match &config.metrics.listen {
         None => Ok(Vec::new()),
-        Some(address @ ListenAddress::Inherited(_)) => {
-            take_named(&[&Listener { address: address.clone(), tls: None, proxy_protocol: false }], inherited)
+        Some(address @ ListenAddress::Inherited(_)) => take_named(&[&Listener::new(address.clone(), None)], inherited),
+        Some(address) => {
+            let speech = Speech { permissions: config.metrics.permissions.clone(), ..Speech::default() };
+            Ok(vec![Public { place: Place::Bind(address.clone()), speech }])
         }
-        Some(address) => Ok(vec![Public { place: Place::Bind(address.clone()), speech: Speech::default() }]),
     }
 }
 
@@ -173,17 +176,20 @@ impl Public {
     /// Binds it, or takes over the descriptor that was passed or that a predecessor left.
     pub(super) fn open(self, certificates: &mut Certificates, heritage: &mut Heritage) -> Result<net::Listener, Fault> {
         let left = heritage.listener(&self.key());
-        let Speech { tls, proxy_protocol } = self.speech;
+        let Speech { tls, proxy_protocol, permissions } = self.speech;
         let tls = tls.map(|files| certificates.load(&files)).transpose().map_err(Fault::configuration)?;
         let listener = match (self.place, left) {
-            (Place::Bind(_) | Place::Default, Some(left)) => {
-                net::Listener::inherited(left, "of the predecessor", tls).map_err(Fault::configuration)
+            (Place::Bind(address), Some(left)) => {
+                net::Listener::rebind(left, &address, &permissions, tls).map_err(cannot_listen)
+            }
+            (Place::Default, Some(left)) => {
+                net::Listener::rebind(left, &DEFAULT, &permissions, tls).map_err(cannot_listen)
             }
             (Place::Inherited(one), _) => {
                 net::Listener::inherited(one.descriptor, &one.name, tls).map_err(Fault::configuration)
             }
-            (Place::Bind(address), None) => net::Listener::bind(&address, tls).map_err(cannot_listen),
-            (Place::Default, None) => net::Listener::bind(&DEFAULT, tls).map_err(cannot_listen),
+            (Place::Bind(address), None) => net::Listener::bind(&address, &permissions, tls).map_err(cannot_listen),
+            (Place::Default, None) => net::Listener::bind(&DEFAULT, &permissions, tls).map_err(cannot_listen),
         }?;
         Ok(listener.with_proxy_protocol(proxy_protocol))
     }

@@ -83,7 +83,8 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     let (mut kept, mut addresses, mut socket_files) = (Vec::new(), BTreeSet::new(), Vec::new());
     for public in plan.public {
         let key = public.key();
-        let listener = public.open(&mut certificates, &mut heritage)?;
+        let mut listener = public.open(&mut certificates, &mut heritage)?;
+        socket_files.extend(listener.take_file());
         let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
         tracing::info!(listener = listener.address(), tls = listener.certificates().is_some(), "listening");
         addresses.insert(listener.address());
@@ -92,7 +93,8 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     }
     for metrics in plan.metrics {
         let key = metrics.key();
-        let listener = metrics.open(&mut certificates, &mut heritage)?;
+        let mut listener = metrics.open(&mut certificates, &mut heritage)?;
+        socket_files.extend(listener.take_file());
         let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
         tracing::info!(listener = listener.address(), "monitoring is answered");
         kept.push(Kept { key, descriptor, audience: Audience::Monitoring });

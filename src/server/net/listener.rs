@@ -1,21 +1,19 @@
 //! Listening sockets: bound here, or inherited from the service manager.
-//!
-//! A socket file that nobody answers on is what a killed daemon left behind, and is replaced; one that somebody answers
-//! on is never taken away from under them.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use ws_router_admin_api::ListenAddress;
 
 use super::certificates::Certificates;
 use super::stream::Stream;
+use super::unix_socket::{SocketFile, UnixSocketError, bind_unix, rebind_unix};
+use crate::config::SocketPermissions;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -24,6 +22,7 @@ pub struct Listener {
     address: String,
     certificates: Option<Arc<Certificates>>,
     proxy_protocol: bool,
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -53,22 +52,34 @@ impl ListenError {
 }
 
 impl Listener {
-    /// Binds an address of this machine; an inherited one is refused here. Needs a running event loop.
-    pub fn bind(address: &ListenAddress, tls: Option<Arc<Certificates>>) -> Result<Self, ListenError> {
+    /// Binds an address of this machine; an inherited one is an error. A Unix socket gets the permissions, and its file
+    /// is removed with the listener. Needs a running event loop.
+    pub fn bind(
+        address: &ListenAddress,
+        permissions: &SocketPermissions,
+        tls: Option<Arc<Certificates>>,
+    ) -> Result<Self, ListenError> {
         match address {
             ListenAddress::Inet(address) => bind_inet(*address)
                 .and_then(|socket| Self::of_socket(socket, tls))
                 .map_err(|error| ListenError::of(&error, format!("listen {address}: {}", mend_inet(&error)))),
-            ListenAddress::Unix(path) => {
-                let problem = |what: String| format!("listen unix:{}: {what}", path.display());
-                remove_stale(path).map_err(|what| ListenError::Unavailable(problem(what)))?;
-                bind_unix(path)
-                    .and_then(|socket| Self::of_socket(socket, tls))
-                    .map_err(|error| ListenError::of(&error, problem(mend_unix(&error))))
-            }
+            ListenAddress::Unix(path) => Self::of_unix(path, bind_unix(path, permissions, BACKLOG), tls),
             ListenAddress::Inherited(name) => Err(ListenError::Unavailable(format!(
                 "listen systemd:{name}: no such descriptor was passed; start through a socket unit with FileDescriptorName={name}"
             ))),
+        }
+    }
+
+    /// Takes over a socket that the old process bound to the address. Needs a running event loop.
+    pub fn rebind(
+        socket: OwnedFd,
+        address: &ListenAddress,
+        permissions: &SocketPermissions,
+        tls: Option<Arc<Certificates>>,
+    ) -> Result<Self, ListenError> {
+        match address {
+            ListenAddress::Unix(path) => Self::of_unix(path, rebind_unix(socket, path, permissions, BACKLOG), tls),
+            ListenAddress::Inet(_) | ListenAddress::Inherited(_) => Self::inherited(socket, "of the old process", tls),
         }
     }
 
@@ -116,6 +127,11 @@ impl Listener {
         self.certificates.as_ref()
     }
 
+    /// Takes the guard that removes the file of a Unix socket, if the socket was bound by this process or an old one.
+    pub fn take_file(&mut self) -> Option<SocketFile> {
+        self.file.take()
+    }
+
     /// A second descriptor of the socket.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         match &self.socket {
@@ -132,6 +148,21 @@ impl Listener {
         }
     }
 
+    fn of_unix(
+        path: &Path,
+        bound: Result<(OwnedFd, SocketFile), UnixSocketError>,
+        tls: Option<Arc<Certificates>>,
+    ) -> Result<Self, ListenError> {
+        let text = |error: &dyn std::fmt::Display| format!("listen unix:{}: {error}", path.display());
+        let (socket, file) = bound.map_err(|error| match error.is_forbidden() {
+            true => ListenError::Forbidden(text(&error)),
+            false => ListenError::Unavailable(text(&error)),
+        })?;
+        let listener = Self::of_socket(socket.into(), tls);
+        let listener = listener.map_err(|error| ListenError::Unavailable(text(&error)))?;
+        Ok(Self { file: Some(file), ..listener })
+    }
+
     fn of_socket(socket: Socket, certificates: Option<Arc<Certificates>>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let (socket, address) = if socket.domain()? == Domain::UNIX {
@@ -145,7 +176,7 @@ impl Listener {
             let address = listener.local_addr()?.to_string();
             (Listening::Tcp(listener), address)
         };
-        Ok(Self { socket, address, certificates, proxy_protocol: false })
+        Ok(Self { socket, address, certificates, proxy_protocol: false, file: None })
     }
 }
 
@@ -167,34 +198,6 @@ fn bind_inet(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
-/// Removes a socket file that nobody answers on.
-fn remove_stale(path: &Path) -> Result<(), String> {
-    let Ok(file) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !file.file_type().is_socket() {
-        return Err("there is a file that is no socket; remove it or choose another path".into());
-    }
-    let connected = (|| {
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // A full backlog answers at once, too: somebody is there.
-        probe.set_nonblocking(true)?;
-        probe.connect(&SockAddr::unix(path)?)
-    })();
-    match connected {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)
-            .map_err(|error| format!("the file of a daemon that is gone can't be removed: {error}")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(mend_unix(&error)),
-        _ => Err("another program listens there; stop it or choose another path".into()),
-    }
-}
-
 fn is_ipv6_missing(error: &io::Error) -> bool {
     error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
 }
@@ -206,15 +209,6 @@ fn mend_inet(error: &io::Error) -> String {
         }
         io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another port".into(),
         io::ErrorKind::AddrNotAvailable => "this machine has no such address; mend it or use [::]".into(),
-        _ => error.to_string(),
-    }
-}
-
-fn mend_unix(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => "permission denied; let the daemon's user write to the folder".into(),
-        io::ErrorKind::NotFound => "no such folder; make it, or choose a path under /run/ws-router".into(),
-        io::ErrorKind::InvalidInput => "the path is too long for a socket; choose one under 108 bytes".into(),
         _ => error.to_string(),
     }
 }

@@ -18,6 +18,7 @@ pub mod proxy;
 mod socket;
 mod stream;
 pub mod turns;
+mod unix_socket;
 
 pub use accept::accept;
 pub use certificates::{CertificateError, Certificates};
@@ -29,3 +30,4 @@ pub use listener::{ListenError, Listener};
 pub use permit::{RESERVE, connection_limit};
 pub use socket::{Permit, Plain, Socket, Transport};
 pub use stream::Stream;
+pub use unix_socket::{SocketFile, UnixSocketError, bind_unix, rebind_unix};

@@ -89,6 +89,47 @@ fn the_metrics_are_off_or_at_an_address_of_their_own() {
 }
 
 #[test]
+fn permissions_are_for_unix_sockets_that_the_router_binds() {
+    let unix = read("[[listener]]\naddress = \"unix:/s\"\nmode = \"0666\"\ngroup = \"root\"").unwrap();
+    let permissions = &unix.listeners[0].permissions;
+    assert_eq!((permissions.mode.bits(), permissions.group.as_ref().map(GroupName::as_str)), (0o666, Some("root")));
+    has_one(
+        "[[listener]]\naddress = \"[::]:1\"\nmode = \"0660\"",
+        "3:8: listener.mode: has no effect on [::]:1: only a Unix socket has one; remove this key",
+    );
+    has_one(
+        "[[listener]]\naddress = \"systemd:http\"\ngroup = \"root\"",
+        "3:9: listener.group: has no effect on systemd:http: the socket unit decides; set SocketGroup= there",
+    );
+    has_one(
+        "[metrics]\nlisten = \"127.0.0.1:1\"\ngroup = \"root\"",
+        "3:9: metrics.group: has no effect on 127.0.0.1:1: only a Unix socket has one; remove this key",
+    );
+    for mode in ["660 ", "0o660", "1777", "0888", "", "+660"] {
+        has_one(
+            &format!("[metrics]\nlisten = \"unix:/s\"\nmode = {mode:?}"),
+            &format!("3:8: metrics.mode: {mode:?} is not a file mode; write octal digits, such as \"0660\""),
+        );
+    }
+    has_one(
+        "[[listener]]\naddress = \"unix:/s\"\nmode = 0o660",
+        "3:8: listener.mode: expected a text, not a number; write for instance \"0660\"",
+    );
+}
+
+#[test]
+fn a_group_that_does_not_exist_is_a_mistake() {
+    has_one(
+        "[[listener]]\naddress = \"unix:/s\"\ngroup = \"no-such-group\"",
+        "3:9: listener.group: there is no group \"no-such-group\"; create it, or name one of /etc/group",
+    );
+    has_one(
+        "[metrics]\nlisten = \"unix:/s\"\ngroup = \"no-such-group\"",
+        "3:9: metrics.group: there is no group \"no-such-group\"; create it, or name one of /etc/group",
+    );
+}
+
+#[test]
 fn an_unknown_key_is_sent_where_it_belongs() {
     has_one("port = 8080", "1:1: unknown key \"port\" outside of any section; ws-router.toml(5) lists the keys");
     has_one("level = \"info\"", "1:1: unknown key \"level\" outside of any section; it belongs in [log]");

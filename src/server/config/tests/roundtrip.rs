@@ -29,6 +29,21 @@ fn path() -> impl Strategy<Value = PathBuf> {
     "/[a-zA-Z0-9 .'\"\\\\äß#\n-]{1,20}".prop_map(PathBuf::from)
 }
 
+fn permissions() -> impl Strategy<Value = SocketPermissions> {
+    let mode = "0[0-7]{3}".prop_map(|text| text.parse().unwrap());
+    let group = option::of(Just("root").prop_map(|name| name.parse().unwrap()));
+    (mode, group).prop_map(|(mode, group)| SocketPermissions { mode, group })
+}
+
+fn metrics() -> impl Strategy<Value = Metrics> {
+    let inherited = "[a-z]{1,5}".prop_map(ListenAddress::Inherited);
+    let unix = path().prop_map(|path| ListenAddress::Unix(path.with_extension("metrics")));
+    prop_oneof![
+        inherited.prop_map(|address| Metrics { listen: Some(address), ..Metrics::default() }),
+        (option::of(unix), permissions()).prop_map(|(listen, permissions)| Metrics { listen, permissions }),
+    ]
+}
+
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let tls = || {
         let files = (path(), path(), option::of((path(), option::of(path()))));
@@ -43,8 +58,12 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
         path().prop_map(ListenAddress::Unix),
         "[a-z]{6,9}".prop_map(ListenAddress::Inherited),
     ];
-    let listener = (address, tls(), any::<bool>());
-    let listener = listener.prop_map(|(address, tls, proxy_protocol)| Listener { address, tls, proxy_protocol });
+    let listener = (address, tls(), any::<bool>(), permissions());
+    let listener = listener.prop_map(|(address, tls, proxy_protocol, permissions)| {
+        let is_unix = matches!(address, ListenAddress::Unix(_));
+        let permissions = if is_unix { permissions } else { SocketPermissions::default() };
+        Listener { address, tls, proxy_protocol, permissions }
+    });
     proptest::collection::vec(listener, 0..4).prop_filter("no two at one place", |all| {
         all.iter().enumerate().all(|(i, one)| all[..i].iter().all(|other| !one.address.clashes(&other.address)))
     })
@@ -200,7 +219,7 @@ prop_compose! {
         busy_poll in duration(Duration::ZERO, Duration::from_millis(10)),
         http in http(),
         socket in option::of(path().prop_map(|path| path.with_extension("admin"))),
-        listen in option::of("[a-z]{1,5}".prop_map(ListenAddress::Inherited)),
+        metrics in metrics(),
         log in log(),
         limits in limits(),
         exit_when_idle in years(),
@@ -215,7 +234,7 @@ prop_compose! {
         }
         let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
         let service = Service { exit_when_idle };
-        let (admin, metrics) = (Admin { socket }, Metrics { listen });
+        let admin = Admin { socket };
         Config { listeners, registration, websocket, relay, http, admin, metrics, log, limits, service, access }
     }
 }
@@ -255,7 +274,8 @@ fn a_printed_configuration_names_every_key() {
         ask: "http://127.0.0.1:9000".parse().ok(),
         ask_timeout: Some(Duration::from_secs(1)),
     };
-    let listeners = vec![Listener { tls: Some(tls), ..Listener::default() }];
+    let unix = Listener::new(ListenAddress::Unix("/run/s".into()), None);
+    let listeners = vec![Listener { tls: Some(tls), ..Listener::default() }, unix];
     let printed = Config { listeners, access: vec![rule], ..Config::default() }.to_toml();
     for (section, name) in names() {
         assert!(printed.contains(&format!("{name} = ")), "{section}.{name} is not in\n{printed}");

@@ -33,7 +33,7 @@ fn shown(plan: &Plan) -> Vec<String> {
             Place::Inherited(one) => one.name.clone(),
             Place::Default => "default".into(),
         };
-        let Speech { tls, proxy_protocol } = &public.speech;
+        let Speech { tls, proxy_protocol, permissions: _ } = &public.speech;
         format!("{place}{}{}", if tls.is_some() { "+" } else { "" }, if *proxy_protocol { "!" } else { "" })
     });
     shown.collect()

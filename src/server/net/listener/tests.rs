@@ -8,7 +8,8 @@ fn unix(path: &Path) -> ListenAddress {
 
 #[tokio::test]
 async fn an_unspecified_ipv6_address_takes_ipv4_too() {
-    let listener = Listener::bind(&ListenAddress::Inet("[::]:0".parse().unwrap()), None).unwrap();
+    let listener =
+        Listener::bind(&ListenAddress::Inet("[::]:0".parse().unwrap()), &SocketPermissions::default(), None).unwrap();
     let port = listener.address().rsplit_once(':').unwrap().1.parse().unwrap();
     let connected = std::net::TcpStream::connect(("127.0.0.1", port));
     assert!(connected.is_ok());
@@ -16,9 +17,11 @@ async fn an_unspecified_ipv6_address_takes_ipv4_too() {
 
 #[tokio::test]
 async fn an_address_in_use_is_named_with_the_mend() {
-    let first = Listener::bind(&ListenAddress::Inet("127.0.0.1:0".parse().unwrap()), None).unwrap();
+    let first =
+        Listener::bind(&ListenAddress::Inet("127.0.0.1:0".parse().unwrap()), &SocketPermissions::default(), None)
+            .unwrap();
     let again = ListenAddress::Inet(first.address().parse().unwrap());
-    let error = Listener::bind(&again, None).unwrap_err().to_string();
+    let error = Listener::bind(&again, &SocketPermissions::default(), None).unwrap_err().to_string();
     assert_eq!(
         error,
         format!("listen {}: another program listens there; stop it or choose another port", first.address())
@@ -29,13 +32,14 @@ async fn an_address_in_use_is_named_with_the_mend() {
 async fn a_socket_file_is_replaced_only_if_nobody_answers_on_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sock");
-    let first = Listener::bind(&unix(&path), None).unwrap();
+    let mut first = Listener::bind(&unix(&path), &SocketPermissions::default(), None).unwrap();
     assert_eq!(first.address(), format!("unix:{}", path.display()));
-    let refused = Listener::bind(&unix(&path), None).unwrap_err().to_string();
+    let refused = Listener::bind(&unix(&path), &SocketPermissions::default(), None).unwrap_err().to_string();
     assert!(refused.contains("another program listens there"), "{refused}");
+    std::mem::forget(first.take_file());
     drop(first);
     assert!(path.exists());
-    assert!(Listener::bind(&unix(&path), None).is_ok());
+    assert!(Listener::bind(&unix(&path), &SocketPermissions::default(), None).is_ok());
 }
 
 #[tokio::test]
@@ -43,15 +47,17 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("precious");
     std::fs::write(&path, "data").unwrap();
-    let error = Listener::bind(&unix(&path), None).unwrap_err().to_string();
-    assert!(error.contains("a file that is no socket"), "{error}");
+    let error = Listener::bind(&unix(&path), &SocketPermissions::default(), None).unwrap_err().to_string();
+    assert!(error.contains("a file that is not a socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "data");
 }
 
 #[tokio::test]
 async fn a_folder_that_is_missing_is_named() {
-    let error = Listener::bind(&unix(Path::new("/nonexistent/sock")), None).unwrap_err().to_string();
-    assert!(error.starts_with("listen unix:/nonexistent/sock: no such folder"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing/sock");
+    let error = Listener::bind(&unix(&path), &SocketPermissions::default(), None).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("listen unix:{}: no such directory", path.display())), "{error}");
 }
 
 #[tokio::test]

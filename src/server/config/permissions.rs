@@ -1,0 +1,135 @@
+//! Modes and groups of Unix sockets: "0660", "www-data".
+
+use std::fmt;
+use std::str::FromStr;
+
+use nix::unistd::Group;
+use toml::de::{DeTable, DeValue};
+use ws_router_admin_api::ListenAddress;
+
+use super::SocketPermissions;
+use super::problems::Found;
+use super::units::{Setting, quoted, unexpected};
+
+/// The permission bits of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// Read and write for the owner and the group, as connecting needs write permission (unix(7)).
+    pub const OWNER_AND_GROUP: Self = Self(0o660);
+
+    /// Returns the bits, at most 0777.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for FileMode {
+    fn default() -> Self {
+        Self::OWNER_AND_GROUP
+    }
+}
+
+impl FromStr for FileMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+        let bits = u32::from_str_radix(text, 8).ok().filter(|bits| is_octal && *bits <= 0o777);
+        bits.map(Self).ok_or_else(|| format!("{text:?} is not a file mode; write octal digits, such as \"0660\""))
+    }
+}
+
+impl fmt::Display for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl Setting for FileMode {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = value.as_str().ok_or_else(|| unexpected(value, "a text", "write for instance \"0660\""))?;
+        text.parse()
+    }
+
+    fn show(&self) -> String {
+        quoted(self)
+    }
+}
+
+/// The name of a group that this system knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupName(String);
+
+impl GroupName {
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for GroupName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match Group::from_name(name) {
+            Ok(Some(_)) => Ok(Self(name.into())),
+            Ok(None) => Err(format!("there is no group {name:?}; create it, or name one of /etc/group")),
+            Err(error) => Err(format!("group {name:?} can't be looked up: {error}; check nsswitch.conf")),
+        }
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An empty text is the group of the process.
+impl Setting for Option<GroupName> {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_str() {
+            Some("") => Ok(None),
+            Some(name) => name.parse().map(Some),
+            None => Err(unexpected(value, "a text", "write the name of a group, such as \"www-data\"")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| quoted(""), quoted)
+    }
+}
+
+/// Reads the permissions of a listener.
+pub(super) fn read(section: &str, keys: &DeTable<'_>, found: &mut Found) -> SocketPermissions {
+    SocketPermissions { mode: one(section, MODE, keys, found), group: one(section, GROUP, keys, found) }
+}
+
+fn one<T: Setting + Default>(section: &str, name: &str, keys: &DeTable<'_>, found: &mut Found) -> T {
+    let Some(value) = keys.get(name) else { return T::default() };
+    T::read(value.get_ref()).unwrap_or_else(|problem| {
+        found.meaning(value.span().start, format!("{section}.{name}: {problem}"));
+        T::default()
+    })
+}
+
+/// Reports permissions that apply to nothing, because the address isn't a Unix socket bound by the router.
+pub(super) fn misplaced(section: &str, address: &ListenAddress, keys: &DeTable<'_>, found: &mut Found) {
+    for name in [MODE, GROUP] {
+        let Some(value) = keys.get(name) else { continue };
+        let fix = match address {
+            ListenAddress::Unix(_) => continue,
+            ListenAddress::Inet(_) => "only a Unix socket has one; remove this key",
+            ListenAddress::Inherited(_) if name == MODE => "the socket unit decides; set SocketMode= there",
+            ListenAddress::Inherited(_) => "the socket unit decides; set SocketGroup= there",
+        };
+        found.meaning(value.span().start, format!("{section}.{name}: has no effect on {address}: {fix}"));
+    }
+}
+
+/// The key of a socket file's mode.
+pub(super) const MODE: &str = "mode";
+/// The key of a socket file's group.
+pub(super) const GROUP: &str = "group";
