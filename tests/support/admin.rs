@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use ws_router_server::admin::{self, Command, Context};
 use ws_router_server::config::Config;
 
-use super::support::{Answer, Server, exchange};
+use super::{Answer, Server, exchange};
 
 /// A router with its admin socket.
 pub struct Admin {

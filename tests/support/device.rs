@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use ws_router_core::close::CloseReason;
 
-use super::support::{Server, read_head};
+use super::{Server, read_head};
 
 /// What a device may be connected by.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}

@@ -4,6 +4,10 @@
 //! nothing) and gives hands on everything behind it. Dropping it stops it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+pub mod admin;
+pub mod device;
+pub mod tls;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use ws_router_server::config::{Config, Listener, Tls};
 
-use super::support::{Server, plain};
+use super::{Server, plain};
 
 /// A router with a plain and a TLS listener, and the folder of its certificate.
 pub struct Secured {

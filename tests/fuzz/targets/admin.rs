@@ -9,7 +9,7 @@ use ws_router_server::admin::{Command, ReloadReport};
 use ws_router_server::config::Config;
 
 use super::exchange::{Host, converse, status};
-use super::support_admin::Admin;
+use super::support::admin::Admin;
 
 thread_local! {
     static HOST: OnceCell<&'static Host<SocketAddr>> = const { OnceCell::new() };

@@ -20,8 +20,6 @@ mod sessions;
 mod state;
 #[path = "../../support/mod.rs"]
 mod support;
-#[path = "../../support/admin.rs"]
-mod support_admin;
 mod tokens;
 
 /// Takes a fuzzer's bytes; panics where a promise is broken.

@@ -1,7 +1,4 @@
 //! `ws-routerctl pipe`: two of the real program, or one and a plain websocket, through a router in the test's process.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -14,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use ws_router_core::close::CloseReason;
 use ws_router_server::config::Config;
 
-use support::{Server, until};
+use crate::support::{Server, until};
 
 /// One end, as a shell has it.
 struct End {

@@ -1,14 +1,11 @@
 //! Who may register, connect and remove: the access rules on the real routes, over TCP and Unix sockets.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Answer, Server, exchange, plain, read_head};
 use futures_util::{SinkExt, StreamExt};
-use support::{Answer, Server, exchange, plain, read_head};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;

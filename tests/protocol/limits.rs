@@ -1,14 +1,9 @@
 //! Every limit that holds for a client's network: what it answers, what it counts, and whom it leaves alone.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/device.rs"]
-mod device;
-mod support;
 
 use std::time::Duration;
 
-use device::{Device, Heard};
-use support::{Answer, Server, exchange, plain, read_head, until};
+use crate::support::device::{Device, Heard};
+use crate::support::{Answer, Server, exchange, plain, read_head, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use ws_router_core::close::CloseReason;
@@ -38,7 +33,7 @@ async fn ask(server: &Server, client: &str, target: &str) -> Answer {
 /// Asks for an upgrade for a client elsewhere; gives the connection and the answer's head.
 async fn connect(server: &Server, client: &str, id: &str, key: &str) -> (TcpStream, Answer) {
     let mut stream = server.connect().await;
-    let request = device::request(&format!("/connect?id={id}&key={key}"));
+    let request = crate::support::device::request(&format!("/connect?id={id}&key={key}"));
     let request = request.replacen("\r\n", &format!("\r\nX-Forwarded-For: {client}\r\n"), 1);
     stream.write_all(request.as_bytes()).await.unwrap();
     let answer = read_head(&mut stream).await;
@@ -164,7 +159,7 @@ async fn a_network_with_too_many_connections_is_closed_at_once_where_it_connects
     for client in ["192.0.2.1", "192.0.2.1", "192.0.2.2"] {
         let mut stream = server.connect().await;
         stream.write_all(format!("PROXY TCP4 {client} 10.0.0.1 1 2\r\n").as_bytes()).await.unwrap();
-        stream.write_all(device::request(&format!("/connect?id={id}&key=k")).as_bytes()).await.unwrap();
+        stream.write_all(crate::support::device::request(&format!("/connect?id={id}&key=k")).as_bytes()).await.unwrap();
         let status = read_head(&mut stream).await.status;
         streams.push((Device(stream), status));
     }
@@ -220,7 +215,7 @@ async fn above_the_budget_the_one_who_holds_most_is_closed_and_the_others_notice
     }
     let [(hoarder, neighbour), (one, other)] = &mut pairs[..] else { unreachable!() };
     // A message that has no end.
-    hoarder.raw(&device::frame(0x02, &vec![0; 4 << 20])).await;
+    hoarder.raw(&crate::support::device::frame(0x02, &vec![0; 4 << 20])).await;
     assert_eq!(hoarder.frame().await, Heard::Close(4003, CloseReason::TooSlow.text().into()));
     let totals = &server.relay.totals()[0];
     let counted = || (totals.relieved.value(), totals.closes(CloseReason::TooSlow)) == (1, 1);

@@ -1,21 +1,14 @@
 //! The life of a registration over real sockets: members by every kind of listener, devices that come back, and ends
 //! that everybody notices at once.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-#[path = "support/device.rs"]
-mod support_device;
-#[path = "support/tls.rs"]
-mod support_tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::device::{Any, Device, Heard, closes, frame, request};
+use crate::support::tls::{Secured, client, ecdsa};
+use crate::support::{Server, plain, read_head, until};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use support::{Server, plain, read_head, until};
-use support_device::{Any, Device, Heard, closes, frame, request};
-use support_tls::{Secured, client, ecdsa};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;

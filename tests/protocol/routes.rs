@@ -1,13 +1,10 @@
 //! The public routes over real sockets: every status, every bad input, and what the existing clients do.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::support::{Answer, Server, exchange, plain, read_head, until};
 use bytesize::ByteSize;
-use support::{Answer, Server, exchange, plain, read_head, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use ws_router_admin_api::ListenAddress;

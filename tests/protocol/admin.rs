@@ -1,9 +1,4 @@
 //! The admin interface on a real socket, beside a whole router in the test's process.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-#[path = "support/admin.rs"]
-mod support_admin;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -24,8 +19,8 @@ use ws_router_server::metrics::families;
 use ws_router_server::net::Listener;
 use ws_router_server::sys;
 
-use support::{exchange, read_head, until};
-use support_admin::Admin;
+use crate::support::admin::Admin;
+use crate::support::{exchange, read_head, until};
 
 type WebSocket = WebSocketStream<TcpStream>;
 

@@ -1,18 +1,13 @@
 //! TLS on both sides: listeners that ask clients for certificates, whom they let in, and the control program as such a
 //! client.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-#[path = "support/tls.rs"]
-mod support_tls;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
+use crate::support::exchange;
+use crate::support::tls::{Authority, Secured, ca, crl, dial, ecdsa, showing, trusting};
 use rustls::version::{TLS12, TLS13};
-use support::exchange;
-use support_tls::{Authority, Secured, ca, crl, dial, ecdsa, showing, trusting};
 use tokio::task::spawn_blocking;
 use ws_router_server::config::{ClientNames, Rule, Tls};
 

@@ -1,20 +1,15 @@
 //! TLS on the public routes: every kind of key, both versions, clients without SNI, and new certificates at run time.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-#[path = "support/tls.rs"]
-mod support_tls;
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::tls::{Secured, client, dial, ecdsa, generated};
+use crate::support::{exchange, read_head, until};
 use futures_util::{SinkExt, StreamExt};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
-use support::{exchange, read_head, until};
-use support_tls::{Secured, client, dial, ecdsa, generated};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;

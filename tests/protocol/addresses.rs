@@ -1,19 +1,12 @@
 //! The client's true address, whoever stands in between: the PROXY protocol, forwarded headers, and whose word counts.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/device.rs"]
-mod device;
-mod support;
-#[path = "support/tls.rs"]
-mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use device::{Device, Stream};
+use crate::support::device::{Device, Stream};
+use crate::support::{Answer, Server, exchange, plain, until};
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
-use support::{Answer, Server, exchange, plain, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
@@ -127,7 +120,7 @@ async fn nobody_but_a_trusted_proxy_is_believed() {
 
 #[tokio::test]
 async fn tls_begins_behind_the_header() {
-    let secured = tls::Secured::start_with(tls::ecdsa, |config| {
+    let secured = crate::support::tls::Secured::start_with(crate::support::tls::ecdsa, |config| {
         config.listeners[1].proxy_protocol = true;
         config.http.trusted_proxies = peers(&["127.0.0.1"]);
     })
@@ -135,7 +128,7 @@ async fn tls_begins_behind_the_header() {
     let id = lobby(&secured.server).await;
     let mut stream = tokio::net::TcpStream::connect(secured.server.https.unwrap()).await.unwrap();
     stream.write_all(&binary(0x21)).await.unwrap();
-    let connector = TlsConnector::from(Arc::new(tls::client(&[&TLS13])));
+    let connector = TlsConnector::from(Arc::new(crate::support::tls::client(&[&TLS13])));
     let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
     let _member = joined(stream, b"", &id).await;
     assert_eq!(address_of_member(&secured.server, &id).await, "192.0.2.1:4660");
@@ -150,13 +143,13 @@ async fn a_members_address_is_what_a_trusted_proxy_forwards() {
     config.http.trusted_proxies = peers(&["unix"]);
     let server = Server::start(config).await;
     let id = server.register(LOBBY).await;
-    let request = device::request(&format!("/connect?id={id}&key=k"));
+    let request = crate::support::device::request(&format!("/connect?id={id}&key=k"));
     let request =
         request.replacen("\r\n", "\r\nX-Forwarded-For: 203.0.113.9, 192.0.2.1\r\nForwarded: for=10.0.0.1\r\n", 1);
 
     let mut through_proxy = UnixStream::connect(&path).await.unwrap();
     through_proxy.write_all(request.as_bytes()).await.unwrap();
-    assert_eq!(support::read_head(&mut through_proxy).await.status, 101);
+    assert_eq!(crate::support::read_head(&mut through_proxy).await.status, 101);
     assert_eq!(address_of_member(&server, &id).await, "192.0.2.1");
 
     drop(through_proxy);
@@ -164,7 +157,7 @@ async fn a_members_address_is_what_a_trusted_proxy_forwards() {
     let request = request.replacen("id=", &format!("id={id}&x="), 1);
     let mut directly = server.connect().await;
     directly.write_all(request.as_bytes()).await.unwrap();
-    assert_eq!(support::read_head(&mut directly).await.status, 101);
+    assert_eq!(crate::support::read_head(&mut directly).await.status, 101);
     assert!(address_of_member(&server, &id).await.starts_with("127.0.0.1:"));
 }
 
@@ -177,11 +170,11 @@ async fn each_request_of_a_kept_connection_has_its_own_client() {
     let id = server.register(LOBBY).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nForwarded: for=192.0.2.1\r\n\r\n").await.unwrap();
-    assert_eq!(support::read_head(&mut stream).await.status, 200);
+    assert_eq!(crate::support::read_head(&mut stream).await.status, 200);
     stream.read_exact(&mut [0; 2]).await.unwrap();
-    let request = device::request(&format!("/connect?id={id}&key=k"));
+    let request = crate::support::device::request(&format!("/connect?id={id}&key=k"));
     let request = request.replacen("\r\n", "\r\nForwarded: for=\"[2001:db8::2]:7\"\r\n", 1);
     stream.write_all(request.as_bytes()).await.unwrap();
-    assert_eq!(support::read_head(&mut stream).await.status, 101);
+    assert_eq!(crate::support::read_head(&mut stream).await.status, 101);
     assert_eq!(address_of_member(&server, &id).await, "[2001:db8::2]:7");
 }

@@ -1,13 +1,10 @@
 //! The call-out of access rules: what a program that is asked learns, and what its answer does, or none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::{Server, read_head};
 use futures_util::{SinkExt, StreamExt};
-use support::{Server, read_head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

@@ -2,17 +2,12 @@
 //!
 //! What an attack costs, and what the pair's latency is meanwhile, is measured by `cargo bench --bench hostile`; here no
 //! time is asserted.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "support/device.rs"]
-mod device;
-mod support;
 
 use std::time::Duration;
 
+use crate::support::device::{Device, Heard, closes, frame, header};
+use crate::support::{Answer, Server, read_head, until};
 use bytesize::ByteSize;
-use device::{Device, Heard, closes, frame, header};
-use support::{Answer, Server, read_head, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use ws_router_core::close::CloseReason;
@@ -247,7 +242,7 @@ async fn a_storm_of_wrong_keys_is_answered_403_and_then_429() {
     let mut statuses = std::collections::BTreeMap::new();
     for _ in 0..200 {
         let mut stream = scene.server.connect().await;
-        let request = device::request(&target).replacen("\r\n", &format!("\r\n{STRANGER}"), 1);
+        let request = crate::support::device::request(&target).replacen("\r\n", &format!("\r\n{STRANGER}"), 1);
         stream.write_all(request.as_bytes()).await.unwrap();
         *statuses.entry(read_head(&mut stream).await.status).or_insert(0) += 1;
     }

@@ -1,20 +1,13 @@
 //! Members through TLS: what they send and are sent is whole however it is cut, a slow one sets the pace, and one who
 //! breaks the session ends alone.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-#[path = "support/device.rs"]
-mod support_device;
-#[path = "support/tls.rs"]
-mod support_tls;
 
 use std::time::Duration;
 
+use crate::support::device::{Device, Heard, closes, frame, read_frame, request};
+use crate::support::tls::{Secured, client, ecdsa};
+use crate::support::{read_head, until};
 use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
-use support::{read_head, until};
-use support_device::{Device, Heard, closes, frame, read_frame, request};
-use support_tls::{Secured, client, ecdsa};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;

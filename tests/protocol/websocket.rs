@@ -1,16 +1,11 @@
 //! The websocket protocol over real sockets: whatever a member does wrong ends that member alone, with the documented
 //! code and a count, and the others of its lobby notice nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-#[path = "support/device.rs"]
-mod support_device;
 
 use std::time::Duration;
 
+use crate::support::device::{Device, Heard, closes, frame, header};
+use crate::support::{Server, until};
 use bytesize::ByteSize;
-use support::{Server, until};
-use support_device::{Device, Heard, closes, frame, header};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use ws_router_core::close::CloseReason;
@@ -225,7 +220,7 @@ async fn one_that_takes_a_large_message_slowly_is_not_taken_for_dead() {
                 Some(len) if len <= received.len() => {
                     let frame: Vec<u8> = received.drain(..len).collect();
                     match frame[0] {
-                        0x89 => slow.raw(&support_device::frame(0x8a, b"")).await,
+                        0x89 => slow.raw(&crate::support::device::frame(0x8a, b"")).await,
                         first => return (first, len),
                     }
                 }

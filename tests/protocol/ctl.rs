@@ -1,9 +1,4 @@
 //! The control program itself, against an admin socket and a router in the test's process.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-#[path = "support/admin.rs"]
-mod support_admin;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -18,8 +13,8 @@ use ws_router_core::secret::Token;
 use ws_router_server::admin::{Command, ReloadReport};
 use ws_router_server::config::{Config, Listener, Rule, Tls};
 
-use support::{plain, until};
-use support_admin::Admin;
+use crate::support::admin::Admin;
+use crate::support::{plain, until};
 
 fn program(arguments: &[impl AsRef<OsStr>]) -> Program {
     let mut program = Program::new(env!("CARGO_BIN_EXE_ws-routerctl"));

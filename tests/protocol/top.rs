@@ -1,10 +1,5 @@
 //! `ws-routerctl top` itself, on a terminal of its own, beside a router in the test's process: what a person sees and
 //! what the keys do, and that the terminal is given back.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-#[path = "support/admin.rs"]
-mod support_admin;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,8 +18,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use ws_router_server::config::Config;
 
-use support::until;
-use support_admin::Admin;
+use crate::support::admin::Admin;
+use crate::support::until;
 
 /// A terminal with the program on it.
 struct Terminal {

@@ -1,0 +1,22 @@
+//! What the router promises to the outside, over real sockets: the routes, the websocket protocol, TLS, access and
+//! limits, the admin interface and the control program. One binary, whose tests share `tests/support`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod addresses;
+mod admin;
+mod asked;
+mod ctl;
+mod hostile;
+mod limits;
+mod mutual;
+mod pipe;
+mod registrations;
+mod routes;
+mod tls;
+mod tls_relay;
+mod top;
+mod websocket;
