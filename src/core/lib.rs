@@ -6,6 +6,7 @@
 //! and [`bucket`] are the words that everything else is said in.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod bucket;
 pub mod close;

@@ -14,10 +14,29 @@
 //! thread does, without the I/O: the members, who receives from whom, and the outboxes of slow ones. The [`relay`] is
 //! the loop around it that moves the bytes.
 //!
-//! Layers, each using only those before it (held by `tests/architecture.rs`): 0 [`peer`], [`sync`], [`sys`] · 1
-//! [`systemd`] · 2 [`events`], [`metrics`], [`config`], [`log`] · 3 [`access`] · 4 [`net`], [`directory`], [`snapshot`],
-//! [`relay`] · 5 [`http`], [`admin`] · 6 [`daemon`]. The crates below hold what needs no operating system
-//! (`ws-router-core`) and what the control program shares with the daemon (`ws-router-admin-api`).
+//! The modules, each above those that it uses (held by `tests/architecture.rs`):
+//!
+//! - [`daemon`]: assembles everything, and runs it from start to exit.
+//! - [`admin`]: the admin interface, JSON over a Unix socket.
+//! - [`http`]: the public routes.
+//! - [`relay`]: the threads that move members' bytes, around a shard each.
+//! - [`snapshot`]: the format of the state that a new process takes over.
+//! - [`directory`]: which registrations there are, and who has a seat in them.
+//! - [`net`]: listening, accepting, TLS, PROXY headers, limits on clients.
+//! - [`access`]: which devices may register, connect and remove.
+//! - [`log`]: the journal, syslog or standard error.
+//! - [`config`]: the configuration file.
+//! - [`metrics`]: counters, and their Prometheus form.
+//! - [`events`]: what happened to registrations, for those who follow it.
+//! - [`systemd`]: what is said to and taken from the service manager, or inetd.
+//! - [`sys`]: calls of the kernel and the allocator, and all unsafe code.
+//! - [`peer`]: the other end of a connection, and its network.
+//! - [`sync`]: locks and atomics, which a model checker replaces in `tests/interleavings`.
+//!
+//! The crates below hold what needs no operating system (`ws-router-core`) and what the control program shares with the
+//! daemon (`ws-router-admin-api`).
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod access;
 pub mod admin;
