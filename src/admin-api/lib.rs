@@ -53,6 +53,9 @@ pub struct Status {
     /// Whether it is in service.
     #[serde(default)]
     pub drain: Drain,
+    /// Phase of a restart that carries connections over.
+    #[serde(default)]
+    pub handover: HandoverPhase,
 }
 
 /// What the front has done since the start.
@@ -181,6 +184,48 @@ pub enum DrainPhase {
     Draining,
     /// Nobody is left.
     Drained,
+}
+
+/// Phase of a restart that carries connections over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandoverPhase {
+    /// No restart is under way.
+    #[default]
+    Serving,
+    /// The new program is tried out, and the old one serves.
+    Trying,
+    /// No connection is accepted, and requests in progress are finished.
+    FinishingRequests,
+    /// Members that can't be carried over are told to come back (1012).
+    ReleasingMembers,
+    /// The relay threads are stopped, and the snapshot is written; administrators are not served from here on.
+    Exporting,
+    /// The snapshot and all descriptors are given to the service manager's store.
+    Storing,
+    /// The new program takes the old one's place in this process.
+    Executing,
+    /// The new process restores what the old one handed over.
+    Importing,
+    /// The hand-over has failed, and the old process starts to accept connections again.
+    Resuming,
+}
+
+impl HandoverPhase {
+    /// Returns its name, the same in the log and in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Trying => "trying",
+            Self::FinishingRequests => "finishing-requests",
+            Self::ReleasingMembers => "releasing-members",
+            Self::Exporting => "exporting",
+            Self::Storing => "storing",
+            Self::Executing => "executing",
+            Self::Importing => "importing",
+            Self::Resuming => "resuming",
+        }
+    }
 }
 
 /// A line of `GET /v1/registrations`.

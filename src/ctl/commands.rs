@@ -167,6 +167,9 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
         wire::DrainPhase::Drained => line("drained", "nobody is let in".into())?,
         wire::DrainPhase::Draining => line("draining", progress(&status.drain))?,
     }
+    if status.handover != wire::HandoverPhase::Serving {
+        line("restarting", status.handover.label().into())?;
+    }
     line("registrations", format!("{} now, {} made", status.registrations, front.registered))?;
     line("members", status.members.to_string())?;
     line(

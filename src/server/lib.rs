@@ -17,6 +17,7 @@
 //! The modules, each above those that it uses (held by `tests/architecture.rs`):
 //!
 //! - [`daemon`]: assembles everything, and runs it from start to exit.
+//! - [`handover`]: restarts that carry connections over to the next process.
 //! - [`admin`]: the admin interface, JSON over a Unix socket.
 //! - [`http`]: the public routes.
 //! - [`relay`]: the threads that move members' bytes, around a shard each.
@@ -44,6 +45,7 @@ pub mod config;
 pub mod daemon;
 pub mod directory;
 pub mod events;
+pub mod handover;
 pub mod http;
 pub mod log;
 pub mod metrics;

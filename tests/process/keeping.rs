@@ -66,7 +66,11 @@ fn who_has_just_been_let_in_is_still_answered() {
         assert_eq!(ask(connect(address), "/healthz").0, 200);
         router.job("restart");
         router.signal(leaving);
-        router.logged(&[if leaving == Signal::SIGUSR2 { "making place" } else { "leaving everything" }]);
+        router.logged(&[if leaving == Signal::SIGUSR2 {
+            "handing over to the new program"
+        } else {
+            "handing over to the next process"
+        }]);
         early.write_all(HEALTH).unwrap();
         healthy(early);
         drop(silent);

@@ -17,6 +17,7 @@ mod inetd;
 mod keeping;
 mod logs;
 mod metrics;
+mod phases;
 mod proxies;
 mod refused;
 mod reload;

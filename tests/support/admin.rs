@@ -51,6 +51,7 @@ impl Admin {
             started: Instant::now(),
             listeners: vec![server.http.to_string()],
             drain: drain.subscribe(),
+            handover: watch::channel(Default::default()).1,
             life: sender,
         };
         let stop = CancellationToken::new();

@@ -60,6 +60,8 @@ pub struct Context {
     pub listeners: Vec<String>,
     /// Whether the daemon is in service.
     pub drain: watch::Receiver<wire::Drain>,
+    /// Phase of a restart.
+    pub handover: watch::Receiver<wire::HandoverPhase>,
     /// The way to the daemon's life cycle; the interface has no other.
     pub life: mpsc::Sender<Command>,
 }

@@ -66,6 +66,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
         memory,
         descriptors,
         drain: *context.drain.borrow(),
+        handover: *context.handover.borrow(),
     }
 }
 

@@ -13,14 +13,14 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use socket2::{Domain, Socket, Type};
 
 use super::fault::{Fault, Status};
-use super::heritage::{Heritage, INHERITED};
 use crate::config::{self, FileMode, SocketPermissions};
+use crate::handover::{INHERITED, InheritedState};
 use crate::net::{self, SocketFile, UnixSocketError};
 
 /// The admin socket, bound by us; its file goes away with it.
 #[derive(Debug)]
 pub(super) struct AdminSocket {
-    /// Names it, the same in predecessor and successor.
+    /// Names it, the same in the old and the new process.
     pub(super) key: String,
     /// What to accept on.
     pub(super) listener: UnixListener,
@@ -45,11 +45,11 @@ impl AdminSocket {
     }
 
     /// Binds the place that the configuration names, or else the usual one; `None` if there is no usual place.
-    /// One that a predecessor left there is taken over.
-    pub(super) fn bind(config: &config::Admin, heritage: &mut Heritage) -> Result<Option<Self>, Fault> {
+    /// One that the old process left there is taken over.
+    pub(super) fn bind(config: &config::Admin, inherited_state: &mut InheritedState) -> Result<Option<Self>, Fault> {
         let Some(path) = place(config)? else { return Ok(None) };
         let key = format!("bound-admin:{}", path.display());
-        let (socket, file) = bind(&path, heritage.listener(&key)).map_err(|error| unbound(&path, &error))?;
+        let (socket, file) = bind(&path, inherited_state.listener(&key)).map_err(|error| unbound(&path, &error))?;
         Ok(Some(Self { key, listener: socket.into(), file: Some(file) }))
     }
 }

@@ -6,7 +6,7 @@
 //! sockets: the next caller, such as a load balancer's health check, would have it started again, and it would be in
 //! service. So it stays and refuses, until it is stopped with its socket units or the drain is undone.
 //!
-//! A successor goes on where its predecessor was, since a restart is no reason to let devices in again.
+//! The new process goes on where the old one was, since a restart is no reason to let devices in again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Drain {
         self.show(DrainPhase::Draining, now)
     }
 
-    /// Goes on where a predecessor was.
+    /// Goes on where the old process was.
     pub(super) fn resume(&mut self, state: DrainState, now: Instant) {
         self.flag.store(true, Ordering::Relaxed);
         let begun = now.checked_sub(Duration::from_millis(state.spent_ms)).unwrap_or(now);
@@ -99,7 +99,7 @@ impl Drain {
         self.publish.borrow().state
     }
 
-    /// What a successor has to know.
+    /// Returns what the new process has to know.
     pub(super) fn state(&self, now: Instant) -> Option<DrainState> {
         self.plan.as_ref().map(|plan| DrainState {
             over_ms: millis(plan.over),

@@ -22,9 +22,10 @@ use ws_router_core::close::CloseReason;
 use super::drain::{self, Drain};
 use super::fault::Fault;
 use super::reload::Reload;
+use super::restart;
 use super::story::Story;
-use super::succession::{self, Kept};
 use crate::admin::{self, Command, ReloadReport};
+use crate::handover::{ListenerHandle, Phases};
 use crate::http;
 use crate::systemd::Notify;
 
@@ -51,13 +52,19 @@ pub(super) struct Life {
     /// Where devices find us.
     pub(super) addresses: String,
     /// All listening sockets.
-    pub(super) kept: Vec<Kept>,
+    pub(super) listeners: Vec<ListenerHandle>,
     /// Files to be removed at the end.
     pub(super) socket_files: Vec<crate::net::SocketFile>,
     /// Everything that runs on the front.
     pub(super) tasks: TaskTracker,
     /// Ends it.
     pub(super) stop: CancellationToken,
+    /// Connections of administrators, which a restart ends last.
+    pub(super) admin_tasks: TaskTracker,
+    /// Ends them.
+    pub(super) admin_stop: CancellationToken,
+    /// Phase of a restart.
+    pub(super) phases: Phases,
 }
 
 impl Life {
@@ -67,7 +74,7 @@ impl Life {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         let reason = self.serve().await;
         if reason == TERMINATED {
-            self.leave_to_successor().await;
+            restart::through_store(&mut self).await;
         }
         self.stop(reason).await;
         Ok(())
@@ -87,7 +94,7 @@ impl Life {
             tokio::select! {
                 Some(signal) = self.signals.next() => match signal {
                     SIGHUP => drop(self.reload()),
-                    SIGUSR2 => self.replace().await,
+                    SIGUSR2 => restart::in_place(self).await,
                     SIGTERM => return TERMINATED,
                     _ => return "interrupted",
                 },
@@ -112,10 +119,10 @@ impl Life {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Reload(reply) => drop(reply.send(self.reload())),
-            Command::Upgrade(reply) => match succession::try_out().await {
+            Command::Upgrade(reply) => match restart::try_out(self).await {
                 Ok(program) => {
                     drop(reply.send(Ok(())));
-                    self.become_program(&program).await;
+                    restart::become_program(self, &program).await;
                 }
                 Err(problem) => drop(reply.send(Err(problem))),
             },
@@ -144,15 +151,18 @@ impl Life {
         tracing::info!(reason, "stopping");
         self.service.draining.store(true, Ordering::Relaxed);
         self.notify.stopping(patience + MARGIN);
-        self.stop.cancel();
-        self.tasks.close();
+        for (stop, tasks) in [(&self.stop, &self.tasks), (&self.admin_stop, &self.admin_tasks)] {
+            stop.cancel();
+            tasks.close();
+        }
         self.socket_files.clear();
         // Who asked for something that can't be done any more is told so by the end of the channel.
         self.commands.close();
         while self.commands.try_recv().is_ok() {}
         let peaceful = async {
             let relay = self.service.relay.stop(CloseReason::Stopping, patience);
-            let (_, front) = tokio::join!(relay, timeout(patience, self.tasks.wait()));
+            let requests = async { tokio::join!(self.tasks.wait(), self.admin_tasks.wait()) };
+            let (_, front) = tokio::join!(relay, timeout(patience, requests));
             if front.is_err() {
                 tracing::warn!("some requests were not finished in time");
             }

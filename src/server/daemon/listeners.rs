@@ -12,8 +12,8 @@ use ws_router_admin_api::ListenAddress;
 
 use super::certificates::Certificates;
 use super::fault::{Fault, Status};
-use super::heritage::{Heritage, INHERITED};
 use crate::config::{Config, Listener, SocketPermissions, Tls};
+use crate::handover::{INHERITED, InheritedState};
 use crate::net;
 use crate::systemd::Inherited;
 
@@ -164,7 +164,7 @@ fn unknown_name(name: &str) -> Fault {
 }
 
 impl Public {
-    /// Names it, the same in predecessor and successor.
+    /// Names it, the same in the old and the new process.
     pub(super) fn key(&self) -> String {
         match &self.place {
             Place::Inherited(one) => format!("{INHERITED}{}", one.name),
@@ -173,9 +173,13 @@ impl Public {
         }
     }
 
-    /// Binds it, or takes over the descriptor that was passed or that a predecessor left.
-    pub(super) fn open(self, certificates: &mut Certificates, heritage: &mut Heritage) -> Result<net::Listener, Fault> {
-        let left = heritage.listener(&self.key());
+    /// Binds it, or takes over the descriptor that was passed or that the old process left.
+    pub(super) fn open(
+        self,
+        certificates: &mut Certificates,
+        inherited_state: &mut InheritedState,
+    ) -> Result<net::Listener, Fault> {
+        let left = inherited_state.listener(&self.key());
         let Speech { tls, proxy_protocol, permissions } = self.speech;
         let tls = tls.map(|files| certificates.load(&files)).transpose().map_err(Fault::configuration)?;
         let listener = match (self.place, left) {

@@ -9,25 +9,23 @@ mod admin_socket;
 mod certificates;
 mod drain;
 mod fault;
-mod heritage;
 mod inetd;
 mod keepers;
 mod life;
 mod listeners;
 mod panic;
 mod reload;
+mod restart;
 mod room;
 mod settings;
 mod signals;
 mod start;
 mod story;
-mod succession;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use fault::{Fault, Status};
-use heritage::Heritage;
 use inetd::Passed;
 use settings::Source;
 pub use signals::block_requests;
@@ -35,6 +33,7 @@ use start::Ingredients;
 use ws_router_admin_api::cli::Router;
 
 use crate::config;
+use crate::handover::InheritedState;
 use crate::log::{self, Place};
 use crate::sys;
 use crate::systemd;
@@ -60,9 +59,9 @@ fn run_inner(arguments: Router) -> Result<(), Fault> {
     if arguments.print_config {
         return source.show();
     }
-    let heritage = Heritage::take(&mut inherited);
-    // What a predecessor got from inetd comes from it, and descriptor 0 is nothing any more.
-    let is_first = !heritage.is_some();
+    let inherited_state = InheritedState::take(&mut inherited);
+    // What the old process got from inetd comes from it, and descriptor 0 is nothing any more.
+    let is_first = !inherited_state.exists();
     let passed = if arguments.inetd && is_first { Some(inetd::take()?) } else { None };
     // Under inetd, standard error may be the peer's socket: whatever is said goes elsewhere, mistakes in the file too.
     let early_log = arguments.inetd.then(|| start_log(&config::Log::default(), Place::System)).transpose()?;
@@ -77,7 +76,7 @@ fn run_inner(arguments: Router) -> Result<(), Fault> {
         None => {}
     }
     let plan = listeners::plan(inherited, &arguments.listen, &config)?;
-    start::start(Ingredients { config, source, plan, heritage, log, idle })
+    start::start(Ingredients { config, source, plan, inherited_state, log, idle })
 }
 
 fn start_log(settings: &config::Log, place: Place) -> Result<log::Control, Fault> {

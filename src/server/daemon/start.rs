@@ -25,7 +25,6 @@ use super::admin_socket::AdminSocket;
 use super::certificates::Certificates;
 use super::drain::Drain;
 use super::fault::Fault;
-use super::heritage::{Heritage, INHERITED};
 use super::keepers;
 use super::life::{Idleness, Life};
 use super::listeners::Plan;
@@ -34,12 +33,12 @@ use super::room;
 use super::settings::Source;
 use super::signals;
 use super::story::Story;
-use super::succession::{Audience, Kept};
 use crate::access::Access;
 use crate::admin;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
+use crate::handover::{HandoverPhase, INHERITED, InheritedState, ListenerHandle, ListenerKind, Phases};
 use crate::http;
 use crate::log;
 use crate::metrics::Front;
@@ -57,8 +56,8 @@ pub(super) struct Ingredients {
     pub(super) source: Source,
     /// Where to listen.
     pub(super) plan: Plan,
-    /// What a predecessor left.
-    pub(super) heritage: Heritage,
+    /// What the old process left.
+    pub(super) inherited_state: InheritedState,
     /// The log's level.
     pub(super) log: log::Control,
     /// How long to stay without work where the configuration doesn't say.
@@ -77,37 +76,41 @@ pub(super) fn start(ingredients: Ingredients) -> Result<(), Fault> {
 }
 
 fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
-    let Ingredients { config, source, plan, mut heritage, log, idle } = ingredients;
+    let Ingredients { config, source, plan, mut inherited_state, log, idle } = ingredients;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(|error| Fault::system("signals", &error))?;
     let mut certificates = Certificates::default();
     let (mut kept, mut addresses, mut socket_files) = (Vec::new(), BTreeSet::new(), Vec::new());
     for public in plan.public {
         let key = public.key();
-        let mut listener = public.open(&mut certificates, &mut heritage)?;
+        let mut listener = public.open(&mut certificates, &mut inherited_state)?;
         socket_files.extend(listener.take_file());
         let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
         tracing::info!(listener = listener.address(), tls = listener.certificates().is_some(), "listening");
         addresses.insert(listener.address());
         let (tls, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
-        kept.push(Kept { key, descriptor, audience: Audience::Devices { tls, proxy_protocol } });
+        kept.push(ListenerHandle { key, descriptor, kind: ListenerKind::Devices { tls, proxy_protocol } });
     }
     for metrics in plan.metrics {
         let key = metrics.key();
-        let mut listener = metrics.open(&mut certificates, &mut heritage)?;
+        let mut listener = metrics.open(&mut certificates, &mut inherited_state)?;
         socket_files.extend(listener.take_file());
         let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
         tracing::info!(listener = listener.address(), "monitoring is answered");
-        kept.push(Kept { key, descriptor, audience: Audience::Monitoring });
+        kept.push(ListenerHandle { key, descriptor, kind: ListenerKind::Metrics });
     }
-    for AdminSocket { key, listener, file } in admin_sockets(plan.admin, &config, &mut heritage)? {
+    for AdminSocket { key, listener, file } in admin_sockets(plan.admin, &config, &mut inherited_state)? {
         let place = file.as_ref().map_or("inherited".into(), |file| file.path().display().to_string());
         tracing::info!(listener = place, "administrators are served");
         socket_files.extend(file);
-        kept.push(Kept { key, descriptor: listener.into(), audience: Audience::Administrators });
+        kept.push(ListenerHandle { key, descriptor: listener.into(), kind: ListenerKind::Admin });
     }
-    let core = Core::start(config, &heritage)?;
-    let drained = heritage.drain();
-    heritage.settle(&core.directory, &core.relay, &core.door());
+    let core = Core::start(config, &inherited_state)?;
+    let (drained, phases) = (inherited_state.drain(), Phases::default());
+    let is_restart = inherited_state.exists();
+    if is_restart {
+        phases.enter(HandoverPhase::Importing);
+    }
+    inherited_state.restore_members(&core.directory, &core.relay, &core.door());
     let (life, commands) = mpsc::channel(COMMANDS);
     let (mut drain, story) = (core.drain(&kept), Story::begin(&core.events));
     if let Some(state) = drained {
@@ -115,7 +118,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
     }
     let mut life = Life {
         service: core.service(Arc::clone(&drain.flag)),
-        context: core.context(addresses.iter().cloned().collect(), &certificates, &drain, life),
+        context: core.context(addresses.iter().cloned().collect(), &certificates, &drain, &phases, life),
         drain,
         reload: core.reload(source, log, certificates),
         notify: Notify::default(),
@@ -124,12 +127,18 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         commands,
         idleness: Idleness::new(idle),
         addresses: addresses.into_iter().collect::<Vec<_>>().join(", "),
-        kept,
+        listeners: kept,
         socket_files,
+        phases,
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
+        admin_tasks: TaskTracker::new(),
+        admin_stop: CancellationToken::new(),
     };
     open(&mut life)?;
+    if is_restart {
+        life.phases.enter(HandoverPhase::Serving);
+    }
     // All other threads were started with the signals held back, so this one gets them.
     signals::receive();
     Ok(life)
@@ -137,16 +146,16 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
 
 /// Accepts on all listening sockets, and has done what is to be done again and again.
 pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
-    for kept in &life.kept {
+    for kept in &life.listeners {
         let descriptor = kept.descriptor.try_clone().map_err(|error| Fault::system("listener", &error))?;
-        match &kept.audience {
-            Audience::Devices { tls, proxy_protocol } => {
+        match &kept.kind {
+            ListenerKind::Devices { tls, proxy_protocol } => {
                 let listener = net::Listener::inherited(descriptor, &kept.key, tls.clone());
                 let listener = listener.map_err(Fault::configuration)?;
                 accept(listener.with_proxy_protocol(*proxy_protocol), life);
             }
-            Audience::Administrators => serve_admin(UnixListener::from(descriptor), life)?,
-            Audience::Monitoring => {
+            ListenerKind::Admin => serve_admin(UnixListener::from(descriptor), life)?,
+            ListenerKind::Metrics => {
                 let listener = net::Listener::inherited(descriptor, &kept.key, None).map_err(Fault::configuration)?;
                 life.tasks.spawn(admin::serve_metrics(listener, life.context.clone(), life.stop.clone()));
             }
@@ -172,9 +181,9 @@ struct Core {
 }
 
 impl Core {
-    fn start(config: Config, heritage: &Heritage) -> Result<Self, Fault> {
+    fn start(config: Config, inherited_state: &InheritedState) -> Result<Self, Fault> {
         let events = Events::new();
-        let directory = match heritage.directory(&reload::rules(&config), &events) {
+        let directory = match inherited_state.restore_directory(&reload::rules(&config), &events) {
             Some(directory) => directory,
             None => {
                 let hasher = KeyHasher::new(random_secret().map_err(|error| Fault::system("random numbers", &error))?);
@@ -193,9 +202,10 @@ impl Core {
         Ok(Self { publish, access, directory, relay, front, clients, events })
     }
 
-    fn drain(&self, kept: &[Kept]) -> Drain {
-        let is_lent =
-            |kept: &Kept| matches!(kept.audience, Audience::Devices { .. }) && kept.key.starts_with(INHERITED);
+    fn drain(&self, kept: &[ListenerHandle]) -> Drain {
+        let is_lent = |kept: &ListenerHandle| {
+            matches!(kept.kind, ListenerKind::Devices { .. }) && kept.key.starts_with(INHERITED)
+        };
         Drain {
             flag: Arc::default(),
             relay: self.relay.clone(),
@@ -229,6 +239,7 @@ impl Core {
         listeners: Vec<String>,
         certificates: &Certificates,
         drain: &Drain,
+        phases: &Phases,
         life: mpsc::Sender<admin::Command>,
     ) -> admin::Context {
         admin::Context {
@@ -241,6 +252,7 @@ impl Core {
             started: Instant::now(),
             listeners,
             drain: drain.publish.subscribe(),
+            handover: phases.subscribe(),
             life,
         }
     }
@@ -252,11 +264,15 @@ impl Core {
     }
 }
 
-fn admin_sockets(inherited: Vec<OwnedFd>, config: &Config, heritage: &mut Heritage) -> Result<Vec<AdminSocket>, Fault> {
+fn admin_sockets(
+    inherited: Vec<OwnedFd>,
+    config: &Config,
+    inherited_state: &mut InheritedState,
+) -> Result<Vec<AdminSocket>, Fault> {
     if !inherited.is_empty() {
         return inherited.into_iter().map(AdminSocket::inherited).collect();
     }
-    let bound = AdminSocket::bind(&config.admin, heritage)?;
+    let bound = AdminSocket::bind(&config.admin, inherited_state)?;
     if bound.is_none() {
         tracing::warn!("no admin socket: XDG_RUNTIME_DIR isn't set, and neither is admin.socket");
     }
@@ -278,7 +294,7 @@ fn serve_admin(listener: UnixListener, life: &Life) -> Result<(), Fault> {
         .set_nonblocking(true)
         .and_then(|()| tokio::net::UnixListener::from_std(listener))
         .map_err(|error| Fault::system("admin socket", &error))?;
-    life.tasks.spawn(admin::serve(listener, life.context.clone(), life.stop.clone()));
+    life.admin_tasks.spawn(admin::serve(listener, life.context.clone(), life.admin_stop.clone()));
     Ok(())
 }
 
