@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 use std::time::Duration;
 
+use ws_router_core::frame::client_frame;
 use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::kind::Role;
 use ws_router_core::shard::{Link, Moment, Newcomer, Parting, Received, Rules, Shard};
@@ -158,20 +159,8 @@ fn message(opcode: u8, size: usize, fragments: usize) -> Vec<u8> {
     for fragment in 0..fragments {
         let is_final = if fragment + 1 == fragments { 0x80 } else { 0 };
         let len = part.min(size - part * fragment);
-        frames.push(is_final | if fragment == 0 { opcode } else { 0 });
-        match len {
-            0..126 => frames.push(0x80 | len as u8),
-            126..=0xffff => {
-                frames.push(0x80 | 126);
-                frames.extend((len as u16).to_be_bytes());
-            }
-            _ => {
-                frames.push(0x80 | 127);
-                frames.extend((len as u64).to_be_bytes());
-            }
-        }
-        frames.extend([1, 2, 3, 4]);
-        frames.extend([1, 2, 3, 4].iter().cycle().map(|mask| b'x' ^ mask).take(len));
+        let first = is_final | if fragment == 0 { opcode } else { 0 };
+        frames.extend(client_frame(first, [1, 2, 3, 4], &vec![b'x'; len]));
     }
     frames
 }

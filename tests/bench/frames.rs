@@ -8,6 +8,8 @@
 use std::io;
 use std::ops::Range;
 
+use ws_router_core::frame::client_header;
+
 const MASK: u32 = 0x9e17_c35a;
 const SEVEN_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 /// The number of a message that only proves that a receiver has joined; no sender gets so far in a run.
@@ -213,20 +215,7 @@ pub(crate) fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
 }
 
 fn client_head(shape: Shape) -> Vec<u8> {
-    let mut head = vec![if shape.text { 0x81 } else { 0x82 }];
-    match shape.size {
-        len @ ..126 => head.push(0x80 | len as u8),
-        len @ 126..0x1_0000 => {
-            head.push(0xfe);
-            head.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            head.push(0xff);
-            head.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    head.extend_from_slice(&MASK.to_le_bytes());
-    head
+    client_header(if shape.text { 0x81 } else { 0x82 }, MASK.to_le_bytes(), shape.size as u64)
 }
 
 fn wide_mask() -> u64 {

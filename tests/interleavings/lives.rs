@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use shuttle::thread;
+use ws_router_admin_api::event::EndReason;
 use ws_router_core::ids::RegistrationId;
 use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{Key, KeyHasher};
@@ -10,7 +11,6 @@ use ws_router_core::secret::{Key, KeyHasher};
 use super::directory::{Directory, RegisterError, Request, Rules, Seat, SeatError};
 use super::events::Events;
 use super::sync::Arc;
-use ws_router_admin_api::event::EndReason;
 
 pub(super) const ALL: &[(&str, fn())] = &[
     ("of_racing_requests_exactly_one_gets_the_id", one_gets_the_id),

@@ -3,6 +3,8 @@
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use ws_router_core::frame::client_frame;
+
 /// A device.
 pub struct Device {
     stream: BufReader<TcpStream>,
@@ -79,20 +81,5 @@ impl Device {
 
 /// A client's binary message, masked.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
-    let mask = [0x5a, 0x11, 0xc3, 0x08];
-    let mut frame = vec![0x82];
-    match payload.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
+    client_frame(0x82, [0x5a, 0x11, 0xc3, 0x08], payload)
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
+use ws_router_core::frame::client_frame;
 
 use super::device::{Pace, Place, ask, join};
-use super::message::frame;
 use super::restart::{Managed, Restart};
 use super::{PATIENCE, alone, setting};
 
@@ -80,7 +80,7 @@ fn pair(place: &Place) -> (Socket, Socket) {
 
 fn say(socket: &mut Socket, number: u64) {
     let mut out = Vec::new();
-    frame(0x82, [7, 7, 7, 7], &number.to_be_bytes(), &mut out);
+    out.extend(client_frame(0x82, [7; 4], &number.to_be_bytes()));
     socket.write_all(&out).unwrap();
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
+use ws_router_core::frame::client_frame;
 
 /// Where the router listens.
 #[derive(Clone, Debug)]
@@ -192,7 +193,7 @@ impl Device {
             0x8a => Ok(Some(Frame::Pong(payload))),
             // A ping is answered behind what is on its way already, and never in the middle of a frame.
             0x89 if self.cut.is_none() => {
-                super::message::frame(0x8a, [1, 2, 3, 4], &payload, &mut self.out);
+                self.out.extend(client_frame(0x8a, [1, 2, 3, 4], &payload));
                 self.frame()
             }
             0x89 => self.frame(),

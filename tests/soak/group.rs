@@ -7,9 +7,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use ws_router_core::frame::client_frame;
+
 use super::course::{Course, Phase};
 use super::device::{Device, Frame, Pace, Place, ask, join};
-use super::message::{LONGEST, Message, chance, frame};
+use super::message::{LONGEST, Message, chance};
 
 /// Who is in a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -293,7 +295,7 @@ impl Group {
     fn leave(&mut self) {
         self.is_leaving = true;
         for device in &mut self.devices {
-            frame(0x88, [4, 3, 2, 1], &1000u16.to_be_bytes(), &mut device.out);
+            device.out.extend(client_frame(0x88, [4, 3, 2, 1], &1000u16.to_be_bytes()));
         }
     }
 }

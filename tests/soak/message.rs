@@ -6,6 +6,8 @@
 
 use std::sync::LazyLock;
 
+use ws_router_core::frame::client_frame;
+
 /// The longest message.
 pub(crate) const LONGEST: usize = 1 << 20;
 
@@ -76,7 +78,7 @@ impl Message {
         let opcode = if self.is_text() { 1 } else { 2 };
         let mask = (self.chance(4) as u32).to_be_bytes();
         if !self.chance(5).is_multiple_of(8) {
-            frame(0x80 | opcode, mask, payload, to);
+            to.extend(client_frame(0x80 | opcode, mask, payload));
             return;
         }
         // Cut anywhere, in the middle of a character too.
@@ -86,38 +88,12 @@ impl Message {
         }
         cuts.sort_unstable();
         let [first, second, third] = cuts;
-        frame(opcode, mask, &payload[..first], to);
-        frame(0, mask.map(u8::reverse_bits), &payload[first..second], to);
-        frame(0x89, mask, &self.number.to_be_bytes(), to);
-        frame(0, mask, &payload[second..third], to);
-        frame(0x80, mask, &payload[third..], to);
+        to.extend(client_frame(opcode, mask, &payload[..first]));
+        to.extend(client_frame(0, mask.map(u8::reverse_bits), &payload[first..second]));
+        to.extend(client_frame(0x89, mask, &self.number.to_be_bytes()));
+        to.extend(client_frame(0, mask, &payload[second..third]));
+        to.extend(client_frame(0x80, mask, &payload[third..]));
     }
-}
-
-/// Appends a client's frame with this first byte.
-pub(crate) fn frame(first: u8, mask: [u8; 4], payload: &[u8], to: &mut Vec<u8>) {
-    to.push(first);
-    match payload.len() {
-        len @ 0..126 => to.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            to.push(0x80 | 126);
-            to.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            to.push(0x80 | 127);
-            to.extend((len as u64).to_be_bytes());
-        }
-    }
-    to.extend(mask);
-    let start = to.len();
-    to.extend_from_slice(payload);
-    let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
-    let mut words = to[start..].chunks_exact_mut(8);
-    for word in &mut words {
-        let bytes: &mut [u8; 8] = word.try_into().unwrap();
-        *bytes = (u64::from_ne_bytes(*bytes) ^ wide).to_ne_bytes();
-    }
-    words.into_remainder().iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
 }
 
 /// What a message with a number begins with: the sender, 16 digits, and spaces up to a whole character.

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ws_router_core::frame::client_frame;
+
 use super::course::Course;
 use super::device::{Pace, Place, ask, join};
-use super::message::frame;
 
 /// Visits one place after the other until it is over.
 pub(crate) fn until(places: &[Place], course: &Course, is_over: &AtomicBool) {
@@ -37,7 +38,7 @@ fn visit(place: &Place) -> Result<(), String> {
     let mut other = join(place, &id, "", Pace::Full, super::PATIENCE)?;
     let told = |error: std::io::Error| format!("message: {error}");
     let mut message = Vec::new();
-    frame(0x82, [9, 8, 7, 6], b"hello", &mut message);
+    message.extend(client_frame(0x82, [9, 8, 7, 6], b"hello"));
     one.write_all(&message).map_err(told)?;
     let mut heard = [0; 7];
     other.read_exact(&mut heard).map_err(told)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use ws_router_core::close::CloseReason;
+use ws_router_core::frame::{client_frame, client_header};
 
 use super::{Server, read_head};
 
@@ -132,27 +133,12 @@ pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Resul
 
 /// Makes a client's frame, masked, with the shortest length.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(first, payload.len() as u64);
-    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
+    client_frame(first, MASK, payload)
 }
 
 /// Makes the header of a client's frame.
 pub fn header(first: u8, len: u64) -> Vec<u8> {
-    let mut header = vec![first];
-    match len {
-        0..126 => header.push(0x80 | len as u8),
-        126..=0xffff => {
-            header.push(0x80 | 126);
-            header.extend((len as u16).to_be_bytes());
-        }
-        _ => {
-            header.push(0x80 | 127);
-            header.extend(len.to_be_bytes());
-        }
-    }
-    header.extend(MASK);
-    header
+    client_header(first, MASK, len)
 }
 
 /// How many connections ended for this reason.

@@ -7,6 +7,8 @@
 
 mod assembly;
 mod buffers;
+#[cfg(any(test, feature = "test-util"))]
+mod client;
 mod closing;
 mod decoder;
 mod header;
@@ -14,6 +16,8 @@ mod mask;
 mod utf8;
 
 pub use buffers::Buffers;
+#[cfg(any(test, feature = "test-util"))]
+pub use client::{client_frame, client_header};
 pub use closing::{Goodbye, close_frame};
 pub use decoder::{Batch, Decoder, DecoderState, Intake, Piece};
 pub use header::{Opcode, ServerHeader, whole_frame_len};

@@ -4,22 +4,7 @@ use super::*;
 
 /// A client's frame.
 fn client(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [0x11, 0x82, 0xa3, 0x4f];
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
+    client_frame(first, [0x11, 0x82, 0xa3, 0x4f], payload)
 }
 
 fn server(opcode: Opcode, payload: &[u8]) -> Vec<u8> {

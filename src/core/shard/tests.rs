@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::TcpTransit;
 use super::*;
+use crate::frame::client_frame;
 use crate::kind::Role;
 
 mod endings;
@@ -208,20 +209,7 @@ impl World {
     }
 
     fn raw(&mut self, who: usize, first: u8, payload: &[u8]) {
-        let mut frame = vec![first];
-        match payload.len() {
-            len @ 0..126 => frame.push(0x80 | len as u8),
-            len @ 126..=0xffff => {
-                frame.push(0x80 | 126);
-                frame.extend((len as u16).to_be_bytes());
-            }
-            len => {
-                frame.push(0x80 | 127);
-                frame.extend((len as u64).to_be_bytes());
-            }
-        }
-        frame.extend([0; 4]);
-        frame.extend(payload);
+        let frame = client_frame(first, [0; 4], payload);
         self.devices[who].stream += frame.len();
         self.devices[who].pipe.borrow_mut().inbound.extend(frame);
     }

@@ -78,27 +78,12 @@ impl Line {
 
 /// A client's frame, masked with zeros.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(first, payload.len() as u64);
-    frame.extend(payload);
-    frame
+    client_frame(first, [0; 4], payload)
 }
 
 /// The header of a client's frame.
 pub(crate) fn header(first: u8, len: u64) -> Vec<u8> {
-    let mut header = vec![first];
-    match len {
-        0..126 => header.push(0x80 | len as u8),
-        126..=0xffff => {
-            header.push(0x80 | 126);
-            header.extend((len as u16).to_be_bytes());
-        }
-        _ => {
-            header.push(0x80 | 127);
-            header.extend(len.to_be_bytes());
-        }
-    }
-    header.extend([0; 4]);
-    header
+    client_header(first, [0; 4], len)
 }
 
 /// The headers of a request that joins.
