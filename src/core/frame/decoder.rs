@@ -221,6 +221,11 @@ impl Decoder {
         }
     }
 
+    /// Returns whether nothing is incomplete.
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+
     /// Tells how many bytes are kept for this stream.
     pub fn held(&self) -> usize {
         self.partial.as_deref().map_or(0, |partial| {

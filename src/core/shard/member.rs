@@ -1,11 +1,13 @@
-//! One member: a few hundred bytes while it is idle.
+//! One member: a few hundred bytes while it is idle, and all accounting of what it holds.
 
 use serde::{Deserialize, Serialize};
 
+use super::Moment;
+use super::closing::Cause;
+use super::liveness::AckProgress;
+use super::memory::MemoryAccount;
 use super::outbox::Outbox;
-use super::pace::Pace;
-use super::transit::Watch;
-use super::{Link, Moment};
+use super::rate::RateLimiter;
 use crate::close::CloseReason;
 use crate::frame::Decoder;
 use crate::ids::{MemberId, Serial};
@@ -30,23 +32,23 @@ pub(super) struct Member<L> {
     pub(super) link: L,
     pub(super) id: MemberId,
     pub(super) room: u32,
-    /// Where in its side's list of members it stands.
+    /// Its place in its side's list of members.
     pub(super) place: u32,
     pub(super) role: Role,
     pub(super) counts: bool,
     pub(super) phase: Phase,
     pub(super) flags: Flags,
     pub(super) joined: Moment,
-    pub(super) heard: Moment,
+    pub(super) last_received: Moment,
+    /// When a ping was sent that isn't answered.
     pub(super) pinged: Option<Moment>,
-    /// While it has owed an answer or bytes for a while.
-    pub(super) watch: Option<Box<Watch>>,
+    /// While it hasn't answered or taken its outbox for a while.
+    pub(super) ack_progress: Option<Box<AckProgress>>,
     pub(super) decoder: Decoder,
     pub(super) outbox: Option<Box<Outbox>>,
-    pub(super) pace: Option<Box<Pace>>,
+    pub(super) rate: Option<Box<RateLimiter>>,
     pub(super) tally: MemberTally,
-    /// What it made the shard hold when that was last counted.
-    pub(super) counted: u32,
+    pub(super) accounted: Accounted,
 }
 
 /// How far a connection's life is.
@@ -54,31 +56,54 @@ pub(super) struct Member<L> {
 pub(super) enum Phase {
     /// A member.
     Open,
-    /// No member any more: what is owed and the close frame go out, what comes in is thrown away.
+    /// Still in its room, but marked: it neither sends nor receives, and is closed at the end of the call.
+    Leaving(Cause),
+    /// No member any more: its outbox and the close frame go out, what comes in is discarded.
     Closing(Moment),
     /// All is out; the peer is waited for to end the connection.
-    Finished(Moment),
+    Finishing(Moment),
+    /// The connection is dropped at the end of the call.
+    Closed,
 }
 
-/// What is going on with a member in this round.
+/// What is going on with a member.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flags {
-    /// It stands in the list of those to read from again.
-    pub(super) hot: bool,
+    /// It stands in the run queue.
+    pub(super) is_scheduled: bool,
     /// It isn't read from until its receivers take more.
-    pub(super) paused: bool,
+    pub(super) is_paused: bool,
     /// It isn't read from until its rate lets it send more.
-    pub(super) resting: bool,
+    pub(super) is_throttled: bool,
     /// Its outbox is above the high-water mark.
-    pub(super) above: bool,
+    pub(super) above_high_water: bool,
     /// The end of its stream is announced, and not yet reached.
-    pub(super) ending: bool,
+    pub(super) is_ending: bool,
     /// It has had its turn of writes and could take more.
-    pub(super) owing: bool,
-    /// It said goodbye itself.
-    pub(super) parted: bool,
-    /// It sent something in this round.
-    pub(super) spoke: bool,
+    pub(super) write_pending: bool,
+    /// The peer sent its close frame.
+    pub(super) peer_closed: bool,
+    /// Its room's broadcast, pending or on its way, has something that it sent.
+    pub(super) is_broadcasting: bool,
+}
+
+/// What of a member is contained in its shard's sums.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Accounted {
+    /// Bytes of memory; more than 4 GiB is as much.
+    memory: u32,
+    /// Bytes in the outbox, likewise.
+    queued: u32,
+}
+
+/// What a member's outbox means for its senders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watermark {
+    /// It has come above the high-water mark.
+    Rose,
+    /// It has come below the low-water mark.
+    Fell,
+    Unchanged,
 }
 
 /// What a member has sent and been sent.
@@ -92,6 +117,25 @@ pub struct MemberTally {
     pub messages_out: u64,
     /// Bytes handed to it.
     pub bytes_out: u64,
+}
+
+impl MemberTally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.messages_in += other.messages_in;
+        self.bytes_in += other.bytes_in;
+        self.messages_out += other.messages_out;
+        self.bytes_out += other.bytes_out;
+    }
+}
+
+/// What the members of a registration have sent and been sent, those who have left included. Nothing is counted for it
+/// while messages flow: it is summed up when an administrator asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// All members together, since the room was empty.
+    pub tally: MemberTally,
+    /// Bytes that wait for the members' sockets now.
+    pub outbox: u64,
 }
 
 /// What a shard has done in all.
@@ -138,7 +182,7 @@ pub struct Glimpse<'a, L> {
     pub outbox: usize,
 }
 
-impl<L: Link> Member<L> {
+impl<L> Member<L> {
     pub(super) fn new(newcomer: &Newcomer, link: L, now: Moment) -> Self {
         Self {
             link,
@@ -150,14 +194,14 @@ impl<L: Link> Member<L> {
             phase: Phase::Open,
             flags: Flags::default(),
             joined: now,
-            heard: now,
+            last_received: now,
             pinged: None,
-            watch: None,
+            ack_progress: None,
             decoder: Decoder::default(),
             outbox: None,
-            pace: None,
+            rate: None,
             tally: MemberTally::default(),
-            counted: 0,
+            accounted: Accounted::default(),
         }
     }
 
@@ -165,14 +209,83 @@ impl<L: Link> Member<L> {
         self.phase == Phase::Open
     }
 
+    /// Whether it is read from when it sends.
+    pub(super) fn is_read(&self) -> bool {
+        !self.flags.is_paused && !self.flags.is_throttled
+    }
+
     /// Bytes that wait for its socket.
     pub(super) fn queued(&self) -> usize {
         self.outbox.as_deref().map_or(0, Outbox::queued)
     }
 
-    /// What it costs to keep them.
-    pub(super) fn weight(&self) -> usize {
-        self.outbox.as_deref().map_or(0, Outbox::weight)
+    /// Memory that it takes, what it shares counted in full.
+    pub(super) fn held(&self) -> usize {
+        self.outbox.as_deref().map_or(0, Outbox::kept) + self.decoder.held()
+    }
+
+    /// Memory that it takes, its part of what it shares.
+    pub(super) fn share(&self) -> u64 {
+        let outbox = self.outbox.as_deref().map_or(0, Outbox::share);
+        (outbox + self.decoder.held()) as u64
+    }
+
+    /// Brings the shard's sums up to date with what the member holds now; returns what that means for its senders.
+    pub(super) fn account(&mut self, memory: &mut MemoryAccount, tally: &mut ShardTally) -> Watermark {
+        let before = std::mem::take(&mut self.accounted);
+        if let Some(outbox) = self.outbox.as_deref() {
+            self.accounted.queued = saturated(outbox.queued());
+        } else if self.decoder.is_idle() && before == self.accounted {
+            return Watermark::Unchanged;
+        }
+        self.accounted.memory = saturated(self.held());
+        memory.change(before.memory, self.accounted.memory);
+        tally.outbox_bytes = tally.outbox_bytes + u64::from(self.accounted.queued) - u64::from(before.queued);
+        self.update_watermark()
+    }
+
+    fn update_watermark(&mut self) -> Watermark {
+        if !self.is_open() {
+            return Watermark::Unchanged;
+        }
+        let weight = self.outbox.as_deref().map_or(0, Outbox::weight);
+        if !self.flags.above_high_water && weight > HIGH_WATER {
+            self.flags.above_high_water = true;
+            Watermark::Rose
+        } else if self.flags.above_high_water && weight <= LOW_WATER {
+            self.flags.above_high_water = false;
+            Watermark::Fell
+        } else {
+            Watermark::Unchanged
+        }
+    }
+
+    /// Returns whether the outbox was above its limit before what was added since the last accounting: a message more is
+    /// let in.
+    pub(super) fn was_above(&self, limit: usize) -> bool {
+        let Some(outbox) = self.outbox.as_deref() else { return false };
+        let added = outbox.queued().saturating_sub(self.accounted.queued as usize);
+        outbox.weight() - added > limit
+    }
+
+    /// Counts messages received from it.
+    pub(super) fn count_received(&mut self, messages: u64, bytes: usize, tally: &mut ShardTally) {
+        self.tally.messages_in += messages;
+        self.tally.bytes_in += bytes as u64;
+        if self.counts {
+            tally.messages_in += messages;
+            tally.bytes_in += bytes as u64;
+        }
+    }
+
+    /// Counts messages handed to it.
+    pub(super) fn count_sent(&mut self, messages: u64, bytes: usize, tally: &mut ShardTally) {
+        self.tally.messages_out += messages;
+        self.tally.bytes_out += bytes as u64;
+        if self.counts {
+            tally.deliveries += messages;
+            tally.bytes_out += bytes as u64;
+        }
     }
 
     pub(super) fn glimpse(&self) -> Glimpse<'_, L> {
@@ -181,12 +294,21 @@ impl<L: Link> Member<L> {
             id: self.id,
             role: self.role,
             joined: self.joined,
-            heard: self.heard,
+            heard: self.last_received,
             tally: self.tally,
             outbox: self.queued(),
         }
     }
 }
+
+fn saturated(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Weight of an outbox above which a receiver no longer has its senders read from.
+pub(super) const HIGH_WATER: usize = 256 << 10;
+/// Weight below which it has again.
+const LOW_WATER: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -195,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_member_and_its_room_stay_small() {
-        assert!(size_of::<Member<()>>() <= 144);
+        assert!(size_of::<Member<()>>() <= 152);
         assert!(size_of::<Room>() <= 144);
     }
 }

@@ -1,8 +1,8 @@
-//! What one relay thread does, without the I/O: members, who hears whom, outboxes, flow control, heartbeat, goodbyes.
+//! What one relay thread does, without the I/O: members, who receives from whom, outboxes, flow control, liveness, closing.
 //!
-//! A registration lives on one shard as a *room*. A round is: [`Shard::begin_round`], [`Shard::readable`] and
+//! A registration lives on one shard as a *room*. An iteration is: [`Shard::begin_round`], [`Shard::readable`] and
 //! [`Shard::writable`] for each member whose connection is ready, [`Shard::resume`], then [`Shard::flush_some`], which
-//! writes what a room's senders sent within the round to each receiver at once. A room with one receiver is served at
+//! writes what a room's senders sent within the iteration to each receiver at once. A room with one receiver is served at
 //! once instead.
 //!
 //! Flow control: a sender isn't read from while every receiver of it has more than the high-water mark in its outbox,
@@ -10,58 +10,63 @@
 //! for the stall timeout, is closed. A stream between two is thereby paced by TCP from end to end. A member may also have
 //! a rate of its own ([`Rates`]), above which it isn't read from for a while.
 //!
+//! Closing is deferred: code that finds a reason marks the member ([`closing`]), and the end of each entry point does
+//! the work. So nothing that is in the middle of a member's turn has to expect that it, its room or another member goes
+//! away meanwhile. No call does unbounded work: broadcasts, closing and pings go on in the next iteration where they are
+//! many ([`Shard::has_work`]).
+//!
 //! Connections are behind [`Link`], time comes as an argument, and nothing is random: so a history of joins, sends and
 //! leaves can be run as a simulation and gives the same each time.
 
-mod deliver;
-mod ending;
-mod flight;
-mod heartbeat;
+mod broadcast;
+mod closing;
+mod delivery;
+mod fanout;
 mod link;
+mod liveness;
 mod member;
 mod memory;
 mod outbox;
-mod pace;
-mod read;
+mod pools;
+mod rate;
 mod room;
-mod spares;
-mod succession;
-mod traffic;
-mod transit;
+mod run_queue;
+mod snapshot;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
 
 pub use link::{Link, Parting, Received, TcpTransit};
-pub use member::{Glimpse, MemberTally, Newcomer, ShardTally};
-pub use pace::Rates;
-pub use succession::MemberState;
-pub use traffic::Traffic;
+pub use member::{Glimpse, MemberTally, Newcomer, ShardTally, Traffic};
+pub use rate::Rates;
+pub use snapshot::MemberState;
 
 use crate::close::CloseReason;
-use crate::frame::{Batch, Buffers};
+use crate::frame::{Batch, Buffers, Goodbye, close_frame};
 use crate::ids::{MemberId, Serial};
-use flight::Flight;
-use heartbeat::{Heartbeat, Signs, Verdict};
+use closing::{Cause, ClosingQueue, delivers_queue};
+use fanout::FanOut;
+use liveness::Verdict;
 use member::{Member, Phase};
-use memory::Held;
-use room::{Room, heard_by, side_of};
-use spares::Spares;
+use memory::MemoryAccount;
+use pools::Pools;
+use rate::{RateLimiter, Throttled};
+use room::{Room, receivers_of, side_of};
+use run_queue::RunQueue;
 
-/// A point in time: milliseconds since a begin that all moments of a shard share.
+/// A point in time: milliseconds since a start that all moments of a shard share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// The time from `earlier` to this moment; zero if that is later.
+    /// Returns the time from `earlier` to this moment; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// This moment and some time.
+    /// Returns this moment and some time.
     #[must_use]
     pub fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(time.as_millis() as u64))
@@ -98,22 +103,17 @@ pub struct Shard<L> {
     scratch: Vec<u8>,
     batch: Batch,
     buffers: Buffers,
-    spares: Spares,
-    /// Sides with a round to flush.
-    dirty: VecDeque<(u32, usize)>,
-    /// The one that is being flushed.
-    flight: Option<Flight>,
-    /// Bytes that are read from each member in this round.
+    pools: Pools,
+    /// Bytes that are read from each member in this iteration.
     share: usize,
-    /// Members to read from again without waiting.
-    hot: Vec<u32>,
-    /// The list that was worked off last, kept for its memory; likewise the one of those who lagged in a round.
-    cold: Vec<u32>,
-    lagging: Vec<(u32, usize)>,
-    /// Members that sent more than they may, with when they are read from again, the next one first.
-    resting: BinaryHeap<Reverse<(Moment, u32)>>,
+    run_queue: RunQueue,
+    throttled: Throttled,
+    fan_out: FanOut,
+    closing: ClosingQueue,
+    /// Members that are to be pinged, but for the limit of one iteration.
+    due_pings: VecDeque<u32>,
     tally: ShardTally,
-    held: Held,
+    memory: MemoryAccount,
 }
 
 impl<L: Link> Shard<L> {
@@ -127,54 +127,65 @@ impl<L: Link> Shard<L> {
             scratch: vec![0; SCRATCH],
             batch: Batch::default(),
             buffers: Buffers::default(),
-            spares: Spares::default(),
-            dirty: VecDeque::new(),
-            flight: None,
+            pools: Pools::default(),
             share: READ,
-            hot: Vec::new(),
-            cold: Vec::new(),
-            lagging: Vec::new(),
-            resting: BinaryHeap::new(),
+            run_queue: RunQueue::default(),
+            throttled: Throttled::default(),
+            fan_out: FanOut::default(),
+            closing: ClosingQueue::default(),
+            due_pings: VecDeque::new(),
             tally: ShardTally::default(),
-            held: Held::default(),
+            memory: MemoryAccount::default(),
         }
     }
 
-    /// Lets a member in. Returns its slot, which stands for it until its connection is dropped.
+    /// Adds a member, which receives what is sent from now on. Returns its slot, which stands for it until its connection is
+    /// dropped.
     pub fn join(&mut self, newcomer: &Newcomer, link: L, now: Moment) -> usize {
-        // A newcomer hears what is sent from now on.
-        self.flush_room(newcomer.serial, now);
-        let room = self.room(newcomer);
+        let room = self.room(newcomer.serial);
         let slot = self.members.insert(Member::new(newcomer, link, now));
-        let side = &mut self.rooms[room as usize].sides[side_of(newcomer.role)];
+        let side = side_of(newcomer.role);
         let member = &mut self.members[slot];
-        (member.room, member.place) = (room, side.members.len() as u32);
-        side.members.push(slot as u32);
+        (member.room, member.place) = (room, self.rooms[room as usize].sides[side].add(slot));
         self.tally.members += u64::from(newcomer.counts);
-        self.wake_senders(room, side_of(newcomer.role));
+        self.wake_senders(room, side);
         slot
     }
 
     /// Takes note that a member's link is there now, with the bytes that it sent right behind its handshake.
     pub fn arrived(&mut self, slot: usize, early: &[u8], now: Moment) {
         self.read_early(slot, early, now);
-        self.rest(slot, now);
-        if self.members.get(slot).is_some_and(|member| member.link.has_unread()) {
-            self.heat(slot);
+        self.throttle(slot, now);
+        let member = &mut self.members[slot];
+        if member.link.has_unread() {
+            self.run_queue.schedule(slot, member);
+        }
+        self.reap(now);
+    }
+
+    /// Limits how much a member may send from now on.
+    pub fn pace(&mut self, slot: usize, rates: &Rates) {
+        if let Some(member) = self.members.get_mut(slot) {
+            member.rate = Some(Box::new(RateLimiter::new(rates)));
         }
     }
 
-    /// Reaches the connection in a slot, as for an event loop that registers it.
+    /// Returns the connection in a slot, as for an event loop that registers it.
     pub fn link_mut(&mut self, slot: usize) -> Option<&mut L> {
         self.members.get_mut(slot).map(|member| &mut member.link)
     }
 
-    /// Tells whether there is work that no readiness will announce.
+    /// Returns whether there is work that no readiness will announce.
     pub fn has_work(&self) -> bool {
-        !self.hot.is_empty() || self.flight.is_some() || !self.dirty.is_empty()
+        !(self.run_queue.is_empty() && self.fan_out.is_empty() && self.closing.is_empty() && self.due_pings.is_empty())
     }
 
-    /// Tells whether no connection is left.
+    /// Returns when a member is to be read from again that no readiness will announce.
+    pub fn next_due(&self) -> Option<Moment> {
+        self.throttled.next_due()
+    }
+
+    /// Returns whether no connection is left.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -189,87 +200,344 @@ impl<L: Link> Shard<L> {
         &self.tally
     }
 
-    /// Looks at the members of a registration.
+    /// Returns the members of a registration.
     pub fn members_of(&self, serial: Serial) -> impl Iterator<Item = Glimpse<'_, L>> {
         let room = self.by_serial.get(&serial).and_then(|room| self.rooms.get(*room as usize));
-        let slots = room.into_iter().flat_map(|room| room.sides.iter().flat_map(|side| side.members.iter()));
-        slots.filter_map(|slot| self.members.get(*slot as usize)).map(Member::glimpse)
+        let slots = room.into_iter().flat_map(Room::slots);
+        slots.filter_map(|slot| self.members.get(slot)).map(Member::glimpse)
     }
 
-    /// Looks at a member; a search through all, for the rare question of an administrator.
+    /// Finds a member; a search through all, for the rare question of an administrator.
     pub fn find(&self, id: MemberId) -> Option<(usize, Glimpse<'_, L>)> {
         let found = self.members.iter().find(|(_, member)| member.id == id && member.is_open());
         found.map(|(slot, member)| (slot, member.glimpse()))
     }
 
-    /// Asks the silent for a sign of life, gives up the dead and the stalled, and ends goodbyes that take too long.
+    /// Reports each room's sums from a place on (0 is the first), until so many rooms and members have been looked at;
+    /// returns the place to go on at, or `None` behind the last room. Rooms that come and go between two calls may be
+    /// reported or not.
+    pub fn traffic(&self, from: usize, at_most: usize, mut report: impl FnMut(Serial, Traffic)) -> Option<usize> {
+        let (mut looked_at, end) = (0, self.rooms.capacity());
+        for place in from..end {
+            if looked_at >= at_most {
+                return Some(place);
+            }
+            looked_at += 1;
+            if let Some(room) = self.rooms.get(place) {
+                looked_at += room.sides.iter().map(room::Side::len).sum::<usize>();
+                report(room.serial, self.sum(room));
+            }
+        }
+        None
+    }
+
+    /// Returns one registration's sums.
+    pub fn traffic_of(&self, serial: Serial) -> Traffic {
+        let room = self.by_serial.get(&serial).and_then(|place| self.rooms.get(*place as usize));
+        room.map(|room| self.sum(room)).unwrap_or_default()
+    }
+
+    fn sum(&self, room: &Room) -> Traffic {
+        let mut sum = Traffic { tally: room.departed.as_deref().copied().unwrap_or_default(), outbox: 0 };
+        for member in room.slots().filter_map(|slot| self.members.get(slot)) {
+            sum.tally.add(&member.tally);
+            sum.outbox += member.queued() as u64;
+        }
+        sum
+    }
+
+    /// Copies all members that a new process can go on with, beside their connections; [`Shard::flush`] comes before.
+    pub fn states(&self, now: Moment) -> impl Iterator<Item = (&L, MemberState)> {
+        self.members.iter().filter(|(_, member)| member.is_open() && member.counts).filter_map(move |(_, member)| {
+            let serial = self.rooms.get(member.room as usize)?.serial;
+            Some((&member.link, MemberState::export(member, serial, now)))
+        })
+    }
+
+    /// Goes on with an old process's member; gives the connection back if its state doesn't allow that.
+    pub fn succeed(&mut self, state: MemberState, link: L, now: Moment) -> Result<usize, L> {
+        let newcomer = Newcomer { id: state.id, serial: state.serial, role: state.role, counts: true };
+        let Some(restored) = state.restore(self.rules.max_message, now) else { return Err(link) };
+        let slot = self.join(&newcomer, link, now);
+        restored.put_into(&mut self.members[slot]);
+        self.account(slot);
+        Ok(slot)
+    }
+
+    /// Sends all that was collected and closes all marked members, however many they are: for a hand-over, for which
+    /// everything else stands still anyway.
+    pub fn flush(&mut self, now: Moment) {
+        self.run_fan_outs(usize::MAX, now);
+        self.closing.lift_limit();
+        self.reap(now);
+        self.closing.start_iteration();
+    }
+
+    /// Sends pings to silent members, closes dead and stalled ones, and drops connections whose closing takes too long.
     /// To be called about once a second.
     pub fn sweep(&mut self, now: Moment) {
-        let heartbeat = Heartbeat {
-            ping_interval: self.rules.ping_interval,
-            pong_timeout: self.rules.pong_timeout,
-            stall_timeout: self.rules.stall_timeout,
-        };
-        let (mut silent, mut over) = (Vec::new(), Vec::new());
+        let were_pings_due = !self.due_pings.is_empty();
         for (slot, member) in &mut self.members {
             match member.phase {
-                Phase::Closing(deadline) | Phase::Finished(deadline) if deadline <= now => over.push(slot),
-                Phase::Open => {
-                    if member.flags.paused || member.flags.resting {
-                        // Its pong may be there and isn't read, so its time to answer begins when it is read again.
-                        member.pinged = member.pinged.map(|_| now);
-                    }
-                    member.watch(now);
-                    let owed_since = member.outbox.as_deref().map(outbox::Outbox::progress);
-                    let signs = Signs { heard: member.heard, pinged: member.pinged, owed_since };
-                    let verdict = heartbeat.judge(signs, now);
-                    if verdict != Verdict::Alive {
-                        silent.push((slot, verdict));
-                    }
+                Phase::Closing(deadline) | Phase::Finishing(deadline) if deadline <= now => {
+                    self.tally.overdue += u64::from(member.counts);
+                    self.closing.mark(slot, member, CloseReason::Lost);
                 }
+                Phase::Open => match member.check_liveness(&self.rules, now) {
+                    Verdict::Alive => {}
+                    // Those of the sweep before come first, and the others are found again by the next.
+                    Verdict::SendPing if were_pings_due => {}
+                    Verdict::SendPing => self.due_pings.push_back(slot as u32),
+                    Verdict::NoPong => self.closing.mark(slot, member, CloseReason::NoPong),
+                    Verdict::Stalled => self.closing.mark(slot, member, CloseReason::TooSlow),
+                },
                 _ => {}
             }
         }
-        for slot in over {
-            self.tally.overdue += u64::from(self.members[slot].counts);
-            self.drop_connection(slot);
-        }
-        for (slot, verdict) in silent {
-            match verdict {
-                Verdict::Alive => {}
-                Verdict::Ask => self.ping(slot, now),
-                Verdict::NoPong => self.close(slot, CloseReason::NoPong, None, now),
-                Verdict::Stalled => self.close(slot, CloseReason::TooSlow, None, now),
+        self.send_due_pings(now);
+        self.reap(now);
+    }
+
+    /// Sends some of the pings that are due.
+    fn send_due_pings(&mut self, now: Moment) {
+        for _ in 0..PINGS_PER_ITERATION {
+            let Some(slot) = self.due_pings.pop_front() else { return };
+            let Some(member) = self.members.get_mut(slot as usize).filter(|member| member.is_open()) else { continue };
+            // It may have sent something meanwhile, or be another member by now.
+            if member.check_liveness(&self.rules, now) == Verdict::SendPing {
+                self.ping(slot as usize, now);
             }
         }
     }
 
-    fn room(&mut self, newcomer: &Newcomer) -> u32 {
-        *self.by_serial.entry(newcomer.serial).or_insert_with(|| self.rooms.insert(Room::new(newcomer.serial)) as u32)
+    /// Bytes of memory that the members' streams take, or somewhat more.
+    pub fn held(&self) -> u64 {
+        self.memory.held()
     }
 
-    /// Has a member read from again without waiting for readiness.
-    fn heat(&mut self, slot: usize) {
-        let flags = &mut self.members[slot].flags;
-        if !flags.hot {
-            flags.hot = true;
-            self.hot.push(slot as u32);
+    /// Measures the memory closely; takes the longer the more waits in outboxes.
+    pub fn measure(&mut self) {
+        self.memory.set_measured(self.members.iter().map(|(_, member)| member.share()).sum());
+    }
+
+    /// Closes members that hold most, until so many bytes are or will be free; returns how many members that were. What
+    /// others hold, too, counts in parts, since it isn't free before they all are gone.
+    pub fn relieve(&mut self, bytes: u64, now: Moment) -> u64 {
+        self.measure();
+        // What rooms have collected is about to go out, or is in the outboxes of those who don't take it then; and what
+        // marked members hold is about to go, too.
+        let marked = self.members.iter().filter(|(_, member)| matches!(member.phase, Phase::Leaving(_)));
+        let (mut freed, mut closed) =
+            (self.memory.broadcasts + marked.map(|(_, member)| member.share()).sum::<u64>(), 0);
+        let open = self.members.iter().filter(|(_, member)| member.is_open());
+        let mut by_share: Vec<(u64, usize)> = open.map(|(slot, member)| (member.share(), slot)).collect();
+        by_share.retain(|(share, _)| *share >= WORTH_A_SEAT);
+        by_share.sort_unstable_by(|one, other| other.cmp(one));
+        for (share, slot) in by_share {
+            if freed >= bytes {
+                break;
+            }
+            self.mark(slot, Cause { reason: CloseReason::TooSlow, received: None, frees_memory: true });
+            (freed, closed) = (freed + share, closed + 1);
+        }
+        self.reap(now);
+        closed
+    }
+
+    /// Closes all members of a registration, after what was sent to them before.
+    pub fn end(&mut self, serial: Serial, reason: CloseReason, now: Moment) {
+        let Some(room) = self.by_serial.get(&serial) else { return };
+        for slot in self.rooms[*room as usize].slots() {
+            self.closing.mark(slot, &mut self.members[slot], reason);
+        }
+        self.reap(now);
+    }
+
+    /// Closes one member; returns whether there was one.
+    pub fn disconnect(&mut self, id: MemberId, reason: CloseReason, now: Moment) -> bool {
+        let found = self.find(id).map(|(slot, _)| slot);
+        if let Some(slot) = found {
+            self.mark(slot, reason);
+            self.reap(now);
+        }
+        found.is_some()
+    }
+
+    /// Closes the member in a slot, unless that is another's by now.
+    pub fn close(&mut self, slot: usize, id: MemberId, reason: CloseReason, now: Moment) {
+        if self.members.get(slot).is_some_and(|member| member.id == id) {
+            self.mark(slot, reason);
+            self.reap(now);
         }
     }
 
-    /// Reads again from all who were paused because of a side that takes more now.
-    fn wake_senders(&mut self, room: u32, side: usize) {
-        let Some(found) = self.rooms.get_mut(room as usize) else { return };
-        let mut paused = std::mem::take(&mut found.sides[side].paused);
-        for slot in paused.drain(..) {
-            if let Some(member) = self.members.get_mut(slot as usize)
-                && member.flags.paused
-            {
-                member.flags.paused = false;
-                self.heat(slot as usize);
+    /// Closes every member.
+    pub fn close_all(&mut self, reason: CloseReason, now: Moment) {
+        for (slot, member) in &mut self.members {
+            self.closing.mark(slot, member, reason);
+        }
+        self.reap(now);
+    }
+
+    /// Closes some of the members whose links are `such`; returns how many of these connections are left, those included
+    /// that are closing.
+    pub fn close_some(&mut self, such: impl Fn(&L) -> bool, at_most: usize, reason: CloseReason, now: Moment) -> usize {
+        let (mut left, mut to_mark) = (0, at_most);
+        for (slot, member) in self.members.iter_mut().filter(|(_, member)| such(&member.link)) {
+            left += 1;
+            if to_mark > 0 && member.is_open() {
+                to_mark -= 1;
+                self.closing.mark(slot, member, reason);
             }
         }
-        self.rooms[room as usize].sides[side].paused = paused;
+        self.reap(now);
+        left
+    }
+
+    /// Marks a member whose connection is to end.
+    fn mark(&mut self, slot: usize, cause: impl Into<Cause>) {
+        self.closing.mark(slot, &mut self.members[slot], cause);
+    }
+
+    /// Marks a member that sent its close frame.
+    fn mark_left(&mut self, slot: usize, received: Goodbye) {
+        self.mark(slot, Cause { reason: CloseReason::Left, received: Some(received), frees_memory: false });
+    }
+
+    /// Closes the marked members, as many as one iteration allows.
+    fn reap(&mut self, now: Moment) {
+        while let Some(slot) = self.closing.pop() {
+            match self.members[slot].phase {
+                Phase::Leaving(cause) => self.close_member(slot, cause, now),
+                Phase::Closed => self.drop_connection(slot),
+                Phase::Open | Phase::Closing(_) | Phase::Finishing(_) => {}
+            }
+        }
+    }
+
+    /// Ends a membership, and sends the close frame.
+    fn close_member(&mut self, slot: usize, cause: Cause, now: Moment) {
+        let Cause { reason, received, frees_memory } = cause;
+        if delivers_queue(reason) {
+            let sent = self.catch_up(slot, now);
+            self.closing.spend(sent / WRITE_COST);
+        }
+        let member = &mut self.members[slot];
+        member.phase = Phase::Closing(now.after(self.rules.close_timeout));
+        member.flags.peer_closed = received.is_some();
+        let (code, silent) = (received.and_then(|received| received.code), now.since(member.last_received));
+        member.link.left(&Parting { reason, code, silent, tally: member.tally });
+        member.decoder.abandon(&mut self.buffers);
+        self.tally.members -= u64::from(member.counts);
+        self.tally.closes[reason as usize] += u64::from(member.counts);
+        self.leave_room(slot);
+        if !delivers_queue(reason) {
+            self.drop_queue(slot);
+        }
+        self.account(slot);
+        let keeps_too_much = frees_memory && self.members[slot].share() >= WORTH_A_SEAT;
+        match close_frame(reason, received) {
+            Some(frame) if !keeps_too_much => self.send_control(slot, &frame, now),
+            // The connection is lost, or there is no memory to wait for the end of a large message that is on its way.
+            _ => return self.mark(slot, CloseReason::Lost),
+        }
+        self.finish_if_flushed(slot);
+        // What still comes in is to be discarded, and what came in before and was not read; and the socket may have taken
+        // more while the member was marked.
+        let member = &mut self.members[slot];
+        member.flags.write_pending = true;
+        self.run_queue.schedule(slot, member);
+    }
+
+    /// Sends a member that is about to be closed what was sent to it before and hasn't reached it; returns how much it took.
+    fn catch_up(&mut self, slot: usize, now: Moment) -> usize {
+        let member = &self.members[slot];
+        let (room, side, place) = (member.room, side_of(member.role), member.place as usize);
+        let mut sent = 0;
+        let is_current = |current: &mut fanout::Transmission| (current.room, current.side) == (room, side);
+        if let Some(current) = self.fan_out.current.take_if(is_current) {
+            if current.is_to_reach(place) {
+                sent += self.send_broadcast(slot, place, &current.broadcast, None, now);
+            }
+            self.fan_out.current = Some(current);
+        }
+        if let Some(pending) = self.rooms[room as usize].sides[side].pending.take() {
+            sent += self.send_broadcast(slot, place, &pending, None, now);
+            self.rooms[room as usize].sides[side].pending = Some(pending);
+        }
+        sent
+    }
+
+    /// Tells the peer that nothing more comes, once all is out.
+    fn finish_if_flushed(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        if let Phase::Closing(deadline) = member.phase
+            && member.outbox.is_none()
+            && member.link.flush().unwrap_or(true)
+        {
+            member.phase = Phase::Finishing(deadline);
+            member.link.finish();
+            self.run_queue.schedule(slot, member);
+        }
+    }
+
+    /// Drops a connection, and whatever is still queued for it.
+    fn drop_connection(&mut self, slot: usize) {
+        let mut member = self.members.remove(slot);
+        member.decoder.abandon(&mut self.buffers);
+        if let Some(outbox) = member.outbox.take() {
+            self.pools.give_outbox(outbox, &mut self.buffers);
+        }
+        member.account(&mut self.memory, &mut self.tally);
+    }
+
+    fn leave_room(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        let (at, side, target) = (member.room, side_of(member.role), receivers_of(member.role));
+        let (place, flags) = (member.place as usize, member.flags);
+        (member.flags.is_paused, member.flags.above_high_water) = (false, false);
+        let room = &mut self.rooms[at as usize];
+        if flags.is_paused {
+            room.sides[target].paused.retain(|sender| *sender as usize != slot);
+        }
+        let left = &mut room.sides[side];
+        left.above -= u32::from(flags.above_high_water);
+        if let Some(moved) = left.remove(place, self.fan_out.serves(at, side)) {
+            self.members[moved].place = place as u32;
+        }
+        if room.is_empty() {
+            self.drop_room(at);
+        } else {
+            room.keep_tally(&self.members[slot].tally);
+            // Those who were paused because of this member may have others to send to, or nobody.
+            self.wake_senders(at, side);
+        }
+    }
+
+    fn drop_room(&mut self, at: u32) {
+        let room = self.rooms.remove(at as usize);
+        self.by_serial.remove(&room.serial);
+        if let Some(current) = self.fan_out.cancel(at) {
+            self.recycle_broadcast(current.broadcast);
+        }
+        for pending in room.sides.into_iter().filter_map(|side| side.pending) {
+            self.tally.unheard += pending.messages;
+            self.recycle_broadcast(pending);
+        }
+    }
+
+    fn drop_queue(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        if let Some(outbox) = &mut member.outbox {
+            outbox.keep_begun_frame(&mut self.buffers);
+        }
+        if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
+            self.pools.give_outbox(outbox, &mut self.buffers);
+        }
+    }
+
+    fn room(&mut self, serial: Serial) -> u32 {
+        *self.by_serial.entry(serial).or_insert_with(|| self.rooms.insert(Room::new(serial)) as u32)
     }
 }
 
@@ -279,10 +547,12 @@ const READ: usize = 256 << 10;
 const LEAST_SHARE: usize = 16 << 10;
 /// A read, and what a member may have left incomplete.
 const SCRATCH: usize = READ + (20 << 10);
-/// Weight of an outbox above which a receiver no longer has its senders read from.
-const HIGH_WATER: usize = 256 << 10;
-/// Weight below which it has again.
-const LOW_WATER: usize = 64 << 10;
+/// So many bytes take a few times as long as the system call that writes them.
+const WRITE_COST: usize = 64 << 10;
+/// Members that hold less aren't worth closing: thousands would lose their seats for little.
+const WORTH_A_SEAT: u64 = 64 << 10;
+/// Pings sent per iteration, a few microseconds each.
+const PINGS_PER_ITERATION: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -71,7 +71,7 @@ impl Outbox {
         self.progress
     }
 
-    /// Notes that the peer's machine goes on.
+    /// Notes that the peer's machine goes on, or that something waits from now on.
     pub(super) fn note_progress(&mut self, now: Moment) {
         self.progress = now;
     }
@@ -160,11 +160,6 @@ impl Outbox {
         }
         (self.queued, self.kept, self.ends_with_pong) = (0, 0, false);
         self.slices.shrink_to(SLICES_A_WRITE);
-    }
-
-    /// Counts progress from now on.
-    pub(super) fn begin(&mut self, now: Moment) {
-        self.progress = now;
     }
 }
 

@@ -1,16 +1,12 @@
-//! The members of one registration, by who hears whom, and what was sent to them within the round.
+//! The members of one registration, by who receives from whom.
 //!
-//! A lobby has one side, whose members hear each other. A hostclient registration has two, and each hears the other.
-//! Messages for a side are collected while the round lasts and written once to each of its members at the end.
-
-use std::io::IoSlice;
-use std::ops::Range;
+//! A lobby has one side, whose members receive from each other. A hostclient registration has two, and each receives from
+//! the other.
 
 use smallvec::SmallVec;
 
+use super::broadcast::PendingBroadcast;
 use super::member::MemberTally;
-use super::outbox::{Chunk, Outbox};
-use crate::frame::{Batch, Buffers, Piece};
 use crate::ids::Serial;
 use crate::kind::Role;
 
@@ -19,23 +15,22 @@ use crate::kind::Role;
 pub(super) struct Room {
     pub(super) serial: Serial,
     pub(super) sides: [Side; 2],
-    /// What those had sent and been sent who have left; only where some have.
+    /// What members that have left had sent and been sent; only where some have.
     pub(super) departed: Option<Box<MemberTally>>,
 }
 
-/// Members that hear the same.
+/// Members that receive the same.
 #[derive(Debug, Default)]
 pub(super) struct Side {
-    /// Their slots, in no order.
-    pub(super) members: SmallVec<[u32; 4]>,
+    /// Their slots, in no order; [`HOLE`] where one has left while the places stand for something.
+    members: SmallVec<[u32; 4]>,
+    holes: u32,
     /// How many of them are above the high-water mark.
     pub(super) above: u32,
     /// Senders that aren't read from until this side has taken more.
     pub(super) paused: Vec<u32>,
-    /// Whether a round is on its way to them, and some have had it.
-    pub(super) in_flight: bool,
-    /// What they are to be sent at the end of the round; most rooms are quiet most of the time.
-    pub(super) round: Option<Box<Round>>,
+    /// What they are to be sent; most rooms are quiet most of the time.
+    pub(super) pending: Option<Box<PendingBroadcast>>,
 }
 
 impl Room {
@@ -44,7 +39,82 @@ impl Room {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sides.iter().all(|side| side.members.is_empty())
+        self.sides.iter().all(|side| side.len() == 0)
+    }
+
+    /// Keeps what a member had sent and been sent that leaves others behind, so that the room's sums don't fall.
+    pub(super) fn keep_tally(&mut self, tally: &MemberTally) {
+        if *tally != MemberTally::default() {
+            self.departed.get_or_insert_default().add(tally);
+        }
+    }
+
+    /// The slots of all members.
+    pub(super) fn slots(&self) -> impl Iterator<Item = usize> {
+        self.sides.iter().flat_map(Side::slots)
+    }
+}
+
+impl Side {
+    /// How many members there are.
+    pub(super) fn len(&self) -> usize {
+        self.members.len() - self.holes as usize
+    }
+
+    /// The places in the list, holes included.
+    pub(super) fn places(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The list of members itself.
+    pub(super) fn as_slice(&self) -> &[u32] {
+        &self.members
+    }
+
+    /// The slot of the member at a place, if there is one.
+    pub(super) fn at(&self, place: usize) -> Option<usize> {
+        self.members.get(place).copied().filter(|slot| *slot != HOLE).map(|slot| slot as usize)
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = usize> {
+        self.members.iter().copied().filter(|slot| *slot != HOLE).map(|slot| slot as usize)
+    }
+
+    /// Adds a member behind all others, and returns its place.
+    pub(super) fn add(&mut self, slot: usize) -> u32 {
+        let place = self.members.len();
+        self.members.push(slot as u32);
+        if let Some(pending) = &mut self.pending {
+            pending.note_join(place);
+        }
+        place as u32
+    }
+
+    /// Takes the member at a place out. Where no place may change, it leaves a hole; else another member moves to its
+    /// place, and is returned.
+    pub(super) fn remove(&mut self, place: usize, keeps_places: bool) -> Option<usize> {
+        if keeps_places || self.pending.as_deref().is_some_and(PendingBroadcast::depends_on_places) {
+            self.members[place] = HOLE;
+            self.holes += 1;
+            return None;
+        }
+        self.members.swap_remove(place);
+        self.at(place)
+    }
+
+    /// Closes all holes; tells each member's slot and place.
+    pub(super) fn close_holes(&mut self, mut moved: impl FnMut(usize, u32)) {
+        if self.holes == 0 {
+            return;
+        }
+        if let Some(pending) = &mut self.pending {
+            pending.move_joins(|place| self.members[..place].iter().filter(|slot| **slot == HOLE).count());
+        }
+        self.members.retain(|slot| *slot != HOLE);
+        self.holes = 0;
+        for (place, slot) in self.members.iter().enumerate() {
+            moved(*slot as usize, place as u32);
+        }
     }
 }
 
@@ -56,162 +126,13 @@ pub(super) fn side_of(role: Role) -> usize {
     }
 }
 
-/// The rule of delivery: the side that hears a role.
-pub(super) fn heard_by(role: Role) -> usize {
+/// The rule of delivery: the side that receives what a role sends.
+pub(super) fn receivers_of(role: Role) -> usize {
     match role {
         Role::Client | Role::Peer => 0,
         Role::Host => 1,
     }
 }
 
-/// What was sent to a side within a round, in order, with who sent it.
-#[derive(Debug, Default)]
-pub(super) struct Round {
-    small: Vec<u8>,
-    parts: SmallVec<[Part; 2]>,
-    /// Bytes in all.
-    pub(super) bytes: usize,
-    /// Messages in all.
-    pub(super) messages: u64,
-    /// Memory of the large parts.
-    large: usize,
-}
-
-/// What one member sent, as far as it lies together.
-#[derive(Debug)]
-struct Part {
-    sender: u32,
-    place: Place,
-    messages: u64,
-}
-
-#[derive(Debug)]
-enum Place {
-    Small(Range<usize>),
-    Large(Chunk, Range<usize>),
-}
-
-/// Slices for one write; a read of messages that aren't worth moving together gives up to 65.
-pub(super) type Slices<'a> = SmallVec<[IoSlice<'a>; 96]>;
-
-impl Round {
-    /// Adds what one read of a sender gave.
-    pub(super) fn push(&mut self, sender: u32, batch: &mut Batch, scratch: &[u8], buffers: &mut Buffers) {
-        let mut messages = batch.messages;
-        for piece in batch.pieces.drain(..) {
-            let place = match piece {
-                Piece::InPlace(range) => {
-                    let start = self.small.len();
-                    self.small.extend_from_slice(&scratch[range]);
-                    Place::Small(start..self.small.len())
-                }
-                Piece::Assembled(buffer, range) => {
-                    self.large += buffer.capacity();
-                    Place::Large(buffers.share(buffer), range)
-                }
-            };
-            // The whole read's messages stand with its first part: they are only ever asked for by sender.
-            self.push_part(Part { sender, place, messages: std::mem::take(&mut messages) });
-        }
-        self.bytes += batch.bytes;
-        self.messages += batch.messages;
-    }
-
-    fn push_part(&mut self, part: Part) {
-        if let Some(Part { sender, place: Place::Small(last), messages }) = self.parts.last_mut()
-            && let Place::Small(next) = &part.place
-            && *sender == part.sender
-            && last.end == next.start
-        {
-            last.end = next.end;
-            *messages += part.messages;
-        } else {
-            self.parts.push(part);
-        }
-    }
-
-    /// Bytes and messages that a member sent itself.
-    pub(super) fn own(&self, sender: u32) -> (usize, u64) {
-        let own = self.parts.iter().filter(|part| part.sender == sender);
-        own.fold((0, 0), |(bytes, messages), part| (bytes + part.range().len(), messages + part.messages))
-    }
-
-    /// The members that sent something.
-    pub(super) fn senders(&self) -> impl Iterator<Item = u32> {
-        self.parts.iter().map(|part| part.sender)
-    }
-
-    /// All parts for a member, save its own if it `spoke`.
-    pub(super) fn slices(&self, receiver: u32, spoke: bool) -> Slices<'_> {
-        let mut slices = Slices::new();
-        let mut run = 0..0;
-        for part in self.parts.iter().filter(|part| !spoke || part.sender != receiver) {
-            match &part.place {
-                Place::Small(range) if range.start == run.end => run.end = range.end,
-                place => {
-                    if !run.is_empty() {
-                        slices.push(IoSlice::new(&self.small[run.clone()]));
-                    }
-                    match place {
-                        Place::Small(range) => run = range.clone(),
-                        Place::Large(chunk, range) => {
-                            slices.push(IoSlice::new(&chunk[range.clone()]));
-                            run = 0..0;
-                        }
-                    }
-                }
-            }
-        }
-        if !run.is_empty() {
-            slices.push(IoSlice::new(&self.small[run]));
-        }
-        slices
-    }
-
-    /// Bytes of memory beside itself.
-    pub(super) fn memory(&self) -> usize {
-        let parts = if self.parts.spilled() { self.parts.capacity() * size_of::<Part>() } else { 0 };
-        self.small.capacity() + self.large + parts
-    }
-
-    /// Copies what lagging members are to share of the small parts, right-sized.
-    pub(super) fn keep(&self, buffers: &mut Buffers) -> Chunk {
-        let len = self.small.len();
-        let mut copy = buffers.take_for_copy(len);
-        copy[..len].copy_from_slice(&self.small);
-        buffers.share(copy)
-    }
-
-    /// Puts into a member's outbox what it hasn't taken: all parts for it but the first `taken` bytes.
-    pub(super) fn owe(&self, small: &Chunk, receiver: u32, mut taken: usize, outbox: &mut Outbox) {
-        for part in self.parts.iter().filter(|part| part.sender != receiver) {
-            let (chunk, range) = match &part.place {
-                Place::Small(range) => (small, range.clone()),
-                Place::Large(chunk, range) => (chunk, range.clone()),
-            };
-            if taken >= range.len() {
-                taken -= range.len();
-            } else {
-                outbox.push_rest(chunk, range, std::mem::take(&mut taken));
-            }
-        }
-    }
-
-    /// Ends the round for the next one; gives chunks back that nobody shares.
-    pub(super) fn clear(&mut self, buffers: &mut Buffers) {
-        for part in self.parts.drain(..) {
-            if let Place::Large(chunk, _) = part.place {
-                buffers.give_shared(chunk);
-            }
-        }
-        self.small.clear();
-        (self.bytes, self.messages, self.large) = (0, 0, 0);
-    }
-}
-
-impl Part {
-    fn range(&self) -> &Range<usize> {
-        let (Place::Small(range) | Place::Large(_, range)) = &self.place;
-        range
-    }
-}
+/// The place of a member that has left.
+const HOLE: u32 = u32::MAX;

@@ -13,10 +13,11 @@ use super::*;
 use crate::frame::client_frame;
 use crate::kind::Role;
 
-mod endings;
+mod bounds;
+mod closing;
+mod liveness;
 mod memory;
-mod paces;
-mod signs;
+mod rates;
 mod traffic;
 
 /// The peer's end of a link.
@@ -430,7 +431,7 @@ fn a_stream_between_two_waits_for_the_slow_one_and_holds_little_memory() {
     }
     for _ in 0..2000 {
         world.round();
-        assert!(world.shard.tally().outbox_bytes <= (HIGH_WATER + READ + (64 << 10)) as u64);
+        assert!(world.shard.tally().outbox_bytes <= (member::HIGH_WATER + READ + (64 << 10)) as u64);
         world.take(client, 20_000);
     }
     assert!(world.devices[host].pipe.borrow().inbound.is_empty(), "all is read in the end");

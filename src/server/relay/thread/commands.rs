@@ -98,7 +98,7 @@ impl Thread {
         self.awaited.insert(id, slot);
         let end = registration.end().map(ws_router_admin_api::event::EndReason::close_reason);
         if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
-            self.shard.disconnect(id, reason, self.now);
+            self.shard.close(slot, id, reason, self.now);
         }
         slot
     }
@@ -113,8 +113,8 @@ impl Thread {
     }
 
     fn abandon(&mut self, id: MemberId) {
-        if self.awaited.remove(&id).is_some() {
-            self.shard.disconnect(id, CloseReason::Lost, self.now);
+        if let Some(slot) = self.awaited.remove(&id) {
+            self.shard.close(slot, id, CloseReason::Lost, self.now);
         }
     }
 
@@ -127,7 +127,7 @@ impl Thread {
         let slot = self.shard.succeed(state, wire, self.now).unwrap_or_else(|wire| {
             let newcomer = Newcomer { id, serial, role, counts: true };
             let slot = self.shard.join(&newcomer, wire, self.now);
-            self.shard.disconnect(id, CloseReason::Restarting, self.now);
+            self.shard.close(slot, id, CloseReason::Restarting, self.now);
             slot
         });
         (slot, id)
@@ -148,7 +148,7 @@ impl Thread {
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(source, Token(slot), interests) {
             tracing::warn!(%error, member = %id, "a connection can't be watched");
-            self.shard.disconnect(id, CloseReason::Lost, self.now);
+            self.shard.close(slot, id, CloseReason::Lost, self.now);
         }
     }
 

@@ -1,16 +1,19 @@
-//! How fast a member may send, where the rule that let it in says so.
+//! Limits on how fast a member may send, where the access rule that admitted it has some.
 //!
-//! Nothing is refused or lost: a member above its rate rests, which is to say that it isn't read from until its bucket
-//! has room again, and TCP holds it back from there. What it has read already is charged after the fact, so it reads in
-//! smaller pieces, such that little is charged that isn't there. A member without a rate costs nothing here but the look
-//! that finds none.
+//! Nothing is refused or lost: a member above its rate is throttled, which is to say that it isn't read from until its
+//! bucket has room again, and TCP holds it back from there. What was read already is charged after the fact, so it is read
+//! in smaller pieces, such that little is charged that isn't there. A member without a rate costs only the look that
+//! finds none.
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use slab::Slab;
 
-use super::{Link, Moment, READ, Shard};
+use super::member::Member;
+use super::{Moment, READ};
 use crate::bucket::{Bucket, Rate};
 
 /// How much a member may send.
@@ -22,18 +25,18 @@ pub struct Rates {
     pub bytes: Option<Rate>,
 }
 
-/// A member's rates and what is left of them.
+/// A member's rates, and what is left of them.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     messages: Option<(Rate, Bucket)>,
     bytes: Option<(Rate, Bucket)>,
-    /// Until when the member rests.
+    /// Until when the member isn't read from.
     until: Option<Moment>,
 }
 
-/// A pace as it is handed over to a successor.
+/// A rate limiter as it is handed over to a new process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PaceState {
+pub(super) struct RateState {
     messages: Option<MeterState>,
     bytes: Option<MeterState>,
 }
@@ -47,13 +50,13 @@ struct MeterState {
     behind_ms: u64,
 }
 
-impl Pace {
-    fn new(rates: &Rates) -> Self {
+impl RateLimiter {
+    pub(super) fn new(rates: &Rates) -> Self {
         let full = |rate: Rate| (rate, Bucket::default());
         Self { messages: rates.messages.map(full), bytes: rates.bytes.map(full), until: None }
     }
 
-    /// Tells how many bytes may be read at once.
+    /// Returns how many bytes may be read at once.
     pub(super) fn at_once(&self, now: Moment) -> usize {
         let left = |meter: &Option<(Rate, Bucket)>, size: u64| {
             meter.as_ref().map_or(u64::MAX, |(rate, bucket)| bucket.left(rate, time(now)).saturating_mul(size))
@@ -76,17 +79,17 @@ impl Pace {
         }
     }
 
-    pub(super) fn state(&self, now: Moment) -> PaceState {
+    pub(super) fn state(&self, now: Moment) -> RateState {
         let state = |(rate, bucket): &(Rate, Bucket)| MeterState {
             amount: rate.amount(),
             per_ms: rate.per().as_millis() as u64,
             burst: rate.burst(),
             behind_ms: bucket.wait(rate, time(now), rate.burst()).as_millis() as u64,
         };
-        PaceState { messages: self.messages.as_ref().map(state), bytes: self.bytes.as_ref().map(state) }
+        RateState { messages: self.messages.as_ref().map(state), bytes: self.bytes.as_ref().map(state) }
     }
 
-    pub(super) fn resume(state: &PaceState, now: Moment) -> Self {
+    pub(super) fn resume(state: &RateState, now: Moment) -> Self {
         let resume = |state: MeterState| {
             let rate = Rate::new(state.amount, Duration::from_millis(state.per_ms), state.burst);
             (rate, Bucket::behind(time(now), Duration::from_millis(state.behind_ms)))
@@ -94,7 +97,7 @@ impl Pace {
         Self { messages: state.messages.map(resume), bytes: state.bytes.map(resume), until: None }
     }
 
-    /// Tells how long the member has to rest.
+    /// Returns how long the member may send nothing.
     fn wait(&self, now: Moment) -> Duration {
         let wait = |meter: &Option<(Rate, Bucket)>| {
             meter.as_ref().map_or(Duration::ZERO, |(rate, bucket)| bucket.wait(rate, time(now), 1))
@@ -103,55 +106,51 @@ impl Pace {
     }
 }
 
-impl<L: Link> Shard<L> {
-    /// Sets how much a member may send from now on.
-    pub fn pace(&mut self, slot: usize, rates: &Rates) {
-        if let Some(member) = self.members.get_mut(slot) {
-            member.pace = Some(Box::new(Pace::new(rates)));
+/// Members that have sent more than they may, and when they are read from again.
+#[derive(Debug, Default)]
+pub(super) struct Throttled {
+    /// The next one first. A member that leaves leaves its entry behind, for a second at most.
+    due: BinaryHeap<Reverse<(Moment, u32)>>,
+}
+
+impl Throttled {
+    /// Stops reading from a member that has sent more than it may; returns whether it was told so just now.
+    pub(super) fn throttle<L>(&mut self, slot: usize, member: &mut Member<L>, now: Moment) -> bool {
+        let Some(limiter) = member.rate.as_deref_mut() else { return false };
+        let wait = limiter.wait(now);
+        if wait.is_zero() || member.flags.is_throttled {
+            return false;
         }
+        // A moment is a millisecond.
+        let due = now.after(wait.clamp(Duration::from_millis(1), LONGEST_WAIT));
+        limiter.until = Some(due);
+        member.flags.is_throttled = true;
+        self.due.push(Reverse((due, slot as u32)));
+        true
     }
 
-    /// Tells when a member is to be read from again whom no readiness will announce.
-    pub fn next_due(&self) -> Option<Moment> {
-        self.resting.peek().map(|Reverse((due, _))| *due)
-    }
-
-    /// Has a member rest that has sent more than it may.
-    pub(super) fn rest(&mut self, slot: usize, now: Moment) {
-        let Some(member) = self.members.get_mut(slot).filter(|member| member.is_open()) else { return };
-        let Some(pace) = member.pace.as_deref_mut() else { return };
-        let wait = pace.wait(now);
-        if wait.is_zero() || member.flags.resting {
-            return;
-        }
-        // A moment is a millisecond. Whoever leaves meanwhile leaves its entry behind, so none lies there for long.
-        let due = now.after(wait.clamp(Duration::from_millis(1), LONGEST_REST));
-        pace.until = Some(due);
-        member.flags.resting = true;
-        self.tally.rests += 1;
-        self.resting.push(Reverse((due, slot as u32)));
-    }
-
-    /// Reads again from those whose rest is over.
-    pub(super) fn wake_rested(&mut self, now: Moment) {
-        while let Some(&Reverse((due, slot))) = self.resting.peek()
+    /// Returns a member that is due, if it is still the one that was throttled.
+    pub(super) fn release<L>(&mut self, members: &mut Slab<Member<L>>, now: Moment) -> Option<usize> {
+        while let Some(&Reverse((due, slot))) = self.due.peek()
             && due <= now
         {
-            self.resting.pop();
-            // The member may be gone, and its slot another's.
-            let member = self.members.get_mut(slot as usize);
-            let Some(member) = member.filter(|member| member.flags.resting) else { continue };
-            let Some(pace) = member.pace.as_deref_mut().filter(|pace| pace.until == Some(due)) else { continue };
-            pace.until = None;
-            member.flags.resting = false;
-            if !member.is_open() {
+            self.due.pop();
+            let Some(member) = members.get_mut(slot as usize).filter(|member| member.flags.is_throttled) else {
                 continue;
-            }
-            self.rest(slot as usize, now);
-            if !self.members[slot as usize].flags.resting {
-                self.heat(slot as usize);
-            }
+            };
+            let Some(limiter) = member.rate.as_deref_mut().filter(|limiter| limiter.until == Some(due)) else {
+                continue;
+            };
+            limiter.until = None;
+            member.flags.is_throttled = false;
+            return Some(slot as usize);
         }
+        None
+    }
+
+    /// Returns when the next member is due.
+    pub(super) fn next_due(&self) -> Option<Moment> {
+        self.due.peek().map(|Reverse((due, _))| *due)
     }
 }
 
@@ -164,5 +163,5 @@ fn time(moment: Moment) -> Duration {
 const SMALLEST_MESSAGE: u64 = 6;
 /// What is read at once of a member that has nothing left; less would cost more calls than it saves.
 const LEAST_READ: usize = 4 << 10;
-/// After so long it is looked at again whether a member has to rest on.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+/// After so long it is checked again whether a member is still throttled.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);

@@ -1,0 +1,224 @@
+//! What was sent to one side of a room and isn't on its way yet, in order, with who sent it.
+
+use std::cell::OnceCell;
+use std::io::IoSlice;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::outbox::{Chunk, Outbox};
+use crate::frame::{Batch, Buffers, Piece};
+
+/// Messages for all members of a side but their senders.
+#[derive(Debug, Default)]
+pub(super) struct PendingBroadcast {
+    small: Vec<u8>,
+    parts: SmallVec<[Part; 2]>,
+    /// Members that joined after the first part, by their places; each receives what came after it.
+    joins: SmallVec<[Join; 2]>,
+    /// All bytes.
+    pub(super) bytes: usize,
+    /// All messages.
+    pub(super) messages: u64,
+    /// Memory of the large parts.
+    large: usize,
+    /// A copy of the small parts that all lagging members share.
+    kept: OnceCell<Chunk>,
+}
+
+/// Consecutive messages of one sender.
+#[derive(Debug)]
+struct Part {
+    sender: u32,
+    place: Place,
+    messages: u64,
+}
+
+#[derive(Debug)]
+enum Place {
+    Small(Range<usize>),
+    Large(Chunk, Range<usize>),
+}
+
+/// Members from a place in the side's list on receive the parts from `part` on.
+#[derive(Debug, Clone, Copy)]
+struct Join {
+    place: usize,
+    part: usize,
+}
+
+/// Slices for one write; a read of messages that aren't worth moving together gives up to 65.
+pub(super) type Slices<'a> = SmallVec<[IoSlice<'a>; 96]>;
+
+impl PendingBroadcast {
+    /// Adds what one read of a sender gave.
+    pub(super) fn push(&mut self, sender: u32, batch: &mut Batch, scratch: &[u8], buffers: &mut Buffers) {
+        if let Some(outdated) = self.kept.take() {
+            buffers.give_shared(outdated);
+        }
+        let mut messages = batch.messages;
+        for piece in batch.pieces.drain(..) {
+            let place = match piece {
+                Piece::InPlace(range) => {
+                    let start = self.small.len();
+                    self.small.extend_from_slice(&scratch[range]);
+                    Place::Small(start..self.small.len())
+                }
+                Piece::Assembled(buffer, range) => {
+                    self.large += buffer.capacity();
+                    Place::Large(buffers.share(buffer), range)
+                }
+            };
+            // The whole read's messages stand with its first part: they are only ever asked for by sender.
+            self.push_part(Part { sender, place, messages: std::mem::take(&mut messages) });
+        }
+        self.bytes += batch.bytes;
+        self.messages += batch.messages;
+    }
+
+    fn push_part(&mut self, part: Part) {
+        let follows_join = self.joins.last().is_some_and(|join| join.part == self.parts.len());
+        if let Some(Part { sender, place: Place::Small(last), messages }) = self.parts.last_mut()
+            && let Place::Small(next) = &part.place
+            && *sender == part.sender
+            && last.end == next.start
+            && !follows_join
+        {
+            last.end = next.end;
+            *messages += part.messages;
+        } else {
+            self.parts.push(part);
+        }
+    }
+
+    /// Returns whether its senders should wait until it is out, so that many of them don't fill the memory.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > FULL
+    }
+
+    /// Notes that a member has joined at a place.
+    pub(super) fn note_join(&mut self, place: usize) {
+        let part = self.parts.len();
+        if self.joins.last().is_none_or(|join| join.part < part) {
+            self.joins.push(Join { place, part });
+        }
+    }
+
+    /// Returns whether places in the side's list stand for what their members receive.
+    pub(super) fn depends_on_places(&self) -> bool {
+        !self.joins.is_empty()
+    }
+
+    /// Adjusts places to a list from which some were taken out; `is_gone` says for a place how many before it.
+    pub(super) fn move_joins(&mut self, gone_before: impl Fn(usize) -> usize) {
+        for join in &mut self.joins {
+            join.place -= gone_before(join.place);
+        }
+    }
+
+    /// Returns the first part that the member at a place receives.
+    pub(super) fn first_part(&self, place: usize) -> usize {
+        let after = self.joins.partition_point(|join| join.place <= place);
+        after.checked_sub(1).and_then(|at| self.joins.get(at)).map_or(0, |join| join.part)
+    }
+
+    /// Returns the bytes and messages for a member from a part on.
+    pub(super) fn size_for(&self, receiver: u32, first: usize) -> (usize, u64) {
+        let parts = self.parts[first..].iter().filter(|part| part.sender != receiver);
+        parts.fold((0, 0), |(bytes, messages), part| (bytes + part.range().len(), messages + part.messages))
+    }
+
+    /// The members that sent something.
+    pub(super) fn senders(&self) -> impl Iterator<Item = u32> {
+        self.parts.iter().map(|part| part.sender)
+    }
+
+    /// Returns the parts for a member from `first` on, without its own.
+    pub(super) fn slices(&self, receiver: u32, first: usize) -> Slices<'_> {
+        let mut slices = Slices::new();
+        let mut run = 0..0;
+        for part in self.parts[first..].iter().filter(|part| part.sender != receiver) {
+            match &part.place {
+                Place::Small(range) if range.start == run.end => run.end = range.end,
+                place => {
+                    if !run.is_empty() {
+                        slices.push(IoSlice::new(&self.small[run.clone()]));
+                    }
+                    match place {
+                        Place::Small(range) => run = range.clone(),
+                        Place::Large(chunk, range) => {
+                            slices.push(IoSlice::new(&chunk[range.clone()]));
+                            run = 0..0;
+                        }
+                    }
+                }
+            }
+        }
+        if !run.is_empty() {
+            slices.push(IoSlice::new(&self.small[run]));
+        }
+        slices
+    }
+
+    /// Bytes of memory beside itself.
+    pub(super) fn memory(&self) -> usize {
+        let parts = if self.parts.spilled() { self.parts.capacity() * size_of::<Part>() } else { 0 };
+        self.small.capacity() + self.large + parts
+    }
+
+    /// Queues what a member hasn't taken: the parts for it from `first` on but the first `taken` bytes.
+    pub(super) fn enqueue_rest(
+        &self,
+        receiver: u32,
+        first: usize,
+        mut taken: usize,
+        outbox: &mut Outbox,
+        buffers: &mut Buffers,
+    ) {
+        let small = self.kept.get_or_init(|| self.copy_small(buffers));
+        for part in self.parts[first..].iter().filter(|part| part.sender != receiver) {
+            let (chunk, range) = match &part.place {
+                Place::Small(range) => (small, range.clone()),
+                Place::Large(chunk, range) => (chunk, range.clone()),
+            };
+            if taken >= range.len() {
+                taken -= range.len();
+            } else {
+                outbox.push_rest(chunk, range, std::mem::take(&mut taken));
+            }
+        }
+    }
+
+    /// Copies the small parts, right-sized.
+    fn copy_small(&self, buffers: &mut Buffers) -> Chunk {
+        let len = self.small.len();
+        let mut copy = buffers.take_for_copy(len);
+        copy[..len].copy_from_slice(&self.small);
+        buffers.share(copy)
+    }
+
+    /// Empties it for the next use; gives chunks back that nobody shares.
+    pub(super) fn clear(&mut self, buffers: &mut Buffers) {
+        for part in self.parts.drain(..) {
+            if let Place::Large(chunk, _) = part.place {
+                buffers.give_shared(chunk);
+            }
+        }
+        if let Some(kept) = self.kept.take() {
+            buffers.give_shared(kept);
+        }
+        self.small.clear();
+        self.joins.clear();
+        (self.bytes, self.messages, self.large) = (0, 0, 0);
+    }
+}
+
+impl Part {
+    fn range(&self) -> &Range<usize> {
+        let (Place::Small(range) | Place::Large(_, range)) = &self.place;
+        range
+    }
+}
+
+/// Bytes above which a broadcast is full.
+const FULL: usize = 1 << 20;

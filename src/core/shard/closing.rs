@@ -1,0 +1,105 @@
+//! Members whose connections are to end.
+//!
+//! Code that finds a reason to end a connection only marks the member, wherever in the delivery of a message that is. The
+//! marked member neither sends nor receives any more, and its slot stays valid. [`super::Shard`] does the work at the
+//! end of each entry point, for a bounded number of members per iteration of the event loop.
+
+use std::collections::VecDeque;
+
+use super::member::{Member, Phase};
+use crate::close::CloseReason;
+use crate::frame::Goodbye;
+
+/// Why a member's connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cause {
+    pub(super) reason: CloseReason,
+    /// The close frame that the member sent.
+    pub(super) received: Option<Goodbye>,
+    /// Whether its memory is needed, so that not even the rest of a large frame may wait for it.
+    pub(super) frees_memory: bool,
+}
+
+impl From<CloseReason> for Cause {
+    fn from(reason: CloseReason) -> Self {
+        Self { reason, received: None, frees_memory: false }
+    }
+}
+
+/// The marked members, in the order of marking.
+#[derive(Debug)]
+pub(super) struct ClosingQueue {
+    slots: VecDeque<u32>,
+    /// What may still be done in this iteration: a member, or [`super::WRITE_COST`] bytes sent to one.
+    budget: usize,
+}
+
+impl Default for ClosingQueue {
+    fn default() -> Self {
+        Self { slots: VecDeque::new(), budget: PER_ITERATION }
+    }
+}
+
+impl ClosingQueue {
+    /// Marks a member; the first cause stands. A member that has left already is marked by its connection's loss alone.
+    pub(super) fn mark<L>(&mut self, slot: usize, member: &mut Member<L>, cause: impl Into<Cause>) {
+        let cause = cause.into();
+        member.phase = match member.phase {
+            Phase::Open => Phase::Leaving(cause),
+            Phase::Closing(_) | Phase::Finishing(_) if cause.reason == CloseReason::Lost => Phase::Closed,
+            Phase::Leaving(_) | Phase::Closing(_) | Phase::Finishing(_) | Phase::Closed => return,
+        };
+        self.slots.push_back(slot as u32);
+    }
+
+    /// Returns the next marked member, if one may be closed in this iteration.
+    pub(super) fn pop(&mut self) -> Option<usize> {
+        if self.budget == 0 {
+            return None;
+        }
+        let slot = self.slots.pop_front()?;
+        self.budget -= 1;
+        Some(slot as usize)
+    }
+
+    /// Takes into account that closing a member was more work than usual.
+    pub(super) fn spend(&mut self, budget: usize) {
+        self.budget = self.budget.saturating_sub(budget);
+    }
+
+    /// Starts the budget of the next iteration.
+    pub(super) fn start_iteration(&mut self) {
+        self.budget = PER_ITERATION;
+    }
+
+    /// Lifts the limit for this iteration.
+    pub(super) fn lift_limit(&mut self) {
+        self.budget = usize::MAX;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+/// Returns whether a member is still sent what waits for it: not if it closed itself, broke the rules or takes nothing.
+pub(super) fn delivers_queue(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::Stopping
+        | CloseReason::Restarting
+        | CloseReason::Draining
+        | CloseReason::Removed
+        | CloseReason::RemovedByAdmin
+        | CloseReason::ClosedByAdmin => true,
+        CloseReason::Left
+        | CloseReason::Lost
+        | CloseReason::Protocol
+        | CloseReason::InvalidUtf8
+        | CloseReason::TooBig
+        | CloseReason::TooSlow
+        | CloseReason::NoPong => false,
+    }
+}
+
+/// Members closed per iteration: a write or three for each, which is what others can wait for.
+const PER_ITERATION: usize = 64;

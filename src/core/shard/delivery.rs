@@ -1,0 +1,583 @@
+//! The path of a message: read, decode, route, write or queue.
+//!
+//! One receiver is written to at once, straight from where the message lies. For several, what all senders sent within
+//! the iteration is collected, and each receiver gets one write at its end. Only what a socket doesn't take goes into an
+//! outbox, and all who lag behind share one copy.
+
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::rc::Rc;
+
+use super::broadcast::{PendingBroadcast, Slices};
+use super::fanout::Transmission;
+use super::member::{Phase, Watermark};
+use super::outbox::rest_of_begun_frame;
+use super::{LEAST_SHARE, Link, Moment, READ, Received, Shard, WRITE_COST, receivers_of, side_of};
+use crate::close::CloseReason;
+use crate::frame::{Batch, Opcode, Piece, ServerHeader};
+
+impl<L: Link> Shard<L> {
+    /// Begins an iteration in which so many connections are to be read. They and those with more to be read share what
+    /// is read in it, so that a few that send without end don't make it long for the others.
+    pub fn begin_round(&mut self, readable: usize) {
+        self.share = (READ / readable.max(self.run_queue.len()).max(1)).max(LEAST_SHARE);
+    }
+
+    /// Reads once from a member whose connection is ready; `ending` says that the end of its stream is announced.
+    pub fn readable(&mut self, slot: usize, ending: bool, now: Moment) {
+        self.read_if_due(slot, ending, now);
+        self.reap(now);
+    }
+
+    /// Writes on to a member whose connection takes more.
+    pub fn writable(&mut self, slot: usize, now: Moment) {
+        let Some(member) = self.members.get_mut(slot) else { return };
+        match member.link.flush() {
+            Ok(true) => self.drain(slot, now),
+            Ok(false) => {}
+            Err(_) => self.mark(slot, CloseReason::Lost),
+        }
+        self.reap(now);
+    }
+
+    /// Reads again from members that had more than one read's worth, or were paused and are not any more, and goes on with
+    /// what was left of the last iteration.
+    pub fn resume(&mut self, now: Moment) {
+        self.closing.start_iteration();
+        self.send_due_pings(now);
+        while let Some(slot) = self.throttled.release(&mut self.members, now) {
+            self.throttle(slot, now);
+            let member = &mut self.members[slot];
+            if !member.flags.is_throttled {
+                self.run_queue.schedule(slot, member);
+            }
+        }
+        let turn = self.run_queue.take_turn();
+        for &slot in &turn {
+            let slot = slot as usize;
+            let Some(member) = self.members.get_mut(slot) else { continue };
+            if !std::mem::take(&mut member.flags.is_scheduled) {
+                continue;
+            }
+            if std::mem::take(&mut member.flags.write_pending) {
+                self.drain(slot, now);
+            }
+            self.read_if_due(slot, false, now);
+        }
+        self.run_queue.end_turn(turn);
+        self.reap(now);
+    }
+
+    fn read_if_due(&mut self, slot: usize, ending: bool, now: Moment) {
+        let Some(member) = self.members.get_mut(slot) else { return };
+        member.flags.is_ending |= ending;
+        let (phase, flags) = (member.phase, member.flags);
+        match phase {
+            // It is read from when its turn comes.
+            Phase::Open if flags.is_scheduled || flags.is_throttled => {}
+            Phase::Open if self.must_pause(slot) => self.pause(slot),
+            Phase::Open => self.read(slot, now),
+            Phase::Closing(_) | Phase::Finishing(_) => self.discard(slot),
+            Phase::Leaving(_) | Phase::Closed => {}
+        }
+    }
+
+    fn read(&mut self, slot: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        let at_once = member.rate.as_deref().map_or(self.share, |rate| rate.at_once(now).min(self.share));
+        let intake = member.decoder.intake(&mut self.scratch, at_once, &mut self.buffers);
+        let (room_in_direct, staged) = (intake.direct.len(), intake.staged);
+        let behind = &mut self.scratch[staged..staged + intake.behind];
+        let received = if room_in_direct > 0 {
+            member.link.receive(&mut [IoSliceMut::new(intake.direct), IoSliceMut::new(behind)])
+        } else {
+            member.link.receive(&mut [IoSliceMut::new(behind)])
+        };
+        match received {
+            Ok(Received { bytes: 0, .. }) => self.mark(slot, CloseReason::Lost),
+            Ok(Received { bytes, more }) => {
+                if more || member.flags.is_ending {
+                    self.run_queue.schedule(slot, member);
+                }
+                let is_limited = member.rate.is_some();
+                if let Some(rate) = &mut member.rate {
+                    rate.charge_bytes(bytes, now);
+                }
+                let direct = bytes.min(room_in_direct);
+                self.decode(slot, direct, staged + bytes - direct, now);
+                if is_limited {
+                    self.throttle(slot, now);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if room_in_direct > 0 {
+                    // Its message may have got more room than it had, for what hasn't come yet.
+                    self.account(slot);
+                }
+            }
+            Err(_) => self.mark(slot, CloseReason::Lost),
+        }
+    }
+
+    /// Takes bytes that came with the handshake as if they had been read.
+    pub(super) fn read_early(&mut self, slot: usize, mut early: &[u8], now: Moment) {
+        while !early.is_empty()
+            && let Some(member) = self.members.get_mut(slot).filter(|member| member.is_open())
+        {
+            let intake = member.decoder.intake(&mut self.scratch, READ, &mut self.buffers);
+            let staged = intake.staged;
+            let direct = early.len().min(intake.direct.len());
+            intake.direct[..direct].copy_from_slice(&early[..direct]);
+            let behind = (early.len() - direct).min(intake.behind);
+            self.scratch[staged..staged + behind].copy_from_slice(&early[direct..direct + behind]);
+            early = &early[direct + behind..];
+            self.decode(slot, direct, staged + behind, now);
+        }
+    }
+
+    /// Decodes what lies in the message's own buffer and in the scratch buffer, and routes what it gives.
+    fn decode(&mut self, slot: usize, direct: usize, filled: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        (member.last_received, member.pinged) = (now, None);
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
+        let outcome = member.decoder.decode(direct, scratch, limit, &mut self.buffers, &mut batch);
+        if batch.messages > 0 {
+            member.count_received(batch.messages, batch.bytes, &mut self.tally);
+            if let Some(rate) = &mut member.rate {
+                rate.charge_messages(batch.messages, now);
+            }
+        }
+        self.account(slot);
+        if batch.messages > 0 {
+            self.route(slot, &mut batch, now);
+        }
+        if !batch.replies.is_empty() {
+            self.pong(slot, &batch.replies, batch.last_reply, now);
+        }
+        match (outcome, batch.goodbye) {
+            (Err(violation), _) => self.mark(slot, CloseReason::from(violation)),
+            (Ok(()), Some(received)) => self.mark_left(slot, received),
+            (Ok(()), None) => {}
+        }
+        self.batch = batch;
+    }
+
+    /// Hands what one read gave to its one receiver, or collects it for several.
+    fn route(&mut self, sender: usize, batch: &mut Batch, now: Moment) {
+        let (room, role) = (self.members[sender].room, self.members[sender].role);
+        let target = receivers_of(role);
+        let is_peer = target == side_of(role);
+        let is_busy = self.fan_out.serves(room, target);
+        let side = &mut self.rooms[room as usize].sides[target];
+        // What is collected or on its way already goes first, so that a sender's messages stay in order when others
+        // leave meanwhile.
+        match (side.as_slice(), is_peer, is_busy || side.pending.is_some()) {
+            (&[receiver], false, false) => self.hand_over(receiver as usize, batch, now),
+            (&[one, other], true, false) => {
+                let receiver = if one as usize == sender { other } else { one };
+                self.hand_over(receiver as usize, batch, now);
+            }
+            _ if side.len() == usize::from(is_peer) => {
+                self.tally.unheard += batch.messages;
+                self.recycle(batch);
+            }
+            _ => self.collect(sender, room, target, batch),
+        }
+    }
+
+    /// Serves the one receiver of what is in the batch.
+    fn hand_over(&mut self, receiver: usize, batch: &mut Batch, now: Moment) {
+        let member = &mut self.members[receiver];
+        if !member.is_open() {
+            self.tally.unheard += batch.messages;
+            return self.recycle(batch);
+        }
+        member.count_sent(batch.messages, batch.bytes, &mut self.tally);
+        let slices: Slices = batch.pieces.iter().map(|piece| IoSlice::new(bytes_of(piece, &self.scratch))).collect();
+        let sent = match member.outbox {
+            Some(_) => Ok(0),
+            None => send_all(&mut member.link, &slices),
+        };
+        match sent {
+            Ok(sent) if sent == batch.bytes => {
+                drop(slices);
+                self.recycle(batch);
+            }
+            Ok(sent) => {
+                let begun = rest_of_begun_frame(&slices, sent);
+                drop(slices);
+                self.queue(receiver, batch, sent, begun, now);
+            }
+            Err(_) => {
+                drop(slices);
+                self.recycle(batch);
+                self.mark(receiver, CloseReason::Lost);
+            }
+        }
+    }
+
+    /// Puts all of the batch but its first `sent` bytes into a member's outbox.
+    fn queue(&mut self, receiver: usize, batch: &mut Batch, mut sent: usize, mut begun: usize, now: Moment) {
+        let outbox = self.members[receiver].outbox.get_or_insert_with(|| self.pools.take_outbox(now));
+        for piece in batch.pieces.drain(..) {
+            let (Piece::InPlace(range) | Piece::Assembled(_, range)) = &piece;
+            if sent >= range.len() {
+                sent -= range.len();
+                if let Piece::Assembled(buffer, _) = piece {
+                    self.buffers.give(buffer);
+                }
+                continue;
+            }
+            let rest = range.start + std::mem::take(&mut sent)..range.end;
+            match piece {
+                Piece::InPlace(_) => {
+                    let len = rest.len();
+                    let mut copy = self.buffers.take_for_copy(len);
+                    copy[..len].copy_from_slice(&self.scratch[rest]);
+                    outbox.push(self.buffers.share(copy), 0..len, std::mem::take(&mut begun));
+                }
+                Piece::Assembled(buffer, _) => {
+                    outbox.push(self.buffers.share(buffer), rest, std::mem::take(&mut begun));
+                }
+            }
+        }
+        self.enforce_outbox_limit(receiver);
+        self.account(receiver);
+    }
+
+    /// Adds what one read gave to what a side is to be sent.
+    fn collect(&mut self, sender: usize, room: u32, side: usize, batch: &mut Batch) {
+        let pending = &mut self.rooms[room as usize].sides[side].pending;
+        let before = pending.as_deref().map_or(0, PendingBroadcast::memory);
+        let pending = pending.get_or_insert_with(|| {
+            self.fan_out.enqueue(room, side);
+            self.pools.take_broadcast()
+        });
+        pending.push(sender as u32, batch, &self.scratch, &mut self.buffers);
+        self.memory.broadcasts += (pending.memory() - before) as u64;
+        self.members[sender].flags.is_broadcasting = true;
+    }
+
+    /// Goes on with broadcasts for about `work` small writes, as many as the others can wait for; [`Shard::has_work`]
+    /// tells whether something is left.
+    pub fn flush_some(&mut self, work: usize, now: Moment) {
+        self.run_fan_outs(work, now);
+        self.reap(now);
+    }
+
+    pub(super) fn run_fan_outs(&mut self, mut work: usize, now: Moment) {
+        while work > 0
+            && let Some(mut current) = self.fan_out.take(&mut self.rooms)
+        {
+            work = self.transmit(&mut current, work, now);
+            if current.is_through() {
+                self.finish_transmission(current);
+            } else {
+                self.fan_out.interrupt(current);
+            }
+        }
+    }
+
+    /// Serves the next members as far as `work` allows; returns what is left of that.
+    fn transmit(&mut self, current: &mut Transmission, mut work: usize, now: Moment) -> usize {
+        let broadcast = &*current.broadcast;
+        let everything = broadcast.slices(NOBODY, 0);
+        while work > 0 && !current.is_through() {
+            let place = current.next;
+            current.next += 1;
+            let Some(slot) = self.rooms[current.room as usize].sides[current.side].at(place) else { continue };
+            let sent = if self.members[slot].is_open() {
+                self.send_broadcast(slot, place, broadcast, Some(&everything), now)
+            } else {
+                0
+            };
+            work = work.saturating_sub(1 + sent / WRITE_COST);
+        }
+        work
+    }
+
+    /// Sends a member its part of a broadcast, and queues what it doesn't take; returns the bytes that it took.
+    pub(super) fn send_broadcast(
+        &mut self,
+        slot: usize,
+        place: usize,
+        broadcast: &PendingBroadcast,
+        everything: Option<&Slices<'_>>,
+        now: Moment,
+    ) -> usize {
+        let member = &mut self.members[slot];
+        let first = broadcast.first_part(place);
+        let is_for_all = first == 0 && !member.flags.is_broadcasting;
+        let (bytes, messages) =
+            if is_for_all { (broadcast.bytes, broadcast.messages) } else { broadcast.size_for(slot as u32, first) };
+        if bytes == 0 {
+            return 0;
+        }
+        member.count_sent(messages, bytes, &mut self.tally);
+        let sent = match (&member.outbox, everything) {
+            (Some(_), _) => Ok(0),
+            (None, Some(everything)) if is_for_all => send_all(&mut member.link, everything),
+            (None, _) => send_all(&mut member.link, &broadcast.slices(slot as u32, first)),
+        };
+        match sent {
+            Ok(sent) if sent == bytes => sent,
+            Ok(sent) => {
+                let outbox = member.outbox.get_or_insert_with(|| self.pools.take_outbox(now));
+                broadcast.enqueue_rest(slot as u32, first, sent, outbox, &mut self.buffers);
+                self.enforce_outbox_limit(slot);
+                self.account(slot);
+                sent
+            }
+            Err(_) => {
+                self.mark(slot, CloseReason::Lost);
+                0
+            }
+        }
+    }
+
+    /// Ends a broadcast: its senders are read from again.
+    pub(super) fn finish_transmission(&mut self, current: Transmission) {
+        let Transmission { room, side: at, broadcast, holds_senders, .. } = current;
+        self.set_broadcasting(room, &broadcast, false);
+        if let Some(found) = self.rooms.get_mut(room as usize) {
+            let side = &mut found.sides[at];
+            side.close_holes(|slot, place| self.members[slot].place = place);
+            if let Some(next) = side.pending.take() {
+                self.set_broadcasting(room, &next, true);
+                self.rooms[room as usize].sides[at].pending = Some(next);
+            }
+        }
+        self.recycle_broadcast(broadcast);
+        if holds_senders {
+            self.wake_senders(room, at);
+        }
+    }
+
+    /// Notes for the senders of a broadcast whether they have something in one. A sender may have left, and its slot be
+    /// that of a member of another room.
+    fn set_broadcasting(&mut self, room: u32, broadcast: &PendingBroadcast, is_broadcasting: bool) {
+        for sender in broadcast.senders() {
+            if let Some(member) = self.members.get_mut(sender as usize).filter(|member| member.room == room) {
+                member.flags.is_broadcasting = is_broadcasting;
+            }
+        }
+    }
+
+    pub(super) fn recycle_broadcast(&mut self, broadcast: Box<PendingBroadcast>) {
+        self.memory.broadcasts -= broadcast.memory() as u64;
+        self.pools.give_broadcast(broadcast, &mut self.buffers);
+    }
+
+    /// Sends a member what waits in its outbox, as far as its socket takes it.
+    fn drain(&mut self, slot: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        if matches!(member.phase, Phase::Leaving(_) | Phase::Closed) {
+            return;
+        }
+        for turn in 0.. {
+            let Some(outbox) = &mut member.outbox else { break };
+            if turn == WRITES_A_TURN {
+                member.flags.write_pending = true;
+                self.run_queue.schedule(slot, member);
+                break;
+            }
+            let slices = outbox.front();
+            let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+            let sent = member.link.send(&slices);
+            drop(slices);
+            let Ok(sent) = sent else { return self.mark(slot, CloseReason::Lost) };
+            outbox.consume(sent, now, &mut self.buffers);
+            if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
+                self.pools.give_outbox(outbox, &mut self.buffers);
+                // A ping that waited in the outbox is on its way only now.
+                (member.pinged, member.ack_progress) = (member.pinged.map(|_| now), None);
+            }
+            if sent < wanted {
+                break;
+            }
+        }
+        self.account(slot);
+        self.finish_if_flushed(slot);
+    }
+
+    /// Answers pings.
+    fn pong(&mut self, slot: usize, pongs: &[u8], last: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        if !member.is_open() {
+            return;
+        }
+        match &mut member.outbox {
+            Some(outbox) => {
+                outbox.push_pong(pongs, last);
+                self.account(slot);
+            }
+            None => self.send_frames(slot, pongs, last, now),
+        }
+    }
+
+    /// Sends a ping.
+    pub(super) fn ping(&mut self, slot: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        (member.pinged, member.ack_progress) = (Some(now), None);
+        self.send_control(slot, ServerHeader::new(Opcode::Ping, 0).as_bytes(), now);
+    }
+
+    /// Sends control frames behind whatever waits in the outbox.
+    pub(super) fn send_control(&mut self, slot: usize, frames: &[u8], now: Moment) {
+        self.send_frames(slot, frames, 0, now);
+    }
+
+    /// Sends control frames; of those that the socket doesn't take, what comes before `newest` is left out, save the rest
+    /// of a frame that is begun.
+    fn send_frames(&mut self, slot: usize, frames: &[u8], newest: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        let sent = match member.outbox {
+            Some(_) => Ok(0),
+            None => member.link.send(&[IoSlice::new(frames)]),
+        };
+        match sent {
+            Ok(sent) if sent == frames.len() => {}
+            Ok(sent) => {
+                let begun = rest_of_begun_frame(&[IoSlice::new(frames)], sent);
+                let outbox = member.outbox.get_or_insert_with(|| self.pools.take_outbox(now));
+                if begun > 0 {
+                    outbox.push(Rc::new(frames[sent..sent + begun].to_vec()), 0..begun, begun);
+                }
+                let rest = &frames[newest.max(sent + begun)..];
+                if !rest.is_empty() {
+                    outbox.push(Rc::new(rest.to_vec()), 0..rest.len(), 0);
+                }
+                self.account(slot);
+            }
+            Err(_) => self.mark(slot, CloseReason::Lost),
+        }
+    }
+
+    /// Discards what a member sends that has left, until its stream ends.
+    fn discard(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        match member.link.receive(&mut [IoSliceMut::new(&mut self.scratch[..self.share])]) {
+            Ok(Received { bytes: 0, .. }) => self.mark(slot, CloseReason::Lost),
+            Ok(Received { more, .. }) => {
+                if more || member.flags.is_ending {
+                    self.run_queue.schedule(slot, member);
+                }
+            }
+            // A peer that sent its close frame first waits for the server to end the connection (RFC 6455 section 7.1.1).
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if member.flags.peer_closed && matches!(member.phase, Phase::Finishing(_)) {
+                    self.mark(slot, CloseReason::Lost);
+                }
+            }
+            Err(_) => self.mark(slot, CloseReason::Lost),
+        }
+    }
+
+    /// Gives the memory of messages back that nobody needs any more.
+    fn recycle(&mut self, batch: &mut Batch) {
+        for piece in batch.pieces.drain(..) {
+            if let Piece::Assembled(buffer, _) = piece {
+                self.buffers.give(buffer);
+            }
+        }
+    }
+
+    /// Closes a member whose outbox was above its limit before what was just added to it.
+    fn enforce_outbox_limit(&mut self, slot: usize) {
+        if !self.rules.pace && self.members[slot].was_above(self.rules.outbox) {
+            self.mark(slot, CloseReason::TooSlow);
+        }
+    }
+
+    /// Brings all sums up to date with what a member holds now, and wakes its senders when it has room again.
+    pub(super) fn account(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        let (room, side) = (member.room, side_of(member.role));
+        match member.account(&mut self.memory, &mut self.tally) {
+            Watermark::Unchanged => {}
+            Watermark::Rose => self.rooms[room as usize].sides[side].above += 1,
+            Watermark::Fell => {
+                self.rooms[room as usize].sides[side].above -= 1;
+                self.wake_senders(room, side);
+            }
+        }
+    }
+
+    /// Stops reading from a member that has sent more than its rate allows.
+    pub(super) fn throttle(&mut self, slot: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        if member.is_open() && self.throttled.throttle(slot, member, now) {
+            self.tally.rests += 1;
+        }
+    }
+
+    /// Returns whether a member's receivers are too far behind to take more of it, or are still being served.
+    fn must_pause(&self, slot: usize) -> bool {
+        let member = &self.members[slot];
+        let Some(room) = self.rooms.get(member.room as usize) else { return false };
+        let target = receivers_of(member.role);
+        let side = &room.sides[target];
+        let is_peer = target == side_of(member.role);
+        let receivers = side.len() - usize::from(is_peer);
+        let above = side.above as usize - usize::from(is_peer && member.flags.above_high_water);
+        self.fan_out.serves(member.room, target)
+            || side.pending.as_deref().is_some_and(PendingBroadcast::is_full)
+            || (receivers > 0 && (above == receivers || (self.rules.pace && above > 0)))
+    }
+
+    fn pause(&mut self, slot: usize) {
+        let member = &mut self.members[slot];
+        if !member.flags.is_paused {
+            member.flags.is_paused = true;
+            if let Some(room) = self.rooms.get_mut(member.room as usize) {
+                room.sides[receivers_of(member.role)].paused.push(slot as u32);
+            }
+        }
+    }
+
+    /// Reads again from all that were paused because of a side that takes more now.
+    pub(super) fn wake_senders(&mut self, room: u32, side: usize) {
+        let Some(found) = self.rooms.get_mut(room as usize) else { return };
+        let mut paused = std::mem::take(&mut found.sides[side].paused);
+        for slot in paused.drain(..) {
+            if let Some(member) = self.members.get_mut(slot as usize)
+                && std::mem::take(&mut member.flags.is_paused)
+            {
+                self.run_queue.schedule(slot as usize, member);
+            }
+        }
+        found.sides[side].paused = paused;
+    }
+}
+
+fn bytes_of<'a>(piece: &'a Piece, scratch: &'a [u8]) -> &'a [u8] {
+    match piece {
+        Piece::InPlace(range) => &scratch[range.clone()],
+        Piece::Assembled(buffer, range) => &buffer[range.clone()],
+    }
+}
+
+/// Sends slices, however many there are, until the socket takes no more.
+fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
+    if slices.len() <= SLICES_A_WRITE {
+        return link.send(slices);
+    }
+    let mut sent = 0;
+    for part in slices.chunks(SLICES_A_WRITE) {
+        let wanted: usize = part.iter().map(|slice| slice.len()).sum();
+        let taken = link.send(part)?;
+        sent += taken;
+        if taken < wanted {
+            break;
+        }
+    }
+    Ok(sent)
+}
+
+/// No member's slot.
+const NOBODY: u32 = u32::MAX;
+/// Slices that the kernel takes in one call (IOV_MAX, limits.h).
+const SLICES_A_WRITE: usize = 1024;
+/// Writes to one member before the others have their turn; what is left waits for the next readiness or iteration.
+const WRITES_A_TURN: usize = 16;

@@ -1,0 +1,104 @@
+//! The state of a member that a new process needs to continue in the middle of its stream, in both directions.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+use super::member::{Member, MemberTally};
+use super::outbox::Outbox;
+use super::rate::{RateLimiter, RateState};
+use crate::frame::{Decoder, DecoderState};
+use crate::ids::{MemberId, Serial};
+use crate::kind::Role;
+
+/// A member without its connection. Times are relative to the moment of the copy, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberState {
+    /// The member's number.
+    pub id: MemberId,
+    /// Its registration.
+    pub serial: Serial,
+    /// As what.
+    pub role: Role,
+    age_ms: u64,
+    silent_ms: u64,
+    pinged_ms: Option<u64>,
+    tally: MemberTally,
+    unparsed: DecoderState,
+    /// Bytes that its socket has not taken.
+    #[serde(with = "serde_bytes")]
+    owed: Vec<u8>,
+    /// How many of them complete a frame that is on its way already.
+    begun: usize,
+    /// How much it may send; an old process that knew no rates had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pace: Option<RateState>,
+}
+
+impl MemberState {
+    /// Copies a member of a registration.
+    pub(super) fn export<L>(member: &Member<L>, serial: Serial, now: Moment) -> Self {
+        let ago = |moment: Moment| now.since(moment).as_millis() as u64;
+        let (owed, begun) = member.outbox.as_deref().map(Outbox::state).unwrap_or_default();
+        Self {
+            id: member.id,
+            serial,
+            role: member.role,
+            age_ms: ago(member.joined),
+            silent_ms: ago(member.last_received),
+            pinged_ms: member.pinged.map(ago),
+            tally: member.tally,
+            unparsed: member.decoder.state(),
+            owed,
+            begun,
+            pace: member.rate.as_deref().map(|rate| rate.state(now)),
+        }
+    }
+
+    /// Takes the stream's state out; `None` if it can't be continued.
+    pub(super) fn restore(self, max_message: u64, now: Moment) -> Option<Restored> {
+        let decoder = Decoder::resume(self.unparsed, max_message.max(LENIENT))?;
+        if self.begun > self.owed.len() {
+            return None;
+        }
+        let before = |ago_ms: u64| Moment(now.0.saturating_sub(ago_ms));
+        let outbox = (!self.owed.is_empty()).then(|| {
+            let (len, mut outbox) = (self.owed.len(), Outbox::new(now));
+            outbox.push(Rc::new(self.owed), 0..len, self.begun);
+            Box::new(outbox)
+        });
+        Some(Restored {
+            joined: before(self.age_ms),
+            last_received: before(self.silent_ms),
+            pinged: self.pinged_ms.map(before),
+            tally: self.tally,
+            decoder,
+            outbox,
+            rate: self.pace.map(|pace| Box::new(RateLimiter::resume(&pace, now))),
+        })
+    }
+}
+
+/// The parts of a member that are continued.
+pub(super) struct Restored {
+    joined: Moment,
+    last_received: Moment,
+    pinged: Option<Moment>,
+    tally: MemberTally,
+    decoder: Decoder,
+    outbox: Option<Box<Outbox>>,
+    rate: Option<Box<RateLimiter>>,
+}
+
+impl Restored {
+    /// Puts the parts into a member that has just joined.
+    pub(super) fn put_into<L>(self, member: &mut Member<L>) {
+        (member.joined, member.last_received, member.pinged) = (self.joined, self.last_received, self.pinged);
+        (member.tally, member.decoder) = (self.tally, self.decoder);
+        (member.outbox, member.rate) = (self.outbox, self.rate);
+    }
+}
+
+/// A message that started under a larger limit is let through.
+const LENIENT: u64 = 1 << 30;
