@@ -12,7 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{AccessFlags, access, geteuid};
 use socket2::{Domain, Socket, Type};
 
-use super::fault::{Fault, Status};
+use super::exit::{ExitError, Status};
 use crate::config::{self, FileMode, SocketPermissions};
 use crate::handover::{INHERITED, InheritedState};
 use crate::net::{self, SocketFile, UnixSocketError};
@@ -30,12 +30,12 @@ pub(super) struct AdminSocket {
 
 impl AdminSocket {
     /// Takes over a descriptor that the service manager passed.
-    pub(super) fn inherited(descriptor: OwnedFd) -> Result<Self, Fault> {
+    pub(super) fn inherited(descriptor: OwnedFd) -> Result<Self, ExitError> {
         let socket = Socket::from(descriptor);
         let is_unix = socket.domain().is_ok_and(|domain| domain == Domain::UNIX);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
         if !(is_unix && is_stream && getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false)) {
-            return Err(Fault::configuration(
+            return Err(ExitError::configuration(
                 "inherited descriptor admin: not a listening Unix stream socket; \
                  use ListenStream= with a path in its socket unit, and Accept=no",
             ));
@@ -46,7 +46,10 @@ impl AdminSocket {
 
     /// Binds the place that the configuration names, or else the usual one; `None` if there is no usual place.
     /// One that the old process left there is taken over.
-    pub(super) fn bind(config: &config::Admin, inherited_state: &mut InheritedState) -> Result<Option<Self>, Fault> {
+    pub(super) fn bind(
+        config: &config::Admin,
+        inherited_state: &mut InheritedState,
+    ) -> Result<Option<Self>, ExitError> {
         let Some(path) = place(config)? else { return Ok(None) };
         let key = format!("bound-admin:{}", path.display());
         let (socket, file) = bind(&path, inherited_state.listener(&key)).map_err(|error| unbound(&path, &error))?;
@@ -65,7 +68,7 @@ pub(super) fn candidates(config: &config::Admin) -> Vec<PathBuf> {
     }
 }
 
-fn place(config: &config::Admin) -> Result<Option<PathBuf>, Fault> {
+fn place(config: &config::Admin) -> Result<Option<PathBuf>, ExitError> {
     if let Some(path) = &config.socket {
         return Ok(Some(path.clone()));
     }
@@ -107,16 +110,16 @@ fn bind(path: &Path, left: Option<OwnedFd>) -> Result<(OwnedFd, SocketFile), Uni
     })
 }
 
-fn unbound(path: &Path, error: &UnixSocketError) -> Fault {
+fn unbound(path: &Path, error: &UnixSocketError) -> ExitError {
     let status = if error.is_forbidden() { Status::NoPermission } else { Status::Unavailable };
-    Fault::new(status, format_args!("admin socket {}: {error}, or set admin.socket", path.display()))
+    ExitError::new(status, format_args!("admin socket {}: {error}, or set admin.socket", path.display()))
 }
 
-fn no_directory(path: &Path, error: &io::Error) -> Fault {
+fn no_directory(path: &Path, error: &io::Error) -> ExitError {
     let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
     let status = if is_forbidden { Status::NoPermission } else { Status::Unavailable };
     let fix = "run as a user that may create it, or set admin.socket";
-    Fault::new(status, format_args!("directory of the admin socket {}: {error}; {fix}", path.display()))
+    ExitError::new(status, format_args!("directory of the admin socket {}: {error}; {fix}", path.display()))
 }
 
 /// The group of administrators.

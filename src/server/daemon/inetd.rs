@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::admin_socket;
-use super::fault::{Fault, Status};
+use super::exit::{ExitError, Status};
 use crate::config;
 use crate::sys;
 use crate::systemd::{self, Giver, Inherited, Input};
@@ -26,35 +26,35 @@ pub(super) enum Passed {
 }
 
 /// Takes the socket from descriptor 0, and keeps everything that is written to 1 and 2 away from it.
-pub(super) fn take() -> Result<Passed, Fault> {
+pub(super) fn take() -> Result<Passed, ExitError> {
     match systemd::standard_input() {
         Ok(Input::Listening(descriptor)) => {
             Ok(Passed::Listener(Inherited { name: "http".into(), descriptor, giver: Giver::Supervisor }))
         }
         Ok(Input::Connected(descriptor)) => Ok(Passed::Connection(descriptor)),
-        Ok(Input::Other) => Err(Fault::new(
+        Ok(Input::Other) => Err(ExitError::new(
             Status::Usage,
             "--inetd: descriptor 0 is no socket; the option is for a line of inetd's configuration",
         )),
-        Err(error) => Err(Fault::system("--inetd: descriptor 0", &error)),
+        Err(error) => Err(ExitError::system("--inetd: descriptor 0", &error)),
     }
 }
 
 /// Hands a connection to the daemon that runs.
-pub(super) fn hand_over(connection: &OwnedFd, config: &config::Admin) -> Result<(), Fault> {
+pub(super) fn hand_over(connection: &OwnedFd, config: &config::Admin) -> Result<(), ExitError> {
     let candidates = admin_socket::candidates(config);
     let (stream, path) = connect(&candidates)?;
-    let failed = |error: io::Error| Fault::system(format_args!("admin socket {}", path.display()), &error);
+    let failed = |error: io::Error| ExitError::system(format_args!("admin socket {}", path.display()), &error);
     match ask(stream, connection).map_err(failed)? {
         Answer::Taken => Ok(()),
         Answer::Refused(text) => {
             let text = format!("admin socket {}: the connection was refused: {text}", path.display());
-            Err(Fault::new(Status::Unavailable, text))
+            Err(ExitError::new(Status::Unavailable, text))
         }
     }
 }
 
-fn connect(candidates: &[PathBuf]) -> Result<(UnixStream, &Path), Fault> {
+fn connect(candidates: &[PathBuf]) -> Result<(UnixStream, &Path), ExitError> {
     let mut failures = Vec::new();
     for path in candidates {
         match UnixStream::connect(path) {
@@ -66,7 +66,7 @@ fn connect(candidates: &[PathBuf]) -> Result<(UnixStream, &Path), Fault> {
         "no running ws-router answers ({}); start one, and let inetd's line run as a user who may use its admin socket",
         failures.join("; ")
     );
-    Err(Fault::new(Status::Unavailable, text))
+    Err(ExitError::new(Status::Unavailable, text))
 }
 
 enum Answer {

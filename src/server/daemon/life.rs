@@ -20,7 +20,7 @@ use ws_router_admin_api::DrainPhase;
 use ws_router_core::close::CloseReason;
 
 use super::drain::{self, Drain};
-use super::fault::Fault;
+use super::exit::ExitError;
 use super::reload::Reload;
 use super::restart;
 use super::story::Story;
@@ -69,7 +69,7 @@ pub(super) struct Life {
 
 impl Life {
     /// Lives from readiness to the end.
-    pub(super) async fn live(mut self) -> Result<(), Fault> {
+    pub(super) async fn live(mut self) -> Result<(), ExitError> {
         self.notify.ready(self.status());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         let reason = self.serve().await;

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use ws_router_admin_api::ListenAddress;
 
 use super::certificates::Certificates;
-use super::fault::{Fault, Status};
+use super::exit::{ExitError, Status};
 use crate::config::{Config, Listener, SocketPermissions, Tls};
 use crate::handover::{INHERITED, InheritedState};
 use crate::net;
@@ -63,7 +63,7 @@ pub(super) fn plan(
     mut inherited: Vec<Inherited>,
     command_line: &[ListenAddress],
     config: &Config,
-) -> Result<Plan, Fault> {
+) -> Result<Plan, ExitError> {
     let listeners = match command_line {
         [] => config.listeners.clone(),
         addresses => addresses.iter().map(|address| Listener::new(address.clone(), None)).collect(),
@@ -106,7 +106,7 @@ pub(super) fn plan(
 }
 
 /// Finds where monitoring is answered; a descriptor that is named `metrics` takes the place of this.
-fn take_metrics(config: &Config, inherited: &mut Vec<Inherited>) -> Result<Vec<Public>, Fault> {
+fn take_metrics(config: &Config, inherited: &mut Vec<Inherited>) -> Result<Vec<Public>, ExitError> {
     match &config.metrics.listen {
         None => Ok(Vec::new()),
         Some(address @ ListenAddress::Inherited(_)) => take_named(&[&Listener::new(address.clone(), None)], inherited),
@@ -123,7 +123,7 @@ fn speech_of(config: &Config, is_such: impl Fn(&Listener) -> bool) -> Option<Spe
 }
 
 /// Gives each `systemd:NAME` listener the descriptors of that name.
-fn take_named(listeners: &[&Listener], inherited: &mut Vec<Inherited>) -> Result<Vec<Public>, Fault> {
+fn take_named(listeners: &[&Listener], inherited: &mut Vec<Inherited>) -> Result<Vec<Public>, ExitError> {
     let mut public = Vec::new();
     for listener in listeners {
         let ListenAddress::Inherited(wanted) = &listener.address else { continue };
@@ -134,7 +134,7 @@ fn take_named(listeners: &[&Listener], inherited: &mut Vec<Inherited>) -> Result
         }
         if public.len() == before {
             let passed = if names.is_empty() { "none".into() } else { names.join(", ") };
-            return Err(Fault::configuration(format_args!(
+            return Err(ExitError::configuration(format_args!(
                 "listen systemd:{wanted}: no descriptor of that name was passed (passed: {passed}); \
                  set FileDescriptorName={wanted} in the socket unit, and start by it"
             )));
@@ -143,21 +143,21 @@ fn take_named(listeners: &[&Listener], inherited: &mut Vec<Inherited>) -> Result
     Ok(public)
 }
 
-fn no_tls() -> Fault {
-    Fault::configuration(
+fn no_tls() -> ExitError {
+    ExitError::configuration(
         "inherited descriptor https: no listener of the configuration has a certificate; \
          add a [[listener]] with tls = { certificate, key }",
     )
 }
 
-fn unknown_name(name: &str) -> Fault {
+fn unknown_name(name: &str) -> ExitError {
     if name == "unknown" {
-        return Fault::configuration(
+        return ExitError::configuration(
             "inherited descriptors: several, and one without a name; set FileDescriptorName= in the socket units, \
              or --fdname= of systemd-socket-activate, to http, https, admin or metrics",
         );
     }
-    Fault::configuration(format_args!(
+    ExitError::configuration(format_args!(
         "inherited descriptor {name}: not a name that is known; set FileDescriptorName= to http, https, admin or metrics, \
          or add a [[listener]] with address = \"systemd:{name}\""
     ))
@@ -178,10 +178,10 @@ impl Public {
         self,
         certificates: &mut Certificates,
         inherited_state: &mut InheritedState,
-    ) -> Result<net::Listener, Fault> {
+    ) -> Result<net::Listener, ExitError> {
         let left = inherited_state.listener(&self.key());
         let Speech { tls, proxy_protocol, permissions } = self.speech;
-        let tls = tls.map(|files| certificates.load(&files)).transpose().map_err(Fault::configuration)?;
+        let tls = tls.map(|files| certificates.load(&files)).transpose().map_err(ExitError::configuration)?;
         let listener = match (self.place, left) {
             (Place::Bind(address), Some(left)) => {
                 net::Listener::rebind(left, &address, &permissions, tls).map_err(cannot_listen)
@@ -190,7 +190,7 @@ impl Public {
                 net::Listener::rebind(left, &DEFAULT, &permissions, tls).map_err(cannot_listen)
             }
             (Place::Inherited(one), _) => {
-                net::Listener::inherited(one.descriptor, &one.name, tls).map_err(Fault::configuration)
+                net::Listener::inherited(one.descriptor, &one.name, tls).map_err(ExitError::configuration)
             }
             (Place::Bind(address), None) => net::Listener::bind(&address, &permissions, tls).map_err(cannot_listen),
             (Place::Default, None) => net::Listener::bind(&DEFAULT, &permissions, tls).map_err(cannot_listen),
@@ -199,12 +199,12 @@ impl Public {
     }
 }
 
-fn cannot_listen(error: net::ListenError) -> Fault {
+fn cannot_listen(error: net::ListenError) -> ExitError {
     let status = match &error {
         net::ListenError::Unavailable(_) => Status::Unavailable,
         net::ListenError::Forbidden(_) => Status::NoPermission,
     };
-    Fault::new(status, error)
+    ExitError::new(status, error)
 }
 
 /// Everywhere; an unspecified IPv6 address takes IPv4 too.

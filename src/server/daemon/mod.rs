@@ -8,12 +8,11 @@
 mod admin_socket;
 mod certificates;
 mod drain;
-mod fault;
+mod exit;
 mod inetd;
 mod keepers;
 mod life;
 mod listeners;
-mod panic;
 mod reload;
 mod restart;
 mod room;
@@ -25,7 +24,7 @@ mod story;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use fault::{Fault, Status};
+use exit::{ExitError, Status};
 use inetd::Passed;
 use settings::Source;
 pub use signals::block_requests;
@@ -49,9 +48,9 @@ pub fn run(arguments: Router) -> ExitCode {
     }
 }
 
-fn run_inner(arguments: Router) -> Result<(), Fault> {
-    sys::map_large_buffers().map_err(|error| Fault::new(Status::Software, error))?;
-    let mut inherited = systemd::inherited().map_err(Fault::configuration)?;
+fn run_inner(arguments: Router) -> Result<(), ExitError> {
+    sys::map_large_buffers().map_err(|error| ExitError::new(Status::Software, error))?;
+    let mut inherited = systemd::inherited().map_err(ExitError::configuration)?;
     let source = Source::new(arguments.config);
     if arguments.check {
         return source.check();
@@ -68,7 +67,7 @@ fn run_inner(arguments: Router) -> Result<(), Fault> {
     let config = source.read()?;
     let log = early_log.map_or_else(|| start_log(&config.log, Place::StandardError), Ok)?;
     log.set_level(config.log.level);
-    panic::end_the_process();
+    exit::exit_on_panic();
     let idle = arguments.inetd.then_some(INETD_IDLE);
     match passed {
         Some(Passed::Connection(connection)) => return inetd::hand_over(&connection, &config.admin),
@@ -79,8 +78,8 @@ fn run_inner(arguments: Router) -> Result<(), Fault> {
     start::start(Ingredients { config, source, plan, inherited_state, log, idle })
 }
 
-fn start_log(settings: &config::Log, place: Place) -> Result<log::Control, Fault> {
-    log::start(settings, place).map_err(|error| Fault::new(Status::Software, error))
+fn start_log(settings: &config::Log, place: Place) -> Result<log::Control, ExitError> {
+    log::start(settings, place).map_err(|error| ExitError::new(Status::Software, error))
 }
 
 /// How long a daemon that inetd started stays without work, unless `service.exit-when-idle` says otherwise: inetd

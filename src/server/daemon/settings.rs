@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::certificates;
-use super::fault::Fault;
+use super::exit::ExitError;
 use super::room::{Room, WorstCase};
 use crate::access::Access;
 use crate::config::{self, Config, Problems};
@@ -26,7 +26,7 @@ impl Source {
 
     /// Reads all that a start would read, and tells everything that is wrong with it; if nothing is, what the
     /// configuration allows in the worst case, and where that doesn't fit.
-    pub(super) fn check(&self) -> Result<(), Fault> {
+    pub(super) fn check(&self) -> Result<(), ExitError> {
         let config = self.read()?;
         read_files(&config)?;
         let WorstCase { facts, warnings } = Room::here().hold(&config);
@@ -42,7 +42,7 @@ impl Source {
     }
 
     /// Shows the configuration as it would be used, every key written out.
-    pub(super) fn show(&self) -> Result<(), Fault> {
+    pub(super) fn show(&self) -> Result<(), ExitError> {
         print(&self.read()?.to_toml());
         Ok(())
     }

@@ -24,7 +24,7 @@ use ws_router_core::secret::KeyHasher;
 use super::admin_socket::AdminSocket;
 use super::certificates::Certificates;
 use super::drain::Drain;
-use super::fault::Fault;
+use super::exit::ExitError;
 use super::keepers;
 use super::life::{Idleness, Life};
 use super::listeners::Plan;
@@ -65,26 +65,27 @@ pub(super) struct Ingredients {
 }
 
 /// Starts the router and lives until its end.
-pub(super) fn start(ingredients: Ingredients) -> Result<(), Fault> {
+pub(super) fn start(ingredients: Ingredients) -> Result<(), ExitError> {
     raise_descriptor_limit();
-    signals::block().map_err(|error| Fault::system("signals", &error))?;
-    let runtime = runtime().map_err(|error| Fault::system("threads of the front", &error))?;
+    signals::block().map_err(|error| ExitError::system("signals", &error))?;
+    let runtime = runtime().map_err(|error| ExitError::system("threads of the front", &error))?;
     let result = runtime.block_on(async { assemble(ingredients)?.live().await });
     // Whatever still reads a file needn't be waited for.
     runtime.shutdown_background();
     result
 }
 
-fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
+fn assemble(ingredients: Ingredients) -> Result<Life, ExitError> {
     let Ingredients { config, source, plan, mut inherited_state, log, idle } = ingredients;
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(|error| Fault::system("signals", &error))?;
+    let signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(|error| ExitError::system("signals", &error))?;
     let mut certificates = Certificates::default();
     let (mut kept, mut addresses, mut socket_files) = (Vec::new(), BTreeSet::new(), Vec::new());
     for public in plan.public {
         let key = public.key();
         let mut listener = public.open(&mut certificates, &mut inherited_state)?;
         socket_files.extend(listener.take_file());
-        let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
+        let descriptor = listener.descriptor().map_err(|error| ExitError::system("listener", &error))?;
         tracing::info!(listener = listener.address(), tls = listener.certificates().is_some(), "listening");
         addresses.insert(listener.address());
         let (tls, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
@@ -94,7 +95,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
         let key = metrics.key();
         let mut listener = metrics.open(&mut certificates, &mut inherited_state)?;
         socket_files.extend(listener.take_file());
-        let descriptor = listener.descriptor().map_err(|error| Fault::system("listener", &error))?;
+        let descriptor = listener.descriptor().map_err(|error| ExitError::system("listener", &error))?;
         tracing::info!(listener = listener.address(), "monitoring is answered");
         kept.push(ListenerHandle { key, descriptor, kind: ListenerKind::Metrics });
     }
@@ -145,18 +146,19 @@ fn assemble(ingredients: Ingredients) -> Result<Life, Fault> {
 }
 
 /// Accepts on all listening sockets, and has done what is to be done again and again.
-pub(super) fn open(life: &mut Life) -> Result<(), Fault> {
+pub(super) fn open(life: &mut Life) -> Result<(), ExitError> {
     for kept in &life.listeners {
-        let descriptor = kept.descriptor.try_clone().map_err(|error| Fault::system("listener", &error))?;
+        let descriptor = kept.descriptor.try_clone().map_err(|error| ExitError::system("listener", &error))?;
         match &kept.kind {
             ListenerKind::Devices { tls, proxy_protocol } => {
                 let listener = net::Listener::inherited(descriptor, &kept.key, tls.clone());
-                let listener = listener.map_err(Fault::configuration)?;
+                let listener = listener.map_err(ExitError::configuration)?;
                 accept(listener.with_proxy_protocol(*proxy_protocol), life);
             }
             ListenerKind::Admin => serve_admin(UnixListener::from(descriptor), life)?,
             ListenerKind::Metrics => {
-                let listener = net::Listener::inherited(descriptor, &kept.key, None).map_err(Fault::configuration)?;
+                let listener =
+                    net::Listener::inherited(descriptor, &kept.key, None).map_err(ExitError::configuration)?;
                 life.tasks.spawn(admin::serve_metrics(listener, life.context.clone(), life.stop.clone()));
             }
         }
@@ -181,12 +183,13 @@ struct Core {
 }
 
 impl Core {
-    fn start(config: Config, inherited_state: &InheritedState) -> Result<Self, Fault> {
+    fn start(config: Config, inherited_state: &InheritedState) -> Result<Self, ExitError> {
         let events = Events::new();
         let directory = match inherited_state.restore_directory(&reload::rules(&config), &events) {
             Some(directory) => directory,
             None => {
-                let hasher = KeyHasher::new(random_secret().map_err(|error| Fault::system("random numbers", &error))?);
+                let hasher =
+                    KeyHasher::new(random_secret().map_err(|error| ExitError::system("random numbers", &error))?);
                 Directory::new(hasher, reload::rules(&config), events.clone())
             }
         };
@@ -194,7 +197,7 @@ impl Core {
         let threads = threads.map_or(1, NonZeroUsize::get);
         let front = Arc::default();
         let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone(), &front)
-            .map_err(|error| Fault::system("relay threads", &error))?;
+            .map_err(|error| ExitError::system("relay threads", &error))?;
         relay.budget().set_limit(room::memory(&config.limits));
         let access = watch::Sender::new(Arc::new(Access::load(&config.access)?));
         let publish = watch::Sender::new(Arc::new(config));
@@ -268,7 +271,7 @@ fn admin_sockets(
     inherited: Vec<OwnedFd>,
     config: &Config,
     inherited_state: &mut InheritedState,
-) -> Result<Vec<AdminSocket>, Fault> {
+) -> Result<Vec<AdminSocket>, ExitError> {
     if !inherited.is_empty() {
         return inherited.into_iter().map(AdminSocket::inherited).collect();
     }
@@ -289,11 +292,11 @@ fn accept(listener: net::Listener, life: &Life) {
     }));
 }
 
-fn serve_admin(listener: UnixListener, life: &Life) -> Result<(), Fault> {
+fn serve_admin(listener: UnixListener, life: &Life) -> Result<(), ExitError> {
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| tokio::net::UnixListener::from_std(listener))
-        .map_err(|error| Fault::system("admin socket", &error))?;
+        .map_err(|error| ExitError::system("admin socket", &error))?;
     life.admin_tasks.spawn(admin::serve(listener, life.context.clone(), life.admin_stop.clone()));
     Ok(())
 }

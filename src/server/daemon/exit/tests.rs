@@ -7,7 +7,7 @@ use crate::log::{self, Place};
 
 /// Runs one of the tests below in a process of its own, and gives its exit status and what it wrote.
 fn elsewhere(test: &str) -> (Option<i32>, String) {
-    let name = format!("daemon::panic::tests::{test}");
+    let name = format!("daemon::exit::tests::{test}");
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", &name, "--nocapture"]).env(ELSEWHERE, "1").stdin(Stdio::null());
     let output = command.output().unwrap();
@@ -18,7 +18,7 @@ fn panic_if_elsewhere(panic: impl FnOnce() + Send + 'static) -> bool {
     let is_elsewhere = env::var_os(ELSEWHERE).is_some();
     if is_elsewhere {
         log::start(&config::Log::default(), Place::StandardError).unwrap();
-        end_the_process();
+        exit_on_panic();
         let _ = thread::Builder::new().name("relay-7".into()).spawn(panic).unwrap().join();
     }
     is_elsewhere
@@ -33,7 +33,7 @@ fn a_panic_in_any_thread_ends_the_process_with_70_and_a_line() {
     }
     let (status, log) = elsewhere("a_panic_in_any_thread_ends_the_process_with_70_and_a_line");
     assert_eq!(status, Some(70), "{log}");
-    for part in ["ERROR", "the impossible", "relay-7", "panic/tests.rs"] {
+    for part in ["ERROR", "the impossible", "relay-7", "exit/tests.rs"] {
         assert!(log.contains(part), "{log}");
     }
 }
