@@ -70,6 +70,45 @@ fn a_broken_program_leaves_the_old_one_serving() {
 }
 
 #[test]
+fn a_program_that_says_yes_to_everything_leaves_the_old_one_serving() {
+    let mut router = Setup::on_loopback().with_own_program().start().ready();
+    let mut pair = Pair::join(router.address());
+    router.setup.replace_program(b"#!/bin/sh\necho ok\nexit 0\n");
+    router.signal(Signal::SIGUSR2);
+    let line = router.logged(&["the new program can't take over"]);
+    assert!(line["error"].as_str().unwrap().contains("did not report"), "{line}");
+    pair.talk();
+}
+
+#[test]
+fn the_program_that_was_tried_out_takes_over_whatever_is_in_its_place_then() {
+    let mut router = Setup::on_loopback().with_own_program().start().ready();
+    let mut pair = Pair::join(router.address());
+    let (program, real) = (router.setup.program().to_owned(), env!("CARGO_BIN_EXE_ws-router"));
+    // It removes itself while it is tried out.
+    let script = format!("#!/bin/sh\ncase \"$*\" in *--check*) rm -f {program:?} ;; esac\nexec {real:?} \"$@\"\n");
+    router.setup.replace_program(script.as_bytes());
+    router.replace();
+    pair.talk();
+    assert!(!program.exists());
+}
+
+#[test]
+fn a_program_that_replaced_itself_keeps_its_name_and_no_descriptor_of_the_old_one() {
+    let mut router = Setup::on_loopback().start().ready();
+    let place = format!("/proc/{}", router.pid());
+    for _ in 0..3 {
+        router.replace();
+        assert_eq!(fs::read_to_string(format!("{place}/comm")).unwrap(), "ws-router\n");
+        let open =
+            fs::read_dir(format!("{place}/fd")).unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        let open: Vec<_> = open.map(|target| target.display().to_string()).collect();
+        let left = |target: &&String| target.contains("memfd:") || target.ends_with("/ws-router");
+        assert_eq!(open.iter().find(left), None, "{open:#?}");
+    }
+}
+
+#[test]
 fn a_program_that_hangs_leaves_the_old_one_serving() {
     let mut router = Setup::on_loopback().with_own_program().start().ready();
     let mut pair = Pair::join(router.address());

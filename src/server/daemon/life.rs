@@ -124,7 +124,7 @@ impl Life {
                     drop(reply.send(Ok(())));
                     restart::become_program(self, &program).await;
                 }
-                Err(problem) => drop(reply.send(Err(problem))),
+                Err(error) => drop(reply.send(Err(error.to_string()))),
             },
             Command::Drain(over, reply) => drop(reply.send(self.drain.begin(over, Instant::now()))),
             Command::Undrain(reply) => drop(reply.send(self.drain.undo(Instant::now()))),

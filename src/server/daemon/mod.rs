@@ -32,7 +32,7 @@ use start::Ingredients;
 use ws_router_admin_api::cli::Router;
 
 use crate::config;
-use crate::handover::InheritedState;
+use crate::handover::{InheritedState, exec};
 use crate::log::{self, Place};
 use crate::sys;
 use crate::systemd;
@@ -49,11 +49,13 @@ pub fn run(arguments: Router) -> ExitCode {
 }
 
 fn run_inner(arguments: Router) -> Result<(), ExitError> {
+    exec::set_process_name();
     sys::map_large_buffers().map_err(|error| ExitError::new(Status::Software, error))?;
     let mut inherited = systemd::inherited().map_err(ExitError::configuration)?;
     let source = Source::new(arguments.config);
     if arguments.check {
-        return source.check();
+        source.check()?;
+        return exec::answer_trial(inherited).map_err(ExitError::configuration);
     }
     if arguments.print_config {
         return source.show();

@@ -1,7 +1,6 @@
 //! Restarts that carry connections over, as steps of the life cycle; [`crate::handover`] does each of them.
 
 use std::io;
-use std::path::Path;
 use std::process;
 use std::time::Instant;
 
@@ -15,22 +14,28 @@ use super::life::Life;
 use super::reload;
 use super::signals;
 use super::start;
+use crate::handover::exec::{Program, TrialError};
 use crate::handover::export::{self, Source};
-use crate::handover::{HandoverBundle, HandoverPhase, exec};
+use crate::handover::{HandoverBundle, HandoverPhase};
 use crate::systemd::{self, Job};
 
 /// Becomes the program that is on the disk now; returns only if that fails.
 pub(super) async fn in_place(life: &mut Life) {
     match try_out(life).await {
         Ok(program) => become_program(life, &program).await,
-        Err(error) => tracing::error!(error, "the new program can't take over"),
+        Err(error) => tracing::error!(%error, "the new program can't take over"),
     }
 }
 
-/// Tries out the program that is on the disk now.
-pub(super) async fn try_out(life: &Life) -> Result<std::path::PathBuf, String> {
+/// Opens the program that is on the disk now, and tries it out.
+pub(super) async fn try_out(life: &Life) -> Result<Program, TrialError> {
     life.phases.enter(HandoverPhase::Trying);
-    let tried = exec::try_out().await;
+    let tried = async {
+        let program = Program::open()?;
+        program.try_out(&export::rehearse(source(life)).await).await?;
+        Ok(program)
+    };
+    let tried = tried.await;
     if tried.is_err() {
         life.phases.enter(HandoverPhase::Serving);
     }
@@ -38,13 +43,14 @@ pub(super) async fn try_out(life: &Life) -> Result<std::path::PathBuf, String> {
 }
 
 /// Becomes a program that was tried out; returns only if that fails.
-pub(super) async fn become_program(life: &mut Life, program: &Path) {
-    tracing::info!(program = %program.display(), "handing over to the new program");
+pub(super) async fn become_program(life: &mut Life, program: &Program) {
+    let path = program.path().display();
+    tracing::info!(program = %path, "handing over to the new program");
     let error = match export(life).await {
         Ok(bundle) => match hold_signals(life) {
             Ok(()) => {
                 life.phases.enter(HandoverPhase::Executing);
-                exec::execute(program, &bundle)
+                program.execute(&bundle)
             }
             Err(error) => error,
         },
@@ -52,7 +58,7 @@ pub(super) async fn become_program(life: &mut Life, program: &Path) {
     };
     signals::receive();
     resume(life);
-    tracing::error!(%error, program = %program.display(), "the new program can't take over");
+    tracing::error!(%error, program = %path, "the new program can't take over");
 }
 
 /// Puts everything into the service manager's store and ends the process, if this is a restart; returns otherwise, or if
@@ -111,18 +117,21 @@ async fn export(life: &mut Life) -> io::Result<HandoverBundle> {
         tracing::warn!("some requests of administrators were not finished in time");
     }
     life.phases.enter(HandoverPhase::Exporting);
-    let history = export::encode_events(&life.context.events.history().carried());
-    let frozen = relay.freeze().await;
+    let source = source(life);
+    let frozen = source.relay.freeze().await;
     life.story.catch_up().await;
-    let source = Source {
-        directory,
-        relay,
+    HandoverBundle::seal(source, frozen)
+}
+
+fn source(life: &Life) -> Source<'_> {
+    Source {
+        directory: &life.service.directory,
+        relay: &life.service.relay,
         front: &life.service.front,
         listeners: &life.listeners,
         drain: life.drain.state(Instant::now()),
-        history,
-    };
-    HandoverBundle::seal(source, frozen)
+        history: export::encode_events(&life.context.events.history().carried()),
+    }
 }
 
 /// Leaves the signals that come from now on to the new program; fails if one to stop has come already.

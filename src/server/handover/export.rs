@@ -13,7 +13,7 @@ use super::{COME_BACK, CONNECTIONS, ListenerHandle, STATE};
 use crate::directory::{Directory, Rules};
 use crate::metrics::Front;
 use crate::relay::{Frozen, Relay};
-use crate::snapshot::{DrainState, RestartCounts, Snapshot};
+use crate::snapshot::{DrainState, MemberSnapshot, RestartCounts, Snapshot};
 use crate::sys;
 use crate::systemd::Notify;
 
@@ -67,13 +67,20 @@ pub fn encode_events(events: &[Event]) -> Vec<u8> {
     Snapshot::encode_events(events)
 }
 
-impl HandoverBundle {
-    /// Seals the state of a router whose relay threads are stopped.
-    pub fn seal(source: Source<'_>, mut frozen: Frozen) -> io::Result<Self> {
-        let (members, sockets): (Vec<_>, Vec<RawFd>) = mem::take(&mut frozen.members).into_iter().unzip();
-        let count = members.len();
-        let Source { directory, relay, front, listeners, drain, history } = source;
-        let snapshot = Snapshot {
+/// Returns the state of a running router, for the trial of a new program. Members wait no longer than it takes to copy
+/// their state.
+pub async fn rehearse(source: Source<'_>) -> Snapshot {
+    let mut frozen = source.relay.freeze().await;
+    let members = mem::take(&mut frozen.members).into_iter().map(|(member, _)| member).collect();
+    let snapshot = source.snapshot(members);
+    drop(frozen);
+    snapshot
+}
+
+impl Source<'_> {
+    fn snapshot(self, members: Vec<MemberSnapshot>) -> Snapshot {
+        let Self { directory, relay, front, listeners, drain, history } = self;
+        Snapshot {
             program: env!("CARGO_PKG_VERSION").into(),
             directory: directory.state(Instant::now()),
             last_member: relay.last_member(),
@@ -86,10 +93,18 @@ impl HandoverBundle {
                 lost: front.lost.value(),
             },
             history,
-        };
-        let descriptors: Vec<RawFd> =
-            listeners.iter().map(|listener| listener.descriptor.as_raw_fd()).chain(sockets).collect();
-        let (state, connections) = (snapshot.seal()?, sys::send_fds(&descriptors)?);
+        }
+    }
+}
+
+impl HandoverBundle {
+    /// Seals the state of a router whose relay threads are stopped.
+    pub fn seal(source: Source<'_>, mut frozen: Frozen) -> io::Result<Self> {
+        let (members, sockets): (Vec<_>, Vec<RawFd>) = mem::take(&mut frozen.members).into_iter().unzip();
+        let count = members.len();
+        let listeners = source.listeners.iter().map(|listener| listener.descriptor.as_raw_fd());
+        let descriptors: Vec<RawFd> = listeners.chain(sockets).collect();
+        let (state, connections) = (source.snapshot(members).seal()?, sys::send_fds(&descriptors)?);
         Ok(Self { state, connections, members: count, _frozen: frozen })
     }
 

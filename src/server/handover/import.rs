@@ -15,7 +15,7 @@ use socket2::{SockRef, Socket};
 use ws_router_core::close::CloseReason;
 use ws_router_core::frame::close_frame;
 
-use super::{COME_BACK, CONNECTIONS, INHERITED, STATE};
+use super::{COME_BACK, CONNECTIONS, INHERITED, PROGRAM, STATE};
 use crate::directory::{Directory, Rules};
 use crate::events::Events;
 use crate::net;
@@ -39,6 +39,8 @@ impl InheritedState {
     /// Where no service manager passes sockets anew, because the old program replaced itself in this very process, the
     /// sockets that it was given by name are put there instead.
     pub fn take(inherited: &mut Vec<Inherited>) -> Self {
+        // A script's interpreter has read it by now.
+        inherited.retain(|one| one.name != PROGRAM || one.giver != Giver::OldProcess);
         let (mut left, mut states, mut sockets) = (Self::default(), Vec::new(), Vec::new());
         let in_place = inherited.iter().any(|one| one.name == STATE && one.giver == Giver::OldProcess);
         for one in inherited.extract_if(.., |one| one.name == STATE || one.name == CONNECTIONS) {

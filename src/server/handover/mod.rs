@@ -8,7 +8,9 @@
 //!
 //! [`export`] makes a [`HandoverBundle`] of a router: the sealed snapshot ([`crate::snapshot`]), and the descriptors of
 //! listeners and members. [`exec`] finds, tries out and executes the new program. [`import`] is the new process's side.
-//! Each step of a restart has a name, a [`HandoverPhase`], which administrators see in the status and in the log.
+//! The trial has
+//! the new program decode a snapshot of the running one, beside its check of the configuration. Each step of a restart
+//! has a name, a [`HandoverPhase`], which administrators see in the status and in the log.
 //!
 //! Members with TLS can't move, since their keys are in this process's memory: they are told to come back (1012)
 //! beforehand, spread over some time so that they don't all come at once.
@@ -80,5 +82,9 @@ pub const INHERITED: &str = "inherited:";
 const STATE: &str = "state";
 /// Name of the descriptors beside it.
 const CONNECTIONS: &str = "connections";
+/// Name of the opened program, which a script's interpreter reads.
+const PROGRAM: &str = "program";
+/// Name of the pipe on which a program that is tried out reports.
+const REPORT: &str = "report";
 /// Least time that a registration waits for members that were told to come back.
 const COME_BACK: Duration = Duration::from_secs(60);
