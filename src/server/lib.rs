@@ -8,6 +8,9 @@
 //!         systemd (inherited fds, notify)       admin, metrics ◄── events, totals             ws-routerctl ─► admin
 //! ```
 //!
+//! [`server::Server`] is the router as one object: its operations are the product's, and the public routes, the admin
+//! interface, the daemon and the tests all stand on top of it.
+//!
 //! A *registration* has an id, a key, a host key and a kind (hostclient or lobby). A *member* is one websocket inside
 //! it, with a role (host, client, or peer of a lobby). The [`directory`] knows which registrations there are; a seat
 //! is a place in one; [`access`] says who may ask for them. A shard ([`ws_router_core::shard`]) is what one relay
@@ -20,6 +23,7 @@
 //! - [`handover`]: restarts that carry connections over to the next process.
 //! - [`admin`]: the admin interface, JSON over a Unix socket.
 //! - [`http`]: the public routes.
+//! - [`server`]: the router as one object, whose operations are the product's.
 //! - [`relay`]: the threads that move members' bytes, around a shard each.
 //! - [`snapshot`]: the format of the state that a new process takes over.
 //! - [`directory`]: which registrations there are, and who has a seat in them.
@@ -52,6 +56,7 @@ pub mod metrics;
 pub mod net;
 pub mod peer;
 pub mod relay;
+pub mod server;
 pub mod snapshot;
 pub mod sync;
 pub mod sys;

@@ -31,7 +31,7 @@ mod peer {
 
 /// What `permit` is beside in the router.
 mod config {
-    pub use ws_router_server::config::Limits;
+    pub use ws_router_server::config::{Config, Limits, Rule};
 }
 
 mod lives;

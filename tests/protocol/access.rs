@@ -1,7 +1,6 @@
 //! Who may register, connect and remove: the access rules on the real routes, over TCP and Unix sockets.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{Answer, Server, exchange, plain, read_head};
@@ -12,7 +11,6 @@ use tokio::net::UnixStream;
 use tokio_tungstenite::tungstenite::Message;
 use ws_router_admin_api::ListenAddress;
 use ws_router_core::secret::Token;
-use ws_router_server::access::Access;
 use ws_router_server::config::{Allow, Config, Listener, Rule, User};
 use ws_router_server::metrics::Refusal;
 use ws_router_server::peer::{Peers, Range};
@@ -72,7 +70,7 @@ async fn whoever_no_rule_lets_in_may_neither_register_nor_connect_nor_remove() {
     let far = Rule { networks: networks("192.0.2.0/24"), ..Rule::default() };
     let server = server(vec![loopback()]).await;
     let id = server.register(LOBBY).await;
-    server.access.send_replace(Arc::new(Access::load(&[far]).unwrap()));
+    server.reconfigure(|config| config.access = vec![far]);
     let post = server.post("/register", LOBBY).await;
     let answers = [
         server.get(&format!("/register?{LOBBY}")).await,
@@ -201,7 +199,7 @@ async fn a_user_of_this_machine_is_known_by_its_unix_socket() {
     assert_eq!(ask().await, 200);
     assert_eq!(server.get(&format!("/register?{LOBBY}")).await.status, 403);
     let other = Rule { users: vec![User::Id(4_000_000_000)], ..Rule::default() };
-    server.access.send_replace(Arc::new(Access::load(&[other]).unwrap()));
+    server.reconfigure(|config| config.access = vec![other]);
     assert_eq!(ask().await, 403);
 }
 

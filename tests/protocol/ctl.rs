@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command as Program, Output, Stdio};
-use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use tokio::net::TcpSocket;
@@ -226,7 +225,7 @@ async fn a_token_for_programs_is_one_document() {
 #[tokio::test]
 async fn a_failed_check_exits_with_1_and_an_unreachable_one_with_69() {
     let admin = Admin::start(Config::default()).await;
-    admin.server.draining.store(true, Ordering::Relaxed);
+    admin.server.router.drain(std::time::Duration::ZERO);
     let url = format!("http://{}", admin.server.http);
     let (status, out, _) = check(&url, &["--json"]).await;
     let report: Value = serde_json::from_str(&out).unwrap();

@@ -1,6 +1,5 @@
 //! The public routes over real sockets: every status, every bad input, and what the existing clients do.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::support::{Answer, Server, exchange, plain, read_head, until};
@@ -298,7 +297,7 @@ async fn health_is_ok_until_the_router_drains() {
     let head = server.request("HEAD", "/healthz", "", "").await;
     assert_eq!((head.status, head.header("content-length"), head.body.as_str()), (200, Some("2"), ""));
     let id = server.register(LOBBY).await;
-    server.draining.store(true, Ordering::Relaxed);
+    server.router.drain(Duration::ZERO);
     assert_eq!(server.get("/healthz").await.status, 503);
     let register = server.get(&format!("/register?{LOBBY}")).await;
     let connect = upgrade(&server, &format!("/connect?id={id}&key=k")).await;
@@ -563,12 +562,12 @@ async fn a_unix_socket_serves_the_same_routes() {
 async fn a_connection_that_somebody_else_accepted_is_served() {
     let server = server().await;
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
-    let connection = server.service.door().adopt(far.into()).unwrap();
+    let connection = server.router.door().adopt(far.into()).unwrap();
     assert!(matches!(connection.peer(), Peer::Unix { pid, .. } if pid == std::process::id() as i32));
     near.set_nonblocking(true).unwrap();
     let near = tokio::net::UnixStream::from_std(near).unwrap();
     let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let serve = server.service.serve(connection, CancellationToken::new());
+    let serve = ws_router_server::http::serve_connection(&server.router, connection, CancellationToken::new());
     let (answer, ()) = tokio::join!(exchange(near, request), serve);
     assert_eq!(answer.body, "ok");
     assert_eq!(server.front.connections.value(), 0);
@@ -583,7 +582,7 @@ async fn only_a_connected_stream_socket_is_adopted() {
     for (descriptor, what) in
         [(listening.into(), "not connected"), (datagrams.into(), "not a stream socket"), (file.into(), "socket")]
     {
-        let error = server.service.door().adopt(descriptor).unwrap_err().to_string();
+        let error = server.router.door().adopt(descriptor).unwrap_err().to_string();
         assert!(error.starts_with("handed-over connection: ") && error.contains(what), "{error}");
     }
     assert_eq!(server.front.connections.value(), 0);
@@ -594,14 +593,14 @@ async fn a_connection_that_somebody_else_accepted_is_held_to_the_limits_too() {
     let server = server_with(|config| config.limits.pending = 1).await;
     let pair = || std::os::unix::net::UnixStream::pair().unwrap();
     let ((_near, far), (mut refused, second)) = (pair(), pair());
-    let first = server.service.door().adopt(far.into()).unwrap();
-    let error = server.service.door().adopt(second.into()).unwrap_err().to_string();
+    let first = server.router.door().adopt(far.into()).unwrap();
+    let error = server.router.door().adopt(second.into()).unwrap_err().to_string();
     assert!(error.starts_with("handed-over connection: turned away; see limits."), "{error}");
     assert_eq!(std::io::Read::read(&mut refused, &mut [0; 1]).unwrap(), 0, "it is closed");
     assert_eq!((server.front.turned_away.value(), server.front.connections.value()), (1, 1));
     drop(first);
     let (_other, third) = pair();
-    server.service.door().adopt(third.into()).unwrap();
+    server.router.door().adopt(third.into()).unwrap();
 }
 
 /// What the phone app sends: key = host key = the password with some characters bare, the id from the body as it is,

@@ -2,7 +2,6 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
@@ -42,13 +41,8 @@ impl Admin {
         let (sender, life) = mpsc::channel(1);
         let drain = watch::Sender::default();
         let context = Context {
-            directory: server.directory.clone(),
-            relay: server.relay.clone(),
-            live: server.live.subscribe(),
-            front: server.front.clone(),
+            server: server.router.clone(),
             certificates: server.certificates.clone(),
-            events: server.events.clone(),
-            started: Instant::now(),
             listeners: vec![server.http.to_string()],
             drain: drain.subscribe(),
             handover: watch::channel(Default::default()).1,

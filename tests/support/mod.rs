@@ -8,10 +8,9 @@ pub mod admin;
 pub mod device;
 pub mod tls;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -21,30 +20,27 @@ use tokio_tungstenite::tungstenite;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use ws_router_admin_api::ListenAddress;
-use ws_router_core::secret::KeyHasher;
 use ws_router_server::access::Access;
-use ws_router_server::config::{Config, Rule};
-use ws_router_server::directory::{Directory, Quota, Rules};
+use ws_router_server::config::Config;
+use ws_router_server::directory::Directory;
 use ws_router_server::events::Events;
-use ws_router_server::http::Service;
 use ws_router_server::metrics::Front;
-use ws_router_server::net::{self, Certificates, Clients, Listener};
+use ws_router_server::net::{Certificates, Listener};
 use ws_router_server::relay::Relay;
+use ws_router_server::server;
 
-/// A running router.
+/// A running router with its listeners.
 pub struct Server {
     /// The first plain TCP listener.
     pub http: SocketAddr,
     /// The first TLS listener.
     pub https: Option<SocketAddr>,
-    pub service: Service,
+    /// The router itself.
+    pub router: Arc<server::Server>,
     pub directory: Arc<Directory>,
     pub relay: Relay,
     pub front: Arc<Front>,
     pub events: Events,
-    pub draining: Arc<AtomicBool>,
-    pub live: tokio::sync::watch::Sender<Arc<Config>>,
-    pub access: tokio::sync::watch::Sender<Arc<Access>>,
     pub certificates: Vec<Arc<Certificates>>,
     pub tasks: TaskTracker,
     stop: CancellationToken,
@@ -52,37 +48,13 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn start(config: Config) -> Self {
-        let events = Events::new();
-        let rules = Rules {
-            auto_remove: config.registration.auto_remove,
-            linger: config.registration.linger,
-            unclaimed_timeout: config.registration.unclaimed_timeout,
-            max_registrations: config.limits.registrations,
-            max_members: config.limits.members,
-            quotas: quotas(&config),
-        };
-        let directory = Directory::new(KeyHasher::new([7; 32]), rules, events.clone());
-        let (front, draining) = (Arc::new(Front::default()), Arc::new(AtomicBool::new(false)));
-        let relay = Relay::start(1, &config.websocket, Duration::ZERO, events.clone(), &front).unwrap();
-        if let Some(memory) = config.limits.memory {
-            relay.budget().set_limit(memory.as_u64());
-        }
-        let clients = Arc::new(Clients::default());
-        let access = tokio::sync::watch::Sender::new(Arc::new(Access::load(&config.access).unwrap()));
-        let (sender, live) = tokio::sync::watch::channel(Arc::new(config.clone()));
-        let service = Service {
-            directory: Arc::clone(&directory),
-            relay: relay.clone(),
-            live: live.clone(),
-            access: access.subscribe(),
-            front: Arc::clone(&front),
-            clients: Arc::clone(&clients),
-            draining: Arc::clone(&draining),
-        };
+    pub async fn start(mut config: Config) -> Self {
+        let wanted = listeners(&config);
+        config.relay.threads.get_or_insert(NonZeroUsize::MIN);
+        let router = server::Server::start(config, None).unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (mut http, mut https, mut certificates) = (None, None, Vec::new());
-        for wanted in listeners(&config) {
+        for wanted in wanted {
             let tls = wanted.tls.as_ref().map(|files| Certificates::load(files).unwrap());
             certificates.extend(tls.clone());
             let place = if tls.is_some() { &mut https } else { &mut http };
@@ -91,27 +63,18 @@ impl Server {
             if let Ok(address) = listener.address().parse() {
                 place.get_or_insert(address);
             }
-            let (door, service, until) = (service.door(), service.clone(), stop.clone());
-            let serve = move |connection| {
-                let (service, until) = (service.clone(), until.clone());
-                async move { service.serve(connection, until).await }
-            };
-            let accept = net::accept(listener, door, tasks.clone(), stop.clone(), serve);
-            tasks.spawn(accept);
+            tasks.spawn(ws_router_server::http::serve(router.clone(), listener, tasks.clone(), stop.clone()));
         }
         let http = http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         let _stop_on_drop = stop.clone().drop_guard();
         Self {
             http,
             https,
-            service,
-            directory,
-            relay,
-            front,
-            events,
-            draining,
-            live: sender,
-            access,
+            directory: router.registry().clone(),
+            relay: router.relay().clone(),
+            front: router.metrics().clone(),
+            events: router.events().clone(),
+            router,
             certificates,
             tasks,
             stop,
@@ -119,9 +82,12 @@ impl Server {
         }
     }
 
-    /// Changes the running configuration.
+    /// Applies another configuration.
     pub fn reconfigure(&self, change: impl FnOnce(&mut Config)) {
-        self.live.send_modify(|config| change(Arc::make_mut(config)));
+        let mut config = Config::clone(&self.router.config());
+        change(&mut config);
+        let access = Access::load(&config.access).unwrap();
+        self.router.apply(config, access);
     }
 
     /// Stops, and waits until every connection of the front has ended.
@@ -232,11 +198,6 @@ pub async fn until(what: &str, mut is_true: impl FnMut() -> bool) {
 pub fn plain() -> ws_router_server::config::Listener {
     let address = ListenAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
     ws_router_server::config::Listener::new(address, None)
-}
-
-fn quotas(config: &Config) -> HashMap<Arc<str>, Quota> {
-    let quota = |rule: &Rule| Quota { registrations: rule.registrations, members: rule.members };
-    config.access.iter().enumerate().map(|(index, rule)| (rule.title(index).into(), quota(rule))).collect()
 }
 
 fn listeners(config: &Config) -> Vec<ws_router_server::config::Listener> {

@@ -24,8 +24,8 @@ pub(super) async fn text(context: &Context) -> String {
 }
 
 fn life(text: &mut Exposition, context: &Context) {
-    let front = &context.front;
-    let started = SystemTime::now() - context.started.elapsed();
+    let front = context.server.metrics();
+    let started = SystemTime::now() - context.server.uptime();
     let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     text.each(&families::BUILD_INFO, "version", [(env!("CARGO_PKG_VERSION"), 1)]);
     text.one(&families::START_TIME, started.as_secs_f64());
@@ -38,7 +38,7 @@ fn life(text: &mut Exposition, context: &Context) {
 }
 
 fn front(text: &mut Exposition, context: &Context) {
-    let front = &context.front;
+    let front = context.server.metrics();
     text.one(&families::CONNECTIONS, front.connections.value());
     text.one(&families::PENDING, front.pending.value());
     text.one(&families::ACCEPTED, front.accepted.value());
@@ -59,13 +59,13 @@ fn front(text: &mut Exposition, context: &Context) {
     text.each(&families::REFUSED, "reason", Refusal::ALL.map(|why| (why.label(), front.refusals(why))));
     text.one(&families::UNANSWERED, front.unanswered.value());
     text.one(&families::OUT_OF_MEMORY, front.out_of_memory.value());
-    text.one(&families::REGISTRATIONS, context.directory.len());
+    text.one(&families::REGISTRATIONS, context.server.registrations());
     text.one(&families::REGISTERED, front.registered.value());
-    text.each(&families::ENDED, "reason", context.directory.ended().map(|(why, count)| (why.label(), count)));
+    text.each(&families::ENDED, "reason", context.server.ended().map(|(why, count)| (why.label(), count)));
 }
 
 fn relay(text: &mut Exposition, context: &Context) {
-    let threads = context.relay.totals();
+    let threads = context.server.thread_totals();
     let all = |number: fn(&ThreadTotals) -> &Count| threads.iter().map(|thread| number(thread).value()).sum::<u64>();
     let closes = |why| threads.iter().map(|thread| thread.closes(why)).sum();
     let mut spread = Spread::default();
@@ -81,8 +81,8 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.one(&families::UNHEARD, all(|thread| &thread.unheard));
     text.one(&families::RESTS, all(|thread| &thread.rests));
     text.one(&families::OUTBOX, all(|thread| &thread.outbox_bytes));
-    text.one(&families::HELD, context.relay.budget().used());
-    text.one(&families::HELD_LIMIT, context.relay.budget().limit());
+    text.one(&families::HELD, context.server.memory().used());
+    text.one(&families::HELD_LIMIT, context.server.memory().limit());
     text.one(&families::RELIEVED, all(|thread| &thread.relieved));
     text.histogram(&families::LATENCY, &spread);
 }

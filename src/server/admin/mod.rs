@@ -1,9 +1,8 @@
 //! The admin interface: HTTP with JSON over a Unix socket, for ws-routerctl, curl and monitoring.
 //!
 //! Owns the conversations on the admin socket. Who may have one is decided by the socket's mode, before a request is
-//! read; each change is then logged with the peer's uid and pid. It reads the directory, the relay and the counters,
-//! ends registrations and members through them, and reaches the daemon's life cycle only through [`Command`]s. It
-//! never sees a key.
+//! read; each change is then logged with the peer's uid and pid. It uses the operations of the [`Server`], and reaches the
+//! daemon's lifecycle only through [`Command`]s. It never sees a key.
 //!
 //! One task a connection, none of them detached: [`serve`] returns when the last one has ended. What a peer can hold
 //! is bounded by the constants here, since even an administrator's script can go wrong.
@@ -21,7 +20,7 @@ mod stream;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,40 +28,26 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use ws_router_admin_api as wire;
 
-use crate::config;
-use crate::directory::Directory;
-use crate::events::Events;
-use crate::metrics::Front;
 use crate::net;
-use crate::relay::Relay;
+use crate::server::Server;
 
 pub use scrape::serve_metrics;
 pub use ws_router_admin_api::ReloadReport;
 
-/// What the interface works with.
+/// The router, and what the interface shows of the daemon around it.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Which registrations there are.
-    pub directory: Arc<Directory>,
-    /// Where the members are.
-    pub relay: Relay,
-    /// The running configuration.
-    pub live: config::Live,
-    /// What the front counts.
-    pub front: Arc<Front>,
+    /// The router.
+    pub server: Arc<Server>,
     /// The certificates in use.
     pub certificates: Vec<Arc<net::Certificates>>,
-    /// What happens.
-    pub events: Events,
-    /// When the daemon started.
-    pub started: Instant,
-    /// Where the daemon listens, as people read it.
+    /// The addresses that the daemon listens on.
     pub listeners: Vec<String>,
-    /// Whether the daemon is in service.
+    /// The progress of a drain.
     pub drain: watch::Receiver<wire::Drain>,
     /// Phase of a restart.
     pub handover: watch::Receiver<wire::HandoverPhase>,
-    /// The way to the daemon's life cycle; the interface has no other.
+    /// Commands to the daemon's lifecycle, which is reached in no other way.
     pub life: mpsc::Sender<Command>,
 }
 

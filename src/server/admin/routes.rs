@@ -8,7 +8,6 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId};
 
 use super::reply::{self, Reply};
@@ -80,12 +79,12 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
         (Resource::Status, &Method::GET) => reply::document(&status::status(&session.context).await),
         (Resource::Registrations, &Method::GET) => list(session).await,
         (Resource::Registration(id), &Method::GET) => show(session, id).await,
-        (Resource::Registration(id), &Method::DELETE) => remove(session, id),
+        (Resource::Registration(id), &Method::DELETE) => remove(session, id).await,
         (Resource::History(id), &Method::GET) => history(session, id),
         (Resource::Connection(number), &Method::GET) => connection(session, number).await,
         (Resource::Connection(number), &Method::DELETE) => disconnect(session, number).await,
         (Resource::Events, &Method::GET) => {
-            reply::lines(Lines::of_events(session.context.events.listen(), session.stop.clone()))
+            reply::lines(Lines::of_events(session.context.server.events().listen(), session.stop.clone()))
         }
         (Resource::Drain, &Method::GET) => {
             reply::lines(Lines::of_drain(session.context.drain.clone(), session.stop.clone()))
@@ -102,13 +101,13 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
 
 /// Lists all registrations.
 async fn list(session: &Session) -> Reply {
-    let traffic = session.context.relay.traffic().await;
+    let traffic = session.context.server.traffic().await;
     let now = Instant::now();
     let show = |one: &Summary| {
         let traffic = traffic.get(&one.registration.serial).copied().unwrap_or_default();
         status::registration(one, traffic, now)
     };
-    reply::document(&session.context.directory.list().iter().map(show).collect::<Vec<_>>())
+    reply::document(&session.context.server.list().iter().map(show).collect::<Vec<_>>())
 }
 
 /// Shows a registration with its members.
@@ -116,11 +115,11 @@ async fn show(session: &Session, id: &str) -> Reply {
     if let Err(malformed) = RegistrationId::parse(id) {
         return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string());
     }
-    let Some(summary) = session.context.directory.find(id) else { return unknown_registration() };
-    let views = session.context.relay.members(&summary.registration).await;
+    let Some(summary) = session.context.server.find(id) else { return unknown_registration() };
+    let views = session.context.server.members(&summary.registration).await;
     let mut members: Vec<_> = views.iter().map(status::member).collect();
     members.sort_by_key(|member| member.id);
-    let traffic = session.context.relay.traffic_of(&summary.registration).await;
+    let traffic = session.context.server.traffic_of(&summary.registration).await;
     let registration = status::registration(&summary, traffic, Instant::now());
     reply::document(&wire::RegistrationDetail { registration, members })
 }
@@ -131,7 +130,7 @@ fn history(session: &Session, id: &str) -> Reply {
         Ok(id) => id,
         Err(malformed) => return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string()),
     };
-    let known = session.context.events.history().of(&id);
+    let known = session.context.server.events().history().of(&id);
     match known {
         Some((forgotten, events)) => reply::document(&wire::History { id: id.to_string(), forgotten, events }),
         None => reply::refusal(StatusCode::NOT_FOUND, "nothing is known of this registration, or nothing any more"),
@@ -139,21 +138,23 @@ fn history(session: &Session, id: &str) -> Reply {
 }
 
 /// Ends a registration, whoever is in it.
-fn remove(session: &Session, id: &str) -> Reply {
-    if let Err(malformed) = RegistrationId::parse(id) {
-        return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string());
+async fn remove(session: &Session, id: &str) -> Reply {
+    let id = match RegistrationId::parse(id) {
+        Ok(id) => id,
+        Err(malformed) => return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string()),
+    };
+    if !session.context.server.force_remove(&id).await {
+        return unknown_registration();
     }
-    let Some(ended) = session.context.directory.force_remove(id) else { return unknown_registration() };
-    session.context.relay.end(&ended, CloseReason::RemovedByAdmin);
     let Administrator { uid, pid } = session.administrator;
-    tracing::info!(registration = %ended.id, uid, pid, "registration removed by an administrator");
-    reply::document(&wire::Removed { removed: ended.id.to_string() })
+    tracing::info!(registration = %id, uid, pid, "registration removed by an administrator");
+    reply::document(&wire::Removed { removed: id.to_string() })
 }
 
 /// Shows a member.
 async fn connection(session: &Session, number: &str) -> Reply {
     let Some(id) = member_id(number) else { return malformed_number() };
-    match session.context.relay.member(id).await {
+    match session.context.server.member(id).await {
         Some(view) => reply::document(&status::member(&view)),
         None => unknown_connection(),
     }
@@ -162,7 +163,7 @@ async fn connection(session: &Session, number: &str) -> Reply {
 /// Closes a member's connection.
 async fn disconnect(session: &Session, number: &str) -> Reply {
     let Some(id) = member_id(number) else { return malformed_number() };
-    if !session.context.relay.disconnect(id, CloseReason::ClosedByAdmin).await {
+    if !session.context.server.disconnect(id).await {
         return unknown_connection();
     }
     let Administrator { uid, pid } = session.administrator;

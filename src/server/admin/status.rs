@@ -15,15 +15,15 @@ pub(super) async fn status(context: &Context) -> wire::Status {
     // Counting descriptors takes a while on a busy daemon; the event loop has better things to do.
     let process = tokio::task::spawn_blocking(|| (process::memory(), process::descriptors())).await;
     let (memory, descriptors) = process.unwrap_or_default();
-    let threads = context.relay.totals();
-    let front = &context.front;
+    let threads = context.server.thread_totals();
+    let front = context.server.metrics();
     wire::Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
-        uptime_ms: millis(context.started.elapsed()),
+        uptime_ms: millis(context.server.uptime()),
         listeners: context.listeners.clone(),
-        registrations: context.directory.len() as u64,
-        members: threads.iter().map(|thread| thread.members.value()).sum(),
+        registrations: context.server.registrations() as u64,
+        members: context.server.member_count(),
         connections: front.connections.value(),
         pending: front.pending.value(),
         front: wire::Front {
@@ -54,8 +54,8 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             rests: threads.iter().map(|thread| thread.rests.value()).sum(),
             overdue: threads.iter().map(|thread| thread.overdue.value()).sum(),
             outbox_bytes: threads.iter().map(|thread| thread.outbox_bytes.value()).sum(),
-            held_bytes: context.relay.budget().used(),
-            held_limit_bytes: context.relay.budget().limit(),
+            held_bytes: context.server.memory().used(),
+            held_limit_bytes: context.server.memory().limit(),
             relieved: threads.iter().map(|thread| thread.relieved.value()).sum(),
         },
         refusals: Refusal::ALL.iter().map(|why| (why.label().to_owned(), front.refusals(*why))).collect(),

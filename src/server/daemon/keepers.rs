@@ -7,27 +7,24 @@ use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::directory::Directory;
-use crate::metrics::Front;
-use crate::relay::Relay;
+use crate::server::Server;
 use crate::sys;
 use crate::systemd;
 
 /// Ends registrations whose time has come, and counts those that are left, until `stop`.
-pub(super) async fn sweep(directory: Arc<Directory>, front: Arc<Front>, stop: CancellationToken) {
+pub(super) async fn sweep(server: Arc<Server>, stop: CancellationToken) {
     let mut ticks = ticks(SWEEP);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        directory.sweep(Instant::now());
-        front.registrations.set(directory.len() as u64);
+        server.sweep(Instant::now());
     }
 }
 
 /// Gives memory back when a rush of connections is over, until `stop`.
-pub(super) async fn tidy(front: Arc<Front>, stop: CancellationToken) {
+pub(super) async fn tidy(server: Arc<Server>, stop: CancellationToken) {
     let mut ticks = ticks(QUIET);
     let (mut before, mut tidied) = (0, 0);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let accepted = front.accepted.value();
+        let accepted = server.metrics().accepted.value();
         if accepted == before && accepted - tidied >= RUSH {
             sys::release_free_memory();
             tidied = accepted;
@@ -37,12 +34,12 @@ pub(super) async fn tidy(front: Arc<Front>, stop: CancellationToken) {
 }
 
 /// Gives the watchdog its sign of life, until `stop`, as long as messages really pass through the relay.
-pub(super) async fn watchdog(relay: Relay, stop: CancellationToken) {
+pub(super) async fn watchdog(server: Arc<Server>, stop: CancellationToken) {
     let Some(patience) = systemd::watchdog_interval() else { return };
     let half = (patience / 2).max(Duration::from_millis(1));
     let mut ticks = ticks(half);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match stop.run_until_cancelled(relay.probe(half)).await {
+        match stop.run_until_cancelled(server.self_test(half)).await {
             Some(true) => systemd::alive(),
             Some(false) => tracing::error!("no message passes through the relay, so the watchdog gets no sign of life"),
             None => return,

@@ -6,7 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::process;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -19,7 +19,6 @@ use tokio_util::task::TaskTracker;
 use ws_router_admin_api::DrainPhase;
 use ws_router_core::close::CloseReason;
 
-use super::drain::{self, Drain};
 use super::exit::ExitError;
 use super::reload::Reload;
 use super::restart;
@@ -27,12 +26,13 @@ use super::story::Story;
 use crate::admin::{self, Command, ReloadReport};
 use crate::handover::{ListenerHandle, Phases};
 use crate::http;
+use crate::server::{DRAIN_INTERVAL, Server};
 use crate::systemd::Notify;
 
 /// A router that is assembled and accepts.
 pub(super) struct Life {
-    /// Serves connections.
-    pub(super) service: http::Service,
+    /// The router.
+    pub(super) server: Arc<Server>,
     /// Serves administrators.
     pub(super) context: admin::Context,
     /// Reads the configuration again.
@@ -45,8 +45,6 @@ pub(super) struct Life {
     pub(super) signals: Signals,
     /// What administrators ask for.
     pub(super) commands: mpsc::Receiver<Command>,
-    /// Whether we are in service.
-    pub(super) drain: Drain,
     /// When nobody needs us any more.
     pub(super) idleness: Idleness,
     /// Where devices find us.
@@ -86,7 +84,7 @@ impl Life {
         let now = tokio::time::Instant::now();
         let mut status = interval_at(now + STATUS, STATUS);
         let mut certificates = interval_at(now + CERTIFICATES, CERTIFICATES);
-        let mut drain = interval_at(now, drain::STEP);
+        let mut drain = interval_at(now, DRAIN_INTERVAL);
         for ticks in [&mut status, &mut certificates, &mut drain] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
@@ -106,8 +104,8 @@ impl Life {
                     }
                 }
                 _ = certificates.tick() => self.reload.refresh_certificates(),
-                _ = drain.tick(), if self.drain.phase() == DrainPhase::Draining => {
-                    if self.drain.step(Instant::now()) {
+                _ = drain.tick(), if self.server.drain_phase() == DrainPhase::Draining => {
+                    if self.server.advance_drain() {
                         return "drained";
                     }
                 }
@@ -126,8 +124,8 @@ impl Life {
                 }
                 Err(error) => drop(reply.send(Err(error.to_string()))),
             },
-            Command::Drain(over, reply) => drop(reply.send(self.drain.begin(over, Instant::now()))),
-            Command::Undrain(reply) => drop(reply.send(self.drain.undo(Instant::now()))),
+            Command::Drain(over, reply) => drop(reply.send(self.server.drain(over))),
+            Command::Undrain(reply) => drop(reply.send(self.server.undo_drain())),
             Command::Adopt(descriptor, reply) => drop(reply.send(self.adopt(descriptor))),
         }
     }
@@ -140,16 +138,16 @@ impl Life {
     }
 
     fn adopt(&self, descriptor: OwnedFd) -> Result<(), String> {
-        let connection = self.service.door().adopt(descriptor).map_err(|error| error.to_string())?;
-        let (service, stop) = (self.service.clone(), self.stop.clone());
-        self.tasks.spawn(async move { service.serve(connection, stop).await });
+        let connection = self.server.door().adopt(descriptor).map_err(|error| error.to_string())?;
+        let (server, stop) = (Arc::clone(&self.server), self.stop.clone());
+        self.tasks.spawn(async move { http::serve_connection(&server, connection, stop).await });
         Ok(())
     }
 
     async fn stop(mut self, reason: &'static str) {
-        let patience = self.service.live.borrow().websocket.close_timeout;
+        let patience = self.server.config().websocket.close_timeout;
         tracing::info!(reason, "stopping");
-        self.service.draining.store(true, Ordering::Relaxed);
+        let closed = self.server.shutdown(CloseReason::Stopping, patience);
         self.notify.stopping(patience + MARGIN);
         for (stop, tasks) in [(&self.stop, &self.tasks), (&self.admin_stop, &self.admin_tasks)] {
             stop.cancel();
@@ -160,9 +158,8 @@ impl Life {
         self.commands.close();
         while self.commands.try_recv().is_ok() {}
         let peaceful = async {
-            let relay = self.service.relay.stop(CloseReason::Stopping, patience);
             let requests = async { tokio::join!(self.tasks.wait(), self.admin_tasks.wait()) };
-            let (_, front) = tokio::join!(relay, timeout(patience, requests));
+            let ((), front) = tokio::join!(closed, timeout(patience, requests));
             if front.is_err() {
                 tracing::warn!("some requests were not finished in time");
             }
@@ -182,17 +179,17 @@ impl Life {
 
     fn is_idle(&mut self) -> bool {
         // One that stays out of service would be in it when the next caller has it started again.
-        let is_wanted = self.drain.phase() != DrainPhase::Serving;
-        let busy = is_wanted || self.service.front.connections.value() > 0 || !self.service.directory.is_empty();
-        let wanted = self.service.live.borrow().service.exit_when_idle;
+        let is_wanted = self.server.drain_phase() != DrainPhase::Serving;
+        let busy = is_wanted || self.server.metrics().connections.value() > 0 || self.server.registrations() > 0;
+        let wanted = self.server.config().service.exit_when_idle;
         self.idleness.is_over(busy, wanted, Instant::now())
     }
 
     fn status(&self) -> String {
-        let registrations = self.service.directory.len();
-        let members: u64 = self.service.relay.totals().iter().map(|thread| thread.members.value()).sum();
+        let registrations = self.server.registrations();
+        let members = self.server.member_count();
         let (ending, plural) = (if registrations == 1 { "" } else { "s" }, if members == 1 { "" } else { "s" });
-        let state = match self.drain.phase() {
+        let state = match self.server.drain_phase() {
             DrainPhase::Serving => "",
             DrainPhase::Draining => "draining, ",
             DrainPhase::Drained => "drained, ",

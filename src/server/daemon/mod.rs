@@ -7,7 +7,6 @@
 
 mod admin_socket;
 mod certificates;
-mod drain;
 mod exit;
 mod inetd;
 mod keepers;

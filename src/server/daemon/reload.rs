@@ -6,44 +6,25 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-use ws_router_admin_api::event::What;
-
 use super::certificates::Certificates;
-use super::room;
 use super::settings::{self, Source};
 use crate::access::Access;
 use crate::admin::ReloadReport;
-use crate::config::{self, Config, Problems};
-use crate::directory::{Directory, Quota, Rules};
-use crate::events::Events;
+use crate::config::{Config, Problems};
 use crate::log;
-use crate::metrics::Front;
-use crate::relay::Relay;
+use crate::server::Server;
 
-/// What a reload works with.
+/// What a reload reads and changes.
 #[derive(Debug)]
 pub(super) struct Reload {
     /// Where the configuration is read.
     pub(super) source: Source,
-    /// The configuration of the start.
-    pub(super) started: Arc<Config>,
-    /// Where everybody looks for the one in force.
-    pub(super) publish: watch::Sender<Arc<Config>>,
-    /// Where the front looks for the rules of access.
-    pub(super) access: watch::Sender<Arc<Access>>,
     /// The log's level.
     pub(super) log: log::Control,
     /// The certificates in use.
     pub(super) certificates: Certificates,
-    /// Which lives by rules that may change.
-    pub(super) directory: Arc<Directory>,
-    /// Which has limits and times that may change.
-    pub(super) relay: Relay,
-    /// Where reloads are counted.
-    pub(super) front: Arc<Front>,
-    /// Where they are told.
-    pub(super) events: Events,
+    /// The router.
+    pub(super) server: Arc<Server>,
 }
 
 impl Reload {
@@ -57,14 +38,12 @@ impl Reload {
                 if !report.need_restart.is_empty() {
                     tracing::warn!(keys = need_restart, "some changes take effect only with a restart");
                 }
-                self.front.reloads.up();
-                self.events.tell(What::Reloaded);
             }
             Err(problems) => {
                 for problem in &problems.0 {
                     tracing::error!(error = problem, "not reloaded, the settings before stay in force");
                 }
-                self.front.failed_reloads.up();
+                self.server.metrics().failed_reloads.up();
             }
         }
         result
@@ -82,35 +61,9 @@ impl Reload {
     }
 
     fn apply(&mut self, (next, access): (Config, Access)) -> ReloadReport {
-        let mut changed = self.publish.borrow().differences(&next).live;
-        let need_restart = self.started.differences(&next).need_restart;
         self.log.set_level(next.log.level);
-        self.directory.set_rules(rules(&next));
-        self.relay.reconfigure(&next.websocket, next.relay.busy_poll);
-        self.relay.budget().set_limit(room::memory(&next.limits));
-        self.publish.send_replace(Arc::new(next));
-        let before = self.access.send_replace(Arc::new(access));
-        let files = self.access.borrow().changed_files(&before);
-        changed.extend(files.iter().map(|file| format!("tokens {}", file.display())));
-        changed.extend(self.certificates.reload().iter().map(|file| format!("certificate {file}")));
-        ReloadReport { changed, need_restart }
+        let mut report = self.server.apply(next, access);
+        report.changed.extend(self.certificates.reload().iter().map(|file| format!("certificate {file}")));
+        report
     }
-}
-
-/// Picks the directory's rules from a configuration.
-pub(super) fn rules(config: &Config) -> Rules {
-    Rules {
-        auto_remove: config.registration.auto_remove,
-        linger: config.registration.linger,
-        unclaimed_timeout: config.registration.unclaimed_timeout,
-        max_registrations: config.limits.registrations,
-        max_members: config.limits.members,
-        quotas: config.access.iter().enumerate().filter_map(|(index, rule)| quota(index, rule)).collect(),
-    }
-}
-
-/// Tells what a rule bounds, if it does.
-fn quota(index: usize, rule: &config::Rule) -> Option<(Arc<str>, Quota)> {
-    let quota = Quota { registrations: rule.registrations, members: rule.members };
-    (quota != Quota::default()).then(|| (rule.title(index).into(), quota))
 }

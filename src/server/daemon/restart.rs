@@ -2,7 +2,6 @@
 
 use std::io;
 use std::process;
-use std::time::Instant;
 
 use futures_util::{FutureExt, StreamExt};
 use nix::sys::signal::{Signal, raise};
@@ -11,11 +10,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::life::Life;
-use super::reload;
 use super::signals;
 use super::start;
 use crate::handover::exec::{Program, TrialError};
-use crate::handover::export::{self, Source};
+use crate::handover::export;
 use crate::handover::{HandoverBundle, HandoverPhase};
 use crate::systemd::{self, Job};
 
@@ -32,7 +30,7 @@ pub(super) async fn try_out(life: &Life) -> Result<Program, TrialError> {
     life.phases.enter(HandoverPhase::Trying);
     let tried = async {
         let program = Program::open()?;
-        program.try_out(&export::rehearse(source(life)).await).await?;
+        program.try_out(&export::rehearse(&life.server, &life.listeners).await).await?;
         Ok(program)
     };
     let tried = tried.await;
@@ -76,7 +74,7 @@ pub(super) async fn through_store(life: &mut Life) {
         None => return,
     }
     tracing::info!("handing over to the next process");
-    let close_timeout = life.service.live.borrow().websocket.close_timeout;
+    let close_timeout = life.server.config().websocket.close_timeout;
     life.notify.stopping(export::patience(close_timeout));
     let stored = match export(life).await {
         Ok(bundle) => {
@@ -105,33 +103,16 @@ async fn export(life: &mut Life) -> io::Result<HandoverBundle> {
         tracing::warn!("some requests were not finished in time");
     }
     life.phases.enter(HandoverPhase::ReleasingMembers);
-    let (rules, close_timeout) = {
-        let config = life.service.live.borrow();
-        (reload::rules(&config), config.websocket.close_timeout)
-    };
-    let (directory, relay) = (&life.service.directory, &life.service.relay);
-    export::release(directory, relay, rules, close_timeout).await;
+    life.server.release_immovable().await;
     life.admin_stop.cancel();
     life.admin_tasks.close();
     if timeout(export::REQUESTS, life.admin_tasks.wait()).await.is_err() {
         tracing::warn!("some requests of administrators were not finished in time");
     }
     life.phases.enter(HandoverPhase::Exporting);
-    let source = source(life);
-    let frozen = source.relay.freeze().await;
+    let frozen = life.server.snapshot().await;
     life.story.catch_up().await;
-    HandoverBundle::seal(source, frozen)
-}
-
-fn source(life: &Life) -> Source<'_> {
-    Source {
-        directory: &life.service.directory,
-        relay: &life.service.relay,
-        front: &life.service.front,
-        listeners: &life.listeners,
-        drain: life.drain.state(Instant::now()),
-        history: export::encode_events(&life.context.events.history().carried()),
-    }
+    HandoverBundle::seal(frozen, &life.listeners)
 }
 
 /// Leaves the signals that come from now on to the new program; fails if one to stop has come already.
@@ -150,7 +131,7 @@ fn hold_signals(life: &mut Life) -> io::Result<()> {
 /// Goes on as if nothing had happened.
 fn resume(life: &mut Life) {
     life.phases.enter(HandoverPhase::Resuming);
-    life.service.directory.set_rules(reload::rules(&life.service.live.borrow()));
+    life.server.cancel_release();
     (life.stop, life.admin_stop) = (CancellationToken::new(), CancellationToken::new());
     life.tasks.reopen();
     life.admin_tasks.reopen();

@@ -9,15 +9,10 @@ use std::thread;
 
 use bytesize::ByteSize;
 
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::net;
 use crate::relay::{CONNECTION, TLS_SESSION};
 use crate::sys;
-
-/// Tells the budget of memory in bytes: `limits.memory`, or half of what there is.
-pub(super) fn memory(limits: &Limits) -> u64 {
-    limits.memory.map_or_else(|| sys::memory_limit() / 2, |memory| memory.as_u64())
-}
 
 /// What this process may have at most.
 #[derive(Debug, Clone, Copy)]
@@ -178,12 +173,5 @@ mod tests {
             let warnings = ROOM.hold(&config).warnings;
             assert!(warnings.len() == 1 && warnings[0].starts_with(begin), "{warnings:#?}");
         }
-    }
-
-    #[test]
-    fn half_of_what_there_is_is_for_peers_unless_the_file_says_otherwise() {
-        let limits = Limits { memory: Some(ByteSize::mib(64)), ..Limits::default() };
-        assert_eq!(memory(&limits), 64 << 20);
-        assert_eq!(memory(&Limits::default()), sys::memory_limit() / 2);
     }
 }

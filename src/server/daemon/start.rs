@@ -4,47 +4,36 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook_tokio::Signals;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use ws_router_core::secret::KeyHasher;
 
 use super::admin_socket::AdminSocket;
 use super::certificates::Certificates;
-use super::drain::Drain;
 use super::exit::ExitError;
 use super::keepers;
 use super::life::{Idleness, Life};
 use super::listeners::Plan;
-use super::reload::{self, Reload};
-use super::room;
+use super::reload::Reload;
 use super::settings::Source;
 use super::signals;
 use super::story::Story;
-use crate::access::Access;
 use crate::admin;
 use crate::config::Config;
-use crate::directory::Directory;
-use crate::events::Events;
 use crate::handover::{HandoverPhase, INHERITED, InheritedState, ListenerHandle, ListenerKind, Phases};
 use crate::http;
 use crate::log;
-use crate::metrics::Front;
 use crate::net;
-use crate::net::Clients;
-use crate::relay::Relay;
+use crate::server::{Server, StartError};
 use crate::systemd::Notify;
 
 /// What a start needs.
@@ -105,25 +94,29 @@ fn assemble(ingredients: Ingredients) -> Result<Life, ExitError> {
         socket_files.extend(file);
         kept.push(ListenerHandle { key, descriptor: listener.into(), kind: ListenerKind::Admin });
     }
-    let core = Core::start(config, &inherited_state)?;
-    let (drained, phases) = (inherited_state.drain(), Phases::default());
-    let is_restart = inherited_state.exists();
+    let (phases, is_restart) = (Phases::default(), inherited_state.exists());
     if is_restart {
         phases.enter(HandoverPhase::Importing);
     }
-    inherited_state.restore_members(&core.directory, &core.relay, &core.door());
-    let (life, commands) = mpsc::channel(COMMANDS);
-    let (mut drain, story) = (core.drain(&kept), Story::begin(&core.events));
-    if let Some(state) = drained {
-        drain.resume(state, Instant::now());
+    let server = start_server(config, inherited_state)?;
+    // The next caller would have a daemon whose sockets the service manager holds started again, and in service.
+    if kept.iter().any(|kept| matches!(kept.kind, ListenerKind::Devices { .. }) && kept.key.starts_with(INHERITED)) {
+        server.stay_when_drained();
     }
+    let (life, commands) = mpsc::channel(COMMANDS);
     let mut life = Life {
-        service: core.service(Arc::clone(&drain.flag)),
-        context: core.context(addresses.iter().cloned().collect(), &certificates, &drain, &phases, life),
-        drain,
-        reload: core.reload(source, log, certificates),
+        story: Story::begin(server.events()),
+        context: admin::Context {
+            server: Arc::clone(&server),
+            certificates: certificates.in_use(),
+            listeners: addresses.iter().cloned().collect(),
+            drain: server.watch_drain(),
+            handover: phases.subscribe(),
+            life,
+        },
+        reload: Reload { source, log, certificates, server: Arc::clone(&server) },
+        server,
         notify: Notify::default(),
-        story,
         signals,
         commands,
         idleness: Idleness::new(idle),
@@ -153,7 +146,9 @@ pub(super) fn open(life: &mut Life) -> Result<(), ExitError> {
             ListenerKind::Devices { tls, proxy_protocol } => {
                 let listener = net::Listener::inherited(descriptor, &kept.key, tls.clone());
                 let listener = listener.map_err(ExitError::configuration)?;
-                accept(listener.with_proxy_protocol(*proxy_protocol), life);
+                let listener = listener.with_proxy_protocol(*proxy_protocol);
+                let (server, tasks) = (Arc::clone(&life.server), life.tasks.clone());
+                life.tasks.spawn(http::serve(server, listener, tasks, life.stop.clone()));
             }
             ListenerKind::Admin => serve_admin(UnixListener::from(descriptor), life)?,
             ListenerKind::Metrics => {
@@ -163,108 +158,20 @@ pub(super) fn open(life: &mut Life) -> Result<(), ExitError> {
             }
         }
     }
-    let (directory, relay) = (Arc::clone(&life.service.directory), life.service.relay.clone());
-    let front = || Arc::clone(&life.service.front);
-    life.tasks.spawn(keepers::sweep(directory, front(), life.stop.clone()));
-    life.tasks.spawn(keepers::tidy(front(), life.stop.clone()));
-    life.tasks.spawn(keepers::watchdog(relay, life.stop.clone()));
+    let server = || Arc::clone(&life.server);
+    life.tasks.spawn(keepers::sweep(server(), life.stop.clone()));
+    life.tasks.spawn(keepers::tidy(server(), life.stop.clone()));
+    life.tasks.spawn(keepers::watchdog(server(), life.stop.clone()));
     Ok(())
 }
 
-/// What devices, administrators and reloads all work with.
-struct Core {
-    publish: watch::Sender<Arc<Config>>,
-    access: watch::Sender<Arc<Access>>,
-    directory: Arc<Directory>,
-    relay: Relay,
-    front: Arc<Front>,
-    clients: Arc<Clients>,
-    events: Events,
-}
-
-impl Core {
-    fn start(config: Config, inherited_state: &InheritedState) -> Result<Self, ExitError> {
-        let events = Events::new();
-        let directory = match inherited_state.restore_directory(&reload::rules(&config), &events) {
-            Some(directory) => directory,
-            None => {
-                let hasher =
-                    KeyHasher::new(random_secret().map_err(|error| ExitError::system("random numbers", &error))?);
-                Directory::new(hasher, reload::rules(&config), events.clone())
-            }
-        };
-        let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok());
-        let threads = threads.map_or(1, NonZeroUsize::get);
-        let front = Arc::default();
-        let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone(), &front)
-            .map_err(|error| ExitError::system("relay threads", &error))?;
-        relay.budget().set_limit(room::memory(&config.limits));
-        let access = watch::Sender::new(Arc::new(Access::load(&config.access)?));
-        let publish = watch::Sender::new(Arc::new(config));
-        let clients = Arc::default();
-        Ok(Self { publish, access, directory, relay, front, clients, events })
-    }
-
-    fn drain(&self, kept: &[ListenerHandle]) -> Drain {
-        let is_lent = |kept: &ListenerHandle| {
-            matches!(kept.kind, ListenerKind::Devices { .. }) && kept.key.starts_with(INHERITED)
-        };
-        Drain {
-            flag: Arc::default(),
-            relay: self.relay.clone(),
-            directory: Arc::clone(&self.directory),
-            events: self.events.clone(),
-            publish: watch::Sender::default(),
-            stays: kept.iter().any(is_lent),
-            plan: None,
-        }
-    }
-
-    fn door(&self) -> net::Door {
-        let (front, clients) = (Arc::clone(&self.front), Arc::clone(&self.clients));
-        net::Door { live: self.publish.subscribe(), front, clients }
-    }
-
-    fn service(&self, draining: Arc<AtomicBool>) -> http::Service {
-        http::Service {
-            directory: Arc::clone(&self.directory),
-            relay: self.relay.clone(),
-            live: self.publish.subscribe(),
-            access: self.access.subscribe(),
-            front: Arc::clone(&self.front),
-            clients: Arc::clone(&self.clients),
-            draining,
-        }
-    }
-
-    fn context(
-        &self,
-        listeners: Vec<String>,
-        certificates: &Certificates,
-        drain: &Drain,
-        phases: &Phases,
-        life: mpsc::Sender<admin::Command>,
-    ) -> admin::Context {
-        admin::Context {
-            directory: Arc::clone(&self.directory),
-            relay: self.relay.clone(),
-            live: self.publish.subscribe(),
-            front: Arc::clone(&self.front),
-            certificates: certificates.in_use(),
-            events: self.events.clone(),
-            started: Instant::now(),
-            listeners,
-            drain: drain.publish.subscribe(),
-            handover: phases.subscribe(),
-            life,
-        }
-    }
-
-    fn reload(self, source: Source, log: log::Control, certificates: Certificates) -> Reload {
-        let started = Arc::clone(&self.publish.borrow());
-        let Self { publish, access, directory, relay, front, events, .. } = self;
-        Reload { source, started, publish, access, log, certificates, directory, relay, front, events }
-    }
+/// Starts the router with what the old process handed over.
+fn start_server(config: Config, inherited: InheritedState) -> Result<Arc<Server>, ExitError> {
+    inherited.restore(|inherited| Server::start(config, inherited)).map_err(|error| match error {
+        StartError::Randomness(error) => ExitError::system("random numbers", &error),
+        StartError::Threads(error) => ExitError::system("relay threads", &error),
+        StartError::Access(problems) => problems.into(),
+    })
 }
 
 fn admin_sockets(
@@ -280,16 +187,6 @@ fn admin_sockets(
         tracing::warn!("no admin socket: XDG_RUNTIME_DIR isn't set, and neither is admin.socket");
     }
     Ok(bound.into_iter().collect())
-}
-
-fn accept(listener: net::Listener, life: &Life) {
-    let (service, stop, tasks) = (life.service.clone(), life.stop.clone(), life.tasks.clone());
-    let cancelled = stop.clone();
-    let door = service.door();
-    life.tasks.spawn(net::accept(listener, door, tasks, stop, move |connection| {
-        let (service, cancelled) = (service.clone(), cancelled.clone());
-        async move { service.serve(connection, cancelled).await }
-    }));
 }
 
 fn serve_admin(listener: UnixListener, life: &Life) -> Result<(), ExitError> {
@@ -317,10 +214,3 @@ fn runtime() -> io::Result<Runtime> {
 
 /// Requests of administrators that may wait for the life cycle: each connection has one at most, and they are few.
 const COMMANDS: usize = 16;
-
-/// Draws the secret of this process; fails where the kernel has no randomness to give.
-fn random_secret() -> io::Result<[u8; 32]> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(secret)
-}

@@ -5,22 +5,14 @@
 //! without: a snapshot is never guessed at.
 
 use std::collections::HashMap;
-use std::io::Read;
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
 
-use socket2::{SockRef, Socket};
-use ws_router_core::close::CloseReason;
-use ws_router_core::frame::close_frame;
+use socket2::SockRef;
 
-use super::{COME_BACK, CONNECTIONS, INHERITED, PROGRAM, STATE};
-use crate::directory::{Directory, Rules};
-use crate::events::Events;
-use crate::net;
-use crate::relay::Relay;
-use crate::snapshot::{DecodeError, DrainState, Snapshot};
+use super::{CONNECTIONS, INHERITED, PROGRAM, STATE};
+use crate::server::{self, Server, StartError, ask_to_reconnect};
+use crate::snapshot::{DecodeError, Snapshot};
 use crate::sys;
 use crate::systemd::{self, Giver, Inherited, Notify};
 
@@ -86,54 +78,32 @@ impl InheritedState {
         if same.is_empty() { None } else { Some(same.remove(0)) }
     }
 
-    /// Restores the registrations and their last events; `None` without a snapshot.
-    pub fn restore_directory(&self, rules: &Rules, events: &Events) -> Option<Arc<Directory>> {
-        let state = self.state.as_ref()?;
-        state.decode_events().iter().for_each(|event| events.history().record(event));
-        let state = state.directory.clone();
-        Some(Directory::succeed(state, rules.clone(), events.clone(), Instant::now()))
-    }
-
-    /// Returns how far the old process was with draining.
-    pub fn drain(&self) -> Option<DrainState> {
-        self.state.as_ref()?.drain
-    }
-
-    /// Restores the members, and empties the service manager's store.
-    pub fn restore_members(self, directory: &Arc<Directory>, relay: &Relay, door: &net::Door) {
-        if !self.exists() {
-            return;
-        }
-        let front = &door.front;
-        if let Some(error) = &self.error {
-            tracing::error!(%error, "the snapshot can't be used, members are told to come back");
-            front.restarts.up();
-            front.lost.set(self.members.len() as u64);
-            self.members.into_iter().for_each(tell_to_come_back);
-        } else if let Some(state) = self.state {
-            let (program, total) = (state.program, state.members.len());
-            relay.skip_members(state.last_member);
-            let mut carried = Vec::with_capacity(total);
-            for (member, descriptor) in state.members.into_iter().zip(self.members) {
-                let seat = directory.retake(member.registration.as_str(), member.member.serial, member.member.role);
-                let Some(seat) = seat else {
-                    tell_to_come_back(descriptor);
-                    continue;
-                };
-                carried.push((seat, member.member, net::Socket::carried(descriptor, member.peer, door)));
+    /// Starts the router with `start`, tells members to come back if the snapshot can't be used, and empties the service
+    /// manager's store.
+    pub fn restore(
+        self,
+        start: impl FnOnce(Option<server::Inherited>) -> Result<Arc<Server>, StartError>,
+    ) -> Result<Arc<Server>, StartError> {
+        let exists = self.exists();
+        let Self { state, error, members, .. } = self;
+        let server = match (state, error) {
+            (Some(snapshot), None) => start(Some(server::Inherited { snapshot, members }))?,
+            (_, error) => {
+                let server = start(None)?;
+                if let Some(error) = error {
+                    tracing::error!(%error, "the snapshot can't be used, members are told to come back");
+                    server.metrics().restarts.up();
+                    server.metrics().lost.set(members.len() as u64);
+                    members.into_iter().for_each(ask_to_reconnect);
+                }
+                server
             }
-            let count = carried.len();
-            front.restarts.set(state.restarts.count + 1);
-            front.carried.set(state.restarts.carried + count as u64);
-            front.lost.set(state.restarts.lost + (total - count) as u64);
-            relay.succeed(carried);
-            directory.settle(COME_BACK, Instant::now());
-            tracing::info!(old_version = program, members = count, lost = total - count, "carried over");
-        }
-        if systemd::is_managed() {
+        };
+        if exists && systemd::is_managed() {
             Notify::unstore(STATE);
             Notify::unstore(CONNECTIONS);
         }
+        Ok(server)
     }
 
     /// Puts sockets of units back under their names.
@@ -150,18 +120,4 @@ impl InheritedState {
             }
         }
     }
-}
-
-/// Sends a close frame (1012) to a device, as well as that can be done without knowing its stream.
-fn tell_to_come_back(descriptor: OwnedFd) {
-    let mut socket = Socket::from(descriptor);
-    // Unread bytes would turn the close into a reset, and the device might miss the frame. Errors are ignored, since
-    // they mean that the device is gone.
-    let _ = socket.set_nonblocking(true);
-    let mut bytes = [0; 4096];
-    while socket.read(&mut bytes).is_ok_and(|read| read > 0) {}
-    if let Some(frame) = close_frame(CloseReason::Restarting, None) {
-        let _ = socket.send(&frame);
-    }
-    let _ = socket.shutdown(Shutdown::Write);
 }

@@ -21,7 +21,6 @@ pub mod import;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -86,5 +85,3 @@ const CONNECTIONS: &str = "connections";
 const PROGRAM: &str = "program";
 /// Name of the pipe on which a program that is tried out reports.
 const REPORT: &str = "report";
-/// Least time that a registration waits for members that were told to come back.
-const COME_BACK: Duration = Duration::from_secs(60);

@@ -12,13 +12,13 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ws_router_core::secret::Token;
 use ws_router_core::shard::Rates;
 
-use super::Service;
 use super::query::{Form, Unfit};
 use super::replies::Refused;
 use crate::access::{Access, Action, Answer, Caller, Rule, Verdict, Wish};
 use crate::log::Rarely;
 use crate::net::turns;
 use crate::peer::{Certified, Peer};
+use crate::server::Server;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -57,55 +57,51 @@ pub(super) struct Admission {
     pub(super) rates: Option<Box<Rates>>,
 }
 
-impl Service {
-    /// Lets the visitor do it, or refuses.
-    pub(super) async fn admit(
-        &self,
-        action: Action,
-        visitor: Visitor<'_>,
-        headers: &HeaderMap,
-        form: Form<'_>,
-    ) -> Result<Admission, Refused> {
-        let access = self.access.borrow().clone();
-        let token = token(&access, headers, form)?;
-        let caller = Caller {
-            peer: visitor.peer,
-            user: visitor.user,
-            certificate: visitor.certificate,
-            origin: origin(headers),
-            token: token.as_ref(),
-        };
-        let (rule, token_would_help) = match access.decide(action, &caller) {
-            Verdict::Open => return Ok(Admission::default()),
-            Verdict::Allowed(rule) => match ask(rule, action, &caller, form).await {
-                Answer::Yes => {
-                    tracing::debug!(peer = %visitor.peer, action = action.as_str(), rule = %rule.name(), "let in");
-                    return Ok(Admission { rule: Some(Arc::clone(rule.name())), rates: rule.rates().map(Box::new) });
-                }
-                Answer::No => (Some(rule), false),
-                Answer::NotWithThisToken => (Some(rule), true),
-                Answer::Nothing(error) => {
-                    self.front.unanswered.up();
-                    if let Some(suppressed) = SILENCES.ask(Instant::now()) {
-                        tracing::warn!(rule = %rule.name(), error, suppressed, "not let in, since who is asked gives no answer");
-                    }
-                    return Err(Refused::undecided());
-                }
-            },
-            Verdict::Refused { rule, token_would_help } => (rule, token_would_help),
-        };
-        if let Some(suppressed) = REFUSALS.ask(Instant::now()) {
-            let rule = rule.map_or("none applies", |rule| rule.name());
-            tracing::warn!(peer = %visitor.peer, action = action.as_str(), rule, suppressed, "not let in");
-        }
-        Err(match (token_would_help, token) {
-            (true, None) => {
-                Refused::unauthorized(NO_TOKEN, "a token is needed; send it as Authorization: Bearer TOKEN")
+/// Lets the visitor do it, or refuses.
+pub(super) async fn admit(
+    server: &Server,
+    action: Action,
+    visitor: Visitor<'_>,
+    headers: &HeaderMap,
+    form: Form<'_>,
+) -> Result<Admission, Refused> {
+    let access = server.access();
+    let token = token(&access, headers, form)?;
+    let caller = Caller {
+        peer: visitor.peer,
+        user: visitor.user,
+        certificate: visitor.certificate,
+        origin: origin(headers),
+        token: token.as_ref(),
+    };
+    let (rule, token_would_help) = match access.decide(action, &caller) {
+        Verdict::Open => return Ok(Admission::default()),
+        Verdict::Allowed(rule) => match ask(rule, action, &caller, form).await {
+            Answer::Yes => {
+                tracing::debug!(peer = %visitor.peer, action = action.as_str(), rule = %rule.name(), "let in");
+                return Ok(Admission { rule: Some(Arc::clone(rule.name())), rates: rule.rates().map(Box::new) });
             }
-            (true, Some(_)) => Refused::unauthorized(BAD_TOKEN, "this token is not known here; ask for another one"),
-            (false, _) => Refused::forbidden(action),
-        })
+            Answer::No => (Some(rule), false),
+            Answer::NotWithThisToken => (Some(rule), true),
+            Answer::Nothing(error) => {
+                server.metrics().unanswered.up();
+                if let Some(suppressed) = SILENCES.ask(Instant::now()) {
+                    tracing::warn!(rule = %rule.name(), error, suppressed, "not let in, since who is asked gives no answer");
+                }
+                return Err(Refused::undecided());
+            }
+        },
+        Verdict::Refused { rule, token_would_help } => (rule, token_would_help),
+    };
+    if let Some(suppressed) = REFUSALS.ask(Instant::now()) {
+        let rule = rule.map_or("none applies", |rule| rule.name());
+        tracing::warn!(peer = %visitor.peer, action = action.as_str(), rule, suppressed, "not let in");
     }
+    Err(match (token_would_help, token) {
+        (true, None) => Refused::unauthorized(NO_TOKEN, "a token is needed; send it as Authorization: Bearer TOKEN"),
+        (true, Some(_)) => Refused::unauthorized(BAD_TOKEN, "this token is not known here; ask for another one"),
+        (false, _) => Refused::forbidden(action),
+    })
 }
 
 /// Chooses the one subprotocol that is spoken here, for those who offer it: a browser that offers any gives up when none

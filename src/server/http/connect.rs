@@ -13,78 +13,63 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use ws_router_core::kind::Role;
 use ws_router_core::secret::Key;
 
-use super::Service;
 use super::admission::{self, Visitor};
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
 use crate::access::Action;
-use crate::config::Config;
-use crate::directory::SeatError;
-use crate::net::{Connection, Place};
+use crate::net::Connection;
 use crate::peer::Peer;
-use crate::relay::{Busy, Reservation};
+use crate::server::{Join, Reservation, Server};
 
 /// A member whose connection is on its way to the relay.
 #[derive(Debug)]
 pub(super) struct Joining {
     reservation: Reservation,
-    place: Option<Place>,
     upgrade: OnUpgrade,
 }
 
-impl Service {
-    /// Makes the device a member and answers 101; the connection follows in [`Service::join`].
-    pub(super) async fn connect(
-        &self,
-        request: &mut Request<Incoming>,
-        visitor: Visitor<'_>,
-        config: &Config,
-    ) -> Result<(Reply, Joining), Refused> {
-        let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
-        let admission = self.admit(Action::Connect, visitor, request.headers(), form).await?;
-        if self.is_draining() {
-            return Err(Refused::draining());
-        }
-        self.has_room()?;
-        let id = form.required("id")?;
-        let key = Key::new(form.required("key")?.into_owned());
-        // A lobby doesn't look at it, so whether it is fit is for the seat to say.
-        let role = form.optional("sock_type").ok().flatten().and_then(|text| Role::from_param(&text));
-        let accept = check_upgrade(request)?;
-        self.may_try_key(&visitor.peer, &id, config)?;
-        let place = self.place(visitor, config)?;
-        let seat = self.directory.seat(&id, &key, role).map_err(|error| match error {
-            SeatError::Unknown => Refused::unknown("there is no such registration; register first"),
-            SeatError::WrongKey => {
-                self.tried_in_vain(&visitor.peer, &id, config);
-                Refused::wrong_key("key is wrong; give the one that was registered")
-            }
-            SeatError::RoleRequired => Refused::malformed("sock_type must be host or client, once"),
-            SeatError::Full => Refused::unavailable("this registration is full; try again later"),
-        })?;
-        let busy = |Busy| Refused::unavailable("the router is busy; try again later");
-        let reservation = self.relay.reserve(seat, visitor.peer, admission.rates).await.map_err(busy)?;
-        let mut reply = bare(StatusCode::SWITCHING_PROTOCOLS);
-        let headers = reply.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-        if let Some(chosen) = admission::subprotocol(request.headers()) {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
-        }
-        Ok((reply, Joining { reservation, place, upgrade: hyper::upgrade::on(request) }))
+/// Makes the device a member and answers 101; the connection follows with [`Joining::finish`].
+pub(super) async fn connect(
+    server: &Server,
+    request: &mut Request<Incoming>,
+    visitor: Visitor<'_>,
+) -> Result<(Reply, Joining), Refused> {
+    let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+    let admission = admission::admit(server, Action::Connect, visitor, request.headers(), form).await?;
+    server.check_available()?;
+    let id = form.required("id")?;
+    let key = Key::new(form.required("key")?.into_owned());
+    // A lobby ignores it, so whether it is valid is decided when the seat is taken.
+    let role = form.optional("sock_type").ok().flatten().and_then(|text| Role::from_param(&text));
+    let accept = check_upgrade(request)?;
+    let join = Join {
+        id: &id,
+        key: &key,
+        role,
+        client: visitor.peer,
+        is_forwarded: visitor.is_forwarded,
+        rates: admission.rates,
+    };
+    let reservation = server.join(join).await?;
+    let mut reply = bare(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = reply.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(chosen) = admission::subprotocol(request.headers()) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
     }
+    Ok((reply, Joining { reservation, upgrade: hyper::upgrade::on(request) }))
+}
 
-    /// Hands the connection over to the relay, with the bytes that came behind the request.
-    pub(super) async fn join(&self, joining: Joining, peer: Peer) {
+impl Joining {
+    /// Passes the connection to the relay, with the bytes that followed the request.
+    pub(super) async fn finish(self, peer: Peer) {
         // It fails only if the connection broke while the 101 was on its way.
-        let Ok(upgraded) = joining.upgrade.await else { return };
+        let Ok(upgraded) = self.upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
         match parts.io.into_inner().into_socket() {
-            Ok(mut socket) => {
-                socket.permit.keep(joining.place);
-                joining.reservation.attach(socket, parts.read_buf);
-            }
+            Ok(socket) => self.reservation.attach(socket, parts.read_buf),
             Err(error) => tracing::debug!(%peer, %error, "connection can't go to the relay"),
         }
     }

@@ -1,8 +1,8 @@
 //! The public routes: register, connect, remove, health, statistics, and a page to try them on.
 //!
-//! [`Service::serve`] is the life of one connection: requests one after the other, each answered by `routes`, until
-//! the peer leaves, is too slow, or becomes a websocket and goes to a relay thread. All of it happens in the one task
-//! that the accept loop runs for the connection, so there is nothing to be tracked apart.
+//! [`serve`] runs the accept loop of a listener, and [`serve_connection`] one connection: requests one after the other,
+//! each answered by `routes`, until the peer leaves, is too slow, or becomes a websocket and goes to a relay thread. All
+//! of it happens in the one task that the accept loop runs for the connection, so no other task needs to be tracked.
 
 mod admission;
 mod body;
@@ -10,20 +10,17 @@ mod connect;
 mod console;
 #[doc(hidden)] // For the fuzzer, as `query`.
 pub mod forwarded;
-mod health;
 mod pace;
 mod parting;
 #[doc(hidden)] // For the fuzzer, which looks at the parser itself.
 pub mod query;
 mod register;
-mod remove;
 mod replies;
 mod routes;
 mod stats;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use admission::Visitor;
@@ -33,89 +30,66 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use pace::Earlier;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::access;
 use crate::config;
-use crate::directory::Directory;
-use crate::metrics::Front;
-use crate::net::{self, Clients, Connection, Door};
-use crate::relay::Relay;
+use crate::net::{self, Connection, Listener};
+use crate::server::Server;
 
-/// What the routes work with; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Service {
-    /// Which registrations there are.
-    pub directory: Arc<Directory>,
-    /// Where connections go.
-    pub relay: Relay,
-    /// The running configuration.
-    pub live: config::Live,
-    /// Who may register and connect.
-    pub access: access::Live,
-    /// What is counted.
-    pub front: Arc<Front>,
-    /// What each client network does and holds.
-    pub clients: Arc<Clients>,
-    /// Set while the router takes no new registrations and members.
-    pub draining: Arc<AtomicBool>,
+/// Accepts connections on a listener until `stop`, and answers each in a task of `tasks`.
+pub async fn serve(server: Arc<Server>, listener: Listener, tasks: TaskTracker, stop: CancellationToken) {
+    let (gate, until) = (server.door(), stop.clone());
+    let serve = move |connection| {
+        let (server, stop) = (Arc::clone(&server), until.clone());
+        async move { serve_connection(&server, connection, stop).await }
+    };
+    net::accept(listener, gate, tasks, stop, serve).await;
 }
 
-impl Service {
-    /// Answers the requests of one connection until it ends, becomes a websocket, or `stop` (then the request in
-    /// progress is finished, and one who hasn't asked yet may do so for a moment).
-    pub async fn serve(&self, mut connection: Connection, stop: CancellationToken) {
-        let (peer, certificate) = (connection.peer(), connection.certified());
-        let visitor = Visitor::new(peer, certificate.as_ref());
-        let protocol = {
-            let config = self.live.borrow();
-            connection.set_write_patience(config.http.request_timeout);
-            protocol(&config.http)
-        };
-        // At most one request of a connection becomes a websocket, and it is the last.
-        let joining = Mutex::new(None);
-        let (asked, earlier) = (Notify::new(), Earlier::default());
-        let answer = service_fn(async |request| {
-            asked.notify_one();
-            let (reply, joins) = self.answer(request, visitor, &earlier).await;
-            if joins.is_some() {
-                *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
-            }
-            Ok::<_, Infallible>(reply)
-        });
-        let mut http = protocol.serve_connection(TokioIo::new(connection), answer).with_upgrades();
-        let ended = tokio::select! {
-            ended = &mut http => Some(ended),
-            () = last_call(&stop, &asked) => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                Pin::new(&mut http).graceful_shutdown();
-                (&mut http).await
-            }
-        };
-        let rest = http.into_parts().map(|parts| (parts.io.into_inner(), !parts.read_buf.is_empty()));
-        if let Err(error) = &ended {
-            tracing::debug!(%peer, %error, "connection ended");
+/// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. Then the request in
+/// progress is finished, and a client that hasn't sent one yet may do so for a moment.
+pub async fn serve_connection(server: &Server, mut connection: Connection, stop: CancellationToken) {
+    let (peer, certificate) = (connection.peer(), connection.certified());
+    let visitor = Visitor::new(peer, certificate.as_ref());
+    let protocol = {
+        let config = server.config();
+        connection.set_write_patience(config.http.request_timeout);
+        protocol(&config.http)
+    };
+    // At most one request of a connection becomes a websocket, and it is the last.
+    let joining = Mutex::new(None);
+    let (asked, earlier) = (Notify::new(), Earlier::default());
+    let answer = service_fn(async |request| {
+        asked.notify_one();
+        let (reply, joins) = routes::answer(server, request, visitor, &earlier).await;
+        if joins.is_some() {
+            *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
         }
-        if let Some(joining) = joining.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            self.join(joining, peer).await;
-        } else if let Some((connection, has_begun)) = rest {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.part(connection, ended.err(), has_begun) => {}
-            }
+        Ok::<_, Infallible>(reply)
+    });
+    let mut http = protocol.serve_connection(TokioIo::new(connection), answer).with_upgrades();
+    let ended = tokio::select! {
+        ended = &mut http => Some(ended),
+        () = last_call(&stop, &asked) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut http).graceful_shutdown();
+            (&mut http).await
         }
+    };
+    let rest = http.into_parts().map(|parts| (parts.io.into_inner(), !parts.read_buf.is_empty()));
+    if let Err(error) = &ended {
+        tracing::debug!(%peer, %error, "connection ended");
     }
-
-    /// The way in for connections that this service is to answer.
-    pub fn door(&self) -> Door {
-        let (front, clients) = (Arc::clone(&self.front), Arc::clone(&self.clients));
-        Door { live: self.live.clone(), front, clients }
-    }
-
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    if let Some(joining) = joining.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        joining.finish(peer).await;
+    } else if let Some((connection, has_begun)) = rest {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = parting::part(server, connection, ended.err(), has_begun) => {}
+        }
     }
 }
 

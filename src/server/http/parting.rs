@@ -8,39 +8,37 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::Service;
 use crate::metrics::Refusal;
 use crate::net::Connection;
+use crate::server::Server;
 
-impl Service {
-    /// Counts what ended the connection and parts from the peer; `has_begun` tells that half a request was there.
-    pub(super) async fn part(&self, mut connection: Connection, error: Option<hyper::Error>, has_begun: bool) {
-        match error {
-            None => {}
-            // One who only kept the connection open expects no answer.
-            Some(error) if error.is_timeout() && !has_begun => return self.front.idle.up(),
-            Some(error) if error.is_timeout() => self.say_too_slow(&mut connection).await,
-            Some(error) if error.is_parse_too_large() => self.refuse(Refusal::TooLarge),
-            Some(error) if error.is_parse() => self.refuse(Refusal::Malformed),
-            // The connection is broken.
-            Some(_) => return,
-        }
-        // Whether the peer went or kept on talking, the connection is closed now.
-        let _ = tokio::time::timeout(PATIENCE, read_away(&mut connection)).await;
+/// Counts what ended the connection and parts from the peer; `has_begun` tells that half a request was there.
+pub(super) async fn part(server: &Server, mut connection: Connection, error: Option<hyper::Error>, has_begun: bool) {
+    match error {
+        None => {}
+        // One who only kept the connection open expects no answer.
+        Some(error) if error.is_timeout() && !has_begun => return server.metrics().idle.up(),
+        Some(error) if error.is_timeout() => say_too_slow(server, &mut connection).await,
+        Some(error) if error.is_parse_too_large() => refuse(server, Refusal::TooLarge),
+        Some(error) if error.is_parse() => refuse(server, Refusal::Malformed),
+        // The connection is broken.
+        Some(_) => return,
     }
+    // Whether the peer went or kept on talking, the connection is closed now.
+    let _ = tokio::time::timeout(PATIENCE, read_away(&mut connection)).await;
+}
 
-    async fn say_too_slow(&self, connection: &mut Connection) {
-        self.refuse(Refusal::TooLarge);
-        // What can't be written isn't wanted.
-        if connection.write_all(TOO_SLOW).await.is_ok() {
-            let _ = connection.shutdown().await;
-        }
+async fn say_too_slow(server: &Server, connection: &mut Connection) {
+    refuse(server, Refusal::TooLarge);
+    // What can't be written isn't wanted.
+    if connection.write_all(TOO_SLOW).await.is_ok() {
+        let _ = connection.shutdown().await;
     }
+}
 
-    fn refuse(&self, why: Refusal) {
-        self.front.requests.up();
-        self.front.refused(why);
-    }
+fn refuse(server: &Server, why: Refusal) {
+    server.metrics().requests.up();
+    server.metrics().refused(why);
 }
 
 async fn read_away(connection: &mut Connection) -> io::Result<()> {

@@ -13,7 +13,9 @@ use http_body_util::Full;
 
 use super::query::Unfit;
 use crate::access::Action;
+use crate::directory::SeatError;
 use crate::metrics::Refusal;
+use crate::server::{JoinError, RegisterError, RemoveError, Unavailable};
 
 /// An answer to a request.
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -121,8 +123,8 @@ impl Refused {
         Self { hint, ..Self::new(StatusCode::TOO_MANY_REQUESTS, Refusal::TooOften, text) }
     }
 
-    pub(super) fn draining() -> Self {
-        Self::unavailable("the router is draining and takes nobody new; try again later")
+    fn too_many_wrong_keys(wait: Duration) -> Self {
+        Self::too_often("too many wrong keys for this registration; wait a little", wait)
     }
 
     pub(super) fn method(allowed: &'static str) -> Self {
@@ -154,6 +156,63 @@ impl Refused {
             }
         }
         reply
+    }
+}
+
+impl From<Unavailable> for Refused {
+    fn from(error: Unavailable) -> Self {
+        Self::unavailable(match error {
+            Unavailable::Draining => "the router is draining and takes nobody new; try again later",
+            Unavailable::OutOfMemory => "the router has no memory left for more; try again later",
+        })
+    }
+}
+
+impl From<RegisterError> for Refused {
+    fn from(error: RegisterError) -> Self {
+        use crate::directory::RegisterError as Rejected;
+        match error {
+            RegisterError::Unavailable(error) => error.into(),
+            RegisterError::TooManyWrongKeys(wait) => Self::too_many_wrong_keys(wait),
+            RegisterError::Rejected(Rejected::Taken) => {
+                Self::new(StatusCode::CONFLICT, Refusal::Taken, "this id is taken; ask for another one in id_req")
+            }
+            RegisterError::Rejected(Rejected::Quota) => Self::unavailable(
+                "there are as many registrations as this router's access rules let you have; remove one of yours, or try again later",
+            ),
+            RegisterError::Rejected(Rejected::Full) => {
+                Self::unavailable("there is no room for another registration; try again later")
+            }
+        }
+    }
+}
+
+impl From<JoinError> for Refused {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Unavailable(error) => error.into(),
+            JoinError::TooManyWrongKeys(wait) => Self::too_many_wrong_keys(wait),
+            JoinError::TooManyConnections => {
+                Self::unavailable("your network has too many connections open; close some, or try again later")
+            }
+            JoinError::Rejected(SeatError::Unknown) => Self::unknown("there is no such registration; register first"),
+            JoinError::Rejected(SeatError::WrongKey) => {
+                Self::wrong_key("key is wrong; give the one that was registered")
+            }
+            JoinError::Rejected(SeatError::RoleRequired) => Self::malformed("sock_type must be host or client, once"),
+            JoinError::Rejected(SeatError::Full) => Self::unavailable("this registration is full; try again later"),
+            JoinError::Busy => Self::unavailable("the router is busy; try again later"),
+        }
+    }
+}
+
+impl From<RemoveError> for Refused {
+    fn from(error: RemoveError) -> Self {
+        match error {
+            RemoveError::TooManyWrongKeys(wait) => Self::too_many_wrong_keys(wait),
+            RemoveError::Unknown => Self::unknown("there is no such registration; it may have ended already"),
+            RemoveError::WrongKey => Self::wrong_key("key or host_key is wrong; give those of the registration"),
+        }
     }
 }
 

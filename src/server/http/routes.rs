@@ -14,11 +14,12 @@ use super::connect::Joining;
 use super::pace::Earlier;
 use super::query::Form;
 use super::replies::{Refused, Reply, bare};
-use super::{Service, forwarded};
+use super::{body, connect, console, forwarded, pace, register, stats};
 use crate::access::Action;
 use crate::config::Config;
 use crate::metrics::Refusal;
 use crate::net::turns;
+use crate::server::Server;
 
 /// A path that is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,106 +32,104 @@ pub(super) enum Route {
     Console,
 }
 
-impl Service {
-    /// Answers a request, counts it and logs it; a connection that becomes a websocket comes with the answer.
-    pub(super) async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        visitor: Visitor<'_>,
-        earlier: &Earlier,
-    ) -> (Reply, Option<Joining>) {
-        let began = Instant::now();
-        let config = self.live.borrow().clone();
-        let visitor = visitor.behind(forwarded::client(visitor.peer, request.headers(), &config.http));
-        let (method, page) = (request.method().clone(), admission::origin(request.headers()).map(str::to_owned));
-        let found = Route::find(request.uri().path(), &config.http.path_prefix);
-        turns::take(if matches!(found, Some(Route::Connect)) { turns::JOIN } else { turns::REQUEST });
-        let answered = match (self.may_ask(visitor, earlier, &config), found) {
-            (Err(refused), _) => Err(refused),
-            _ if target_len(&request) > MAX_TARGET => Err(too_long()),
-            (Ok(()), Some(route)) => self.dispatch(route, &mut request, visitor, &config).await,
-            (Ok(()), None) => Err(unknown_path()),
-        };
-        self.front.requests.up();
-        let (mut reply, joining) = answered.unwrap_or_else(|refused| {
-            self.front.refused(refused.why);
-            (refused.into_reply(), None)
-        });
-        if let Some(readers) = self.readers(page.as_deref(), &config) {
-            allow_origin(&mut reply, readers);
-        }
-        // Neither the query nor an unknown path is shown: a key may be in them.
-        tracing::debug!(
-            peer = %visitor.peer,
-            %method,
-            route = found.map_or("unknown", Route::label),
-            status = reply.status().as_u16(),
-            elapsed_ms = began.elapsed().as_millis() as u64,
-            "request answered"
-        );
-        (reply, joining)
+/// Answers a request, counts it and logs it; a connection that becomes a websocket comes with the answer.
+pub(super) async fn answer(
+    server: &Server,
+    mut request: Request<Incoming>,
+    visitor: Visitor<'_>,
+    earlier: &Earlier,
+) -> (Reply, Option<Joining>) {
+    let began = Instant::now();
+    let config = server.config();
+    let visitor = visitor.behind(forwarded::client(visitor.peer, request.headers(), &config.http));
+    let (method, page) = (request.method().clone(), admission::origin(request.headers()).map(str::to_owned));
+    let found = Route::find(request.uri().path(), &config.http.path_prefix);
+    turns::take(if matches!(found, Some(Route::Connect)) { turns::JOIN } else { turns::REQUEST });
+    let answered = match (pace::may_ask(server, visitor, earlier, &config), found) {
+        (Err(refused), _) => Err(refused),
+        _ if target_len(&request) > MAX_TARGET => Err(too_long()),
+        (Ok(()), Some(route)) => dispatch(server, route, &mut request, visitor, &config).await,
+        (Ok(()), None) => Err(unknown_path()),
+    };
+    server.metrics().requests.up();
+    let (mut reply, joining) = answered.unwrap_or_else(|refused| {
+        server.metrics().refused(refused.why);
+        (refused.into_reply(), None)
+    });
+    if let Some(readers) = readers(server, page.as_deref(), &config) {
+        allow_origin(&mut reply, readers);
     }
+    // Neither the query nor an unknown path is shown: a key may be in them.
+    tracing::debug!(
+        peer = %visitor.peer,
+        %method,
+        route = found.map_or("unknown", Route::label),
+        status = reply.status().as_u16(),
+        elapsed_ms = began.elapsed().as_millis() as u64,
+        "request answered"
+    );
+    (reply, joining)
+}
 
-    async fn dispatch(
-        &self,
-        route: Route,
-        request: &mut Request<Incoming>,
-        visitor: Visitor<'_>,
-        config: &Config,
-    ) -> Result<(Reply, Option<Joining>), Refused> {
-        if route == Route::Register && matches!(*request.method(), Method::GET | Method::POST) {
-            self.may_register(&visitor.peer, config)?;
-        }
-        match (route, request.method()) {
-            // Whether there are statistics isn't told to those who may not see them.
-            (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
-            (Route::Console, _) if !config.http.console => Err(unknown_path()),
-            (_, &Method::OPTIONS) => {
-                let page = admission::origin(request.headers());
-                Ok(preflight(route, self.readers(page, config).is_some()))
-            }
-            (Route::Connect, &Method::GET) => {
-                return self.connect(request, visitor, config).await.map(|(reply, joining)| (reply, Some(joining)));
-            }
-            (Route::Register | Route::Remove, &Method::GET) => {
-                let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
-                self.change(route, visitor, request.headers(), form, config).await
-            }
-            (Route::Register | Route::Remove, &Method::POST) => {
-                let body = super::body::read(request, &config.http).await?;
-                self.change(route, visitor, request.headers(), Form::new(&body), config).await
-            }
-            (Route::Health, &Method::GET | &Method::HEAD) => self.health(),
-            (Route::Stats, &Method::GET | &Method::HEAD) => self.stats(),
-            (Route::Console, &Method::GET | &Method::HEAD) => Ok(super::console::page()),
-            _ => Err(Refused::method(route.methods())),
-        }
-        .map(|reply| (reply, None))
+async fn dispatch(
+    server: &Server,
+    route: Route,
+    request: &mut Request<Incoming>,
+    visitor: Visitor<'_>,
+    config: &Config,
+) -> Result<(Reply, Option<Joining>), Refused> {
+    if route == Route::Register && matches!(*request.method(), Method::GET | Method::POST) {
+        pace::may_register(server, &visitor.peer, config)?;
     }
+    match (route, request.method()) {
+        // Whether there are statistics isn't told to those who may not see them.
+        (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
+        (Route::Console, _) if !config.http.console => Err(unknown_path()),
+        (_, &Method::OPTIONS) => {
+            let page = admission::origin(request.headers());
+            Ok(preflight(route, readers(server, page, config).is_some()))
+        }
+        (Route::Connect, &Method::GET) => {
+            return connect::connect(server, request, visitor).await.map(|(reply, joining)| (reply, Some(joining)));
+        }
+        (Route::Register | Route::Remove, &Method::GET) => {
+            let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+            change(server, route, visitor, request.headers(), form, config).await
+        }
+        (Route::Register | Route::Remove, &Method::POST) => {
+            let body = body::read(request, &config.http).await?;
+            change(server, route, visitor, request.headers(), Form::new(&body), config).await
+        }
+        (Route::Health, &Method::GET | &Method::HEAD) => register::health(server),
+        (Route::Stats, &Method::GET | &Method::HEAD) => stats::stats(server),
+        (Route::Console, &Method::GET | &Method::HEAD) => Ok(console::page()),
+        _ => Err(Refused::method(route.methods())),
+    }
+    .map(|reply| (reply, None))
+}
 
-    async fn change(
-        &self,
-        route: Route,
-        visitor: Visitor<'_>,
-        headers: &HeaderMap,
-        form: Form<'_>,
-        config: &Config,
-    ) -> Result<Reply, Refused> {
-        let (action, peer) = (if route == Route::Register { Action::Register } else { Action::Remove }, &visitor.peer);
-        let admission = self.admit(action, visitor, headers, form).await?;
-        if route == Route::Register {
-            self.register(form, admission, peer, config)
-        } else {
-            self.remove(form, peer, config)
-        }
+async fn change(
+    server: &Server,
+    route: Route,
+    visitor: Visitor<'_>,
+    headers: &HeaderMap,
+    form: Form<'_>,
+    config: &Config,
+) -> Result<Reply, Refused> {
+    let (action, peer) = (if route == Route::Register { Action::Register } else { Action::Remove }, &visitor.peer);
+    let admission = admission::admit(server, action, visitor, headers, form).await?;
+    if route == Route::Register {
+        register::register(server, form, admission, peer, config).await
+    } else {
+        register::remove(server, form, peer).await
     }
+}
 
-    /// Tells which web pages may read the answer: the one that asks, if an access rule names its origin, and otherwise
-    /// those that the configuration says.
-    fn readers<'a>(&self, page: Option<&'a str>, config: &'a Config) -> Option<&'a str> {
-        let named = page.filter(|page| self.access.borrow().names_origin(page));
-        named.or(Some(config.http.allow_origin.as_str())).filter(|readers| !readers.is_empty())
-    }
+/// Tells which web pages may read the answer: the one that asks, if an access rule names its origin, and otherwise
+/// those that the configuration says.
+fn readers<'a>(server: &Server, page: Option<&'a str>, config: &'a Config) -> Option<&'a str> {
+    let named = page.filter(|page| server.access().names_origin(page));
+    named.or(Some(config.http.allow_origin.as_str())).filter(|readers| !readers.is_empty())
 }
 
 impl Route {

@@ -9,9 +9,10 @@ use serde::Serialize;
 use ws_router_core::ids::RegistrationId;
 use ws_router_core::kind::Kind;
 
-use super::Service;
 use super::replies::{Refused, Reply, json};
+use crate::directory::Summary;
 use crate::metrics::Refusal;
+use crate::server::Server;
 
 #[derive(Serialize)]
 struct Stats {
@@ -36,27 +37,21 @@ struct Memory {
     proc_mem: u64,
 }
 
-impl Service {
-    /// Shows the statistics; whether they are public has been looked at before.
-    pub(super) fn stats(&self) -> Result<Reply, Refused> {
-        let line = |summary: crate::directory::Summary| Line {
-            id: summary.registration.id.clone(),
-            connections: summary.seats,
-            reg_type: match summary.registration.kind {
-                Kind::HostClient => "HostClient",
-                Kind::Lobby => "Lobby",
-            },
-            destroy: false,
-        };
-        let stats = Stats { registrations: self.directory.list().into_iter().map(line).collect(), system: memory() };
-        serde_json::to_vec(&stats).map(json).map_err(|_| {
-            Refused::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                Refusal::Malformed,
-                "the statistics can't be written as JSON",
-            )
-        })
-    }
+/// Returns the statistics; the caller has checked that they are public.
+pub(super) fn stats(server: &Server) -> Result<Reply, Refused> {
+    let line = |summary: Summary| Line {
+        id: summary.registration.id.clone(),
+        connections: summary.seats,
+        reg_type: match summary.registration.kind {
+            Kind::HostClient => "HostClient",
+            Kind::Lobby => "Lobby",
+        },
+        destroy: false,
+    };
+    let stats = Stats { registrations: server.list().into_iter().map(line).collect(), system: memory() };
+    serde_json::to_vec(&stats).map(json).map_err(|_| {
+        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, Refusal::Malformed, "the statistics can't be written as JSON")
+    })
 }
 
 fn memory() -> Memory {

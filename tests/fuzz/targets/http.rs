@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use ws_router_server::config::Config;
+use ws_router_server::http;
 
 use super::exchange::{Host, converse, status};
 use super::support::Server;
@@ -41,8 +42,8 @@ async fn start() -> Server {
 async fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let (here, there) = UnixStream::pair().unwrap();
     let there: OwnedFd = there.into_std().unwrap().into();
-    let connection = server.service.door().adopt(there).unwrap();
-    let serving = server.service.serve(connection, CancellationToken::new());
+    let connection = server.router.door().adopt(there).unwrap();
+    let serving = http::serve_connection(&server.router, connection, CancellationToken::new());
     let ((), answer) = tokio::join!(serving, converse(here, bytes));
     answer
 }

@@ -1,0 +1,506 @@
+//! The router: registrations, their members on the relay threads, and the rules and limits that hold for both.
+//!
+//! A [`Server`] owns everything that makes up a router except its listeners, and offers the product's operations. The
+//! public routes ([`crate::http`]), the admin interface, the daemon's lifecycle, the tests and the fuzz targets all
+//! stand on top of it. Whatever must happen in a certain order happens here: a seat is taken before a member is
+//! reserved on its thread, a registration ends in the registry before its members are closed, and a new configuration
+//! takes effect rules first, access last.
+
+mod drain;
+mod restore;
+
+use std::collections::HashMap;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use ws_router_admin_api::event::What;
+use ws_router_admin_api::{self as wire, ReloadReport};
+use ws_router_core::close::CloseReason;
+use ws_router_core::ids::{MemberId, RegistrationId, Serial};
+use ws_router_core::kind::Role;
+use ws_router_core::secret::{Key, KeyHasher};
+use ws_router_core::shard::{Rates, Traffic};
+
+use crate::access::Access;
+use crate::config::{Config, Limits, Problems};
+use crate::directory::{self, Directory, Registration, Request, SeatError, Summary};
+use crate::events::Events;
+use crate::metrics::{Front, ThreadTotals};
+use crate::net::{Clients, Door, Place, Socket};
+use crate::peer::Peer;
+use crate::relay::{self, Budget, MemberView, Relay};
+use crate::sys;
+use drain::Drain;
+pub use drain::STEP as DRAIN_INTERVAL;
+pub use restore::{FrozenServer, Inherited, RELEASE_TIME, ask_to_reconnect};
+
+/// A running router.
+#[derive(Debug)]
+pub struct Server {
+    registry: Arc<Directory>,
+    relay: Relay,
+    access: watch::Sender<Arc<Access>>,
+    config: watch::Sender<Arc<Config>>,
+    /// The configuration of the start, against which changes that need a restart are reported.
+    initial: Arc<Config>,
+    clients: Arc<Clients>,
+    metrics: Arc<Front>,
+    events: Events,
+    drain: Drain,
+    started: Instant,
+}
+
+impl Server {
+    /// Starts the relay threads, and restores what an old process handed over.
+    pub fn start(config: Config, inherited: Option<Inherited>) -> Result<Arc<Self>, StartError> {
+        let access = Access::load(&config.access).map_err(StartError::Access)?;
+        let (events, metrics, rules) = (Events::new(), Arc::<Front>::default(), directory::Rules::of(&config));
+        let registry = match &inherited {
+            Some(inherited) => inherited.registry(rules, &events),
+            None => Directory::new(KeyHasher::new(random_secret()?), rules, events.clone()),
+        };
+        let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok());
+        let threads = threads.map_or(1, NonZeroUsize::get);
+        let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone(), &metrics)
+            .map_err(StartError::Threads)?;
+        relay.budget().set_limit(memory_limit(&config.limits));
+        let config = Arc::new(config);
+        let server = Arc::new(Self {
+            drain: Drain::new(Arc::clone(&registry), relay.clone(), events.clone()),
+            registry,
+            relay,
+            access: watch::Sender::new(Arc::new(access)),
+            config: watch::Sender::new(Arc::clone(&config)),
+            initial: config,
+            clients: Arc::default(),
+            metrics,
+            events,
+            started: Instant::now(),
+        });
+        if let Some(inherited) = inherited {
+            server.restore(inherited);
+        }
+        Ok(server)
+    }
+
+    /// Makes a registration, or returns the id of the one that the same device made before.
+    pub async fn register(&self, request: &Request, client: &Peer) -> Result<RegistrationId, RegisterError> {
+        self.check_available()?;
+        if let Some(wanted) = &request.wanted {
+            self.check_key_attempts(client, wanted.as_str()).map_err(RegisterError::TooManyWrongKeys)?;
+        }
+        let registered = self.registry.register(request, Instant::now());
+        // Keys that aren't those of a taken id may be a way to guess them.
+        if let Some(wanted) = &request.wanted
+            && registered.as_ref().map_or_else(|error| *error == directory::RegisterError::Taken, |id| id != wanted)
+        {
+            self.record_failed_key(client, wanted.as_str());
+        }
+        let id = registered?;
+        self.metrics.registered.up();
+        Ok(id)
+    }
+
+    /// Takes a seat in a registration, so that the member receives everything that is sent from now on; its connection
+    /// follows with [`Reservation::attach`].
+    pub async fn join(&self, request: Join<'_>) -> Result<Reservation, JoinError> {
+        let Join { id, key, role, client, is_forwarded, rates } = request;
+        self.check_available()?;
+        self.check_key_attempts(&client, id).map_err(JoinError::TooManyWrongKeys)?;
+        let slot = if is_forwarded { self.network_slot(&client)? } else { None };
+        let seat = self.registry.seat(id, key, role).inspect_err(|error| {
+            if *error == SeatError::WrongKey {
+                self.record_failed_key(&client, id);
+            }
+        })?;
+        let member = self.relay.reserve(seat, client, rates).await.map_err(|relay::Busy| JoinError::Busy)?;
+        Ok(Reservation { member, slot })
+    }
+
+    /// Ends a registration for a device that has both keys: frees the id at once, and closes the members.
+    pub async fn remove(&self, id: &str, key: &Key, host_key: &Key, client: &Peer) -> Result<(), RemoveError> {
+        self.check_key_attempts(client, id).map_err(RemoveError::TooManyWrongKeys)?;
+        let ended = self.registry.remove(id, key, host_key).map_err(|error| match error {
+            directory::RemoveError::Unknown => RemoveError::Unknown,
+            directory::RemoveError::WrongKey => {
+                self.record_failed_key(client, id);
+                RemoveError::WrongKey
+            }
+        })?;
+        self.relay.end(&ended, CloseReason::Removed);
+        Ok(())
+    }
+
+    /// Ends a registration for an administrator; returns whether there was one.
+    pub async fn force_remove(&self, id: &RegistrationId) -> bool {
+        let Some(ended) = self.registry.force_remove(id.as_str()) else { return false };
+        self.relay.end(&ended, CloseReason::RemovedByAdmin);
+        true
+    }
+
+    /// Closes a member's connection for an administrator; returns whether there was one.
+    pub async fn disconnect(&self, member: MemberId) -> bool {
+        self.relay.disconnect(member, CloseReason::ClosedByAdmin).await
+    }
+
+    /// Lists all registrations, the oldest first.
+    pub fn list(&self) -> Vec<Summary> {
+        self.registry.list()
+    }
+
+    /// Finds a registration.
+    pub fn find(&self, id: &str) -> Option<Summary> {
+        self.registry.find(id)
+    }
+
+    /// Applies a new configuration with the access rules that it describes, while devices stay connected.
+    pub fn apply(&self, config: Config, access: Access) -> ReloadReport {
+        let mut changed = self.config.borrow().differences(&config).live;
+        let need_restart = self.initial.differences(&config).need_restart;
+        self.registry.set_rules(directory::Rules::of(&config));
+        self.relay.reconfigure(&config.websocket, config.relay.busy_poll);
+        self.relay.budget().set_limit(memory_limit(&config.limits));
+        self.config.send_replace(Arc::new(config));
+        let before = self.access.send_replace(Arc::new(access));
+        let files = self.access.borrow().changed_files(&before);
+        changed.extend(files.iter().map(|file| format!("tokens {}", file.display())));
+        self.metrics.reloads.up();
+        self.events.tell(What::Reloaded);
+        ReloadReport { changed, need_restart }
+    }
+
+    /// Rejects newcomers from now on, and closes the members evenly over this time. Another call sets another time for
+    /// those that are left.
+    pub fn drain(&self, over: Duration) -> wire::Drain {
+        self.drain.begin(over, Instant::now())
+    }
+
+    /// Ends a drain, and admits newcomers again.
+    pub fn undo_drain(&self) -> wire::Drain {
+        self.drain.undo(Instant::now())
+    }
+
+    /// Copies everything that a new process needs, and stops the relay threads until the copy is dropped.
+    pub async fn snapshot(&self) -> FrozenServer {
+        self.take_snapshot().await
+    }
+
+    /// Rejects newcomers at once; the returned future closes every member and waits until all have answered, or
+    /// `patience` is over.
+    pub fn shutdown(&self, reason: CloseReason, patience: Duration) -> impl Future<Output = ()> {
+        self.drain.close();
+        let relay = self.relay.clone();
+        async move { relay.stop(reason, patience).await }
+    }
+}
+
+/// What the router knows of itself.
+impl Server {
+    /// Lists the members of a registration.
+    pub async fn members(&self, registration: &Registration) -> Vec<MemberView> {
+        self.relay.members(registration).await
+    }
+
+    /// Finds a member.
+    pub async fn member(&self, id: MemberId) -> Option<MemberView> {
+        self.relay.member(id).await
+    }
+
+    /// Returns how much each registration that has members has relayed.
+    pub async fn traffic(&self) -> HashMap<Serial, Traffic> {
+        self.relay.traffic().await
+    }
+
+    /// Returns how much a registration has relayed.
+    pub async fn traffic_of(&self, registration: &Registration) -> Traffic {
+        self.relay.traffic_of(registration).await
+    }
+
+    /// Returns the number of registrations.
+    pub fn registrations(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Returns how many registrations have ended, by reason.
+    pub fn ended(&self) -> impl Iterator<Item = (wire::event::EndReason, u64)> {
+        self.registry.ended()
+    }
+
+    /// Returns the number of members.
+    pub fn member_count(&self) -> u64 {
+        self.relay.totals().iter().map(|thread| thread.members.value()).sum()
+    }
+
+    /// Returns the counters of each relay thread.
+    pub fn thread_totals(&self) -> Vec<Arc<ThreadTotals>> {
+        self.relay.totals()
+    }
+
+    /// The memory that peers can make the router hold.
+    pub fn memory(&self) -> &Budget {
+        self.relay.budget()
+    }
+
+    /// The counters of everything outside the relay threads.
+    pub fn metrics(&self) -> &Arc<Front> {
+        &self.metrics
+    }
+
+    /// The stream of events, and the history of each registration.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Returns the configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// Returns the access rules in force.
+    pub fn access(&self) -> Arc<Access> {
+        self.access.borrow().clone()
+    }
+
+    /// The limits of client networks.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
+    /// Returns the gate that connections pass before anything is spent on them.
+    pub fn door(&self) -> Door {
+        let (front, clients) = (Arc::clone(&self.metrics), Arc::clone(&self.clients));
+        Door { live: self.config.subscribe(), front, clients }
+    }
+
+    /// Returns how long ago the router was started.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Returns whether newcomers are rejected because the router is draining or stopping.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_closed()
+    }
+
+    /// Returns how far a drain is.
+    pub fn drain_phase(&self) -> wire::DrainPhase {
+        self.drain.phase()
+    }
+
+    /// Follows a drain.
+    pub fn watch_drain(&self) -> watch::Receiver<wire::Drain> {
+        self.drain.watch()
+    }
+
+    /// The registry itself. For tests.
+    #[doc(hidden)]
+    pub fn registry(&self) -> &Arc<Directory> {
+        &self.registry
+    }
+
+    /// The relay threads themselves. For tests.
+    #[doc(hidden)]
+    pub fn relay(&self) -> &Relay {
+        &self.relay
+    }
+}
+
+/// What is due periodically.
+impl Server {
+    /// Ends the registrations whose time has come.
+    pub fn sweep(&self, now: Instant) {
+        self.registry.sweep(now);
+        self.metrics.registrations.set(self.registry.len() as u64);
+    }
+
+    /// Closes the members whose time in a drain has come; returns whether the process is to exit. Due every
+    /// [`DRAIN_INTERVAL`] while draining.
+    pub fn advance_drain(&self) -> bool {
+        self.drain.step(Instant::now())
+    }
+
+    /// Keeps the process running, and rejecting newcomers, when a drain is done: for one whose sockets the service
+    /// manager holds, since the next caller would have it started again.
+    pub fn stay_when_drained(&self) {
+        self.drain.set_stays();
+    }
+
+    /// Sends a message through each relay thread; returns whether all arrived in time.
+    pub async fn self_test(&self, patience: Duration) -> bool {
+        self.relay.probe(patience).await
+    }
+}
+
+/// Limits that hold for newcomers.
+impl Server {
+    /// Checks that newcomers are admitted at all.
+    pub fn check_available(&self) -> Result<(), Unavailable> {
+        if self.is_draining() {
+            return Err(Unavailable::Draining);
+        }
+        if self.relay.budget().is_tight() {
+            self.metrics.out_of_memory.up();
+            return Err(Unavailable::OutOfMemory);
+        }
+        Ok(())
+    }
+
+    /// Returns how long to wait if the client's network has given too many wrong keys for this id.
+    fn check_key_attempts(&self, client: &Peer, id: &str) -> Result<(), Duration> {
+        let config = self.config.borrow();
+        let Some(network) = Clients::network_of(client, &config.http) else { return Ok(()) };
+        self.clients.may_try(network, id, &config.limits.wrong_key_rate)
+    }
+
+    fn record_failed_key(&self, client: &Peer, id: &str) {
+        let config = self.config.borrow();
+        if let Some(network) = Clients::network_of(client, &config.http) {
+            self.clients.tried_in_vain(network, id, &config.limits.wrong_key_rate);
+        }
+    }
+
+    /// Counts a connection of a client behind a proxy among those of its network; others were counted when they were
+    /// accepted.
+    fn network_slot(&self, client: &Peer) -> Result<Option<Place>, JoinError> {
+        self.clients.hold(client, &self.config.borrow()).map_err(|_| {
+            self.metrics.crowded.up();
+            JoinError::TooManyConnections
+        })
+    }
+}
+
+/// A request to join a registration.
+#[derive(Debug)]
+pub struct Join<'a> {
+    /// The registration's id.
+    pub id: &'a str,
+    /// The registration's key.
+    pub key: &'a Key,
+    /// The role that the device asks for; ignored in a lobby.
+    pub role: Option<Role>,
+    /// The device's address.
+    pub client: Peer,
+    /// Whether a trusted proxy reported the address, so that the connection isn't counted for its network yet.
+    pub is_forwarded: bool,
+    /// How much it may send.
+    pub rates: Option<Box<Rates>>,
+}
+
+/// A member whose connection is on its way to the relay thread; it leaves again when this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    member: relay::Reservation,
+    slot: Option<Place>,
+}
+
+impl Reservation {
+    /// Passes the connection to the relay thread, with the bytes that followed its handshake.
+    pub fn attach(self, mut socket: Socket, early: Bytes) {
+        socket.permit.keep(self.slot);
+        self.member.attach(socket, early);
+    }
+}
+
+/// Reason why a router can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel gives no random numbers.
+    #[error("random numbers: {0}")]
+    Randomness(#[source] io::Error),
+    /// The relay threads can't be started.
+    #[error("relay threads: {0}")]
+    Threads(#[source] io::Error),
+    /// A file that the access rules name can't be used.
+    #[error(transparent)]
+    Access(Problems),
+}
+
+/// Reason why no newcomers are admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// The router is draining or stopping.
+    #[error("the router is draining")]
+    Draining,
+    /// `limits.memory` is nearly reached.
+    #[error("the router is near limits.memory")]
+    OutOfMemory,
+}
+
+/// Reason why a registration isn't made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// No newcomers are admitted.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The client's network has given too many wrong keys for the wanted id.
+    #[error("too many wrong keys; wait {0:?}")]
+    TooManyWrongKeys(Duration),
+    /// The registry rejects it.
+    #[error(transparent)]
+    Rejected(#[from] directory::RegisterError),
+}
+
+/// Reason why a device can't join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// No newcomers are admitted.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The client's network has given too many wrong keys for this registration.
+    #[error("too many wrong keys; wait {0:?}")]
+    TooManyWrongKeys(Duration),
+    /// The client's network has as many connections as it may have.
+    #[error("the client's network has too many connections")]
+    TooManyConnections,
+    /// The registry gives no seat.
+    #[error(transparent)]
+    Rejected(#[from] SeatError),
+    /// The relay thread's inbox is full.
+    #[error("the relay thread is busy")]
+    Busy,
+}
+
+/// Reason why a registration isn't removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    /// The client's network has given too many wrong keys for this registration.
+    #[error("too many wrong keys; wait {0:?}")]
+    TooManyWrongKeys(Duration),
+    /// No registration has this id.
+    #[error("no such registration")]
+    Unknown,
+    /// One of the keys isn't the registration's.
+    #[error("wrong key")]
+    WrongKey,
+}
+
+/// Returns the memory in bytes that peers can make the router hold: `limits.memory`, or half of what there is.
+pub fn memory_limit(limits: &Limits) -> u64 {
+    limits.memory.map_or_else(|| sys::memory_limit() / 2, |memory| memory.as_u64())
+}
+
+/// Draws the secret with which this process hashes keys.
+fn random_secret() -> Result<[u8; 32], StartError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| StartError::Randomness(io::Error::other(error.to_string())))?;
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+
+    use super::*;
+
+    #[test]
+    fn half_of_the_memory_is_for_peers_unless_the_configuration_sets_it() {
+        let limits = Limits { memory: Some(ByteSize::mib(64)), ..Limits::default() };
+        assert_eq!(memory_limit(&limits), 64 << 20);
+        assert_eq!(memory_limit(&Limits::default()), sys::memory_limit() / 2);
+    }
+}

@@ -1,0 +1,159 @@
+//! What one process hands over to the next: the router's state, and the members' connections.
+//!
+//! The order keeps members from losing anything. Members that can't move are told to come back before the copy is made,
+//! while their registrations wait for them; the relay threads stand still from the copy on; and a new process has all
+//! members in their rooms before it accepts the first connection.
+
+use std::io::Read;
+use std::net::Shutdown;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::Socket as RawSocket;
+use tokio::time::{interval, timeout};
+use ws_router_core::close::CloseReason;
+use ws_router_core::frame::close_frame;
+
+use super::Server;
+use crate::directory::{self, Directory};
+use crate::events::Events;
+use crate::net::Socket;
+use crate::relay::Frozen;
+use crate::snapshot::{RestartCounts, Snapshot};
+
+/// State and connections that an old process handed over.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The router's state.
+    pub snapshot: Snapshot,
+    /// The connections of its members, in their order.
+    pub members: Vec<OwnedFd>,
+}
+
+impl Inherited {
+    /// Restores the registrations and their history.
+    pub(super) fn registry(&self, rules: directory::Rules, events: &Events) -> Arc<Directory> {
+        self.snapshot.decode_events().iter().for_each(|event| events.history().record(event));
+        Directory::succeed(self.snapshot.directory.clone(), rules, events.clone(), Instant::now())
+    }
+}
+
+/// A router's state for a new process. The relay threads stand still while it lives.
+#[derive(Debug)]
+pub struct FrozenServer {
+    /// The router's state; the listeners are left out, since the router doesn't own them.
+    pub snapshot: Snapshot,
+    /// The descriptors of its members, in their order; they stay the relay threads'.
+    pub descriptors: Vec<RawFd>,
+    _frozen: Frozen,
+}
+
+impl FrozenServer {
+    /// Lets the relay threads go on, and returns the state.
+    pub fn thaw(self) -> Snapshot {
+        self.snapshot
+    }
+}
+
+impl Server {
+    /// Tells the members whose connections can't move to come back, not all at once; their registrations wait for
+    /// them. To be followed by [`Server::snapshot`], or by [`Server::cancel_release`].
+    pub async fn release_immovable(&self) {
+        let mut rules = directory::Rules::of(&self.config.borrow());
+        rules.linger = rules.linger.max(COME_BACK);
+        self.registry.set_rules(rules);
+        let total = self.relay.release(0, CloseReason::Restarting).await;
+        let spread = Duration::from_millis(total as u64).min(RELEASE_TIME);
+        let patience = self.config.borrow().websocket.close_timeout;
+        let steps = (spread.as_millis() / STEP.as_millis()).max(1) as usize;
+        let at_once = total.div_ceil(steps);
+        let all = async {
+            let mut ticks = interval(STEP);
+            while self.relay.release(at_once, CloseReason::Restarting).await > 0 {
+                ticks.tick().await;
+            }
+        };
+        if total > 0 && timeout(spread + patience, all).await.is_err() {
+            tracing::warn!("not all members that can't be carried over have answered");
+        }
+    }
+
+    /// Returns to the configured rules after a hand-over that failed.
+    pub fn cancel_release(&self) {
+        self.registry.set_rules(directory::Rules::of(&self.config.borrow()));
+    }
+
+    pub(super) async fn take_snapshot(&self) -> FrozenServer {
+        // Before the threads stand still, since it takes a while.
+        let carried = self.events.history().carried();
+        let history = Snapshot::encode_events(&carried);
+        let mut frozen = self.relay.freeze().await;
+        let (members, descriptors) = std::mem::take(&mut frozen.members).into_iter().unzip();
+        let (now, metrics) = (Instant::now(), &self.metrics);
+        let snapshot = Snapshot {
+            program: env!("CARGO_PKG_VERSION").into(),
+            directory: self.registry.state(now),
+            last_member: self.relay.last_member(),
+            listeners: Vec::new(),
+            members,
+            drain: self.drain.state(now),
+            restarts: RestartCounts {
+                count: metrics.restarts.value(),
+                carried: metrics.carried.value(),
+                lost: metrics.lost.value(),
+            },
+            history,
+        };
+        FrozenServer { snapshot, descriptors, _frozen: frozen }
+    }
+
+    /// Admits the members of an old process again, and resumes its drain.
+    pub(super) fn restore(&self, inherited: Inherited) {
+        let Inherited { snapshot: state, members } = inherited;
+        let (door, total) = (self.door(), state.members.len());
+        self.relay.skip_members(state.last_member);
+        let mut restored = Vec::with_capacity(total);
+        for (member, descriptor) in state.members.into_iter().zip(members) {
+            let seat = self.registry.retake(member.registration.as_str(), member.member.serial, member.member.role);
+            let Some(seat) = seat else {
+                ask_to_reconnect(descriptor);
+                continue;
+            };
+            restored.push((seat, member.member, Socket::carried(descriptor, member.peer, &door)));
+        }
+        let count = restored.len();
+        self.metrics.restarts.set(state.restarts.count + 1);
+        self.metrics.carried.set(state.restarts.carried + count as u64);
+        self.metrics.lost.set(state.restarts.lost + (total - count) as u64);
+        self.relay.succeed(restored);
+        self.registry.settle(COME_BACK, Instant::now());
+        tracing::info!(old_version = state.program, members = count, lost = total - count, "carried over");
+        if let Some(drain) = state.drain {
+            self.drain.resume(drain, Instant::now());
+        }
+    }
+}
+
+/// Sends a close frame (1012) to a device whose stream isn't known, as well as that can be done.
+pub fn ask_to_reconnect(descriptor: OwnedFd) {
+    let mut socket = RawSocket::from(descriptor);
+    // Unread bytes would turn the close into a reset, and the device might miss the frame. Errors are ignored: a device
+    // that is gone needs no frame.
+    let _ = socket.set_nonblocking(true);
+    let mut bytes = [0; 4096];
+    while socket.read(&mut bytes).is_ok_and(|read| read > 0) {}
+    if let Some(frame) = close_frame(CloseReason::Restarting, None) {
+        let _ = socket.send(&frame);
+    }
+    let _ = socket.shutdown(Shutdown::Write);
+}
+
+/// How long a registration waits at least for members that were told to come back.
+const COME_BACK: Duration = Duration::from_secs(60);
+
+/// Time over which members that can't move are told to come back: a thousand a second, but no longer than this.
+pub const RELEASE_TIME: Duration = Duration::from_secs(10);
+
+/// Interval at which some of them are.
+const STEP: Duration = Duration::from_millis(20);
