@@ -216,7 +216,7 @@ async fn above_the_budget_the_one_who_holds_most_is_closed_and_the_others_notice
     let [(hoarder, neighbour), (one, other)] = &mut pairs[..] else { unreachable!() };
     // A message that has no end.
     hoarder.raw(&crate::support::device::frame(0x02, &vec![0; 4 << 20])).await;
-    assert_eq!(hoarder.frame().await, Heard::Close(4003, CloseReason::TooSlow.text().into()));
+    hoarder.expect_close(CloseReason::TooSlow).await;
     let totals = &server.relay.totals()[0];
     let counted = || (totals.relieved.value(), totals.closes(CloseReason::TooSlow)) == (1, 1);
     until("it is counted", counted).await;

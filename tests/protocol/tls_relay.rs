@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::device::{Device, Heard, closes, frame, read_frame, request};
+use crate::support::device::{Device, Heard, closes, frame, header, read_frame, request};
 use crate::support::tls::{Secured, client, ecdsa};
 use crate::support::{read_head, until};
 use rustls::SupportedProtocolVersion;
@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use ws_router_core::close::CloseReason;
+use ws_router_core::ids::MemberId;
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -205,4 +206,70 @@ async fn a_stuck_member_is_closed_with_4003_when_it_reads_on() {
         }
     }
     assert!(heard < sent);
+}
+
+/// What makes the router close a member first, with which code, and what the member sends for that.
+fn closed_first() -> [(CloseReason, Vec<u8>); 5] {
+    [
+        (CloseReason::Protocol, frame(0x83, b"?")),
+        (CloseReason::InvalidUtf8, frame(0x81, b"\xff")),
+        (CloseReason::TooBig, header(0x82, 1 << 40)),
+        (CloseReason::ClosedByAdmin, Vec::new()),
+        (CloseReason::Removed, Vec::new()),
+    ]
+}
+
+#[tokio::test]
+async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the_end() {
+    let lobby = Lobby::start().await;
+    let relay = &lobby.secured.server.relay;
+    for (reason, offence) in closed_first() {
+        let id = lobby.secured.server.register(LOBBY).await;
+        let plain = Device::join(lobby.secured.server.connect().await, &to(&id)).await;
+        let first = relay.last_member();
+        let mut closing = vec![plain.boxed()];
+        for version in VERSIONS {
+            let stream = lobby.secured.dial(client(&[version])).await.unwrap();
+            closing.push(Device::join(stream, &to(&id)).await.boxed());
+        }
+        if reason == CloseReason::Removed {
+            lobby.secured.server.get(&format!("/remove?id={id}&key=k&host_key=h")).await;
+        }
+        for (number, device) in closing.iter_mut().enumerate() {
+            device.raw(&offence).await;
+            if reason == CloseReason::ClosedByAdmin {
+                assert!(relay.disconnect(MemberId(first + number as u64), reason).await);
+            }
+            assert_eq!(device.hear().await, Heard::Close(reason.code().unwrap(), reason.text().into()));
+        }
+        // Whatever the threads did behind the close frames, they have done it now.
+        assert!(relay.probe(Duration::from_secs(10)).await);
+        let is_open_until_the_end_of_file = offence_ends_decoding(reason);
+        for device in &mut closing {
+            let end = tokio::time::timeout(Duration::ZERO, device.0.read_u8()).await;
+            assert!(end.is_err(), "{reason:?}: the router's side has ended, or more has come: {end:?}");
+            device.raw(&frame(0x82, &[0; 100_000])).await;
+            device.raw(&frame(0x88, &1000_u16.to_be_bytes())).await;
+            if is_open_until_the_end_of_file {
+                assert!(relay.probe(Duration::from_secs(10)).await);
+                let end = tokio::time::timeout(Duration::ZERO, device.0.read_u8()).await;
+                assert!(end.is_err(), "{reason:?}: it ended before the end of the stream: {end:?}");
+                device.0.shutdown().await.unwrap();
+            }
+            // Without a close_notify a TLS session would fail here instead of being at its end.
+            assert_eq!(device.frame().await, Heard::End(true), "{reason:?}");
+        }
+        until("all are counted", || closes(&lobby.secured.server, reason) == 3).await;
+    }
+    let overdue: u64 = relay.totals().iter().map(|thread| thread.overdue.value()).sum();
+    assert_eq!(overdue, 0, "nobody was waited for in vain");
+}
+
+/// Returns whether nothing that the member sends is decoded any more (RFC 6455 section 7.1.7).
+fn offence_ends_decoding(reason: CloseReason) -> bool {
+    matches!(reason, CloseReason::Protocol | CloseReason::InvalidUtf8 | CloseReason::TooBig)
+}
+
+fn to(id: &str) -> String {
+    format!("/connect?id={id}&key=k")
 }

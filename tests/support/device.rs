@@ -101,9 +101,14 @@ impl<S: Stream> Device<S> {
         assert_eq!(self.hear().await, Heard::Text(text.into()));
     }
 
-    /// Waits for the goodbye of this reason and for the end behind it.
+    /// Waits for the close frame of this reason, answers it, and waits for the end behind that.
     pub async fn expect_close(&mut self, reason: CloseReason) {
         assert_eq!(self.hear().await, Heard::Close(reason.code().unwrap(), reason.text().into()));
+        self.raw(&frame(0x88, &1000u16.to_be_bytes())).await;
+        if matches!(reason, CloseReason::Protocol | CloseReason::InvalidUtf8 | CloseReason::TooBig) {
+            // The router decodes nothing any more, and waits for the end of the stream.
+            self.0.shutdown().await.unwrap();
+        }
         assert!(matches!(self.frame().await, Heard::End(_)));
     }
 }

@@ -23,6 +23,10 @@ pub(super) struct Partial {
     /// An incomplete header, control frame or small frame, as it came.
     tail: Vec<u8>,
     message: Option<Assembly>,
+    /// While frames are discarded: payload bytes of the current one that are still to come.
+    skip: u64,
+    /// Whether that one is the close frame.
+    is_close: bool,
 }
 
 /// What a stream left incomplete, as it is handed over to a successor.
@@ -70,6 +74,27 @@ pub enum Piece {
     InPlace(Range<usize>),
     /// In a buffer of its own.
     Assembled(Vec<u8>, Range<usize>),
+}
+
+impl Partial {
+    /// Starts to discard the frame whose header is complete; returns whether one is.
+    fn skip_frame(&mut self) -> Result<bool, Violation> {
+        let Some(header) = ClientHeader::parse(&self.tail)? else { return Ok(false) };
+        let here = (self.tail.len() - header.len) as u64;
+        self.skip = header.payload.saturating_sub(here);
+        self.is_close = header.opcode == Opcode::Close;
+        self.tail.clear();
+        Ok(true)
+    }
+}
+
+/// What was among discarded bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discarded {
+    /// Frames that mean nothing any more.
+    Frames,
+    /// The whole close frame.
+    CloseFrame,
 }
 
 impl Batch {
@@ -211,7 +236,45 @@ impl Decoder {
             return None;
         }
         let is_idle = state.tail.is_empty() && message.is_none();
-        Some(Self { partial: (!is_idle).then(|| Box::new(Partial { tail: state.tail, message })) })
+        Some(Self {
+            partial: (!is_idle).then(|| Box::new(Partial { tail: state.tail, message, ..Partial::default() })),
+        })
+    }
+
+    /// Gives the message in progress up; what comes from now on goes to [`Decoder::discard`].
+    pub fn start_discarding(&mut self, buffers: &mut Buffers) {
+        if let Some(partial) = self.partial.as_deref_mut()
+            && let Some(message) = partial.message.take()
+        {
+            partial.skip = message.remaining() as u64;
+            message.abandon(buffers);
+        }
+        if self.partial.as_deref().is_some_and(|partial| partial.skip == 0) {
+            self.settle(buffers);
+        }
+    }
+
+    /// Discards bytes, and looks for the end of the client's close frame among them; what is behind it isn't looked at.
+    pub fn discard(&mut self, mut bytes: &[u8]) -> Result<Discarded, Violation> {
+        let partial = self.partial.get_or_insert_default();
+        loop {
+            if partial.skip > 0 {
+                let skipped = partial.skip.min(bytes.len() as u64);
+                partial.skip -= skipped;
+                bytes = &bytes[skipped as usize..];
+                if partial.skip > 0 {
+                    return Ok(Discarded::Frames);
+                }
+            }
+            if partial.is_close {
+                return Ok(Discarded::CloseFrame);
+            }
+            if !partial.skip_frame()? {
+                let Some((next, rest)) = bytes.split_first() else { return Ok(Discarded::Frames) };
+                partial.tail.push(*next);
+                bytes = rest;
+            }
+        }
     }
 
     /// Forgets everything and gives the memory back.

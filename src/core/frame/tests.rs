@@ -250,6 +250,27 @@ proptest! {
     }
 
     #[test]
+    fn a_close_frame_is_found_behind_discarded_frames_however_they_are_cut(
+        sizes in prop::collection::vec(prop_oneof![0usize..200, 60_000usize..70_000], 0..4),
+        cut in 0usize..200_000,
+        read in prop_oneof![1usize..20, 1000usize..100_000],
+    ) {
+        let mut stream: Vec<u8> = sizes.iter().flat_map(|size| client(0x82, &vec![7; *size])).collect();
+        stream.extend(client(0x88, &1000u16.to_be_bytes()));
+        let (decoded, discarded) = stream.split_at(cut.min(stream.len() - 1));
+        let (mut decoder, mut buffers, mut batch) = (Decoder::default(), Buffers::default(), Batch::default());
+        let mut decoded = decoded.to_vec();
+        decoder.decode(0, &mut decoded, 1 << 20, &mut buffers, &mut batch).unwrap();
+        decoder.start_discarding(&mut buffers);
+        let mut found = Discarded::Frames;
+        for piece in discarded.chunks(read) {
+            prop_assert_eq!(found, Discarded::Frames, "found before it was there");
+            found = decoder.discard(piece).unwrap();
+        }
+        prop_assert_eq!(found, Discarded::CloseFrame);
+    }
+
+    #[test]
     fn utf8_in_pieces_is_judged_as_a_whole(bytes in prop::collection::vec(any::<u8>(), 0..40), cut in 1usize..5) {
         let mut state = Utf8::default();
         let pieces = bytes.chunks(cut).try_for_each(|piece| state.push(piece)).and_then(|()| state.finish());

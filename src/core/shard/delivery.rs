@@ -13,7 +13,7 @@ use super::member::{Phase, Watermark};
 use super::outbox::rest_of_begun_frame;
 use super::{LEAST_SHARE, Link, Moment, READ, Received, Shard, WRITE_COST, receivers_of, side_of};
 use crate::close::CloseReason;
-use crate::frame::{Batch, Opcode, Piece, ServerHeader};
+use crate::frame::{Batch, Discarded, Opcode, Piece, ServerHeader};
 
 impl<L: Link> Shard<L> {
     /// Begins an iteration in which so many connections are to be read. They and those with more to be read share what
@@ -398,7 +398,7 @@ impl<L: Link> Shard<L> {
             }
         }
         self.account(slot);
-        self.finish_if_flushed(slot);
+        self.finish_if_closed(slot);
     }
 
     /// Answers pings.
@@ -454,19 +454,27 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Discards what a member sends that has left, until its stream ends.
+    /// Discards what a member sends that has left, until its close frame or the end of its stream.
     fn discard(&mut self, slot: usize) {
         let member = &mut self.members[slot];
         match member.link.receive(&mut [IoSliceMut::new(&mut self.scratch[..self.share])]) {
             Ok(Received { bytes: 0, .. }) => self.mark(slot, CloseReason::Lost),
-            Ok(Received { more, .. }) => {
+            Ok(Received { bytes, more }) => {
                 if more || member.flags.is_ending {
                     self.run_queue.schedule(slot, member);
                 }
+                if !member.flags.peer_closed && !member.flags.is_undecodable {
+                    match member.decoder.discard(&self.scratch[..bytes]) {
+                        Ok(Discarded::Frames) => {}
+                        Ok(Discarded::CloseFrame) => member.flags.peer_closed = true,
+                        Err(_) => member.flags.is_undecodable = true,
+                    }
+                    self.account(slot);
+                    self.finish_if_closed(slot);
+                }
             }
-            // A peer that sent its close frame first waits for the server to end the connection (RFC 6455 section 7.1.1).
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if member.flags.peer_closed && matches!(member.phase, Phase::Finishing(_)) {
+                if matches!(member.phase, Phase::Finishing(_)) {
                     self.mark(slot, CloseReason::Lost);
                 }
             }

@@ -58,9 +58,9 @@ pub(super) enum Phase {
     Open,
     /// Still in its room, but marked: it neither sends nor receives, and is closed at the end of the call.
     Leaving(Cause),
-    /// No member any more: its outbox and the close frame go out, what comes in is discarded.
+    /// No member any more: its outbox and the close frame go out, what comes in is discarded until the peer's close frame.
     Closing(Moment),
-    /// All is out; the peer is waited for to end the connection.
+    /// Both close frames are through; what is in the socket is still read, so that closing it doesn't reset the connection.
     Finishing(Moment),
     /// The connection is dropped at the end of the call.
     Closed,
@@ -83,6 +83,8 @@ pub(super) struct Flags {
     pub(super) write_pending: bool,
     /// The peer sent its close frame.
     pub(super) peer_closed: bool,
+    /// It broke the rules, so that what it sends isn't decoded any more (RFC 6455 section 7.1.7).
+    pub(super) is_undecodable: bool,
     /// Its room's broadcast, pending or on its way, has something that it sent.
     pub(super) is_broadcasting: bool,
 }

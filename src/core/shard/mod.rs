@@ -88,7 +88,7 @@ pub struct Rules {
     pub pong_timeout: Duration,
     /// How long a member may take nothing while something waits for it.
     pub stall_timeout: Duration,
-    /// How long a peer has to end the connection after the close frame.
+    /// How long a peer has to answer the close frame.
     pub close_timeout: Duration,
 }
 
@@ -425,9 +425,11 @@ impl<L: Link> Shard<L> {
         let member = &mut self.members[slot];
         member.phase = Phase::Closing(now.after(self.rules.close_timeout));
         member.flags.peer_closed = received.is_some();
+        member.flags.is_undecodable =
+            matches!(reason, CloseReason::Protocol | CloseReason::InvalidUtf8 | CloseReason::TooBig);
         let (code, silent) = (received.and_then(|received| received.code), now.since(member.last_received));
         member.link.left(&Parting { reason, code, silent, tally: member.tally });
-        member.decoder.abandon(&mut self.buffers);
+        member.decoder.start_discarding(&mut self.buffers);
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);
         self.leave_room(slot);
@@ -441,7 +443,7 @@ impl<L: Link> Shard<L> {
             // The connection is lost, or there is no memory to wait for the end of a large message that is on its way.
             _ => return self.mark(slot, CloseReason::Lost),
         }
-        self.finish_if_flushed(slot);
+        self.finish_if_closed(slot);
         // What still comes in is to be discarded, and what came in before and was not read; and the socket may have taken
         // more while the member was marked.
         let member = &mut self.members[slot];
@@ -468,10 +470,12 @@ impl<L: Link> Shard<L> {
         sent
     }
 
-    /// Tells the peer that nothing more comes, once all is out.
-    fn finish_if_flushed(&mut self, slot: usize) {
+    /// Ends the connection in this direction, once the peer has closed and all is out. Until then it stays open, since a
+    /// client that sees the end before it has sent its own close frame reports an abnormal closure (RFC 6455 section 7.1.1).
+    fn finish_if_closed(&mut self, slot: usize) {
         let member = &mut self.members[slot];
         if let Phase::Closing(deadline) = member.phase
+            && member.flags.peer_closed
             && member.outbox.is_none()
             && member.link.flush().unwrap_or(true)
         {
@@ -484,6 +488,7 @@ impl<L: Link> Shard<L> {
     /// Drops a connection, and whatever is still queued for it.
     fn drop_connection(&mut self, slot: usize) {
         let mut member = self.members.remove(slot);
+        member.link.finish();
         member.decoder.abandon(&mut self.buffers);
         if let Some(outbox) = member.outbox.take() {
             self.pools.give_outbox(outbox, &mut self.buffers);

@@ -147,3 +147,63 @@ fn who_has_the_slot_of_one_whose_round_still_waits_does_not_hear_itself() {
     assert_eq!(world.devices[others[0]].heard[&newcomer], [0]);
     assert_eq!(world.devices[crowd[1]].heard[&crowd[0]], [0], "what it had said is heard");
 }
+
+/// A lobby of two, of whom the first is closed for a reason.
+fn closed_with(reason: CloseReason) -> World {
+    let mut world = World::new(rules());
+    let (one, _) = (world.join(1, Role::Peer, 1 << 20), world.join(1, Role::Peer, 1 << 20));
+    match reason {
+        CloseReason::Protocol => world.raw(one, 0x83, b"?"),
+        CloseReason::InvalidUtf8 => world.raw(one, 0x81, &[0xff]),
+        CloseReason::TooBig => world.raw(one, 0x82, &vec![0; 5 << 20]),
+        reason => assert!(world.shard.disconnect(world.devices[one].id, reason, world.now)),
+    }
+    for _ in 0..100 {
+        world.round();
+    }
+    world.take(one, 1 << 20);
+    assert_eq!(world.devices[one].close_code, reason.code());
+    assert!(!world.devices[one].pipe.borrow().is_finished, "{reason:?}: the router's side stays open");
+    world
+}
+
+#[test]
+fn after_its_close_frame_the_router_waits_for_the_peers() {
+    for reason in [CloseReason::Removed, CloseReason::Draining, CloseReason::TooSlow, CloseReason::NoPong] {
+        let mut world = closed_with(reason);
+        // What it sends before its own is nobody's, large or small.
+        world.raw(0, 0x82, &vec![0; 300_000]);
+        world.raw(0, 0x89, b"?");
+        for _ in 0..10 {
+            world.round();
+            assert!(!world.devices[0].pipe.borrow().is_finished);
+        }
+        world.raw(0, 0x88, &1000u16.to_be_bytes());
+        for _ in 0..3 {
+            world.round();
+        }
+        let pipe = world.devices[0].pipe.borrow();
+        assert!(pipe.is_finished && pipe.is_dropped, "{reason:?}");
+        assert_eq!((world.shard.tally().overdue, world.shard.tally().messages_in), (0, 0));
+    }
+}
+
+#[test]
+fn one_that_broke_the_rules_is_not_decoded_any_more_and_ends_its_stream_or_runs_out_of_time() {
+    for reason in [CloseReason::Protocol, CloseReason::InvalidUtf8, CloseReason::TooBig] {
+        let mut world = closed_with(reason);
+        world.raw(0, 0x88, &1000u16.to_be_bytes());
+        for _ in 0..3 {
+            world.round();
+        }
+        assert!(!world.devices[0].pipe.borrow().is_dropped, "{reason:?}");
+        world.devices[0].pipe.borrow_mut().has_ended = true;
+        world.round();
+        assert!(world.devices[0].pipe.borrow().is_dropped && world.shard.tally().overdue == 0, "{reason:?}");
+
+        let mut world = closed_with(reason);
+        world.now = world.now.after(Duration::from_secs(5));
+        world.shard.sweep(world.now);
+        assert!(world.devices[0].pipe.borrow().is_dropped && world.shard.tally().overdue == 1, "{reason:?}");
+    }
+}
