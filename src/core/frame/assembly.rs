@@ -41,10 +41,12 @@ pub(super) struct AssemblyState {
 }
 
 impl Assembly {
-    /// Begins with the header of a message's first frame.
-    pub(super) fn begin(header: &ClientHeader, buffers: &mut Buffers) -> Self {
+    /// Starts with the header of a message's first frame. `arrived` says how many bytes justify memory: those behind the
+    /// header, or those of the message before it, since a member that sends large messages is likely to go on.
+    pub(super) fn begin(header: &ClientHeader, arrived: usize, buffers: &mut Buffers) -> Self {
         let whole = HEADROOM + header.payload as usize;
-        let buffer = buffers.take(whole.min(FIRST), whole);
+        let justified = (HEADROOM + arrived).max(FIRST);
+        let buffer = buffers.take(whole.min(justified), whole.min(justified * WISH));
         let mut assembly = Self { opcode: header.opcode, buffer, filled: HEADROOM, text: Utf8::default(), frame: None };
         assembly.go_on(header);
         assembly
@@ -185,8 +187,9 @@ impl Assembly {
             self.buffer.resize(self.filled + room, 0);
             return;
         }
-        let wish = if is_final { whole } else { whole.max(self.filled * 2) };
-        let mut larger = buffers.take(wish.min((self.filled * 2).max(FIRST)), wish);
+        let most = if is_final { whole } else { whole.max(self.filled * 2) };
+        let justified = (self.filled * 2).max(FIRST);
+        let mut larger = buffers.take(most.min(justified), most.min(justified * WISH));
         larger[HEADROOM..self.filled].copy_from_slice(&self.buffer[HEADROOM..self.filled]);
         buffers.give(std::mem::replace(&mut self.buffer, larger));
     }
@@ -204,9 +207,11 @@ pub(super) enum Progress {
 }
 
 const HEADROOM: usize = ServerHeader::MAX_LEN;
-/// What a header's announcement alone is worth: a read's worth, so that most messages never grow.
-const FIRST: usize = 256 << 10;
+/// What a header's announcement alone is worth: thousands of members may announce much and send nothing.
+const FIRST: usize = 16 << 10;
+/// How many times what is justified a buffer may have that is there already.
+const WISH: usize = 4;
 /// What a large message grows by, and the size from which it is large.
 const STEP: usize = 1 << 20;
 /// Less room than this is not worth a read.
-const LEAST_ROOM: usize = 32 << 10;
+const LEAST_ROOM: usize = 4 << 10;

@@ -84,7 +84,8 @@ impl Buffers {
     }
 
     /// Gives back a partial that is empty again.
-    pub(super) fn give_partial(&mut self, partial: Box<Partial>) {
+    pub(super) fn give_partial(&mut self, mut partial: Box<Partial>) {
+        partial.reset();
         if self.partials.len() < PLACES {
             self.partials.push(partial);
         }

@@ -27,6 +27,16 @@ pub(super) struct Partial {
     skip: u64,
     /// Whether that one is the close frame.
     is_close: bool,
+    growth: Option<Growth>,
+}
+
+/// An incomplete message when it was last looked at.
+#[derive(Debug, Clone, Copy)]
+struct Growth {
+    bytes: usize,
+    looked_at: u64,
+    /// How long it had not grown, without the time in which it wasn't read.
+    stalled: u64,
 }
 
 /// What a stream left incomplete, as it is handed over to a successor.
@@ -77,6 +87,20 @@ pub enum Piece {
 }
 
 impl Partial {
+    /// Returns the bytes of the incomplete message that are there; an incomplete control frame is none.
+    fn unfinished(&self) -> Option<usize> {
+        let tail = self.tail.first().filter(|first| *first & CONTROL == 0).map(|_| self.tail.len());
+        match &self.message {
+            Some(message) => Some(message.payload() as usize + tail.unwrap_or(0)),
+            None => tail,
+        }
+    }
+
+    /// Empties it for another stream.
+    pub(super) fn reset(&mut self) {
+        self.growth = None;
+    }
+
     /// Starts to discard the frame whose header is complete; returns whether one is.
     fn skip_frame(&mut self) -> Result<bool, Violation> {
         let Some(header) = ClientHeader::parse(&self.tail)? else { return Ok(false) };
@@ -110,6 +134,14 @@ impl Batch {
         self.bytes += range.len();
         self.messages += messages;
         self.pieces.push(piece);
+    }
+
+    /// Bytes of the last message, if it was assembled.
+    fn last_assembled(&self) -> usize {
+        match self.pieces.last() {
+            Some(Piece::Assembled(_, range)) => range.len(),
+            _ => 0,
+        }
     }
 
     fn pong(&mut self, payload: &[u8]) {
@@ -214,8 +246,25 @@ impl Decoder {
         let mut run = Run::default();
         let outcome = self.decode_scratch(scratch, max_message, buffers, batch, &mut run);
         run.end(batch);
+        if batch.messages > 0
+            && let Some(partial) = self.partial.as_deref_mut()
+        {
+            // What is incomplete now is another message.
+            partial.growth = None;
+        }
         self.settle(buffers);
         outcome
+    }
+
+    /// Returns how long the incomplete message hasn't grown, from look to look; time in which nothing was read doesn't count.
+    pub fn stalled(&mut self, is_read: bool, now_ms: u64) -> Option<u64> {
+        let partial = self.partial.as_deref_mut()?;
+        let bytes = partial.unfinished()?;
+        let last = partial.growth.filter(|growth| growth.bytes == bytes);
+        let stalled =
+            last.map_or(0, |last| last.stalled + if is_read { now_ms.saturating_sub(last.looked_at) } else { 0 });
+        partial.growth = Some(Growth { bytes, looked_at: now_ms, stalled });
+        Some(stalled)
     }
 
     /// Copies what a successor needs to go on.
@@ -345,7 +394,7 @@ impl Decoder {
                 break;
             } else {
                 at = body;
-                self.assemble(&header, buffers);
+                self.assemble(&header, here.max(batch.last_assembled()), buffers);
                 if header.payload == 0 {
                     run.end(batch);
                     self.end_frame(batch)?;
@@ -372,10 +421,10 @@ impl Decoder {
         self.partial.as_deref_mut()?.message.as_mut().filter(|message| message.is_in_frame())
     }
 
-    fn assemble(&mut self, header: &ClientHeader, buffers: &mut Buffers) {
+    fn assemble(&mut self, header: &ClientHeader, arrived: usize, buffers: &mut Buffers) {
         match &mut self.partial(buffers).message {
             Some(message) => message.go_on(header),
-            none => *none = Some(Assembly::begin(header, buffers)),
+            none => *none = Some(Assembly::begin(header, arrived, buffers)),
         }
     }
 
@@ -421,5 +470,7 @@ const WORTH_MOVING: usize = 4 << 10;
 const SMALL: u64 = 16 << 10;
 /// Bytes that are read behind a large frame: the next header, and small messages.
 const BEHIND_LARGE: usize = 4 << 10;
+/// The bit of a frame's first byte that control frames have (RFC 6455 section 5.5).
+const CONTROL: u8 = 0x8;
 /// The longest incomplete frame that is kept as it came.
 const MAX_TAIL: usize = SMALL as usize + 14;

@@ -30,6 +30,8 @@ pub(super) enum Verdict {
     SendPing,
     NoPong,
     Stalled,
+    /// A message that it has started doesn't grow.
+    MessageStalled,
 }
 
 /// How far a peer's machine was with what it was sent when that was last asked.
@@ -47,6 +49,10 @@ impl<L: Link> Member<L> {
         if !self.is_read() {
             // Its pong may be there and isn't read, so its time to answer starts when it is read again.
             self.pinged = self.pinged.map(|_| now);
+        }
+        let is_read = self.is_read();
+        if self.decoder.stalled(is_read, now.0).is_some_and(|ms| Duration::from_millis(ms) >= rules.stall_timeout) {
+            return Verdict::MessageStalled;
         }
         self.note_acknowledgments(now);
         let last_taken = self.outbox.as_deref().map(Outbox::progress);

@@ -159,6 +159,8 @@ pub struct ShardTally {
     pub outbox_bytes: u64,
     /// Times that a member sent more than its rate, and had to rest.
     pub rests: u64,
+    /// Members closed because a message that they had started didn't grow for the stall timeout.
+    pub stalled_messages: u64,
     /// Connections dropped because the goodbye took too long.
     pub overdue: u64,
     /// Connections that ended, by reason.
@@ -211,9 +213,9 @@ impl<L> Member<L> {
         self.phase == Phase::Open
     }
 
-    /// Whether it is read from when it sends.
+    /// Whether all that it has sent is read.
     pub(super) fn is_read(&self) -> bool {
-        !self.flags.is_paused && !self.flags.is_throttled
+        !self.flags.is_paused && !self.flags.is_throttled && !self.flags.is_scheduled
     }
 
     /// Bytes that wait for its socket.

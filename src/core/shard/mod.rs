@@ -86,7 +86,7 @@ pub struct Rules {
     pub ping_interval: Duration,
     /// Silence after a ping that ends the connection.
     pub pong_timeout: Duration,
-    /// How long a member may take nothing while something waits for it.
+    /// How long a member may take nothing while something waits for it, or go on with nothing that it has started.
     pub stall_timeout: Duration,
     /// How long a peer has to answer the close frame.
     pub close_timeout: Duration,
@@ -237,6 +237,12 @@ impl<L: Link> Shard<L> {
         room.map(|room| self.sum(room)).unwrap_or_default()
     }
 
+    /// Bytes of memory of the members of a room that aren't about to be closed.
+    fn share_of(&self, room: &Room) -> u64 {
+        let open = room.slots().filter_map(|slot| self.members.get(slot)).filter(|member| member.is_open());
+        open.map(Member::share).sum()
+    }
+
     fn sum(&self, room: &Room) -> Traffic {
         let mut sum = Traffic { tally: room.departed.as_deref().copied().unwrap_or_default(), outbox: 0 };
         for member in room.slots().filter_map(|slot| self.members.get(slot)) {
@@ -290,6 +296,10 @@ impl<L: Link> Shard<L> {
                     Verdict::SendPing => self.due_pings.push_back(slot as u32),
                     Verdict::NoPong => self.closing.mark(slot, member, CloseReason::NoPong),
                     Verdict::Stalled => self.closing.mark(slot, member, CloseReason::TooSlow),
+                    Verdict::MessageStalled => {
+                        self.tally.stalled_messages += u64::from(member.counts);
+                        self.closing.mark(slot, member, CloseReason::TooSlow);
+                    }
                 },
                 _ => {}
             }
@@ -320,8 +330,8 @@ impl<L: Link> Shard<L> {
         self.memory.set_measured(self.members.iter().map(|(_, member)| member.share()).sum());
     }
 
-    /// Closes members that hold most, until so many bytes are or will be free; returns how many members that were. What
-    /// others hold, too, counts in parts, since it isn't free before they all are gone.
+    /// Closes members that hold most, of the registrations that hold most, until so many bytes are or will be free; returns
+    /// how many members that were. What others hold, too, counts in parts, since it isn't free before they all are gone.
     pub fn relieve(&mut self, bytes: u64, now: Moment) -> u64 {
         self.measure();
         // What rooms have collected is about to go out, or is in the outboxes of those who don't take it then; and what
@@ -329,16 +339,21 @@ impl<L: Link> Shard<L> {
         let marked = self.members.iter().filter(|(_, member)| matches!(member.phase, Phase::Leaving(_)));
         let (mut freed, mut closed) =
             (self.memory.broadcasts + marked.map(|(_, member)| member.share()).sum::<u64>(), 0);
-        let open = self.members.iter().filter(|(_, member)| member.is_open());
-        let mut by_share: Vec<(u64, usize)> = open.map(|(slot, member)| (member.share(), slot)).collect();
-        by_share.retain(|(share, _)| *share >= WORTH_A_SEAT);
-        by_share.sort_unstable_by(|one, other| other.cmp(one));
-        for (share, slot) in by_share {
-            if freed >= bytes {
-                break;
+        let mut by_room: Vec<(u64, usize)> = self.rooms.iter().map(|(at, room)| (self.share_of(room), at)).collect();
+        by_room.retain(|(share, _)| *share >= WORTH_A_SEAT);
+        by_room.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, room) in by_room {
+            let open =
+                self.rooms[room].slots().map(|slot| (slot, &self.members[slot])).filter(|(_, member)| member.is_open());
+            let mut by_share: Vec<(u64, usize)> = open.map(|(slot, member)| (member.share(), slot)).collect();
+            by_share.sort_unstable_by(|one, other| other.cmp(one));
+            for (share, slot) in by_share {
+                if freed >= bytes || share < WORTH_CLOSING {
+                    break;
+                }
+                self.mark(slot, Cause { reason: CloseReason::TooSlow, received: None, frees_memory: true });
+                (freed, closed) = (freed + share, closed + 1);
             }
-            self.mark(slot, Cause { reason: CloseReason::TooSlow, received: None, frees_memory: true });
-            (freed, closed) = (freed + share, closed + 1);
         }
         self.reap(now);
         closed
@@ -554,8 +569,10 @@ const LEAST_SHARE: usize = 16 << 10;
 const SCRATCH: usize = READ + (20 << 10);
 /// So many bytes take a few times as long as the system call that writes them.
 const WRITE_COST: usize = 64 << 10;
-/// Members that hold less aren't worth closing: thousands would lose their seats for little.
+/// Registrations that hold less aren't worth it: thousands of members would lose their seats for little.
 const WORTH_A_SEAT: u64 = 64 << 10;
+/// Members that hold less have nothing but a header or two in progress.
+const WORTH_CLOSING: u64 = 1 << 10;
 /// Pings sent per iteration, a few microseconds each.
 const PINGS_PER_ITERATION: usize = 64;
 

@@ -73,6 +73,7 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.one(&families::THREADS, threads.len());
     text.one(&families::MEMBERS, all(|thread| &thread.members));
     text.each(&families::CLOSES, "reason", CloseReason::ALL.map(|why| (why.label(), closes(why))));
+    text.one(&families::STALLED_MESSAGES, all(|thread| &thread.stalled_messages));
     text.one(&families::OVERDUE, all(|thread| &thread.overdue));
     text.one(&families::MESSAGES_IN, all(|thread| &thread.messages_in));
     text.one(&families::BYTES_IN, all(|thread| &thread.bytes_in));

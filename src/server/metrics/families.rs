@@ -65,6 +65,7 @@ families! {
     ENDED Counter "wsrouter_registrations_ended_total" "Registrations that ended, by reason.";
     MEMBERS Gauge "wsrouter_members" "Members of all registrations now.";
     CLOSES Counter "wsrouter_closes_total" "Memberships that ended, by reason.";
+    STALLED_MESSAGES Counter "wsrouter_stalled_messages_total" "Members closed because a message that they had started did not grow for the stall timeout.";
     OVERDUE Counter "wsrouter_goodbyes_overdue_total" "Connections of members dropped because the goodbye took too long.";
     MESSAGES_IN Counter "wsrouter_messages_received_total" "Messages received from members.";
     BYTES_IN Counter "wsrouter_received_bytes_total" "Payload bytes received from members.";

@@ -186,6 +186,8 @@ pub struct ThreadTotals {
     pub outbox_bytes: Count,
     /// Bytes of memory that members' streams take now: outboxes, unfinished messages, and what rooms have collected.
     pub held: Count,
+    /// Members closed because a message that they had started didn't grow for `websocket.stall-timeout`.
+    pub stalled_messages: Count,
     /// Members closed because of `limits.memory`.
     pub relieved: Count,
     /// How long messages took through the thread.

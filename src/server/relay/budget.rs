@@ -1,9 +1,9 @@
 //! One budget of memory for all that peers can make us hold (`limits.memory`).
 //!
 //! Relay threads say each round what their members' streams take; connections, requests in progress and registrations
-//! count with what one of them may cost. Near the budget nobody new is let in ([`Budget::is_tight`]); above it,
-//! each thread that holds its share or more closes those who hold most, until there is room again. So the kernel never
-//! has to decide, which would end everybody.
+//! count with what one of them may cost. Near the budget nobody new is let in ([`Budget::is_tight`]), and each thread that
+//! holds its share or more closes those who hold most, until there is room again. So the kernel never has to decide,
+//! which would end everybody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,10 +49,11 @@ impl Budget {
         self.used() >= self.limit() / 16 * 15
     }
 
-    /// Tells how much a thread that holds `own` has to free.
+    /// Returns how much a thread that holds `own` has to free, from where newcomers are rejected, so that there is no state in
+    /// which they are rejected for good and nothing is freed.
     pub(super) fn to_free(&self, own: u64) -> u64 {
         let (limit, used) = (self.limit(), self.used());
-        if used <= limit || own.saturating_mul(self.threads.len() as u64) < self.streams() {
+        if !self.is_tight() || own.saturating_mul(self.threads.len() as u64) < self.streams() {
             return 0;
         }
         // A little more than needed, so that it isn't needed again at once.
@@ -90,7 +91,8 @@ mod tests {
 
     #[test]
     fn nothing_is_freed_below_the_limit_and_a_little_more_than_needed_above() {
-        assert_eq!(budget(&[1000], 1000).to_free(1000), 0);
+        assert_eq!(budget(&[920], 1000).to_free(920), 0);
+        assert_eq!(budget(&[1000], 1000).to_free(1000), 125);
         assert_eq!(budget(&[1100], 1000).to_free(1100), 225);
         assert_eq!(budget(&[u64::MAX / 2], u64::MAX).to_free(u64::MAX / 2), 0);
     }

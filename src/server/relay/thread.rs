@@ -207,6 +207,7 @@ impl Thread {
         totals.bytes_out.set(tally.bytes_out);
         totals.unheard.set(tally.unheard);
         totals.rests.set(tally.rests);
+        totals.stalled_messages.set(tally.stalled_messages);
         totals.overdue.set(tally.overdue);
         totals.outbox_bytes.set(tally.outbox_bytes);
         for reason in CloseReason::ALL {

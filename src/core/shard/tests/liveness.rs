@@ -187,3 +187,65 @@ fn a_socket_that_takes_nothing_for_long_is_no_stall_while_its_peer_goes_on() {
     // It was asked meanwhile, too, and the time for the pong is the shorter one.
     is_given_up_in_time(&mut world, client, 0);
 }
+
+/// Lets a minute go by, second by second, in which a member sends something now and then; tells how it ended.
+fn minute(world: &mut World, who: usize, mut send: impl FnMut(&mut World, u64)) -> Option<CloseReason> {
+    for second in 0..60 {
+        send(world, second);
+        world.round();
+        world.now = world.now.after(Duration::from_secs(1));
+        world.shard.sweep(world.now);
+    }
+    world.devices[who].pipe.borrow().left
+}
+
+#[test]
+fn one_whose_message_does_not_grow_is_closed_though_it_answers_pings() {
+    for begun in [&[0x02, 0x85, 0, 0, 0, 0, 1, 2][..], &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 7]] {
+        let mut world = World::new(rules());
+        let one = world.join(1, Role::Peer, usize::MAX / 2);
+        world.devices[one].pipe.borrow_mut().inbound.extend(begun);
+        let end = minute(&mut world, one, |_, _| {});
+        assert_eq!(end, Some(CloseReason::TooSlow));
+        assert_eq!(world.shard.tally().stalled_messages, 1);
+    }
+    let mut world = World::new(rules());
+    let one = world.join(1, Role::Peer, usize::MAX / 2);
+    world.raw(one, 0x02, b"a fragment");
+    let end = minute(&mut world, one, |world, _| world.raw(one, 0x8a, b""));
+    assert_eq!((end, world.shard.tally().stalled_messages), (Some(CloseReason::TooSlow), 1));
+}
+
+#[test]
+fn one_whose_messages_grow_or_follow_each_other_is_not_closed() {
+    let mut world = World::new(rules());
+    let (one, other) = (world.join(1, Role::Peer, usize::MAX / 2), world.join(1, Role::Peer, usize::MAX / 2));
+    world.raw(one, 0x02, b"a fragment");
+    let end = minute(&mut world, one, |world, second| {
+        if second % 20 == 0 {
+            world.raw(one, 0x00, b"another");
+        } else {
+            world.raw(one, 0x8a, b"");
+        }
+        // Each look at this one finds the same number of bytes, each time of another message.
+        let inbound = &mut world.devices[other].pipe.borrow_mut().inbound;
+        if second > 0 {
+            inbound.extend([3, 4, 5]);
+        }
+        inbound.extend([0x82, 0x85, 0, 0, 0, 0, 1, 2]);
+    });
+    assert_eq!((end, world.devices[other].pipe.borrow().left), (None, None));
+}
+
+#[test]
+fn time_in_which_a_member_is_not_read_is_no_stall() {
+    let mut world = World::new(rules());
+    let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1000));
+    for _ in 0..20 {
+        world.send(host, 64 << 10, 1);
+    }
+    world.raw(host, 0x02, b"a fragment");
+    let end = minute(&mut world, host, |world, _| world.take(client, 1000));
+    assert_eq!(end, None);
+    assert!(!world.devices[host].pipe.borrow().inbound.is_empty());
+}

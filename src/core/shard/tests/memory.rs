@@ -183,3 +183,42 @@ fn what_a_room_has_collected_goes_with_it() {
     }
     assert_eq!(world.shard.held(), 0);
 }
+
+#[test]
+fn many_who_announce_much_and_send_next_to_nothing_hold_next_to_nothing() {
+    let mut world = World::new(Rules { max_message: 64 << 20, ..rules() });
+    for room in 0..239 {
+        let who = world.join(room, Role::Host, 1 << 20);
+        let mut frame = vec![0x82, 0x80 | 127];
+        frame.extend((10u64 << 20).to_be_bytes());
+        frame.extend([0; 4]);
+        world.devices[who].pipe.borrow_mut().inbound.extend(frame);
+    }
+    world.round();
+    assert!(world.shard.held() < 239 * (17 << 10), "{}", world.shard.held());
+    // Those who go on may use what they send, and twice as much.
+    for who in 0..239 {
+        world.devices[who].pipe.borrow_mut().inbound.extend(vec![0; 50 << 10]);
+    }
+    for _ in 0..10 {
+        world.round();
+    }
+    assert!((239 * (50 << 10)..239 * (150 << 10)).contains(&world.shard.held()), "{}", world.shard.held());
+}
+
+#[test]
+fn the_registration_that_holds_most_in_sum_loses_its_members_first() {
+    let mut world = World::new(Rules { max_message: 64 << 20, ..rules() });
+    let many: Vec<usize> = (0..30).map(|_| world.join(1, Role::Host, 1 << 20)).collect();
+    let one = world.join(2, Role::Host, 1 << 20);
+    for (who, size) in many.iter().map(|who| (*who, 50 << 10)).chain([(one, 500 << 10)]) {
+        world.raw(who, 0x02, &vec![0; size]);
+    }
+    for _ in 0..10 {
+        world.round();
+    }
+    let closed = world.shard.relieve(1 << 20, world.now);
+    assert!((10..=21).contains(&closed), "{closed}");
+    assert_eq!(world.devices[one].pipe.borrow().left, None);
+    world.shard.assert_counted();
+}
