@@ -50,6 +50,9 @@ pub struct Status {
     pub memory: Memory,
     /// The daemon's open files and sockets.
     pub descriptors: Descriptors,
+    /// Whether a mistake in the configuration keeps the settings from before a restart in force.
+    #[serde(default)]
+    pub config_stale: bool,
     /// Whether it is in service.
     #[serde(default)]
     pub drain: Drain,

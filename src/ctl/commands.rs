@@ -155,8 +155,11 @@ async fn one(
 /// Shows what the daemon is doing.
 pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
     let (status, text) = client.read::<wire::Status>("/v1/status").await?;
+    // EX_CONFIG, so that a script notices without reading.
+    let outcome = if status.config_stale { Err(Fault::State(78)) } else { Ok(()) };
     if json {
-        return Ok(out.write_all(&text)?);
+        out.write_all(&text)?;
+        return outcome;
     }
     let wire::Status { front, relay, memory, descriptors, .. } = &status;
     writeln!(out, "ws-router {}, process {}, up {}", status.version, status.pid, age(status.uptime_ms))?;
@@ -166,6 +169,9 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
         wire::DrainPhase::Serving => {}
         wire::DrainPhase::Drained => line("drained", "nobody is let in".into())?,
         wire::DrainPhase::Draining => line("draining", progress(&status.drain))?,
+    }
+    if status.config_stale {
+        line("configuration", "has a mistake; the settings before the restart are in force, see the log".into())?;
     }
     if status.handover != wire::HandoverPhase::Serving {
         line("restarting", status.handover.label().into())?;
@@ -197,7 +203,7 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
     line("memory", format!("{}, at most {}", size(memory.resident_bytes), size(memory.peak_bytes)))?;
     line("descriptors", format!("{} of {}", descriptors.open, descriptors.limit))?;
     line("threads", relay.threads.to_string())?;
-    Ok(())
+    outcome
 }
 
 /// Shows the counts that aren't zero: `, refused: 3 unknown, 1 wrong-key`.

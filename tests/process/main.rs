@@ -23,6 +23,7 @@ mod refused;
 mod reload;
 mod running;
 mod scene;
+mod stale;
 mod starting;
 mod stopping;
 #[path = "../support/store.rs"]

@@ -32,6 +32,7 @@ fn life(text: &mut Exposition, context: &Context) {
     text.one(&families::DRAINING, u8::from(context.drain.borrow().state != wire::DrainPhase::Serving));
     text.one(&families::RELOADS, front.reloads.value());
     text.one(&families::FAILED_RELOADS, front.failed_reloads.value());
+    text.one(&families::CONFIG_STALE, front.config_stale.value());
     text.one(&families::RESTARTS, front.restarts.value());
     text.one(&families::CARRIED, front.carried.value());
     text.one(&families::LOST, front.lost.value());

@@ -65,6 +65,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             .collect(),
         memory,
         descriptors,
+        config_stale: front.config_stale.value() > 0,
         drain: *context.drain.borrow(),
         handover: *context.handover.borrow(),
     }

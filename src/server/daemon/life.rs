@@ -194,8 +194,9 @@ impl Life {
             DrainPhase::Draining => "draining, ",
             DrainPhase::Drained => "drained, ",
         };
+        let stale = if self.server.metrics().config_stale.value() > 0 { STALE } else { "" };
         format!(
-            "{state}{registrations} registration{ending}, {members} member{plural}; listening on {}",
+            "{stale}{state}{registrations} registration{ending}, {members} member{plural}; listening on {}",
             self.addresses
         )
     }
@@ -234,6 +235,9 @@ impl Idleness {
         patience.is_some_and(|patience| !busy && now.duration_since(since) >= patience)
     }
 }
+
+/// Begins the line of status while the settings from before a restart are in force.
+const STALE: &str = "configuration not in force, see the log; ";
 
 /// The reason for a stop that may be the first half of a restart.
 const TERMINATED: &str = "terminated";

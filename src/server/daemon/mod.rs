@@ -65,10 +65,23 @@ fn run_inner(arguments: Router) -> Result<(), ExitError> {
     let passed = if arguments.inetd && is_first { Some(inetd::take()?) } else { None };
     // Under inetd, standard error may be the peer's socket: whatever is said goes elsewhere, mistakes in the file too.
     let early_log = arguments.inetd.then(|| start_log(&config::Log::default(), Place::System)).transpose()?;
-    let config = source.read()?;
+    let (config, problems) = match source.read() {
+        Ok(config) => (config, None),
+        // Members that were carried over don't pay for a mistake in the file.
+        Err(problems) => match inherited_state.settings() {
+            Some(config) => (config, Some(problems)),
+            None => return Err(problems.into()),
+        },
+    };
     let log = early_log.map_or_else(|| start_log(&config.log, Place::StandardError), Ok)?;
     log.set_level(config.log.level);
     exit::exit_on_panic();
+    for problem in problems.iter().flat_map(|problems| &problems.0) {
+        tracing::error!(
+            error = problem,
+            "the configuration can't be used, the settings before the restart stay in force"
+        );
+    }
     let idle = arguments.inetd.then_some(INETD_IDLE);
     match passed {
         Some(Passed::Connection(connection)) => return inetd::hand_over(&connection, &config.admin),
@@ -76,7 +89,7 @@ fn run_inner(arguments: Router) -> Result<(), ExitError> {
         None => {}
     }
     let plan = listeners::plan(inherited, &arguments.listen, &config)?;
-    start::start(Ingredients { config, source, plan, inherited_state, log, idle })
+    start::start(Ingredients { config, source, plan, inherited_state, log, idle, config_is_stale: problems.is_some() })
 }
 
 fn start_log(settings: &config::Log, place: Place) -> Result<log::Control, ExitError> {

@@ -35,6 +35,7 @@ impl Reload {
             Ok(report) => {
                 let (changed, need_restart) = (report.changed.join(", "), report.need_restart.join(", "));
                 tracing::info!(changed, "reloaded");
+                self.server.metrics().config_stale.set(0);
                 if !report.need_restart.is_empty() {
                     tracing::warn!(keys = need_restart, "some changes take effect only with a restart");
                 }

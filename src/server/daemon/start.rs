@@ -51,6 +51,8 @@ pub(super) struct Ingredients {
     pub(super) log: log::Control,
     /// How long to stay without work where the configuration doesn't say.
     pub(super) idle: Option<Duration>,
+    /// Whether the configuration is the old process's, because the file has a mistake.
+    pub(super) config_is_stale: bool,
 }
 
 /// Starts the router and lives until its end.
@@ -65,7 +67,7 @@ pub(super) fn start(ingredients: Ingredients) -> Result<(), ExitError> {
 }
 
 fn assemble(ingredients: Ingredients) -> Result<Life, ExitError> {
-    let Ingredients { config, source, plan, mut inherited_state, log, idle } = ingredients;
+    let Ingredients { config, source, plan, mut inherited_state, log, idle, config_is_stale } = ingredients;
     let signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(|error| ExitError::system("signals", &error))?;
     let mut certificates = Certificates::default();
@@ -99,6 +101,7 @@ fn assemble(ingredients: Ingredients) -> Result<Life, ExitError> {
         phases.enter(HandoverPhase::Importing);
     }
     let server = start_server(config, inherited_state)?;
+    server.metrics().config_stale.set(config_is_stale.into());
     // The next caller would have a daemon whose sockets the service manager holds started again, and in service.
     if kept.iter().any(|kept| matches!(kept.kind, ListenerKind::Devices { .. }) && kept.key.starts_with(INHERITED)) {
         server.stay_when_drained();

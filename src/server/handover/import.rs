@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use socket2::SockRef;
 
 use super::{CONNECTIONS, INHERITED, PROGRAM, STATE};
+use crate::config::{self, Config};
 use crate::server::{self, Server, StartError, ask_to_reconnect};
 use crate::snapshot::{DecodeError, Snapshot};
 use crate::sys;
@@ -69,6 +71,14 @@ impl InheritedState {
     /// Returns whether an old process left anything.
     pub fn exists(&self) -> bool {
         self.state.is_some() || self.error.is_some()
+    }
+
+    /// Returns the settings of the old process, for a configuration that can't be used; `None` if there are none that can,
+    /// or no member that would lose its connection.
+    pub fn settings(&self) -> Option<Config> {
+        let state = self.state.as_ref().filter(|state| !state.members.is_empty())?;
+        // All paths in it are absolute.
+        config::parse(state.settings.as_deref()?, Path::new("/")).ok()
     }
 
     /// Takes a listening socket that the old process had under the same key.

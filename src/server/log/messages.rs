@@ -35,6 +35,10 @@ const MESSAGES: &[(&str, &str)] = &[
     ("carried over", "671cf213a7d0414fa5ac3e5513d5c783"),
     ("the snapshot can't be used, members are told to come back", "78d5107b74f041e8af6daefa6ce273e5"),
     (
+        "the configuration can't be used, the settings before the restart stay in force",
+        "c4b1d7be2f0a4d6e9b5f3a8e61d2907c",
+    ),
+    (
         "whether this is a stop or a restart can't be known; members are carried over",
         "fccd72f98c094a1191f94e25fe6b9505",
     ),

@@ -80,6 +80,7 @@ families! {
     LATENCY Histogram "wsrouter_relay_latency_seconds" "Time of messages from the wake-up of their relay thread to their write or an outbox, for each receiver.";
     RELOADS Counter "wsrouter_reloads_total" "Reloads that took effect.";
     FAILED_RELOADS Counter "wsrouter_reloads_refused_total" "Reloads that were refused because of the configuration.";
+    CONFIG_STALE Gauge "wsrouter_config_stale" "1 while a mistake in the configuration keeps the settings from before a restart in force.";
     RESTARTS Counter "wsrouter_restarts_total" "Restarts that handed over the connections, since the last stop.";
     CARRIED Counter "wsrouter_restart_carried_connections_total" "Connections that restarts carried over.";
     LOST Counter "wsrouter_restart_lost_connections_total" "Connections that were handed over and could not be taken up again.";

@@ -142,6 +142,8 @@ pub struct Front {
     pub reloads: Count,
     /// Reloads that were refused because of the file.
     pub failed_reloads: Count,
+    /// One while the settings from before a restart are in force, because the file has a mistake.
+    pub config_stale: Count,
     /// Restarts that handed everything over, since the first process of this line.
     pub restarts: Count,
     /// Connections that were carried over by them.

@@ -104,6 +104,7 @@ impl Server {
                 lost: metrics.lost.value(),
             },
             history,
+            settings: Some(self.config.borrow().to_toml()),
         };
         FrozenServer { snapshot, descriptors, _frozen: frozen }
     }

@@ -48,6 +48,9 @@ pub struct Snapshot {
     /// Last events, as [`Snapshot::encode_events`] writes them.
     #[serde(default, with = "serde_bytes")]
     pub history: Vec<u8>,
+    /// Settings in force, as a configuration file; it names files with keys and tokens, and holds none of their contents.
+    #[serde(default)]
+    pub settings: Option<String>,
 }
 
 /// Counts of restarts and of what they carried over, since the last stop.

@@ -36,6 +36,7 @@ fn snapshot() -> Snapshot {
         drain: None,
         restarts: RestartCounts::default(),
         history: Vec::new(),
+        settings: None,
     }
 }
 

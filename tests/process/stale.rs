@@ -1,0 +1,80 @@
+//! A restart with a mistake in the configuration.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use super::client::{Member, connect, register};
+use super::harness::{Router, Setup};
+
+/// The exit status of `ws-routerctl status`.
+fn control(router: &Router) -> Option<i32> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
+    command.arg("--socket").arg(router.setup.admin()).arg("status");
+    command.output().unwrap().status.code()
+}
+
+#[test]
+fn members_stay_with_the_settings_before_until_a_reload_succeeds() {
+    let mut router = Setup::on_loopback().config("[limits]\nmembers = 7\n").start().ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let mut one = Member::join(connect(address), &id, "key");
+    let mut other = Member::join(connect(address), &id, "key");
+    let (file, good) = (router.setup.file(), fs::read_to_string(router.setup.file()).unwrap());
+    fs::write(&file, good.replace("members = 7", "membres = 7")).unwrap();
+    assert_eq!(control(&router), Some(0));
+    router.job("restart");
+    router.leave();
+    router.start_again();
+    let status = router.told("READY=1");
+    assert!(status.contains("STATUS=configuration not in force"), "{status}");
+    let line = router.logged(&["the settings before the restart stay in force"]);
+    assert!(line["level"] == "ERROR" && line["error"].as_str().unwrap().contains("membres"), "{line}");
+    one.say("still here");
+    assert_eq!(other.hear(), "still here");
+    assert_eq!(router.admin("/v1/status")["config_stale"], true);
+    assert_eq!(control(&router), Some(78));
+    // Another restart changes nothing about it.
+    router.restart();
+    assert_eq!(control(&router), Some(78));
+    fs::write(&file, good).unwrap();
+    router.signal(Signal::SIGHUP);
+    router.logged(&["\"reloaded\""]);
+    assert_eq!(control(&router), Some(0));
+    other.say("and here");
+    assert_eq!(one.hear(), "and here");
+}
+
+#[test]
+fn without_members_a_mistake_is_78_as_ever() {
+    let mut router = Setup::on_loopback().start().ready();
+    register(connect(router.address()), "key");
+    let good = fs::read_to_string(router.setup.file()).unwrap();
+    fs::write(router.setup.file(), format!("{good}[relay]\nthreds = 2\n")).unwrap();
+    router.job("restart");
+    router.leave();
+    router.start_again();
+    router.ended().says(78, &["threds"]);
+}
+
+#[test]
+fn settings_that_can_not_be_used_either_are_78() {
+    let setup = Setup::on_loopback();
+    let folder = setup.folder.path().to_owned();
+    super::harness::certificate(&folder, "own");
+    let mut router = setup.tls("own.crt", "own.key").start();
+    let both = [router.logged(&["\"listening\""]), router.logged(&["\"listening\""])];
+    router.told("READY=1");
+    let plain = both.iter().find(|line| line["tls"] == false).unwrap()["listener"].as_str().unwrap().parse().unwrap();
+    let id = register(connect(plain), "key");
+    let _member = Member::join(connect(plain), &id, "key");
+    let good = fs::read_to_string(router.setup.file()).unwrap();
+    fs::write(router.setup.file(), format!("{good}[relay]\nthreds = 2\n")).unwrap();
+    router.job("restart");
+    router.leave();
+    fs::remove_file(folder.join("own.crt")).unwrap();
+    router.start_again();
+    router.ended().says(78, &["own.crt"]);
+}
