@@ -10,7 +10,7 @@ use std::time::Duration;
 use ws_router_core::frame::client_frame;
 use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{Link, Moment, Newcomer, Parting, Received, Rules, Shard};
+use ws_router_core::shard::{Departure, Link, Moment, Newcomer, Received, Rules, Shard};
 
 /// A device's end of a connection: it sends the same message again and again, and takes what comes.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl Link for Queue {
 
     fn finish(&mut self) {}
 
-    fn left(&mut self, _: &Parting) {
+    fn on_close(&mut self, _: &Departure) {
         self.0.borrow_mut().has_left = true;
     }
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CloseReason {
-    /// The member said goodbye.
+    /// The member sent its close frame.
     Left,
-    /// The member's connection broke without a goodbye.
+    /// The member's connection broke without a close frame.
     Lost,
     /// The router stops.
     Stopping,

@@ -103,7 +103,7 @@ impl Sequence {
         self.0.fetch_max(last.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Tells the highest number given so far, for a successor to go on from.
+    /// Returns the highest number given so far, for a new process to go on from.
     pub fn last(&self) -> u64 {
         self.0.load(Ordering::Relaxed) - 1
     }

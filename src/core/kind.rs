@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Decides who hears whom in a registration.
+/// The kind of a registration, which decides who receives from whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Hosts hear clients and clients hear hosts.
+    /// Hosts receive from clients, and clients from hosts.
     HostClient,
-    /// Everybody hears everybody else.
+    /// Everybody receives from everybody else.
     Lobby,
 }
 

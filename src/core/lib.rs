@@ -3,15 +3,15 @@
 //! Nothing here opens a socket, reads a clock, draws a random number or starts a thread; all of that comes in as
 //! arguments. [`frame`] reads and writes websocket frames (RFC 6455), and [`shard`] is what one relay thread does with
 //! them: the members, who receives from whom, and the outboxes of slow ones. [`ids`], [`kind`], [`secret`], [`close`]
-//! and [`bucket`] are the words that everything else is said in.
+//! and [`rate`] are the words that everything else is said in.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod bucket;
 pub mod close;
 pub mod frame;
 pub mod ids;
 pub mod kind;
+pub mod rate;
 pub mod secret;
 pub mod shard;

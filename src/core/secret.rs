@@ -88,7 +88,7 @@ impl Token {
         Self(blake3::Hash::from_bytes(bits).to_hex().to_string())
     }
 
-    /// Tells whether a token may be called so in its file: 1 to 64 letters, digits and `-_.@`.
+    /// Returns whether a token may be called so in its file: 1 to 64 letters, digits and `-_.@`.
     pub fn is_name(text: &str) -> bool {
         (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c))
     }

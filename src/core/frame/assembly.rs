@@ -30,7 +30,7 @@ struct Unfinished {
     is_final: bool,
 }
 
-/// A message in the making, as it is handed over to a successor.
+/// A message in the making, as it is handed over to a new process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct AssemblyState {
     is_text: bool,
@@ -58,7 +58,7 @@ impl Assembly {
         self.frame = Some(Unfinished { remaining, mask: header.mask, is_final: header.is_final });
     }
 
-    /// Copies what a successor needs to go on.
+    /// Copies what a new process needs to go on.
     pub(super) fn state(&self) -> AssemblyState {
         AssemblyState {
             is_text: self.opcode == Opcode::Text,
@@ -68,7 +68,7 @@ impl Assembly {
         }
     }
 
-    /// Goes on where a predecessor stopped; `None` if that can't be.
+    /// Goes on where an old process stopped; `None` if that can't be.
     pub(super) fn resume(state: AssemblyState, max_message: u64) -> Option<Self> {
         let remaining = state.frame.as_ref().map_or(0, |frame| frame.remaining);
         let fits = (state.payload.len() as u64).checked_add(remaining as u64).is_some_and(|whole| whole <= max_message);
@@ -86,12 +86,12 @@ impl Assembly {
         self.frame.as_ref().map_or(0, |frame| frame.remaining)
     }
 
-    /// Tells whether the message is going to be that large, as far as is known.
+    /// Returns whether the message is going to be that large, as far as is known.
     pub(super) fn is_larger_than(&self, bytes: usize) -> bool {
         self.filled - HEADROOM + self.remaining() > bytes
     }
 
-    /// Tells whether the next bytes are a frame's payload.
+    /// Returns whether the next bytes are a frame's payload.
     pub(super) fn is_in_frame(&self) -> bool {
         self.frame.is_some()
     }
@@ -107,7 +107,7 @@ impl Assembly {
     }
 
     /// The place where the next payload bytes belong, as far as there is room; empty outside of a frame.
-    pub(super) fn vacancy(&mut self, at_most: usize, buffers: &mut Buffers) -> &mut [u8] {
+    pub(super) fn spare_capacity(&mut self, at_most: usize, buffers: &mut Buffers) -> &mut [u8] {
         let want = self.remaining().min(at_most);
         if self.buffer.len() - self.filled < want.min(LEAST_ROOM) {
             self.grow(buffers);
@@ -116,7 +116,7 @@ impl Assembly {
         &mut self.buffer[self.filled..end]
     }
 
-    /// Counts bytes that were read into the vacancy; unmasks and checks them.
+    /// Counts bytes that were read into the spare_capacity; unmasks and checks them.
     pub(super) fn advance(&mut self, bytes: usize) -> Result<(), Violation> {
         let Some(frame) = &mut self.frame else { return Ok(()) };
         let fresh = &mut self.buffer[self.filled..self.filled + bytes];
@@ -134,12 +134,12 @@ impl Assembly {
     pub(super) fn take(&mut self, bytes: &[u8], buffers: &mut Buffers) -> Result<usize, Violation> {
         let mut taken = 0;
         loop {
-            let vacancy = self.vacancy(bytes.len() - taken, buffers);
-            if vacancy.is_empty() {
+            let spare_capacity = self.spare_capacity(bytes.len() - taken, buffers);
+            if spare_capacity.is_empty() {
                 return Ok(taken);
             }
-            let len = vacancy.len();
-            vacancy.copy_from_slice(&bytes[taken..taken + len]);
+            let len = spare_capacity.len();
+            spare_capacity.copy_from_slice(&bytes[taken..taken + len]);
             self.advance(len)?;
             taken += len;
         }

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
-use super::decoder::Partial;
+use super::decoder::Incomplete;
 
 /// Buffers that wait for their next use.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct Buffers {
     shells: Vec<Rc<Vec<u8>>>,
     /// Boxed, since they are moved into decoders and back.
     #[allow(clippy::vec_box)]
-    partials: Vec<Box<Partial>>,
+    incompletes: Vec<Box<Incomplete>>,
 }
 
 impl Buffers {
@@ -79,15 +79,15 @@ impl Buffers {
         }
     }
 
-    pub(super) fn take_partial(&mut self) -> Box<Partial> {
-        self.partials.pop().unwrap_or_default()
+    pub(super) fn take_incomplete(&mut self) -> Box<Incomplete> {
+        self.incompletes.pop().unwrap_or_default()
     }
 
-    /// Gives back a partial that is empty again.
-    pub(super) fn give_partial(&mut self, mut partial: Box<Partial>) {
-        partial.reset();
-        if self.partials.len() < PLACES {
-            self.partials.push(partial);
+    /// Gives back a incomplete that is empty again.
+    pub(super) fn give_incomplete(&mut self, mut incomplete: Box<Incomplete>) {
+        incomplete.reset();
+        if self.incompletes.len() < PLACES {
+            self.incompletes.push(incomplete);
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Close frames (RFC 6455 section 5.5.1): what a client says goodbye with, and what it is told.
+//! Close frames (RFC 6455 section 5.5.1): those of clients are parsed, those of the router are made.
 
 use super::{Opcode, ServerHeader, Violation};
 use crate::close::CloseReason;
 
-/// A client's goodbye.
+/// A client's close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Goodbye {
+pub struct CloseFrame {
     /// The close code that it gave, if any.
     pub code: Option<u16>,
 }
 
-impl Goodbye {
+impl CloseFrame {
     /// Reads the unmasked payload of a close frame.
     pub(super) fn parse(payload: &[u8]) -> Result<Self, Violation> {
         match payload {
@@ -28,15 +28,15 @@ impl Goodbye {
     }
 }
 
-/// Tells whether an endpoint may send this code (RFC 6455 section 7.4 and the registry it founds).
+/// Returns whether an endpoint may send this code (RFC 6455 section 7.4 and the registry it founds).
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// Makes the close frame for a reason; a goodbye's own code is given back in the answer to it. `None` where the
+/// Makes the close frame for a reason; a received close frame is answered with its own code. `None` where the
 /// reason says that nothing can be sent.
-pub fn close_frame(reason: CloseReason, goodbye: Option<Goodbye>) -> Option<Vec<u8>> {
-    let code = goodbye.and_then(|goodbye| goodbye.code).or(reason.code())?;
+pub fn close_frame(reason: CloseReason, received: Option<CloseFrame>) -> Option<Vec<u8>> {
+    let code = received.and_then(|received| received.code).or(reason.code())?;
     let text = reason.text().as_bytes();
     let mut frame = ServerHeader::new(Opcode::Close, 2 + text.len()).as_bytes().to_vec();
     frame.extend_from_slice(&code.to_be_bytes());

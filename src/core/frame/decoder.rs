@@ -1,6 +1,6 @@
-//! A client's byte stream turned into messages, replies and the goodbye, a read at a time.
+//! A client's byte stream turned into messages, replies and the close frame, a read at a time.
 //!
-//! Between two reads an idle connection costs one pointer here. The reader asks [`Decoder::intake`] where the next
+//! Between two reads an idle connection costs one pointer here. The reader asks [`Decoder::plan_read`] where the next
 //! bytes belong, reads, and tells with [`Decoder::decode`] how many they were.
 
 use std::ops::Range;
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use super::assembly::{Assembly, AssemblyState, Progress};
 use super::header::ClientHeader;
-use super::{Buffers, Goodbye, Opcode, ServerHeader, Utf8, Violation, unmask};
+use super::{Buffers, CloseFrame, Opcode, ServerHeader, Utf8, Violation, unmask};
 
 /// The stream of one client.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    partial: Option<Box<Partial>>,
+    incomplete: Option<Box<Incomplete>>,
 }
 
 /// What a read left incomplete.
 #[derive(Debug, Default)]
-pub(super) struct Partial {
+pub(super) struct Incomplete {
     /// An incomplete header, control frame or small frame, as it came.
     tail: Vec<u8>,
     message: Option<Assembly>,
@@ -39,7 +39,7 @@ struct Growth {
     stalled: u64,
 }
 
-/// What a stream left incomplete, as it is handed over to a successor.
+/// What a stream left incomplete, as it is handed over to a new process.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DecoderState {
     #[serde(with = "serde_bytes")]
@@ -49,7 +49,7 @@ pub struct DecoderState {
 
 /// Where the next bytes of a stream belong.
 #[derive(Debug)]
-pub struct Intake<'a> {
+pub struct ReadPlan<'a> {
     /// First here, in a message's own buffer; empty if none is in progress.
     pub direct: &'a mut [u8],
     /// How many bytes were put back at the begin of the read buffer; what is read goes behind them. Zero if `direct`
@@ -57,7 +57,7 @@ pub struct Intake<'a> {
     pub staged: usize,
     /// How many bytes at most are read into the read buffer behind that. None if `direct` ends before its frame does,
     /// and few if the frame is large: what follows it is likely to be as large, and belongs into a buffer of its own.
-    pub behind: usize,
+    pub overflow: usize,
 }
 
 /// What one read gave. Reused from read to read.
@@ -73,8 +73,8 @@ pub struct Batch {
     pub replies: Vec<u8>,
     /// Where in `replies` the last pong begins.
     pub last_reply: usize,
-    /// The client's goodbye, after which nothing is read.
-    pub goodbye: Option<Goodbye>,
+    /// The client's close frame, after which nothing is decoded.
+    pub close: Option<CloseFrame>,
 }
 
 /// A run of messages.
@@ -86,7 +86,7 @@ pub enum Piece {
     Assembled(Vec<u8>, Range<usize>),
 }
 
-impl Partial {
+impl Incomplete {
     /// Returns the bytes of the incomplete message that are there; an incomplete control frame is none.
     fn unfinished(&self) -> Option<usize> {
         let tail = self.tail.first().filter(|first| *first & CONTROL == 0).map(|_| self.tail.len());
@@ -126,7 +126,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.replies.clear();
-        (self.messages, self.bytes, self.last_reply, self.goodbye) = (0, 0, 0, None);
+        (self.messages, self.bytes, self.last_reply, self.close) = (0, 0, 0, None);
     }
 
     fn message(&mut self, piece: Piece, messages: u64) {
@@ -203,25 +203,25 @@ impl Run {
 
 impl Decoder {
     /// Prepares for the next read, of at most `at_most` bytes into a message's own buffer and as many behind it.
-    pub fn intake<'a>(&'a mut self, scratch: &mut [u8], at_most: usize, buffers: &mut Buffers) -> Intake<'a> {
-        let Some(partial) = self.partial.as_deref_mut() else {
-            return Intake { direct: &mut [], staged: 0, behind: at_most };
+    pub fn plan_read<'a>(&'a mut self, scratch: &mut [u8], at_most: usize, buffers: &mut Buffers) -> ReadPlan<'a> {
+        let Some(incomplete) = self.incomplete.as_deref_mut() else {
+            return ReadPlan { direct: &mut [], staged: 0, overflow: at_most };
         };
-        let staged = partial.tail.len();
-        scratch[..staged].copy_from_slice(&partial.tail);
-        let (direct, remaining, is_large) = match &mut partial.message {
+        let staged = incomplete.tail.len();
+        scratch[..staged].copy_from_slice(&incomplete.tail);
+        let (direct, remaining, is_large) = match &mut incomplete.message {
             Some(message) if message.is_in_frame() => {
                 let (remaining, is_large) = (message.remaining(), message.is_larger_than(at_most));
-                (message.vacancy(at_most, buffers), remaining, is_large)
+                (message.spare_capacity(at_most, buffers), remaining, is_large)
             }
             _ => (&mut [][..], 0, false),
         };
-        let behind = match direct.len() {
+        let overflow = match direct.len() {
             room if room < remaining => 0,
-            _ if is_large => at_most.min(BEHIND_LARGE),
+            _ if is_large => at_most.min(OVERFLOW_OF_LARGE),
             _ => at_most,
         };
-        Intake { direct, staged, behind }
+        ReadPlan { direct, staged, overflow }
     }
 
     /// Takes in `direct` bytes that were read into the message's own buffer, and then `scratch`: what was staged and
@@ -234,10 +234,10 @@ impl Decoder {
         buffers: &mut Buffers,
         batch: &mut Batch,
     ) -> Result<(), Violation> {
-        if let Some(partial) = self.partial.as_deref_mut() {
-            partial.tail.clear();
+        if let Some(incomplete) = self.incomplete.as_deref_mut() {
+            incomplete.tail.clear();
             if direct > 0
-                && let Some(message) = &mut partial.message
+                && let Some(message) = &mut incomplete.message
             {
                 message.advance(direct)?;
                 self.end_frame(batch)?;
@@ -247,33 +247,33 @@ impl Decoder {
         let outcome = self.decode_scratch(scratch, max_message, buffers, batch, &mut run);
         run.end(batch);
         if batch.messages > 0
-            && let Some(partial) = self.partial.as_deref_mut()
+            && let Some(incomplete) = self.incomplete.as_deref_mut()
         {
             // What is incomplete now is another message.
-            partial.growth = None;
+            incomplete.growth = None;
         }
-        self.settle(buffers);
+        self.release_if_idle(buffers);
         outcome
     }
 
     /// Returns how long the incomplete message hasn't grown, from look to look; time in which nothing was read doesn't count.
     pub fn stalled(&mut self, is_read: bool, now_ms: u64) -> Option<u64> {
-        let partial = self.partial.as_deref_mut()?;
-        let bytes = partial.unfinished()?;
-        let last = partial.growth.filter(|growth| growth.bytes == bytes);
+        let incomplete = self.incomplete.as_deref_mut()?;
+        let bytes = incomplete.unfinished()?;
+        let last = incomplete.growth.filter(|growth| growth.bytes == bytes);
         let stalled =
             last.map_or(0, |last| last.stalled + if is_read { now_ms.saturating_sub(last.looked_at) } else { 0 });
-        partial.growth = Some(Growth { bytes, looked_at: now_ms, stalled });
+        incomplete.growth = Some(Growth { bytes, looked_at: now_ms, stalled });
         Some(stalled)
     }
 
-    /// Copies what a successor needs to go on.
+    /// Copies what a new process needs to go on.
     pub fn state(&self) -> DecoderState {
-        let Some(partial) = self.partial.as_deref() else { return DecoderState::default() };
-        DecoderState { tail: partial.tail.clone(), message: partial.message.as_ref().map(Assembly::state) }
+        let Some(incomplete) = self.incomplete.as_deref() else { return DecoderState::default() };
+        DecoderState { tail: incomplete.tail.clone(), message: incomplete.message.as_ref().map(Assembly::state) }
     }
 
-    /// Goes on where a predecessor stopped; `None` if that can't be.
+    /// Goes on where an old process stopped; `None` if that can't be.
     pub fn resume(state: DecoderState, max_message: u64) -> Option<Self> {
         let message = match state.message {
             Some(message) => Some(Assembly::resume(message, max_message)?),
@@ -286,41 +286,41 @@ impl Decoder {
         }
         let is_idle = state.tail.is_empty() && message.is_none();
         Some(Self {
-            partial: (!is_idle).then(|| Box::new(Partial { tail: state.tail, message, ..Partial::default() })),
+            incomplete: (!is_idle).then(|| Box::new(Incomplete { tail: state.tail, message, ..Incomplete::default() })),
         })
     }
 
     /// Gives the message in progress up; what comes from now on goes to [`Decoder::discard`].
     pub fn start_discarding(&mut self, buffers: &mut Buffers) {
-        if let Some(partial) = self.partial.as_deref_mut()
-            && let Some(message) = partial.message.take()
+        if let Some(incomplete) = self.incomplete.as_deref_mut()
+            && let Some(message) = incomplete.message.take()
         {
-            partial.skip = message.remaining() as u64;
+            incomplete.skip = message.remaining() as u64;
             message.abandon(buffers);
         }
-        if self.partial.as_deref().is_some_and(|partial| partial.skip == 0) {
-            self.settle(buffers);
+        if self.incomplete.as_deref().is_some_and(|incomplete| incomplete.skip == 0) {
+            self.release_if_idle(buffers);
         }
     }
 
     /// Discards bytes, and looks for the end of the client's close frame among them; what is behind it isn't looked at.
     pub fn discard(&mut self, mut bytes: &[u8]) -> Result<Discarded, Violation> {
-        let partial = self.partial.get_or_insert_default();
+        let incomplete = self.incomplete.get_or_insert_default();
         loop {
-            if partial.skip > 0 {
-                let skipped = partial.skip.min(bytes.len() as u64);
-                partial.skip -= skipped;
+            if incomplete.skip > 0 {
+                let skipped = incomplete.skip.min(bytes.len() as u64);
+                incomplete.skip -= skipped;
                 bytes = &bytes[skipped as usize..];
-                if partial.skip > 0 {
+                if incomplete.skip > 0 {
                     return Ok(Discarded::Frames);
                 }
             }
-            if partial.is_close {
+            if incomplete.is_close {
                 return Ok(Discarded::CloseFrame);
             }
-            if !partial.skip_frame()? {
+            if !incomplete.skip_frame()? {
                 let Some((next, rest)) = bytes.split_first() else { return Ok(Discarded::Frames) };
-                partial.tail.push(*next);
+                incomplete.tail.push(*next);
                 bytes = rest;
             }
         }
@@ -328,20 +328,22 @@ impl Decoder {
 
     /// Forgets everything and gives the memory back.
     pub fn abandon(&mut self, buffers: &mut Buffers) {
-        if let Some(message) = self.partial.take().and_then(|partial| partial.message) {
+        if let Some(message) = self.incomplete.take().and_then(|incomplete| incomplete.message) {
             message.abandon(buffers);
         }
     }
 
     /// Returns whether nothing is incomplete.
     pub fn is_idle(&self) -> bool {
-        self.partial.is_none()
+        self.incomplete.is_none()
     }
 
-    /// Tells how many bytes are kept for this stream.
+    /// Returns how many bytes are kept for this stream.
     pub fn held(&self) -> usize {
-        self.partial.as_deref().map_or(0, |partial| {
-            size_of::<Partial>() + partial.tail.capacity() + partial.message.as_ref().map_or(0, Assembly::capacity)
+        self.incomplete.as_deref().map_or(0, |incomplete| {
+            size_of::<Incomplete>()
+                + incomplete.tail.capacity()
+                + incomplete.message.as_ref().map_or(0, Assembly::capacity)
         })
     }
 
@@ -373,7 +375,7 @@ impl Decoder {
                 unmask(&mut scratch[body..at], header.mask);
                 match header.opcode {
                     Opcode::Close => {
-                        batch.goodbye = Some(Goodbye::parse(&scratch[body..at])?);
+                        batch.close = Some(CloseFrame::parse(&scratch[body..at])?);
                         return Ok(());
                     }
                     Opcode::Ping => batch.pong(&scratch[body..at]),
@@ -402,14 +404,14 @@ impl Decoder {
             }
         }
         if at < scratch.len() {
-            self.partial(buffers).tail.extend_from_slice(&scratch[at..]);
+            self.incomplete(buffers).tail.extend_from_slice(&scratch[at..]);
         }
         Ok(())
     }
 
     /// Checks that the frame may come now (RFC 6455 section 5.4); tells the payload bytes of its message so far.
     fn check_order(&self, header: &ClientHeader) -> Result<u64, Violation> {
-        let message = self.partial.as_deref().and_then(|partial| partial.message.as_ref());
+        let message = self.incomplete.as_deref().and_then(|incomplete| incomplete.message.as_ref());
         match (message, header.opcode) {
             (Some(message), Opcode::Continuation) => Ok(message.payload()),
             (None, Opcode::Text | Opcode::Binary) => Ok(0),
@@ -418,25 +420,25 @@ impl Decoder {
     }
 
     fn message_in_frame(&mut self) -> Option<&mut Assembly> {
-        self.partial.as_deref_mut()?.message.as_mut().filter(|message| message.is_in_frame())
+        self.incomplete.as_deref_mut()?.message.as_mut().filter(|message| message.is_in_frame())
     }
 
     fn assemble(&mut self, header: &ClientHeader, arrived: usize, buffers: &mut Buffers) {
-        match &mut self.partial(buffers).message {
+        match &mut self.incomplete(buffers).message {
             Some(message) => message.go_on(header),
             none => *none = Some(Assembly::begin(header, arrived, buffers)),
         }
     }
 
-    fn partial(&mut self, buffers: &mut Buffers) -> &mut Partial {
-        self.partial.get_or_insert_with(|| buffers.take_partial())
+    fn incomplete(&mut self, buffers: &mut Buffers) -> &mut Incomplete {
+        self.incomplete.get_or_insert_with(|| buffers.take_incomplete())
     }
 
     fn end_frame(&mut self, batch: &mut Batch) -> Result<(), Violation> {
-        let Some(partial) = self.partial.as_deref_mut() else { return Ok(()) };
-        let Some(message) = &mut partial.message else { return Ok(()) };
+        let Some(incomplete) = self.incomplete.as_deref_mut() else { return Ok(()) };
+        let Some(message) = &mut incomplete.message else { return Ok(()) };
         if message.end_frame()? == Progress::Complete
-            && let Some(message) = partial.message.take()
+            && let Some(message) = incomplete.message.take()
         {
             let (buffer, range) = message.finish();
             batch.message(Piece::Assembled(buffer, range), 1);
@@ -445,9 +447,11 @@ impl Decoder {
     }
 
     /// Gives back what an idle stream doesn't need.
-    fn settle(&mut self, buffers: &mut Buffers) {
-        if let Some(partial) = self.partial.take_if(|partial| partial.tail.is_empty() && partial.message.is_none()) {
-            buffers.give_partial(partial);
+    fn release_if_idle(&mut self, buffers: &mut Buffers) {
+        if let Some(incomplete) =
+            self.incomplete.take_if(|incomplete| incomplete.tail.is_empty() && incomplete.message.is_none())
+        {
+            buffers.give_incomplete(incomplete);
         }
     }
 }
@@ -469,7 +473,7 @@ const WORTH_MOVING: usize = 4 << 10;
 /// assembled in a buffer of its own.
 const SMALL: u64 = 16 << 10;
 /// Bytes that are read behind a large frame: the next header, and small messages.
-const BEHIND_LARGE: usize = 4 << 10;
+const OVERFLOW_OF_LARGE: usize = 4 << 10;
 /// The bit of a frame's first byte that control frames have (RFC 6455 section 5.5).
 const CONTROL: u8 = 0x8;
 /// The longest incomplete frame that is kept as it came.

@@ -33,7 +33,7 @@ impl Opcode {
         })
     }
 
-    /// Tells whether the frame is for this hop only.
+    /// Returns whether the frame is for this hop only.
     pub fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
@@ -139,7 +139,7 @@ impl ServerHeader {
     }
 }
 
-/// Tells how long the frame from a server is that begins at the beginning of `bytes`, header included; `None` if its
+/// Returns how long the frame from a server is that begins at the beginning of `bytes`, header included; `None` if its
 /// header is incomplete.
 pub fn whole_frame_len(bytes: &[u8]) -> Option<usize> {
     let second = *bytes.get(1)?;

@@ -18,8 +18,8 @@ mod utf8;
 pub use buffers::Buffers;
 #[cfg(any(test, feature = "test-util"))]
 pub use client::{client_frame, client_header};
-pub use closing::{Goodbye, close_frame};
-pub use decoder::{Batch, Decoder, DecoderState, Discarded, Intake, Piece};
+pub use closing::{CloseFrame, close_frame};
+pub use decoder::{Batch, Decoder, DecoderState, Discarded, Piece, ReadPlan};
 pub use header::{Opcode, ServerHeader, whole_frame_len};
 pub use mask::unmask;
 pub use utf8::Utf8;

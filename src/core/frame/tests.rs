@@ -16,7 +16,7 @@ struct Heard {
     bytes: Vec<u8>,
     messages: u64,
     replies: Vec<u8>,
-    goodbye: Option<Goodbye>,
+    goodbye: Option<CloseFrame>,
     violation: Option<Violation>,
 }
 
@@ -30,11 +30,11 @@ fn listen(stream: &[u8], reads: &[usize]) -> Heard {
     while at < stream.len() && heard.goodbye.is_none() && heard.violation.is_none() {
         let size = reads[turn % reads.len()].min(stream.len() - at);
         turn += 1;
-        let intake = decoder.intake(&mut scratch, 4096, &mut buffers);
-        let staged = intake.staged;
-        let direct = size.min(intake.direct.len());
-        intake.direct[..direct].copy_from_slice(&stream[at..at + direct]);
-        let behind = (size - direct).min(intake.behind);
+        let plan = decoder.plan_read(&mut scratch, 4096, &mut buffers);
+        let staged = plan.staged;
+        let direct = size.min(plan.direct.len());
+        plan.direct[..direct].copy_from_slice(&stream[at..at + direct]);
+        let behind = (size - direct).min(plan.overflow);
         scratch[staged..staged + behind].copy_from_slice(&stream[at + direct..at + direct + behind]);
         at += direct + behind;
         batch.clear();
@@ -50,7 +50,7 @@ fn listen(stream: &[u8], reads: &[usize]) -> Heard {
         }
         heard.messages += batch.messages;
         heard.replies.extend(&batch.replies);
-        heard.goodbye = batch.goodbye;
+        heard.goodbye = batch.close;
         heard.violation = outcome.err();
     }
     if heard.violation.is_none() && heard.goodbye.is_none() {
@@ -87,7 +87,7 @@ fn fragments_become_one_message_with_pings_in_between_answered() {
 fn a_goodbye_ends_the_stream_with_its_code() {
     let stream = [client(0x81, b"bye"), client(0x88, &[3, 232, b'x']), client(0x81, b"never heard")].concat();
     let heard = listen(&stream, &[usize::MAX]);
-    assert_eq!(heard.goodbye, Some(Goodbye { code: Some(1000) }));
+    assert_eq!(heard.goodbye, Some(CloseFrame { code: Some(1000) }));
     assert_eq!(heard.messages, 1);
 }
 
@@ -183,7 +183,7 @@ fn an_idle_stream_holds_nothing() {
     decoder.decode(0, &mut frame[..8].to_vec(), MAX, &mut buffers, &mut batch).unwrap();
     assert!(decoder.held() > 0);
     let mut scratch = [0; 64];
-    let staged = decoder.intake(&mut scratch, 64, &mut buffers).staged;
+    let staged = decoder.plan_read(&mut scratch, 64, &mut buffers).staged;
     scratch[staged..frame.len()].copy_from_slice(&frame.split_off(8));
     decoder.decode(0, &mut scratch[..10], MAX, &mut buffers, &mut batch).unwrap();
     assert_eq!((batch.messages, decoder.held()), (1, 0));
@@ -193,7 +193,7 @@ fn an_idle_stream_holds_nothing() {
 fn a_close_frame_carries_code_and_reason() {
     let frame = close_frame(CloseReason::TooSlow, None).unwrap();
     assert_eq!(frame, [&[0x88, 10, 0x0f, 0xa3][..], b"too slow"].concat());
-    let answer = close_frame(CloseReason::Left, Some(Goodbye { code: Some(3000) })).unwrap();
+    let answer = close_frame(CloseReason::Left, Some(CloseFrame { code: Some(3000) })).unwrap();
     assert_eq!(answer[2..4], 3000u16.to_be_bytes());
     assert_eq!(close_frame(CloseReason::Lost, None), None);
 }

@@ -35,7 +35,7 @@ impl Utf8 {
         Ok(())
     }
 
-    /// Tells whether the state can have come from a text; one that was handed over is checked.
+    /// Returns whether the state can have come from a text; one that was handed over is checked.
     pub(super) fn is_sound(&self) -> bool {
         usize::from(self.len) < self.begun.len()
             && std::str::from_utf8(&self.begun[..usize::from(self.len)])

@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 
 use super::member::{Member, Phase};
 use crate::close::CloseReason;
-use crate::frame::Goodbye;
+use crate::frame::CloseFrame;
 
 /// Why a member's connection is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cause {
     pub(super) reason: CloseReason,
     /// The close frame that the member sent.
-    pub(super) received: Option<Goodbye>,
+    pub(super) received: Option<CloseFrame>,
     /// Whether its memory is needed, so that not even the rest of a large frame may wait for it.
     pub(super) frees_memory: bool,
 }

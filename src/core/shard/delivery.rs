@@ -18,7 +18,7 @@ use crate::frame::{Batch, Discarded, Opcode, Piece, ServerHeader};
 impl<L: Link> Shard<L> {
     /// Begins an iteration in which so many connections are to be read. They and those with more to be read share what
     /// is read in it, so that a few that send without end don't make it long for the others.
-    pub fn begin_round(&mut self, readable: usize) {
+    pub fn begin_iteration(&mut self, readable: usize) {
         self.share = (READ / readable.max(self.run_queue.len()).max(1)).max(LEAST_SHARE);
     }
 
@@ -84,11 +84,11 @@ impl<L: Link> Shard<L> {
     fn read(&mut self, slot: usize, now: Moment) {
         let member = &mut self.members[slot];
         let at_once = member.rate.as_deref().map_or(self.share, |rate| rate.at_once(now).min(self.share));
-        let intake = member.decoder.intake(&mut self.scratch, at_once, &mut self.buffers);
-        let (room_in_direct, staged) = (intake.direct.len(), intake.staged);
-        let behind = &mut self.scratch[staged..staged + intake.behind];
+        let plan = member.decoder.plan_read(&mut self.scratch, at_once, &mut self.buffers);
+        let (room_in_direct, staged) = (plan.direct.len(), plan.staged);
+        let behind = &mut self.scratch[staged..staged + plan.overflow];
         let received = if room_in_direct > 0 {
-            member.link.receive(&mut [IoSliceMut::new(intake.direct), IoSliceMut::new(behind)])
+            member.link.receive(&mut [IoSliceMut::new(plan.direct), IoSliceMut::new(behind)])
         } else {
             member.link.receive(&mut [IoSliceMut::new(behind)])
         };
@@ -123,11 +123,11 @@ impl<L: Link> Shard<L> {
         while !early.is_empty()
             && let Some(member) = self.members.get_mut(slot).filter(|member| member.is_open())
         {
-            let intake = member.decoder.intake(&mut self.scratch, READ, &mut self.buffers);
-            let staged = intake.staged;
-            let direct = early.len().min(intake.direct.len());
-            intake.direct[..direct].copy_from_slice(&early[..direct]);
-            let behind = (early.len() - direct).min(intake.behind);
+            let plan = member.decoder.plan_read(&mut self.scratch, READ, &mut self.buffers);
+            let staged = plan.staged;
+            let direct = early.len().min(plan.direct.len());
+            plan.direct[..direct].copy_from_slice(&early[..direct]);
+            let behind = (early.len() - direct).min(plan.overflow);
             self.scratch[staged..staged + behind].copy_from_slice(&early[direct..direct + behind]);
             early = &early[direct + behind..];
             self.decode(slot, direct, staged + behind, now);
@@ -155,7 +155,7 @@ impl<L: Link> Shard<L> {
         if !batch.replies.is_empty() {
             self.pong(slot, &batch.replies, batch.last_reply, now);
         }
-        match (outcome, batch.goodbye) {
+        match (outcome, batch.close) {
             (Err(violation), _) => self.mark(slot, CloseReason::from(violation)),
             (Ok(()), Some(received)) => self.mark_left(slot, received),
             (Ok(()), None) => {}
@@ -179,7 +179,7 @@ impl<L: Link> Shard<L> {
                 self.hand_over(receiver as usize, batch, now);
             }
             _ if side.len() == usize::from(is_peer) => {
-                self.tally.unheard += batch.messages;
+                self.tally.undelivered += batch.messages;
                 self.recycle(batch);
             }
             _ => self.collect(sender, room, target, batch),
@@ -190,7 +190,7 @@ impl<L: Link> Shard<L> {
     fn hand_over(&mut self, receiver: usize, batch: &mut Batch, now: Moment) {
         let member = &mut self.members[receiver];
         if !member.is_open() {
-            self.tally.unheard += batch.messages;
+            self.tally.undelivered += batch.messages;
             return self.recycle(batch);
         }
         member.count_sent(batch.messages, batch.bytes, &mut self.tally);
@@ -516,7 +516,7 @@ impl<L: Link> Shard<L> {
     pub(super) fn throttle(&mut self, slot: usize, now: Moment) {
         let member = &mut self.members[slot];
         if member.is_open() && self.throttled.throttle(slot, member, now) {
-            self.tally.rests += 1;
+            self.tally.reads_throttled += 1;
         }
     }
 

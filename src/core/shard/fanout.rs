@@ -5,8 +5,8 @@
 //! sides that wait are served in their order. While a side is served its senders aren't read from, so that what they
 //! send is collected for the next broadcast.
 //!
-//! Members come and go meanwhile. The receivers are counted at the start: who joins stands behind them in the side's list,
-//! and who leaves leaves a hole, which is closed at the end.
+//! Members come and go meanwhile. The receivers are counted at the start: a member that joins stands behind them in the
+//! side's list, and one that leaves leaves a hole, which is closed at the end.
 
 use std::collections::VecDeque;
 

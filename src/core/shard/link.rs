@@ -19,7 +19,7 @@ pub trait Link {
     /// Pushes on what the connection itself holds back (TLS records); tells whether all is out.
     fn flush(&mut self) -> io::Result<bool>;
 
-    /// Tells whether received bytes wait that no readiness will announce.
+    /// Returns whether received bytes wait that no readiness will announce.
     fn has_unread(&self) -> bool;
 
     /// Asks how far the peer's machine has come with what was sent; `None` where nobody knows.
@@ -30,18 +30,18 @@ pub trait Link {
     /// Tells the peer that nothing more will be sent.
     fn finish(&mut self);
 
-    /// Learns that the membership has ended, while the connection still says goodbye; called once.
-    fn left(&mut self, parting: &Parting);
+    /// Is called once when the membership has ended, while the connection is still closing.
+    fn on_close(&mut self, departure: &Departure);
 }
 
 /// How a membership ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parting {
+pub struct Departure {
     /// Why.
     pub reason: CloseReason,
-    /// The close code with which the member said goodbye.
+    /// The close code that the member sent.
     pub code: Option<u16>,
-    /// How long nothing had been heard of it.
+    /// How long nothing had been received from it.
     pub silent: Duration,
     /// What it has sent and been sent.
     pub tally: MemberTally,

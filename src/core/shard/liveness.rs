@@ -59,7 +59,7 @@ impl<L: Link> Member<L> {
         Activity { last_received: self.last_received, pinged: self.pinged, last_taken }.judge(rules, now)
     }
 
-    /// Takes note of what was acknowledged since the last sweep.
+    /// Notes what was acknowledged since the last sweep.
     fn note_acknowledgments(&mut self, now: Moment) {
         let outbox = self.outbox.as_deref_mut();
         if outbox.is_none() && self.pinged.is_none() {

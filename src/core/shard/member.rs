@@ -13,14 +13,14 @@ use crate::frame::Decoder;
 use crate::ids::{MemberId, Serial};
 use crate::kind::Role;
 
-/// Who joins, and where.
+/// A member that joins.
 #[derive(Debug, Clone, Copy)]
 pub struct Newcomer {
     /// The member's number.
     pub id: MemberId,
     /// The registration.
     pub serial: Serial,
-    /// As what.
+    /// Its role.
     pub role: Role,
     /// Whether it counts in the shard's tally; a probe doesn't.
     pub counts: bool,
@@ -153,33 +153,33 @@ pub struct ShardTally {
     pub deliveries: u64,
     /// Bytes handed to receivers.
     pub bytes_out: u64,
-    /// Messages that nobody was there for.
-    pub unheard: u64,
+    /// Messages for which there was no receiver.
+    pub undelivered: u64,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: u64,
-    /// Times that a member sent more than its rate, and had to rest.
-    pub rests: u64,
+    /// Times that a member sent more than its rate, and was not read from for a while.
+    pub reads_throttled: u64,
     /// Members closed because a message that they had started didn't grow for the stall timeout.
     pub stalled_messages: u64,
-    /// Connections dropped because the goodbye took too long.
-    pub overdue: u64,
+    /// Connections dropped because the peer did not answer the close frame in time.
+    pub close_timeouts: u64,
     /// Connections that ended, by reason.
     pub closes: [u64; CloseReason::ALL.len()],
 }
 
-/// A look at a member.
+/// A summary of a member.
 #[derive(Debug)]
-pub struct Glimpse<'a, L> {
+pub struct MemberSummary<'a, L> {
     /// The connection.
     pub link: &'a L,
     /// The member's number.
     pub id: MemberId,
-    /// As what.
+    /// Its role.
     pub role: Role,
-    /// When it came.
+    /// When it joined.
     pub joined: Moment,
-    /// When it was last heard of.
-    pub heard: Moment,
+    /// When something was last received from it.
+    pub last_received: Moment,
     /// What it has sent and been sent.
     pub tally: MemberTally,
     /// Bytes that wait for its socket.
@@ -292,13 +292,13 @@ impl<L> Member<L> {
         }
     }
 
-    pub(super) fn glimpse(&self) -> Glimpse<'_, L> {
-        Glimpse {
+    pub(super) fn summary(&self) -> MemberSummary<'_, L> {
+        MemberSummary {
             link: &self.link,
             id: self.id,
             role: self.role,
             joined: self.joined,
-            heard: self.last_received,
+            last_received: self.last_received,
             tally: self.tally,
             outbox: self.queued(),
         }

@@ -24,13 +24,13 @@ impl MemoryAccount {
         self.sum.min(self.measured.saturating_add(self.since)) + self.broadcasts
     }
 
-    /// Takes note that a member's memory has changed.
+    /// Notes that a member's memory has changed.
     pub(super) fn change(&mut self, before: u32, now: u32) {
         self.sum = self.sum + u64::from(now) - u64::from(before);
         self.since += u64::from(now.saturating_sub(before));
     }
 
-    /// Takes note of what all members hold together.
+    /// Notes what all members hold together.
     pub(super) fn set_measured(&mut self, bytes: u64) {
         (self.measured, self.since) = (bytes, 0);
     }

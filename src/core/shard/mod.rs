@@ -1,6 +1,6 @@
 //! What one relay thread does, without the I/O: members, who receives from whom, outboxes, flow control, liveness, closing.
 //!
-//! A registration lives on one shard as a *room*. An iteration is: [`Shard::begin_round`], [`Shard::readable`] and
+//! A registration lives on one shard as a *room*. An iteration is: [`Shard::begin_iteration`], [`Shard::readable`] and
 //! [`Shard::writable`] for each member whose connection is ready, [`Shard::resume`], then [`Shard::flush_some`], which
 //! writes what a room's senders sent within the iteration to each receiver at once. A room with one receiver is served at
 //! once instead.
@@ -38,13 +38,13 @@ use std::time::Duration;
 
 use slab::Slab;
 
-pub use link::{Link, Parting, Received, TcpTransit};
-pub use member::{Glimpse, MemberTally, Newcomer, ShardTally, Traffic};
+pub use link::{Departure, Link, Received, TcpTransit};
+pub use member::{MemberSummary, MemberTally, Newcomer, ShardTally, Traffic};
 pub use rate::Rates;
 pub use snapshot::MemberState;
 
 use crate::close::CloseReason;
-use crate::frame::{Batch, Buffers, Goodbye, close_frame};
+use crate::frame::{Batch, Buffers, CloseFrame, close_frame};
 use crate::ids::{MemberId, Serial};
 use closing::{Cause, ClosingQueue, delivers_queue};
 use fanout::FanOut;
@@ -152,7 +152,7 @@ impl<L: Link> Shard<L> {
         slot
     }
 
-    /// Takes note that a member's link is there now, with the bytes that it sent right behind its handshake.
+    /// Notes that a member's link is there now, with the bytes that it sent right behind its handshake.
     pub fn arrived(&mut self, slot: usize, early: &[u8], now: Moment) {
         self.read_early(slot, early, now);
         self.throttle(slot, now);
@@ -164,7 +164,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Limits how much a member may send from now on.
-    pub fn pace(&mut self, slot: usize, rates: &Rates) {
+    pub fn set_rates(&mut self, slot: usize, rates: &Rates) {
         if let Some(member) = self.members.get_mut(slot) {
             member.rate = Some(Box::new(RateLimiter::new(rates)));
         }
@@ -201,16 +201,16 @@ impl<L: Link> Shard<L> {
     }
 
     /// Returns the members of a registration.
-    pub fn members_of(&self, serial: Serial) -> impl Iterator<Item = Glimpse<'_, L>> {
+    pub fn members_of(&self, serial: Serial) -> impl Iterator<Item = MemberSummary<'_, L>> {
         let room = self.by_serial.get(&serial).and_then(|room| self.rooms.get(*room as usize));
         let slots = room.into_iter().flat_map(Room::slots);
-        slots.filter_map(|slot| self.members.get(slot)).map(Member::glimpse)
+        slots.filter_map(|slot| self.members.get(slot)).map(Member::summary)
     }
 
     /// Finds a member; a search through all, for the rare question of an administrator.
-    pub fn find(&self, id: MemberId) -> Option<(usize, Glimpse<'_, L>)> {
+    pub fn find(&self, id: MemberId) -> Option<(usize, MemberSummary<'_, L>)> {
         let found = self.members.iter().find(|(_, member)| member.id == id && member.is_open());
-        found.map(|(slot, member)| (slot, member.glimpse()))
+        found.map(|(slot, member)| (slot, member.summary()))
     }
 
     /// Reports each room's sums from a place on (0 is the first), until so many rooms and members have been looked at;
@@ -253,7 +253,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Copies all members that a new process can go on with, beside their connections; [`Shard::flush`] comes before.
-    pub fn states(&self, now: Moment) -> impl Iterator<Item = (&L, MemberState)> {
+    pub fn export(&self, now: Moment) -> impl Iterator<Item = (&L, MemberState)> {
         self.members.iter().filter(|(_, member)| member.is_open() && member.counts).filter_map(move |(_, member)| {
             let serial = self.rooms.get(member.room as usize)?.serial;
             Some((&member.link, MemberState::export(member, serial, now)))
@@ -261,7 +261,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Goes on with an old process's member; gives the connection back if its state doesn't allow that.
-    pub fn succeed(&mut self, state: MemberState, link: L, now: Moment) -> Result<usize, L> {
+    pub fn restore(&mut self, state: MemberState, link: L, now: Moment) -> Result<usize, L> {
         let newcomer = Newcomer { id: state.id, serial: state.serial, role: state.role, counts: true };
         let Some(restored) = state.restore(self.rules.max_message, now) else { return Err(link) };
         let slot = self.join(&newcomer, link, now);
@@ -286,7 +286,7 @@ impl<L: Link> Shard<L> {
         for (slot, member) in &mut self.members {
             match member.phase {
                 Phase::Closing(deadline) | Phase::Finishing(deadline) if deadline <= now => {
-                    self.tally.overdue += u64::from(member.counts);
+                    self.tally.close_timeouts += u64::from(member.counts);
                     self.closing.mark(slot, member, CloseReason::Lost);
                 }
                 Phase::Open => match member.check_liveness(&self.rules, now) {
@@ -332,7 +332,7 @@ impl<L: Link> Shard<L> {
 
     /// Closes members that hold most, of the registrations that hold most, until so many bytes are or will be free; returns
     /// how many members that were. What others hold, too, counts in parts, since it isn't free before they all are gone.
-    pub fn relieve(&mut self, bytes: u64, now: Moment) -> u64 {
+    pub fn shed_load(&mut self, bytes: u64, now: Moment) -> u64 {
         self.measure();
         // What rooms have collected is about to go out, or is in the outboxes of those who don't take it then; and what
         // marked members hold is about to go, too.
@@ -415,7 +415,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Marks a member that sent its close frame.
-    fn mark_left(&mut self, slot: usize, received: Goodbye) {
+    fn mark_left(&mut self, slot: usize, received: CloseFrame) {
         self.mark(slot, Cause { reason: CloseReason::Left, received: Some(received), frees_memory: false });
     }
 
@@ -443,7 +443,7 @@ impl<L: Link> Shard<L> {
         member.flags.is_undecodable =
             matches!(reason, CloseReason::Protocol | CloseReason::InvalidUtf8 | CloseReason::TooBig);
         let (code, silent) = (received.and_then(|received| received.code), now.since(member.last_received));
-        member.link.left(&Parting { reason, code, silent, tally: member.tally });
+        member.link.on_close(&Departure { reason, code, silent, tally: member.tally });
         member.decoder.start_discarding(&mut self.buffers);
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);
@@ -541,7 +541,7 @@ impl<L: Link> Shard<L> {
             self.recycle_broadcast(current.broadcast);
         }
         for pending in room.sides.into_iter().filter_map(|side| side.pending) {
-            self.tally.unheard += pending.messages;
+            self.tally.undelivered += pending.messages;
             self.recycle_broadcast(pending);
         }
     }

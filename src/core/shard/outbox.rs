@@ -1,7 +1,7 @@
 //! A member's outbox: bytes accepted for a device and not yet taken by its socket.
 //!
 //! Bounded in bytes, because a slow reader must cost its own seat and not everybody's memory. It holds slices of
-//! chunks that all who lag share, so that a round which a hundred members couldn't take is kept once. A member
+//! chunks that all who lag share, so that a broadcast which a hundred members couldn't take is kept once. A member
 //! without an outbox is up to date; most never have one.
 
 use std::collections::VecDeque;
@@ -177,7 +177,7 @@ impl Slice {
     }
 }
 
-/// Tells how many bytes complete the frame that is begun after `sent` bytes of `slices`, which begin with a frame.
+/// Returns how many bytes complete the frame that is begun after `sent` bytes of `slices`, which begin with a frame.
 pub(super) fn rest_of_begun_frame(slices: &[IoSlice<'_>], mut sent: usize) -> usize {
     for slice in slices {
         if sent >= slice.len() {

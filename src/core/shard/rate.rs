@@ -14,7 +14,7 @@ use slab::Slab;
 
 use super::member::Member;
 use super::{Moment, READ};
-use crate::bucket::{Bucket, Rate};
+use crate::rate::{Bucket, Rate};
 
 /// How much a member may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +65,14 @@ impl RateLimiter {
         usize::try_from(bytes).unwrap_or(READ).clamp(LEAST_READ, READ)
     }
 
-    /// Takes note of bytes that were read.
+    /// Charges bytes that were read.
     pub(super) fn charge_bytes(&mut self, bytes: usize, now: Moment) {
         if let Some((rate, bucket)) = &mut self.bytes {
             bucket.charge(rate, time(now), bytes as u64);
         }
     }
 
-    /// Takes note of messages that were in them.
+    /// Charges messages that were in them.
     pub(super) fn charge_messages(&mut self, messages: u64, now: Moment) {
         if let Some((rate, bucket)) = &mut self.messages {
             bucket.charge(rate, time(now), messages);

@@ -19,7 +19,7 @@ impl RunQueue {
         }
     }
 
-    /// Takes all scheduled members; who is scheduled from now on has the turn after.
+    /// Takes all scheduled members; those that are scheduled from now on have the turn after.
     pub(super) fn take_turn(&mut self) -> Vec<u32> {
         std::mem::replace(&mut self.slots, std::mem::take(&mut self.spare))
     }

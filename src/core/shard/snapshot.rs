@@ -19,7 +19,7 @@ pub struct MemberState {
     pub id: MemberId,
     /// Its registration.
     pub serial: Serial,
-    /// As what.
+    /// Its role.
     pub role: Role,
     age_ms: u64,
     silent_ms: u64,

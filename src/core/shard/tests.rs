@@ -103,7 +103,7 @@ impl Link for Queue {
         self.0.borrow_mut().is_finished = true;
     }
 
-    fn left(&mut self, &Parting { reason, .. }: &Parting) {
+    fn on_close(&mut self, &Departure { reason, .. }: &Departure) {
         let mut pipe = self.0.borrow_mut();
         pipe.received_when_left = Some(pipe.received);
         assert_eq!(pipe.left.replace(reason), None, "left twice");
@@ -217,7 +217,7 @@ impl World {
 
     /// One round of the loop: everybody is ready.
     fn round(&mut self) {
-        self.shard.begin_round(self.ready);
+        self.shard.begin_iteration(self.ready);
         for who in 0..self.devices.len() {
             let device = &self.devices[who];
             if device.pipe.borrow().is_dropped {
@@ -239,7 +239,7 @@ impl World {
     fn succeed(&mut self) {
         self.shard.flush(self.now);
         self.note_ends();
-        let states: Vec<MemberState> = self.shard.states(self.now).map(|(_, state)| state).collect();
+        let states: Vec<MemberState> = self.shard.export(self.now).map(|(_, state)| state).collect();
         let bytes = rmp_serde::to_vec_named(&states).unwrap();
         let read: Vec<MemberState> = rmp_serde::from_slice(&bytes).unwrap();
         assert_eq!(read, states);
@@ -249,7 +249,7 @@ impl World {
             let device = self.devices.iter_mut().find(|device| device.id == state.id).unwrap();
             device.pipe.borrow_mut().is_dropped = false;
             let link = Queue(Rc::clone(&device.pipe));
-            device.slot = self.shard.succeed(state, link, self.now).unwrap();
+            device.slot = self.shard.restore(state, link, self.now).unwrap();
         }
     }
 
@@ -511,7 +511,7 @@ fn messages_without_a_hearer_are_counted_and_hold_nobody_up() {
         world.send(alone, 100_000, 2);
     }
     world.settle();
-    assert_eq!(world.shard.tally().unheard, 100);
+    assert_eq!(world.shard.tally().undelivered, 100);
     assert_eq!(world.devices[alone].pipe.borrow().inbound.len(), 0);
 }
 
@@ -524,9 +524,9 @@ fn a_successor_that_knows_the_same_says_the_same() {
     world.raw(host, 0x01, "half a t\u{fc}".as_bytes().split_last().unwrap().1);
     world.round();
     world.now = world.now.after(Duration::from_secs(7));
-    let before: Vec<MemberState> = world.shard.states(world.now).map(|(_, state)| state).collect();
+    let before: Vec<MemberState> = world.shard.export(world.now).map(|(_, state)| state).collect();
     world.succeed();
-    let after: Vec<MemberState> = world.shard.states(world.now).map(|(_, state)| state).collect();
+    let after: Vec<MemberState> = world.shard.export(world.now).map(|(_, state)| state).collect();
     assert_eq!(before, after);
     assert!(world.shard.tally().outbox_bytes > 100_000);
     world.raw(host, 0x80, "\u{fc}".as_bytes().split_first().unwrap().1);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use ws_router_core::bucket::Rate;
+use ws_router_core::rate::Rate;
 
 use super::Listener;
 use super::ask::Ask;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use ws_router_admin_api::ListenAddress;
-use ws_router_core::bucket::Rate;
+use ws_router_core::rate::Rate;
 
 use super::{Config, ForwardedHeader, Http, Limits, Listener, RateLimit, Registration, SlowReceiver, Websocket};
 use crate::peer::Peers;

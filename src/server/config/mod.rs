@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use ws_router_admin_api::ListenAddress;
-use ws_router_core::bucket::Rate;
+use ws_router_core::rate::Rate;
 
 use crate::peer::Peers;
 

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use ws_router_admin_api::event::{Event, What};
-use ws_router_core::bucket::{Bucket, Rate};
+use ws_router_core::rate::{Bucket, Rate};
 
 use crate::events::Events;
 

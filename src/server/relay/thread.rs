@@ -105,7 +105,7 @@ impl Thread {
             if !readiness.is_empty() {
                 last_event = woken;
             }
-            self.shard.begin_round(readiness.iter().filter(|event| event.is_readable()).count());
+            self.shard.begin_iteration(readiness.iter().filter(|event| event.is_readable()).count());
             self.has_commands |= self.serve(&readiness);
             self.shard.resume(self.now);
             if self.has_commands {
@@ -178,7 +178,7 @@ impl Thread {
         self.shard.measure();
         self.ledger.totals.held.set(self.shard.held());
         let bytes = budget.to_free(self.shard.held());
-        let closed = if bytes > 0 { self.shard.relieve(bytes, self.now) } else { 0 };
+        let closed = if bytes > 0 { self.shard.shed_load(bytes, self.now) } else { 0 };
         if closed > 0 {
             let relieved = &self.ledger.totals.relieved;
             relieved.set(relieved.value() + closed);
@@ -205,10 +205,10 @@ impl Thread {
         totals.bytes_in.set(tally.bytes_in);
         totals.deliveries.set(tally.deliveries);
         totals.bytes_out.set(tally.bytes_out);
-        totals.unheard.set(tally.unheard);
-        totals.rests.set(tally.rests);
+        totals.unheard.set(tally.undelivered);
+        totals.rests.set(tally.reads_throttled);
         totals.stalled_messages.set(tally.stalled_messages);
-        totals.overdue.set(tally.overdue);
+        totals.overdue.set(tally.close_timeouts);
         totals.outbox_bytes.set(tally.outbox_bytes);
         for reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);

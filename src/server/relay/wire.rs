@@ -11,7 +11,7 @@ use mio::net::{TcpStream, UnixStream};
 use ws_router_admin_api::event::What;
 use ws_router_core::ids::MemberId;
 use ws_router_core::shard::TcpTransit;
-use ws_router_core::shard::{Link, Parting, Received};
+use ws_router_core::shard::{Departure, Link, Received};
 
 use super::tls::Tls;
 use crate::directory::Seat;
@@ -171,10 +171,10 @@ impl Link for Wire {
         }
     }
 
-    fn left(&mut self, parting: &Parting) {
+    fn on_close(&mut self, departure: &Departure) {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
-        let Parting { reason, code, silent, tally } = *parting;
+        let Departure { reason, code, silent, tally } = *departure;
         self.common.events.tell(What::Left {
             registration,
             member,

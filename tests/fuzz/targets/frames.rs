@@ -99,7 +99,7 @@ impl Scene {
 
     /// Goes on in another shard, from bytes; tells whether the talker is still there.
     fn succeed(&mut self) -> bool {
-        let states: Vec<MemberState> = self.shard.states(NOW).map(|(_, state)| state).collect();
+        let states: Vec<MemberState> = self.shard.export(NOW).map(|(_, state)| state).collect();
         let bytes = rmp_serde::to_vec_named(&states).unwrap();
         let read: Vec<MemberState> = rmp_serde::from_slice(&bytes).unwrap();
         assert_eq!(read, states);
@@ -107,13 +107,13 @@ impl Scene {
         let mut is_there = false;
         for state in read {
             let at = state.id.0 as usize;
-            let slot = self.shard.succeed(state, End(Rc::clone(&self.pipes[at])), NOW);
+            let slot = self.shard.restore(state, End(Rc::clone(&self.pipes[at])), NOW);
             let slot = slot.unwrap_or_else(|_| panic!("a state of ours is refused"));
             if at == 0 {
                 (self.talker, is_there) = (slot, true);
             }
         }
-        let again: Vec<MemberState> = self.shard.states(NOW).map(|(_, state)| state).collect();
+        let again: Vec<MemberState> = self.shard.export(NOW).map(|(_, state)| state).collect();
         assert_eq!(again, states, "a successor knows the same");
         is_there
     }

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 
 use ws_router_core::close::CloseReason;
-use ws_router_core::shard::{Link, Parting, Received};
+use ws_router_core::shard::{Departure, Link, Received};
 
 /// What is on its way in both directions.
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Link for End {
         self.0.borrow_mut().is_finished = true;
     }
 
-    fn left(&mut self, parting: &Parting) {
-        assert_eq!(self.0.borrow_mut().left.replace(parting.reason), None, "left twice");
+    fn on_close(&mut self, departure: &Departure) {
+        assert_eq!(self.0.borrow_mut().left.replace(departure.reason), None, "left twice");
     }
 }

@@ -147,7 +147,7 @@ impl World {
 
     /// Everybody is ready, as a loop would announce it.
     fn round(&mut self) {
-        self.shard.begin_round(self.devices.len());
+        self.shard.begin_iteration(self.devices.len());
         for device in &self.devices {
             // A link that is dropped is held by the device alone.
             if Rc::strong_count(&device.pipe) > 1 {
@@ -169,13 +169,13 @@ impl World {
 
     fn succeed(&mut self) {
         self.shard.flush(self.now);
-        let states: Vec<MemberState> = self.shard.states(self.now).map(|(_, state)| state).collect();
+        let states: Vec<MemberState> = self.shard.export(self.now).map(|(_, state)| state).collect();
         let read: Vec<MemberState> = rmp_serde::from_slice(&rmp_serde::to_vec_named(&states).unwrap()).unwrap();
         assert_eq!(read, states);
         self.shard = Shard::new(self.rules.clone());
         for state in read {
             let device = &mut self.devices[state.id.0 as usize];
-            let slot = self.shard.succeed(state, End(Rc::clone(&device.pipe)), self.now);
+            let slot = self.shard.restore(state, End(Rc::clone(&device.pipe)), self.now);
             device.slot = slot.unwrap_or_else(|_| panic!("a state of ours is refused"));
         }
     }

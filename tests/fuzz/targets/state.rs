@@ -39,7 +39,7 @@ fn go_on(state: Snapshot) {
         let Some(seat) = directory.retake(carried.registration.as_str(), member.serial, member.role) else { continue };
         let pipe = Pipe::with_room(1 << 30);
         pipe.borrow_mut().inbound.extend([0x82, 0x81, 1, 2, 3, 4, 5, 0x80, 0x80, 1, 2, 3, 4, 0x88, 0x80, 1, 2, 3, 4]);
-        if let Ok(slot) = shard.succeed(carried.member, End(pipe), NOW) {
+        if let Ok(slot) = shard.restore(carried.member, End(pipe), NOW) {
             seats.push((slot, seat));
         }
     }

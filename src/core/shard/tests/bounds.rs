@@ -43,7 +43,7 @@ impl Link for Counted {
 
     fn finish(&mut self) {}
 
-    fn left(&mut self, _: &Parting) {}
+    fn on_close(&mut self, _: &Departure) {}
 }
 
 struct Crowd {
@@ -95,7 +95,7 @@ impl Crowd {
     }
 
     fn iterate(&mut self) {
-        self.call(|shard| shard.begin_round(0));
+        self.call(|shard| shard.begin_iteration(0));
         self.call(|shard| shard.resume(NOW));
         self.call(|shard| shard.flush_some(32, NOW));
     }

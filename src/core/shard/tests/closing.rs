@@ -184,7 +184,7 @@ fn after_its_close_frame_the_router_waits_for_the_peers() {
         }
         let pipe = world.devices[0].pipe.borrow();
         assert!(pipe.is_finished && pipe.is_dropped, "{reason:?}");
-        assert_eq!((world.shard.tally().overdue, world.shard.tally().messages_in), (0, 0));
+        assert_eq!((world.shard.tally().close_timeouts, world.shard.tally().messages_in), (0, 0));
     }
 }
 
@@ -199,11 +199,11 @@ fn one_that_broke_the_rules_is_not_decoded_any_more_and_ends_its_stream_or_runs_
         assert!(!world.devices[0].pipe.borrow().is_dropped, "{reason:?}");
         world.devices[0].pipe.borrow_mut().has_ended = true;
         world.round();
-        assert!(world.devices[0].pipe.borrow().is_dropped && world.shard.tally().overdue == 0, "{reason:?}");
+        assert!(world.devices[0].pipe.borrow().is_dropped && world.shard.tally().close_timeouts == 0, "{reason:?}");
 
         let mut world = closed_with(reason);
         world.now = world.now.after(Duration::from_secs(5));
         world.shard.sweep(world.now);
-        assert!(world.devices[0].pipe.borrow().is_dropped && world.shard.tally().overdue == 1, "{reason:?}");
+        assert!(world.devices[0].pipe.borrow().is_dropped && world.shard.tally().close_timeouts == 1, "{reason:?}");
     }
 }

@@ -77,13 +77,13 @@ fn relief_costs_those_their_seats_who_hold_most_and_nobody_else() {
         world.round();
     }
     let before = world.shard.held();
-    assert_eq!(world.shard.relieve(4 << 20, world.now), 2);
+    assert_eq!(world.shard.shed_load(4 << 20, world.now), 2);
     let closed: Vec<_> = world.devices.iter().map(|device| device.pipe.borrow().left).collect();
     let slow = Some(CloseReason::TooSlow);
     assert_eq!(closed, [None, None, None, slow, None, slow, None, None]);
     assert!(world.shard.held() <= before - (4 << 20));
     world.shard.assert_counted();
-    assert_eq!(world.shard.relieve(u64::MAX, world.now), 1);
+    assert_eq!(world.shard.shed_load(u64::MAX, world.now), 1);
     assert_eq!(world.devices[7].pipe.borrow().left, None, "it holds next to nothing");
 }
 
@@ -95,7 +95,7 @@ fn a_message_that_is_never_finished_counts_and_costs_its_sender_the_seat() {
         world.round();
     }
     assert!(world.shard.held() >= 2_000 << 10);
-    assert_eq!(world.shard.relieve(1, world.now), 1);
+    assert_eq!(world.shard.shed_load(1, world.now), 1);
     assert_eq!(world.devices[0].pipe.borrow().left, Some(CloseReason::TooSlow));
     assert_eq!(world.shard.held(), 0);
 }
@@ -156,13 +156,13 @@ fn what_rooms_have_collected_is_sent_before_it_costs_anybody_the_seat() {
     }
     world.round();
     assert!(world.shard.held() >= 900 << 10, "{}", world.shard.held());
-    assert_eq!(world.shard.relieve(300 << 10, world.now), 0);
+    assert_eq!(world.shard.shed_load(300 << 10, world.now), 0);
     while world.shard.has_work() {
         world.round();
     }
     // What one of them didn't take is its own to answer for.
     assert!((300 << 10..600 << 10).contains(&world.shard.held()), "{}", world.shard.held());
-    assert_eq!(world.shard.relieve(1, world.now), 1);
+    assert_eq!(world.shard.shed_load(1, world.now), 1);
     assert_eq!(world.devices[stuck].pipe.borrow().left, Some(CloseReason::TooSlow));
     assert!(world.shard.held() < 1 << 10, "its goodbye: {}", world.shard.held());
 }
@@ -217,7 +217,7 @@ fn the_registration_that_holds_most_in_sum_loses_its_members_first() {
     for _ in 0..10 {
         world.round();
     }
-    let closed = world.shard.relieve(1 << 20, world.now);
+    let closed = world.shard.shed_load(1 << 20, world.now);
     assert!((10..=21).contains(&closed), "{closed}");
     assert_eq!(world.devices[one].pipe.borrow().left, None);
     world.shard.assert_counted();

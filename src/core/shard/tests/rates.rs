@@ -1,7 +1,7 @@
 //! Who sends more than its rate is slowed, loses nothing, and nobody else notices.
 
 use super::*;
-use crate::bucket::Rate;
+use crate::rate::Rate;
 
 fn messages(rate: &str) -> Rates {
     Rates { messages: Some(rate.parse().unwrap()), bytes: None }
@@ -17,7 +17,7 @@ impl World {
         let mut world = Self::new(rules());
         let sender = world.join(1, Role::Peer, usize::MAX / 2);
         world.join(1, Role::Peer, usize::MAX / 2);
-        world.shard.pace(world.devices[sender].slot, rates);
+        world.shard.set_rates(world.devices[sender].slot, rates);
         (world, sender)
     }
 
@@ -50,7 +50,7 @@ fn a_member_above_its_rate_of_messages_is_slowed_and_nothing_is_lost() {
         world.second(sender);
         assert!(world.shard.tally().messages_in <= 100 * (second + 1) + 200, "{second}");
     }
-    assert!(world.shard.tally().messages_in >= 1900 && world.shard.tally().rests >= 10);
+    assert!(world.shard.tally().messages_in >= 1900 && world.shard.tally().reads_throttled >= 10);
     for _ in 0..12 {
         world.second(sender);
     }
@@ -86,7 +86,7 @@ fn below_its_rate_a_member_never_rests() {
         world.round();
         world.second(sender);
     }
-    assert_eq!((world.shard.tally().rests, world.shard.tally().messages_in), (0, 2500));
+    assert_eq!((world.shard.tally().reads_throttled, world.shard.tally().messages_in), (0, 2500));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use ws_router_core::bucket::Rate;
+use ws_router_core::rate::Rate;
 
 use super::*;
 use crate::peer::Range;

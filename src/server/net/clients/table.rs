@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-use ws_router_core::bucket::{Bucket, Rate};
+use ws_router_core::rate::{Bucket, Rate};
 
 /// Buckets, of which a missing one is full.
 #[derive(Debug)]

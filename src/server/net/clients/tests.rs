@@ -1,4 +1,4 @@
-use ws_router_core::bucket::Rate;
+use ws_router_core::rate::Rate;
 
 use super::*;
 use crate::config::Http;

@@ -9,7 +9,7 @@ use ws_router_admin_api::event::What;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::MemberId;
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{Glimpse, MemberState, Newcomer};
+use ws_router_core::shard::{MemberState, MemberSummary, Newcomer};
 
 use super::super::MemberView;
 use super::super::inbox::{Command, Successor, TrafficPart};
@@ -28,7 +28,7 @@ impl Thread {
             Command::Reserve { id, seat, peer, rates, done } => {
                 let slot = self.reserve(id, *seat, peer);
                 if let Some(rates) = rates {
-                    self.shard.pace(slot, &rates);
+                    self.shard.set_rates(slot, &rates);
                 }
                 let _ = done.send(());
             }
@@ -44,7 +44,7 @@ impl Thread {
             Command::End(serial, reason) => self.shard.end(serial, reason, self.now),
             Command::Members(serial, answer) => {
                 let views = self.shard.members_of(serial).enumerate();
-                let views = views.filter_map(|(at, glimpse)| self.view(&glimpse, at < ASKED)).collect();
+                let views = views.filter_map(|(at, summary)| self.view(&summary, at < ASKED)).collect();
                 let _ = answer.send(views);
             }
             Command::Traffic { from, answer } => {
@@ -56,7 +56,7 @@ impl Thread {
                 let _ = answer.send(self.shard.traffic_of(serial));
             }
             Command::Find(id, answer) => {
-                let _ = answer.send(self.shard.find(id).and_then(|(_, glimpse)| self.view(&glimpse, true)));
+                let _ = answer.send(self.shard.find(id).and_then(|(_, summary)| self.view(&summary, true)));
             }
             Command::Disconnect(id, reason, answer) => {
                 let _ = answer.send(self.shard.disconnect(id, reason, self.now));
@@ -124,7 +124,7 @@ impl Thread {
         let (id, serial, role) = (state.id, seat.registration.serial, seat.role);
         let mut wire = Wire::awaited(id, seat, socket.peer, &self.common);
         wire.attach(socket);
-        let slot = self.shard.succeed(state, wire, self.now).unwrap_or_else(|wire| {
+        let slot = self.shard.restore(state, wire, self.now).unwrap_or_else(|wire| {
             let newcomer = Newcomer { id, serial, role, counts: true };
             let slot = self.shard.join(&newcomer, wire, self.now);
             self.shard.close(slot, id, CloseReason::Restarting, self.now);
@@ -139,7 +139,7 @@ impl Thread {
             let registration = wire.seat.as_ref()?.registration.id.clone();
             Some((MemberSnapshot { registration, member, peer: wire.peer }, wire.movable()?))
         };
-        self.shard.states(self.now).filter_map(carry).collect()
+        self.shard.export(self.now).filter_map(carry).collect()
     }
 
     /// Has the event loop announce when a connection is ready.
@@ -152,21 +152,21 @@ impl Thread {
         }
     }
 
-    fn view(&self, glimpse: &Glimpse<'_, Wire>, with_tcp: bool) -> Option<MemberView> {
+    fn view(&self, summary: &MemberSummary<'_, Wire>, with_tcp: bool) -> Option<MemberView> {
         Some(MemberView {
-            id: glimpse.id,
-            registration: glimpse.link.seat.as_ref()?.registration.id.clone(),
-            role: glimpse.role,
-            peer: glimpse.link.peer,
-            tls: glimpse.link.is_tls(),
-            age: self.now.since(glimpse.joined),
-            silent: self.now.since(glimpse.heard),
-            messages_in: glimpse.tally.messages_in,
-            bytes_in: glimpse.tally.bytes_in,
-            messages_out: glimpse.tally.messages_out,
-            bytes_out: glimpse.tally.bytes_out,
-            outbox: glimpse.outbox as u64,
-            tcp: if with_tcp { glimpse.link.tcp() } else { None },
+            id: summary.id,
+            registration: summary.link.seat.as_ref()?.registration.id.clone(),
+            role: summary.role,
+            peer: summary.link.peer,
+            tls: summary.link.is_tls(),
+            age: self.now.since(summary.joined),
+            silent: self.now.since(summary.last_received),
+            messages_in: summary.tally.messages_in,
+            bytes_in: summary.tally.bytes_in,
+            messages_out: summary.tally.messages_out,
+            bytes_out: summary.tally.bytes_out,
+            outbox: summary.outbox as u64,
+            tcp: if with_tcp { summary.link.tcp() } else { None },
         })
     }
 }

@@ -112,7 +112,7 @@ impl Bucket {
         }
     }
 
-    /// Tells how long to wait until an amount can be taken; zero if it is there.
+    /// Returns how long to wait until an amount can be taken; zero if it is there.
     pub fn wait(&self, rate: &Rate, now: Duration, amount: u64) -> Duration {
         let behind = self.full_at.saturating_sub(nanos(now));
         let most = rate.cost(rate.burst).saturating_sub(rate.cost(amount.min(rate.burst)));
@@ -129,7 +129,7 @@ impl Bucket {
         Self { full_at: nanos(now).saturating_add(nanos(time)) }
     }
 
-    /// Tells how much can be taken at once now.
+    /// Returns how much can be taken at once now.
     pub fn left(&self, rate: &Rate, now: Duration) -> u64 {
         let behind = self.full_at.saturating_sub(nanos(now));
         let free = u128::from(rate.cost(rate.burst).saturating_sub(behind)) * u128::from(rate.amount);
@@ -137,12 +137,12 @@ impl Bucket {
         u64::try_from(left).unwrap_or(u64::MAX).min(rate.burst)
     }
 
-    /// Tells when nothing will be missing, in the caller's time.
+    /// Returns when nothing will be missing, in the caller's time.
     pub fn full_at(&self) -> Duration {
         Duration::from_nanos(self.full_at)
     }
 
-    /// Tells whether nothing is missing, so that a fresh one would do as well.
+    /// Returns whether nothing is missing, so that a fresh one would do as well.
     pub fn is_full(&self, now: Duration) -> bool {
         self.full_at <= nanos(now)
     }
