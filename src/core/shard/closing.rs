@@ -45,7 +45,7 @@ impl ClosingQueue {
     pub(super) fn mark<L>(&mut self, slot: usize, member: &mut Member<L>, cause: impl Into<Cause>) {
         let cause = cause.into();
         member.phase = match member.phase {
-            Phase::Open => Phase::Leaving(cause),
+            Phase::Open | Phase::Away(_) => Phase::Leaving(cause),
             Phase::Closing(_) | Phase::Finishing(_) if cause.reason == CloseReason::Lost => Phase::Closed,
             Phase::Leaving(_) | Phase::Closing(_) | Phase::Finishing(_) | Phase::Closed => return,
         };

@@ -77,7 +77,7 @@ impl<L: Link> Shard<L> {
             Phase::Open if self.must_pause(slot) => self.pause(slot),
             Phase::Open => self.read(slot, now),
             Phase::Closing(_) | Phase::Finishing(_) => self.discard(slot),
-            Phase::Leaving(_) | Phase::Closed => {}
+            Phase::Away(_) | Phase::Leaving(_) | Phase::Closed => {}
         }
     }
 
@@ -189,16 +189,13 @@ impl<L: Link> Shard<L> {
     /// Serves the one receiver of what is in the batch.
     fn hand_over(&mut self, receiver: usize, batch: &mut Batch, now: Moment) {
         let member = &mut self.members[receiver];
-        if !member.is_open() {
+        if !member.is_present() {
             self.tally.undelivered += batch.messages;
             return self.recycle(batch);
         }
         member.count_sent(batch.messages, batch.bytes, &mut self.tally);
         let slices: Slices = batch.pieces.iter().map(|piece| IoSlice::new(bytes_of(piece, &self.scratch))).collect();
-        let sent = match member.outbox {
-            Some(_) => Ok(0),
-            None => send_all(&mut member.link, &slices),
-        };
+        let sent = if member.can_be_written_to() { send_all(&mut member.link, &slices) } else { Ok(0) };
         match sent {
             Ok(sent) if sent == batch.bytes => {
                 drop(slices);
@@ -287,7 +284,7 @@ impl<L: Link> Shard<L> {
             let place = current.next;
             current.next += 1;
             let Some(slot) = self.rooms[current.room as usize].sides[current.side].at(place) else { continue };
-            let sent = if self.members[slot].is_open() {
+            let sent = if self.members[slot].is_present() {
                 self.send_broadcast(slot, place, broadcast, Some(&everything), now)
             } else {
                 0
@@ -315,10 +312,10 @@ impl<L: Link> Shard<L> {
             return 0;
         }
         member.count_sent(messages, bytes, &mut self.tally);
-        let sent = match (&member.outbox, everything) {
-            (Some(_), _) => Ok(0),
-            (None, Some(everything)) if is_for_all => send_all(&mut member.link, everything),
-            (None, _) => send_all(&mut member.link, &broadcast.slices(slot as u32, first)),
+        let sent = match everything {
+            _ if !member.can_be_written_to() => Ok(0),
+            Some(everything) if is_for_all => send_all(&mut member.link, everything),
+            _ => send_all(&mut member.link, &broadcast.slices(slot as u32, first)),
         };
         match sent {
             Ok(sent) if sent == bytes => sent,
@@ -372,7 +369,7 @@ impl<L: Link> Shard<L> {
     /// Sends a member what waits in its outbox, as far as its socket takes it.
     fn drain(&mut self, slot: usize, now: Moment) {
         let member = &mut self.members[slot];
-        if matches!(member.phase, Phase::Leaving(_) | Phase::Closed) {
+        if matches!(member.phase, Phase::Away(_) | Phase::Leaving(_) | Phase::Closed) {
             return;
         }
         for turn in 0.. {

@@ -54,6 +54,8 @@ pub(super) struct Member<L> {
 /// How far a connection's life is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// A member without a connection: what it is to receive waits in its outbox, at most until the deadline.
+    Away(Moment),
     /// A member.
     Open,
     /// Still in its room, but marked: it neither sends nor receives, and is closed at the end of the call.
@@ -209,13 +211,24 @@ impl<L> Member<L> {
         }
     }
 
+    /// Whether it has a connection that it sends and receives on.
     pub(super) fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// Whether it is a member that isn't marked, with a connection or without.
+    pub(super) fn is_present(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Away(_))
     }
 
     /// Whether all that it has sent is read.
     pub(super) fn is_read(&self) -> bool {
         !self.flags.is_paused && !self.flags.is_throttled && !self.flags.is_scheduled
+    }
+
+    /// Whether what it is to receive may go to its socket at once.
+    pub(super) fn can_be_written_to(&self) -> bool {
+        self.outbox.is_none() && !matches!(self.phase, Phase::Away(_))
     }
 
     /// Bytes that wait for its socket.
@@ -249,7 +262,7 @@ impl<L> Member<L> {
     }
 
     fn update_watermark(&mut self) -> Watermark {
-        if !self.is_open() {
+        if !self.is_present() {
             return Watermark::Unchanged;
         }
         let weight = self.outbox.as_deref().map_or(0, Outbox::weight);

@@ -142,11 +142,22 @@ impl<L: Link> Shard<L> {
     /// Adds a member, which receives what is sent from now on. Returns its slot, which stands for it until its connection is
     /// dropped.
     pub fn join(&mut self, newcomer: &Newcomer, link: L, now: Moment) -> usize {
+        self.add(newcomer, link, Phase::Open, now)
+    }
+
+    /// Adds a member whose connection is on its way, as while its handshake is answered: it receives what is sent from now
+    /// on, which waits for it. It is given up at the deadline, if [`Shard::arrived`] doesn't come before.
+    pub fn join_away(&mut self, newcomer: &Newcomer, link: L, deadline: Moment, now: Moment) -> usize {
+        self.add(newcomer, link, Phase::Away(deadline), now)
+    }
+
+    fn add(&mut self, newcomer: &Newcomer, link: L, phase: Phase, now: Moment) -> usize {
         let room = self.room(newcomer.serial);
         let slot = self.members.insert(Member::new(newcomer, link, now));
         let side = side_of(newcomer.role);
         let member = &mut self.members[slot];
         (member.room, member.place) = (room, self.rooms[room as usize].sides[side].add(slot));
+        member.phase = phase;
         self.tally.members += u64::from(newcomer.counts);
         self.wake_senders(room, side);
         slot
@@ -154,6 +165,14 @@ impl<L: Link> Shard<L> {
 
     /// Notes that a member's link is there now, with the bytes that it sent right behind its handshake.
     pub fn arrived(&mut self, slot: usize, early: &[u8], now: Moment) {
+        let Some(member) = self.members.get_mut(slot) else { return };
+        if matches!(member.phase, Phase::Away(_)) {
+            member.phase = Phase::Open;
+            member.last_received = now;
+            if let Some(outbox) = &mut member.outbox {
+                outbox.note_progress(now);
+            }
+        }
         self.read_early(slot, early, now);
         self.throttle(slot, now);
         let member = &mut self.members[slot];
@@ -209,7 +228,7 @@ impl<L: Link> Shard<L> {
 
     /// Finds a member; a search through all, for the rare question of an administrator.
     pub fn find(&self, id: MemberId) -> Option<(usize, MemberSummary<'_, L>)> {
-        let found = self.members.iter().find(|(_, member)| member.id == id && member.is_open());
+        let found = self.members.iter().find(|(_, member)| member.id == id && member.is_present());
         found.map(|(slot, member)| (slot, member.summary()))
     }
 
@@ -239,7 +258,7 @@ impl<L: Link> Shard<L> {
 
     /// Bytes of memory of the members of a room that aren't about to be closed.
     fn share_of(&self, room: &Room) -> u64 {
-        let open = room.slots().filter_map(|slot| self.members.get(slot)).filter(|member| member.is_open());
+        let open = room.slots().filter_map(|slot| self.members.get(slot)).filter(|member| member.is_present());
         open.map(Member::share).sum()
     }
 
@@ -289,6 +308,7 @@ impl<L: Link> Shard<L> {
                     self.tally.close_timeouts += u64::from(member.counts);
                     self.closing.mark(slot, member, CloseReason::Lost);
                 }
+                Phase::Away(deadline) if deadline <= now => self.closing.mark(slot, member, CloseReason::Lost),
                 Phase::Open => match member.check_liveness(&self.rules, now) {
                     Verdict::Alive => {}
                     // Those of the sweep before come first, and the others are found again by the next.
@@ -343,8 +363,10 @@ impl<L: Link> Shard<L> {
         by_room.retain(|(share, _)| *share >= WORTH_A_SEAT);
         by_room.sort_unstable_by(|one, other| other.cmp(one));
         for (_, room) in by_room {
-            let open =
-                self.rooms[room].slots().map(|slot| (slot, &self.members[slot])).filter(|(_, member)| member.is_open());
+            let open = self.rooms[room]
+                .slots()
+                .map(|slot| (slot, &self.members[slot]))
+                .filter(|(_, member)| member.is_present());
             let mut by_share: Vec<(u64, usize)> = open.map(|(slot, member)| (member.share(), slot)).collect();
             by_share.sort_unstable_by(|one, other| other.cmp(one));
             for (share, slot) in by_share {
@@ -400,7 +422,7 @@ impl<L: Link> Shard<L> {
         let (mut left, mut to_mark) = (0, at_most);
         for (slot, member) in self.members.iter_mut().filter(|(_, member)| such(&member.link)) {
             left += 1;
-            if to_mark > 0 && member.is_open() {
+            if to_mark > 0 && member.is_present() {
                 to_mark -= 1;
                 self.closing.mark(slot, member, reason);
             }
@@ -425,7 +447,7 @@ impl<L: Link> Shard<L> {
             match self.members[slot].phase {
                 Phase::Leaving(cause) => self.close_member(slot, cause, now),
                 Phase::Closed => self.drop_connection(slot),
-                Phase::Open | Phase::Closing(_) | Phase::Finishing(_) => {}
+                Phase::Open | Phase::Away(_) | Phase::Closing(_) | Phase::Finishing(_) => {}
             }
         }
     }

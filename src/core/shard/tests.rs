@@ -158,13 +158,30 @@ impl World {
     }
 
     fn join(&mut self, room: u64, role: Role, socket: usize) -> usize {
+        self.join_with(room, role, socket, |shard, newcomer, link, now| shard.join(newcomer, link, now))
+    }
+
+    /// Joins a member whose connection is on its way, and takes everything when it is there.
+    fn join_away(&mut self, room: u64, role: Role, patience: Duration) -> usize {
+        self.join_with(room, role, usize::MAX / 2, |shard, newcomer, link, now| {
+            shard.join_away(newcomer, link, now.after(patience), now)
+        })
+    }
+
+    fn join_with(
+        &mut self,
+        room: u64,
+        role: Role,
+        socket: usize,
+        join: impl FnOnce(&mut Shard<Queue>, &Newcomer, Queue, Moment) -> usize,
+    ) -> usize {
         self.ids += 1;
         let transit = self.ids.is_multiple_of(2).then(TcpTransit::default);
         let pipe = Rc::new(RefCell::new(Pipe { room: socket, transit, ..Pipe::default() }));
         let id = MemberId(self.ids);
         let newcomer = Newcomer { id, serial: Serial(room), role, counts: true };
         let from = self.received();
-        let slot = self.shard.join(&newcomer, Queue(Rc::clone(&pipe)), self.now);
+        let slot = join(&mut self.shard, &newcomer, Queue(Rc::clone(&pipe)), self.now);
         self.devices.push(Device {
             slot,
             id,

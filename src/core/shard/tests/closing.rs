@@ -207,3 +207,46 @@ fn one_that_broke_the_rules_is_not_decoded_any_more_and_ends_its_stream_or_runs_
         assert!(world.devices[0].pipe.borrow().is_dropped && world.shard.tally().close_timeouts == 1, "{reason:?}");
     }
 }
+
+/// A member whose connection is on its way, beside one that is there.
+fn with_one_away(world: &mut World) -> (usize, usize) {
+    let sender = world.join(1, Role::Host, 1 << 20);
+    (sender, world.join_away(1, Role::Client, Duration::from_secs(60)))
+}
+
+#[test]
+fn what_is_sent_to_a_member_whose_connection_is_on_its_way_waits_for_it() {
+    let mut world = World::new(rules());
+    let (sender, away) = with_one_away(&mut world);
+    world.send(sender, 1000, 1);
+    world.round();
+    for _ in 0..50 {
+        world.now = world.now.after(Duration::from_secs(1));
+        world.shard.sweep(world.now);
+        world.raw(sender, 0x8a, b"");
+        world.round();
+    }
+    assert_eq!(world.devices[away].pipe.borrow().sends, 0, "neither a message nor a ping");
+    assert_eq!(world.shard.tally().outbox_bytes, 1004);
+    world.shard.arrived(world.devices[away].slot, b"", world.now);
+    world.settle();
+    world.check();
+    assert_eq!(world.devices[away].heard[&sender], [0]);
+}
+
+#[test]
+fn a_member_whose_connection_does_not_come_is_given_up_at_the_deadline() {
+    let mut world = World::new(rules());
+    let (sender, away) = with_one_away(&mut world);
+    world.send(sender, 1000, 1);
+    world.round();
+    world.now = world.now.after(Duration::from_secs(60));
+    world.raw(sender, 0x8a, b"");
+    world.round();
+    world.shard.sweep(world.now);
+    assert_eq!(world.devices[away].pipe.borrow().left, Some(CloseReason::Lost));
+    assert!(world.devices[away].pipe.borrow().is_dropped);
+    // Its connection comes too late.
+    world.shard.arrived(world.devices[away].slot, b"too late", world.now);
+    assert_eq!((world.shard.tally().members, world.shard.tally().outbox_bytes), (1, 0));
+}

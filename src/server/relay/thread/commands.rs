@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mio::{Interest, Token};
@@ -94,7 +95,8 @@ impl Thread {
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
         self.common.events.tell(What::Joined { registration: registration.id.clone(), member: id, role, peer });
-        let slot = self.shard.join(&newcomer, Wire::awaited(id, seat, peer, &self.common), self.now);
+        let wire = Wire::awaited(id, seat, peer, &self.common);
+        let slot = self.shard.join_away(&newcomer, wire, self.now.after(HANDSHAKE), self.now);
         self.awaited.insert(id, slot);
         let end = registration.end().map(ws_router_admin_api::event::EndReason::close_reason);
         if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
@@ -171,6 +173,8 @@ impl Thread {
     }
 }
 
+/// How long a member's handshake may take before its place is given up.
+const HANDSHAKE: Duration = Duration::from_secs(60);
 /// Members of one registration of which the kernel is asked for an administrator: some hundred microseconds.
 const ASKED: usize = 500;
 /// Registrations and members whose numbers are summed up in a round for an administrator: some ten microseconds.
