@@ -11,7 +11,7 @@ use ws_router_admin_api::cli::{Control, Router};
 use ws_router_admin_api::event::EndReason;
 use ws_router_core::close::CloseReason;
 use ws_router_server::config::{Config, names};
-use ws_router_server::metrics::{Refusal, Sort, families};
+use ws_router_server::metrics::{Refusal, Rejection, Sort, families};
 
 const DAEMON: &str = include_str!("../man/ws-router.8");
 const CONTROL: &str = include_str!("../man/ws-routerctl.1");
@@ -119,6 +119,7 @@ fn each_limit_stands_in_the_operators_guide_with_its_default_and_counters_that_a
     assert_eq!(keys.iter().find(is_missing), None);
     let families: BTreeSet<_> = families::ALL.iter().map(|family| family.name).collect();
     let reasons = Refusal::ALL.map(Refusal::label).into_iter().chain(CloseReason::ALL.map(CloseReason::label));
+    let reasons = reasons.chain(Rejection::ALL.map(Rejection::label));
     let reasons: BTreeSet<_> = reasons.chain([EndReason::Unclaimed.label()]).collect();
     for row in &rows {
         let defaults: Vec<_> = named(row).into_iter().filter(|key| key.contains('.')).map(default_of).collect();

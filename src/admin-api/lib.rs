@@ -66,23 +66,18 @@ pub struct Status {
 pub struct Front {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections closed at once because of a limit.
-    pub turned_away: u64,
-    /// Connections closed because their client's network comes too often.
+    /// Connections closed at once because of a limit, by reason: "limit", "rate" or "per-address".
     #[serde(default)]
-    pub throttled: u64,
-    /// Connections closed or refused because their client's network has too many.
-    #[serde(default)]
-    pub crowded: u64,
+    pub connections_rejected: BTreeMap<String, u64>,
     /// Connections closed because nothing was asked on them for as long as a request may take.
     #[serde(default)]
     pub idle: u64,
     /// Connections dropped because their client took nothing of an answer for as long.
     #[serde(default)]
     pub stalled: u64,
-    /// Requests refused because the program that an access rule asks gave no answer.
+    /// Requests that an external authorizer gave no answer to.
     #[serde(default)]
-    pub unanswered: u64,
+    pub auth_request_failures: u64,
     /// Requests refused because what peers make the daemon hold is near its limit.
     #[serde(default)]
     pub out_of_memory: u64,
@@ -118,22 +113,22 @@ pub struct Relay {
     pub messages_out: u64,
     /// Bytes handed to receivers, frame headers included.
     pub bytes_out: u64,
-    /// Messages that nobody was there for.
-    pub unheard: u64,
-    /// Times that a member sent more than the rate of its access rule, and had to rest.
+    /// Messages without a receiver.
+    pub messages_undelivered: u64,
+    /// Times that a member exceeded the rate of its access rule and was not read from for a while.
     #[serde(default)]
-    pub rests: u64,
-    /// Connections of members dropped because the goodbye took too long.
+    pub reads_throttled: u64,
+    /// Connections of members dropped because the closing handshake took too long.
     #[serde(default)]
-    pub overdue: u64,
+    pub close_timeouts: u64,
     /// Bytes that wait for their receivers' sockets now.
     pub outbox_bytes: u64,
-    /// Memory that all peers together make the daemon hold now.
+    /// Memory that peers make the daemon hold now.
     #[serde(default)]
-    pub held_bytes: u64,
-    /// As much as they may.
+    pub buffered_bytes: u64,
+    /// Limit of that memory.
     #[serde(default)]
-    pub held_limit_bytes: u64,
+    pub buffered_limit_bytes: u64,
     /// Members closed because that was too much.
     #[serde(default)]
     pub relieved: u64,

@@ -180,24 +180,28 @@ pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) ->
     line("members", status.members.to_string())?;
     line(
         "connections",
-        format!("{} now, {} accepted, {} turned away", status.connections, front.accepted, front.turned_away),
+        format!(
+            "{} now, {} accepted{}",
+            status.connections,
+            front.accepted,
+            reasons("rejected", &front.connections_rejected)
+        ),
     )?;
     line(
-        "given up",
-        format!("{} idle, {} that took no answer, {} in a goodbye", front.idle, front.stalled, relay.overdue),
+        "timed out",
+        format!("{} idle, {} stalled, {} while closing", front.idle, front.stalled, relay.close_timeouts),
     )?;
-    line("networks", format!("{} connections too fast, {} too many", front.throttled, front.crowded))?;
     line("proxies", format!("{} connections without a valid PROXY header", front.proxy_failures))?;
     line("tls", format!("{} handshakes, {} failed", front.tls_handshakes, front.tls_failures))?;
     line("requests", format!("{}{}", front.requests, reasons("refused", &status.refusals)))?;
     line("received", format!("{} messages, {}", relay.messages_in, size(relay.bytes_in)))?;
     line("delivered", format!("{} messages, {}", relay.messages_out, size(relay.bytes_out)))?;
-    line("unheard", format!("{} messages", relay.unheard))?;
-    line("rests", format!("{} of members above their rates", relay.rests))?;
+    line("undelivered", format!("{} messages", relay.messages_undelivered))?;
+    line("throttled", format!("{} times that a member exceeded its rate", relay.reads_throttled))?;
     line("outboxes", size(relay.outbox_bytes))?;
     let (refused, closed) = (front.out_of_memory, relay.relieved);
-    let held = format!("{} of {}", size(relay.held_bytes), size(relay.held_limit_bytes));
-    line("held", format!("{held}, {refused} refused, {closed} closed for it"))?;
+    let buffered = format!("{} of {}", size(relay.buffered_bytes), size(relay.buffered_limit_bytes));
+    line("buffered", format!("{buffered}, {refused} requests and {closed} members rejected for it"))?;
     line("closes", reasons("", &status.closes))?;
     line("reloads", format!("{}, {} refused", front.reloads, front.failed_reloads))?;
     line("memory", format!("{}, at most {}", size(memory.resident_bytes), size(memory.peak_bytes)))?;

@@ -167,7 +167,7 @@ fn the_bounds_of_a_rule_hold_and_over_a_restart_too() {
             assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{refused:?}");
         }
         assert_eq!(house.refusals("full"), full + 2);
-        let rests = house.router.admin("/v1/status")["relay"]["rests"].as_u64().unwrap();
+        let throttled = house.router.admin("/v1/status")["relay"]["reads_throttled"].as_u64().unwrap();
         for number in 0..15 {
             one.say(&number.to_string());
         }
@@ -177,7 +177,7 @@ fn the_bounds_of_a_rule_hold_and_over_a_restart_too() {
             assert_eq!(other.hear(), number.to_string(), "it is slowed and loses nothing");
         }
         assert_eq!(other.hear().len(), 4096);
-        assert!(house.router.admin("/v1/status")["relay"]["rests"].as_u64().unwrap() > rests);
+        assert!(house.router.admin("/v1/status")["relay"]["reads_throttled"].as_u64().unwrap() > throttled);
     }
     drop((one, other));
     while get(connect(house.tcp), REGISTER, "").status != 200 {}

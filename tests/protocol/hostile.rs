@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use ws_router_core::close::CloseReason;
 use ws_router_core::secret::Token;
 use ws_router_server::config::{Config, RateLimit, Rule};
-use ws_router_server::metrics::Refusal;
+use ws_router_server::metrics::{Refusal, Rejection};
 
 type Member = Device<TcpStream>;
 
@@ -94,7 +94,7 @@ async fn who_drips_a_head_is_answered_408_and_counted() {
     while let Some(answer) = dripping.join_next().await {
         assert_eq!(answer.unwrap().status, 408);
     }
-    assert_eq!(scene.server.front.refusals(Refusal::TooLarge), 30);
+    assert_eq!(scene.server.front.refusals(Refusal::Timeout), 30);
     until("their places are free", || scene.server.front.pending.value() == 0).await;
     scene.check_pair().await;
 }
@@ -138,7 +138,7 @@ async fn who_never_ends_a_goodbye_loses_its_connection() {
         closes(&scene.server, CloseReason::Protocol) == 1 && closes(&scene.server, CloseReason::Left) == 1
     })
     .await;
-    let overdue = || scene.server.relay.totals().iter().map(|thread| thread.overdue.value()).sum::<u64>();
+    let overdue = || scene.server.relay.totals().iter().map(|thread| thread.close_timeouts.value()).sum::<u64>();
     // Who said goodbye itself isn't waited for.
     until("the other one's goodbye took too long", || overdue() == 1).await;
     scene.check_pair().await;
@@ -308,7 +308,7 @@ async fn a_crowd_that_says_nothing_takes_no_more_places_than_are_for_it() {
         crowd.push(scene.server.connect().await);
     }
     let front = scene.server.front.clone();
-    until("the rest is turned away", || front.turned_away.value() == 40).await;
+    until("the rest is turned away", || front.rejections(Rejection::Limit) == 40).await;
     assert_eq!(front.pending.value(), 20);
     scene.check_pair().await;
     drop(crowd);

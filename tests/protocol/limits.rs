@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use ws_router_core::close::CloseReason;
 use ws_router_server::config::{Config, Limits, Listener, RateLimit};
-use ws_router_server::metrics::Refusal;
+use ws_router_server::metrics::{Refusal, Rejection};
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 
@@ -106,7 +106,7 @@ async fn a_network_that_connects_too_often_is_closed_before_anything_is_read() {
         assert_eq!(exchange(server.connect().await, request("192.0.2.1").as_bytes()).await.status, 200);
     }
     assert_eq!(exchange(server.connect().await, request("192.0.2.1").as_bytes()).await.status, 0);
-    assert_eq!((server.front.throttled.value(), server.front.requests.value()), (1, 2));
+    assert_eq!((server.front.rejections(Rejection::Rate), server.front.requests.value()), (1, 2));
     assert_eq!(exchange(server.connect().await, request("192.0.2.2").as_bytes()).await.status, 200);
 }
 
@@ -143,7 +143,7 @@ async fn a_network_with_too_many_connections_is_refused_until_one_ends() {
     assert_eq!(answer.status, 101);
     let refused = connect(&server, "192.0.2.1", &id, "k").await.1;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
-    assert_eq!(server.front.crowded.value(), 1);
+    assert_eq!(server.front.rejections(Rejection::PerAddress), 1);
     assert_eq!(connect(&server, "192.0.2.2", &id, "k").await.1.status, 101);
     drop(first);
     let again = async { while connect(&server, "192.0.2.1", &id, "k").await.1.status != 101 {} };
@@ -165,7 +165,7 @@ async fn a_network_with_too_many_connections_is_closed_at_once_where_it_connects
     }
     let statuses: Vec<_> = streams.iter().map(|(_, status)| *status).collect();
     assert_eq!(statuses, [101, 0, 101]);
-    assert_eq!(server.front.crowded.value(), 1);
+    assert_eq!(server.front.rejections(Rejection::PerAddress), 1);
     streams[0].0.say("still here").await;
     assert_eq!(streams[2].0.frame().await, Heard::Text("still here".into()));
 }

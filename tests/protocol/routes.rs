@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use ws_router_admin_api::ListenAddress;
 use ws_router_server::config::{Config, Listener};
-use ws_router_server::metrics::Refusal;
+use ws_router_server::metrics::{Refusal, Rejection};
 use ws_router_server::peer::Peer;
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -423,7 +423,7 @@ async fn a_slow_head_or_body_is_ended_and_an_idle_connection_just_closed() {
     assert_eq!(body.status, 408);
     let idle = server.raw(b"").await;
     assert_eq!((idle.status, idle.head.as_str()), (0, ""));
-    assert_eq!(server.front.refusals(Refusal::TooLarge), 2);
+    assert_eq!(server.front.refusals(Refusal::Timeout), 2);
     until("it is counted", || server.front.idle.value() == 1).await;
     until("all places are free", || server.front.connections.value() == 0).await;
 }
@@ -471,19 +471,19 @@ async fn rubbish_is_refused_and_the_others_notice_nothing() {
 }
 
 #[tokio::test]
-async fn connections_above_the_limits_are_turned_away_and_others_go_on() {
+async fn connections_above_the_limits_are_rejected_and_others_go_on() {
     let server = server_with(|config| config.limits.pending = 1).await;
     let mut first = server.connect().await;
     until("the first is in", || server.front.pending.value() == 1).await;
     assert_eq!(server.get("/healthz").await.status, 0);
-    assert_eq!(server.front.turned_away.value(), 1);
+    assert_eq!(server.front.rejections(Rejection::Limit), 1);
     let answer = exchange(&mut first, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!(answer.status, 200);
     drop(first);
     server.reconfigure(|config| config.limits.connections = Some(0));
     until("the first is gone", || server.front.connections.value() == 0).await;
     assert_eq!(server.get("/healthz").await.status, 0);
-    assert_eq!(server.front.turned_away.value(), 2);
+    assert_eq!(server.front.rejections(Rejection::Limit), 2);
     server.reconfigure(|config| config.limits.connections = None);
     assert_eq!(server.get("/healthz").await.status, 200);
 }
@@ -500,7 +500,7 @@ async fn a_websocket_takes_no_place_among_those_that_are_not_one_yet() {
     }
     assert_eq!(server.directory.find(&id).unwrap().seats, 3);
     assert_eq!(server.front.connections.value(), 3);
-    assert_eq!(server.front.turned_away.value(), 0);
+    assert_eq!(server.front.rejections(Rejection::Limit), 0);
 }
 
 #[tokio::test]
@@ -595,9 +595,9 @@ async fn a_connection_that_somebody_else_accepted_is_held_to_the_limits_too() {
     let ((_near, far), (mut refused, second)) = (pair(), pair());
     let first = server.router.door().adopt(far.into()).unwrap();
     let error = server.router.door().adopt(second.into()).unwrap_err().to_string();
-    assert!(error.starts_with("handed-over connection: turned away; see limits."), "{error}");
+    assert!(error.starts_with("handed-over connection: rejected; see limits."), "{error}");
     assert_eq!(std::io::Read::read(&mut refused, &mut [0; 1]).unwrap(), 0, "it is closed");
-    assert_eq!((server.front.turned_away.value(), server.front.connections.value()), (1, 1));
+    assert_eq!((server.front.rejections(Rejection::Limit), server.front.connections.value()), (1, 1));
     drop(first);
     let (_other, third) = pair();
     server.router.door().adopt(third.into()).unwrap();

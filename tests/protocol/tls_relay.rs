@@ -261,7 +261,7 @@ async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the
         }
         until("all are counted", || closes(&lobby.secured.server, reason) == 3).await;
     }
-    let overdue: u64 = relay.totals().iter().map(|thread| thread.overdue.value()).sum();
+    let overdue: u64 = relay.totals().iter().map(|thread| thread.close_timeouts.value()).sum();
     assert_eq!(overdue, 0, "nobody was waited for in vain");
 }
 

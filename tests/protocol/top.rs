@@ -195,7 +195,7 @@ async fn another_size_is_drawn_at_once_and_the_help_is_a_key_away() {
     let admin = Admin::start(Config::default()).await;
     let _members = busy(&admin).await;
     let mut terminal = Terminal::start(&admin.socket, &[]);
-    terminal.shows(&["OUTBOX", "held for peers"]).await;
+    terminal.shows(&["OUTBOX", "buffered"]).await;
     terminal.resize(40, 10);
     until("the table is narrow", || {
         let text = terminal.text();

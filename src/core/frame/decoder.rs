@@ -69,6 +69,8 @@ pub struct Batch {
     pub messages: u64,
     /// Their bytes, headers included.
     pub bytes: usize,
+    /// Their payload bytes.
+    pub payload: u64,
     /// Pong frames to send back.
     pub replies: Vec<u8>,
     /// Where in `replies` the last pong begins.
@@ -126,13 +128,14 @@ impl Batch {
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.replies.clear();
-        (self.messages, self.bytes, self.last_reply, self.close) = (0, 0, 0, None);
+        (self.messages, self.bytes, self.payload, self.last_reply, self.close) = (0, 0, 0, 0, None);
     }
 
-    fn message(&mut self, piece: Piece, messages: u64) {
+    fn message(&mut self, piece: Piece, messages: u64, payload: u64) {
         let (Piece::InPlace(range) | Piece::Assembled(_, range)) = &piece;
         self.bytes += range.len();
         self.messages += messages;
+        self.payload += payload;
         self.pieces.push(piece);
     }
 
@@ -156,13 +159,14 @@ impl Batch {
 struct Run {
     range: Range<usize>,
     messages: u64,
+    payload: u64,
 }
 
 impl Run {
     fn end(&mut self, batch: &mut Batch) {
         if self.messages > 0 {
-            let Self { range, messages } = std::mem::take(self);
-            batch.message(Piece::InPlace(range), messages);
+            let Self { range, messages, payload } = std::mem::take(self);
+            batch.message(Piece::InPlace(range), messages, payload);
         }
     }
 
@@ -197,6 +201,7 @@ impl Run {
         }
         self.range.end += head_len + len;
         self.messages += 1;
+        self.payload += len as u64;
         Ok(())
     }
 }
@@ -440,8 +445,9 @@ impl Decoder {
         if message.end_frame()? == Progress::Complete
             && let Some(message) = incomplete.message.take()
         {
+            let payload = message.payload();
             let (buffer, range) = message.finish();
-            batch.message(Piece::Assembled(buffer, range), 1);
+            batch.message(Piece::Assembled(buffer, range), 1, payload);
         }
         Ok(())
     }

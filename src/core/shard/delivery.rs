@@ -143,7 +143,7 @@ impl<L: Link> Shard<L> {
         let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
         let outcome = member.decoder.decode(direct, scratch, limit, &mut self.buffers, &mut batch);
         if batch.messages > 0 {
-            member.count_received(batch.messages, batch.bytes, &mut self.tally);
+            member.count_received(batch.messages, batch.payload, &mut self.tally);
             if let Some(rate) = &mut member.rate {
                 rate.charge_messages(batch.messages, now);
             }

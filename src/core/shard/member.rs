@@ -285,13 +285,13 @@ impl<L> Member<L> {
         outbox.weight() - added > limit
     }
 
-    /// Counts messages received from it.
-    pub(super) fn count_received(&mut self, messages: u64, bytes: usize, tally: &mut ShardTally) {
+    /// Counts messages received from it, and their payload bytes.
+    pub(super) fn count_received(&mut self, messages: u64, payload: u64, tally: &mut ShardTally) {
         self.tally.messages_in += messages;
-        self.tally.bytes_in += bytes as u64;
+        self.tally.bytes_in += payload;
         if self.counts {
             tally.messages_in += messages;
-            tally.bytes_in += bytes as u64;
+            tally.bytes_in += payload;
         }
     }
 

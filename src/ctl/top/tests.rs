@@ -63,15 +63,15 @@ pub(super) fn member(id: u64, role: Role) -> wire::Member {
 /// The daemon as it is so long after its start, having passed on what these registrations have.
 pub(super) fn status(uptime: Duration, registrations: &[wire::Registration]) -> wire::Status {
     let sum = |of: fn(&wire::Registration) -> u64| registrations.iter().map(of).sum::<u64>();
-    let counts = json!({ "accepted": 0, "turned_away": 0, "accept_errors": 0, "tls_handshakes": 0, "tls_failures": 0,
+    let counts = json!({ "accepted": 0, "accept_errors": 0, "tls_handshakes": 0, "tls_failures": 0,
         "requests": 0, "registered": 0, "reloads": 0, "failed_reloads": 0 });
     let status = json!({
         "version": "0.1.0", "pid": 1, "uptime_ms": uptime.as_millis() as u64, "listeners": ["[::]:8741"],
         "registrations": registrations.len(), "members": sum(|one| one.seats), "connections": sum(|one| one.seats) + 1,
         "pending": 1, "front": counts, "refusals": {}, "closes": {},
         "relay": { "threads": 2, "messages_in": sum(|one| one.messages_in), "bytes_in": sum(|one| one.bytes_in),
-            "messages_out": sum(|one| one.messages_out), "bytes_out": sum(|one| one.bytes_out), "unheard": 0,
-            "outbox_bytes": 1536, "held_bytes": 4096, "held_limit_bytes": 1 << 30 },
+            "messages_out": sum(|one| one.messages_out), "bytes_out": sum(|one| one.bytes_out), "messages_undelivered": 0,
+            "outbox_bytes": 1536, "buffered_bytes": 4096, "buffered_limit_bytes": 1 << 30 },
         "memory": { "resident_bytes": 34 << 20, "peak_bytes": 40 << 20 },
         "descriptors": { "open": 30, "limit": 1024 },
     });

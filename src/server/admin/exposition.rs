@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use ws_router_core::close::CloseReason;
 
 use super::{Context, process, wire};
-use crate::metrics::{Count, Exposition, Refusal, Spread, ThreadTotals, families};
+use crate::metrics::{Count, Exposition, Refusal, Rejection, Spread, ThreadTotals, families};
 
 /// Writes all numbers down.
 pub(super) async fn text(context: &Context) -> String {
@@ -43,9 +43,7 @@ fn front(text: &mut Exposition, context: &Context) {
     text.one(&families::CONNECTIONS, front.connections.value());
     text.one(&families::PENDING, front.pending.value());
     text.one(&families::ACCEPTED, front.accepted.value());
-    text.one(&families::TURNED_AWAY, front.turned_away.value());
-    text.one(&families::THROTTLED, front.throttled.value());
-    text.one(&families::CROWDED, front.crowded.value());
+    text.each(&families::REJECTED, "reason", Rejection::ALL.map(|why| (why.label(), front.rejections(why))));
     text.one(&families::IDLE, front.idle.value());
     text.one(&families::STALLED, front.stalled.value());
     text.one(&families::ACCEPT_ERRORS, front.accept_errors.value());
@@ -58,7 +56,7 @@ fn front(text: &mut Exposition, context: &Context) {
     }
     text.one(&families::REQUESTS, front.requests.value());
     text.each(&families::REFUSED, "reason", Refusal::ALL.map(|why| (why.label(), front.refusals(why))));
-    text.one(&families::UNANSWERED, front.unanswered.value());
+    text.one(&families::AUTH_FAILURES, front.auth_request_failures.value());
     text.one(&families::OUT_OF_MEMORY, front.out_of_memory.value());
     text.one(&families::REGISTRATIONS, context.server.registrations());
     text.one(&families::REGISTERED, front.registered.value());
@@ -75,16 +73,16 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.one(&families::MEMBERS, all(|thread| &thread.members));
     text.each(&families::CLOSES, "reason", CloseReason::ALL.map(|why| (why.label(), closes(why))));
     text.one(&families::STALLED_MESSAGES, all(|thread| &thread.stalled_messages));
-    text.one(&families::OVERDUE, all(|thread| &thread.overdue));
+    text.one(&families::CLOSE_TIMEOUTS, all(|thread| &thread.close_timeouts));
     text.one(&families::MESSAGES_IN, all(|thread| &thread.messages_in));
     text.one(&families::BYTES_IN, all(|thread| &thread.bytes_in));
     text.one(&families::MESSAGES_OUT, all(|thread| &thread.deliveries));
     text.one(&families::BYTES_OUT, all(|thread| &thread.bytes_out));
-    text.one(&families::UNHEARD, all(|thread| &thread.unheard));
-    text.one(&families::RESTS, all(|thread| &thread.rests));
+    text.one(&families::UNDELIVERED, all(|thread| &thread.messages_undelivered));
+    text.one(&families::READS_THROTTLED, all(|thread| &thread.reads_throttled));
     text.one(&families::OUTBOX, all(|thread| &thread.outbox_bytes));
-    text.one(&families::HELD, context.server.memory().used());
-    text.one(&families::HELD_LIMIT, context.server.memory().limit());
+    text.one(&families::BUFFERED, context.server.memory().used());
+    text.one(&families::BUFFERED_LIMIT, context.server.memory().limit());
     text.one(&families::RELIEVED, all(|thread| &thread.relieved));
     text.histogram(&families::LATENCY, &spread);
 }

@@ -7,7 +7,7 @@ use ws_router_core::shard::Traffic;
 
 use super::{Context, process, wire};
 use crate::directory::Summary;
-use crate::metrics::Refusal;
+use crate::metrics::{Refusal, Rejection};
 use crate::relay::MemberView;
 
 /// Gathers all numbers.
@@ -28,12 +28,13 @@ pub(super) async fn status(context: &Context) -> wire::Status {
         pending: front.pending.value(),
         front: wire::Front {
             accepted: front.accepted.value(),
-            turned_away: front.turned_away.value(),
-            throttled: front.throttled.value(),
-            crowded: front.crowded.value(),
+            connections_rejected: Rejection::ALL
+                .iter()
+                .map(|why| (why.label().to_owned(), front.rejections(*why)))
+                .collect(),
             idle: front.idle.value(),
             stalled: front.stalled.value(),
-            unanswered: front.unanswered.value(),
+            auth_request_failures: front.auth_request_failures.value(),
             out_of_memory: front.out_of_memory.value(),
             accept_errors: front.accept_errors.value(),
             proxy_failures: front.proxy_failures.value(),
@@ -50,12 +51,12 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             bytes_in: threads.iter().map(|thread| thread.bytes_in.value()).sum(),
             messages_out: threads.iter().map(|thread| thread.deliveries.value()).sum(),
             bytes_out: threads.iter().map(|thread| thread.bytes_out.value()).sum(),
-            unheard: threads.iter().map(|thread| thread.unheard.value()).sum(),
-            rests: threads.iter().map(|thread| thread.rests.value()).sum(),
-            overdue: threads.iter().map(|thread| thread.overdue.value()).sum(),
+            messages_undelivered: threads.iter().map(|thread| thread.messages_undelivered.value()).sum(),
+            reads_throttled: threads.iter().map(|thread| thread.reads_throttled.value()).sum(),
+            close_timeouts: threads.iter().map(|thread| thread.close_timeouts.value()).sum(),
             outbox_bytes: threads.iter().map(|thread| thread.outbox_bytes.value()).sum(),
-            held_bytes: context.server.memory().used(),
-            held_limit_bytes: context.server.memory().limit(),
+            buffered_bytes: context.server.memory().used(),
+            buffered_limit_bytes: context.server.memory().limit(),
             relieved: threads.iter().map(|thread| thread.relieved.value()).sum(),
         },
         refusals: Refusal::ALL.iter().map(|why| (why.label().to_owned(), front.refusals(*why))).collect(),

@@ -84,7 +84,7 @@ pub(super) async fn admit(
             Answer::No => (Some(rule), false),
             Answer::NotWithThisToken => (Some(rule), true),
             Answer::Nothing(error) => {
-                server.metrics().unanswered.up();
+                server.metrics().auth_request_failures.up();
                 if let Some(suppressed) = SILENCES.ask(Instant::now()) {
                     tracing::warn!(rule = %rule.name(), error, suppressed, "not let in, since who is asked gives no answer");
                 }

@@ -35,7 +35,7 @@ async fn collect(body: Limited<&mut Incoming>, patience: Duration) -> Result<Byt
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Refused::malformed("the body is broken; send it again")),
         Err(_) => {
-            Err(Refused::new(StatusCode::REQUEST_TIMEOUT, Refusal::TooLarge, "the body took too long; send it at once"))
+            Err(Refused::new(StatusCode::REQUEST_TIMEOUT, Refusal::Timeout, "the body took too long; send it at once"))
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn part(server: &Server, mut connection: Connection, error: Opt
 }
 
 async fn say_too_slow(server: &Server, connection: &mut Connection) {
-    refuse(server, Refusal::TooLarge);
+    refuse(server, Refusal::Timeout);
     // What can't be written isn't wanted.
     if connection.write_all(TOO_SLOW).await.is_ok() {
         let _ = connection.shutdown().await;

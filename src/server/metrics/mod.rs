@@ -61,15 +61,17 @@ pub enum Refusal {
     Full,
     /// The client's network asks, registers or gives wrong keys too often.
     TooOften,
-    /// Head or body above their limits, or too slow.
+    /// Head or body above their limits.
     TooLarge,
+    /// Head or body not complete within `http.request-timeout`.
+    Timeout,
     /// The access rules let nobody like this one in.
     Access,
 }
 
 impl Refusal {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::WrongKey,
         Self::Unknown,
@@ -79,6 +81,7 @@ impl Refusal {
         Self::Full,
         Self::TooOften,
         Self::TooLarge,
+        Self::Timeout,
         Self::Access,
     ];
 
@@ -94,7 +97,33 @@ impl Refusal {
             Self::Full => "full",
             Self::TooOften => "too-often",
             Self::TooLarge => "too-large",
+            Self::Timeout => "timeout",
             Self::Access => "access",
+        }
+    }
+}
+
+/// Why a connection was rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// `limits.connections` or `limits.pending` is reached.
+    Limit,
+    /// The client's network connects more often than `limits.connection-rate`.
+    Rate,
+    /// The client's network has `limits.connections-per-address` connections.
+    PerAddress,
+}
+
+impl Rejection {
+    /// All reasons, in the order of their discriminants.
+    pub const ALL: [Self; 3] = [Self::Limit, Self::Rate, Self::PerAddress];
+
+    /// Returns the metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Rate => "rate",
+            Self::PerAddress => "per-address",
         }
     }
 }
@@ -114,12 +143,6 @@ pub struct Front {
     pub out_of_memory: Count,
     /// Connections accepted since the start.
     pub accepted: Count,
-    /// Connections closed at once because `limits.connections` or `limits.pending` was reached.
-    pub turned_away: Count,
-    /// Connections closed because their client's network comes too often (`limits.connection-rate`).
-    pub throttled: Count,
-    /// Connections closed or refused because their client's network has too many (`limits.connections-per-address`).
-    pub crowded: Count,
     /// Connections closed because nothing was asked on them for `http.request-timeout`.
     pub idle: Count,
     /// Connections dropped because their client took nothing of an answer for `http.request-timeout`.
@@ -136,8 +159,8 @@ pub struct Front {
     pub registered: Count,
     /// Requests that were answered.
     pub requests: Count,
-    /// Requests refused because the program that an access rule asks gave no answer.
-    pub unanswered: Count,
+    /// Requests that an access rule's external authorizer gave no answer to.
+    pub auth_request_failures: Count,
     /// Reloads that took effect.
     pub reloads: Count,
     /// Reloads that were refused because of the file.
@@ -151,9 +174,20 @@ pub struct Front {
     /// Connections that could not be.
     pub lost: Count,
     refusals: [Count; Refusal::ALL.len()],
+    rejections: [Count; Rejection::ALL.len()],
 }
 
 impl Front {
+    /// Counts a rejected connection.
+    pub fn rejected(&self, why: Rejection) {
+        self.rejections[why as usize].up();
+    }
+
+    /// Returns how many connections were rejected for this reason.
+    pub fn rejections(&self, why: Rejection) -> u64 {
+        self.rejections[why as usize].value()
+    }
+
     /// Counts a refused request.
     pub fn refused(&self, why: Refusal) {
         self.refusals[why as usize].up();
@@ -178,12 +212,12 @@ pub struct ThreadTotals {
     pub deliveries: Count,
     /// Bytes handed to receivers, frame headers included.
     pub bytes_out: Count,
-    /// Messages that nobody was there for.
-    pub unheard: Count,
-    /// Times that a member sent more than its rate, and had to rest.
-    pub rests: Count,
-    /// Connections dropped because the goodbye took longer than `websocket.close-timeout`.
-    pub overdue: Count,
+    /// Messages without a receiver.
+    pub messages_undelivered: Count,
+    /// Times that a member exceeded its rate and was not read from for a while.
+    pub reads_throttled: Count,
+    /// Connections dropped because the closing handshake took longer than `websocket.close-timeout`.
+    pub close_timeouts: Count,
     /// Bytes that wait in outboxes now.
     pub outbox_bytes: Count,
     /// Bytes of memory that members' streams take now: outboxes, unfinished messages, and what rooms have collected.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::door::Closed;
 use super::greeting::Greeting;
 use super::{Connection, Door, Listener, turns};
+use crate::metrics::Rejection;
 
 /// Accepts until `stop`, and runs `serve` for each connection in a task of `tasks`.
 pub async fn accept<S, F>(
@@ -53,7 +54,7 @@ pub async fn accept<S, F>(
         let connection = match door.admit(stream, !listener.proxy_protocol()) {
             Ok(connection) => connection,
             Err(Closed::Full) => {
-                front.turned_away.up();
+                front.rejected(Rejection::Limit);
                 trouble.turned_away();
                 continue;
             }

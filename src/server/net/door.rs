@@ -13,7 +13,7 @@ use super::stream::Stream;
 use super::{Clients, Connection, Crowded, ListenError, Permit, connection_limit};
 use crate::config;
 use crate::log::Rarely;
-use crate::metrics::Front;
+use crate::metrics::{Front, Rejection};
 use crate::peer::Peer;
 
 /// The way in, the same for all listeners; cheap to clone.
@@ -47,8 +47,8 @@ impl Door {
         self.admit(stream, true).map_err(|closed| {
             let why = match closed {
                 Closed::Full => {
-                    self.front.turned_away.up();
-                    "turned away; see limits.connections and limits.pending"
+                    self.front.rejected(Rejection::Limit);
+                    "rejected; see limits.connections and limits.pending"
                 }
                 Closed::Network => "closed; see limits.connection-rate and limits.connections-per-address",
                 Closed::Gone => "its other end is gone",
@@ -79,14 +79,14 @@ impl Door {
         let peer = connection.peer();
         let Some(network) = Clients::network_of(&peer, &config.http) else { return Ok(()) };
         if self.clients.connect(network, &config.limits.connection_rate).is_err() {
-            self.front.throttled.up();
+            self.front.rejected(Rejection::Rate);
             tell(&peer, "limits.connection-rate");
             return Err(Closed::Network);
         }
         match self.clients.hold(&peer, &config) {
             Ok(place) => connection.keep(place),
             Err(Crowded) => {
-                self.front.crowded.up();
+                self.front.rejected(Rejection::PerAddress);
                 tell(&peer, "limits.connections-per-address");
                 return Err(Closed::Network);
             }

@@ -205,10 +205,10 @@ impl Thread {
         totals.bytes_in.set(tally.bytes_in);
         totals.deliveries.set(tally.deliveries);
         totals.bytes_out.set(tally.bytes_out);
-        totals.unheard.set(tally.undelivered);
-        totals.rests.set(tally.reads_throttled);
+        totals.messages_undelivered.set(tally.undelivered);
+        totals.reads_throttled.set(tally.reads_throttled);
         totals.stalled_messages.set(tally.stalled_messages);
-        totals.overdue.set(tally.close_timeouts);
+        totals.close_timeouts.set(tally.close_timeouts);
         totals.outbox_bytes.set(tally.outbox_bytes);
         for reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);

@@ -30,7 +30,7 @@ use crate::access::Access;
 use crate::config::{Config, Limits, Problems};
 use crate::directory::{self, Directory, Registration, Request, SeatError, Summary};
 use crate::events::Events;
-use crate::metrics::{Front, ThreadTotals};
+use crate::metrics::{Front, Rejection, ThreadTotals};
 use crate::net::{Clients, Door, Place, Socket};
 use crate::peer::Peer;
 use crate::relay::{self, Budget, MemberView, Relay};
@@ -368,7 +368,7 @@ impl Server {
     /// accepted.
     fn network_slot(&self, client: &Peer) -> Result<Option<Place>, JoinError> {
         self.clients.hold(client, &self.config.borrow()).map_err(|_| {
-            self.metrics.crowded.up();
+            self.metrics.rejected(Rejection::PerAddress);
             JoinError::TooManyConnections
         })
     }

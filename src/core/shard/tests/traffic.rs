@@ -23,7 +23,7 @@ fn what_a_registration_has_passed_on_is_the_sum_of_its_members() {
     let (all, _) = traffic(&world, usize::MAX);
     let tally = all[&Serial(1)].tally;
     assert_eq!((tally.messages_in, tally.messages_out), (2, 4));
-    assert_eq!((tally.bytes_in, tally.bytes_out), (204, 408));
+    assert_eq!((tally.bytes_in, tally.bytes_out), (200, 408));
     assert_eq!(all[&Serial(2)], Traffic::default());
     assert_eq!(
         (all[&Serial(1)], Traffic::default()),

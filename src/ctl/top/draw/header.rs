@@ -81,7 +81,7 @@ fn counts(state: &State, width: u16) -> Vec<String> {
         format!("members {}", status.members),
         format!("outboxes {}", size(relay.outbox_bytes)),
         format!("memory {}", size(status.memory.resident_bytes)),
-        format!("held for peers {} of {}", size(relay.held_bytes), size(relay.held_limit_bytes)),
+        format!("buffered {} of {}", size(relay.buffered_bytes), size(relay.buffered_limit_bytes)),
         format!("descriptors {} of {}", status.descriptors.open, status.descriptors.limit),
     ];
     let mut lines: Vec<String> = Vec::new();

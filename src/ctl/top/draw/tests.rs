@@ -43,7 +43,7 @@ fn eighty_by_twenty_four_shows_totals_and_registrations() {
     let lines = screen(&mut watched(begin, 4), (80, 24), begin);
     assert_eq!(lines[0], "ws-router 0.1.0, up 1m 43s, in service                                  every 1s");
     assert_eq!(lines[1], "connections 8   registrations 2   members 7   outboxes 1.5 KiB   memory 34 MiB");
-    assert_eq!(lines[2], "held for peers 4.0 KiB of 1.0 GiB   descriptors 30 of 1024");
+    assert_eq!(lines[2], "buffered 4.0 KiB of 1.0 GiB   descriptors 30 of 1024");
     assert!(lines[3].starts_with("in      10 messages/s ") && lines[3].contains("███   1000 B/s "), "{}", lines[3]);
     assert!(lines[4].starts_with("out     10 messages/s ") && lines[4].ends_with("███"), "{}", lines[4]);
     assert_eq!(lines[6], "Registrations 1-2 of 2 by messages/s, most first");
@@ -100,11 +100,7 @@ fn a_small_terminal_keeps_the_rates_the_important_columns_and_the_way_out() {
 fn a_large_terminal_shows_every_column_and_both_directions() {
     let begin = Instant::now();
     let lines = screen(&mut watched(begin, 4), (200, 50), begin);
-    assert!(
-        lines[1].ends_with("memory 34 MiB   held for peers 4.0 KiB of 1.0 GiB   descriptors 30 of 1024"),
-        "{}",
-        lines[1]
-    );
+    assert!(lines[1].ends_with("memory 34 MiB   buffered 4.0 KiB of 1.0 GiB   descriptors 30 of 1024"), "{}", lines[1]);
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
     let headings = "ID KIND MEMBERS MSG/S IN/S OUT/S BYTES/S IN B/S OUT B/S OUTBOX AGE ENDS IN RULE";
     assert_eq!(words(&lines[6]), headings);
