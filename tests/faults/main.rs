@@ -5,6 +5,8 @@
 #[allow(dead_code)] // Not everything is needed here.
 #[path = "../process/client.rs"]
 mod client;
+#[path = "../support/descriptors.rs"]
+mod descriptors;
 #[path = "../support/harness.rs"]
 mod harness;
 #[path = "../support/store.rs"]

@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::client::{Member, connect, register};
+use super::descriptors::Descriptors;
 use super::harness::Setup;
 use super::{Chance, Scene, until};
 
@@ -51,8 +51,7 @@ fn members_that_are_killed_at_any_point_leave_nothing_behind() {
 fn a_daemon_that_stood_still_gives_up_nobody_who_answered_meanwhile() {
     // More than the event loop takes at once.
     const MEMBERS: usize = 1500;
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let Some(_descriptors) = Descriptors::at_least(MEMBERS + 500) else { return };
     let rules = "[websocket]\nping-interval = \"1h\"\npong-timeout = \"10s\"\n[relay]\nthreads = 1\n";
     let mut scene = Scene::start(Setup::on_loopback().config(rules));
     let id = register(connect(scene.address), "key");

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
 use ws_router_core::frame::client_frame;
 
+use super::descriptors::Descriptors;
 use super::device::{Pace, Place, ask, join};
 use super::restart::{Managed, Restart};
 use super::{PATIENCE, alone, setting};
@@ -19,10 +19,9 @@ fn a_crowd_moves_and_a_pair_in_it_hardly_notices() {
     if super::Elsewhere::from_environment().is_some() {
         return;
     }
-    // With what the process needs besides.
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    let connections = setting("CONNECTIONS", 1000).min(hard - 200) as usize;
+    let Some(descriptors) = Descriptors::at_least(1000) else { return };
+    // The router keeps 256 for other things.
+    let connections = (setting("CONNECTIONS", 1000) as usize).min(descriptors.limit - 300);
     for (way, mut router) in [("replacing itself", Managed::by_itself()), ("restarted", Managed::by_the_manager())] {
         let place = router.places().remove(0);
         let mut pairs: Vec<_> = (0..connections / 2 - 1).map(|_| pair(&place)).collect();

@@ -17,6 +17,8 @@
 
 mod course;
 mod crowd;
+#[path = "../support/descriptors.rs"]
+mod descriptors;
 mod device;
 mod group;
 #[path = "../support/harness.rs"]
