@@ -24,7 +24,7 @@ function __fish_ws_routerctl_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -s V -l version -d 'Print version'
@@ -43,41 +43,41 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "check" -d
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "pipe" -d 'Connects standard input and output with those of another end, through a deployment'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "token" -d 'Makes a token that lets a device in: prints the line for the file of tokens, and the token itself this once'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "version" -d 'Prints the versions of this program and of the daemon'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s d -l interval -d 'Looks at the daemon so often' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l follow -d 'Prints JSON lines, as --json does'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l over -d 'Closes the members within this time, a registration\'s together' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l undo -d 'Puts the daemon back into service'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
@@ -86,7 +86,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l clie
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l warning -d 'Warns when the certificate lasts less, or a message takes longer: days=N,rtt=TIME' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l critical -d 'The same for what is critical' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Gives up when a step takes longer' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l insecure -d 'Accepts any certificate, such as a self-signed one'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l monitor -d 'Prints one line and exits as monitoring systems expect: 0 ok, 1 warning, 2 critical, 3 unknown'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Prints JSON for programs instead of tables for people'
@@ -98,7 +98,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l id -d
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key -d 'Joins with this key, which others on this machine can see then; better $WS_ROUTER_KEY' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key-file -d 'Joins with the key in this file' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l timeout -d 'Takes the other end for gone when nothing is heard of it for this long' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l insecure -d 'Accepts any certificate, such as a self-signed one'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l host -d 'Joins as a host, and registers if there is no such registration; the default without --id'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client -d 'Joins as a client; the default with --id'
@@ -106,9 +106,9 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s n -l 
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l plain -d 'Sends and takes the bare data, for an end that is another program'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l json -d 'Prints JSON for programs instead of tables for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -s h -l help -d 'Print help'

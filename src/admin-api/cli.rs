@@ -48,7 +48,7 @@ pub struct Router {
 #[command(disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(after_help = "See ws-routerctl(1).")]
 pub struct Control {
-    /// Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or in $XDG_RUNTIME_DIR]
+    /// Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user's own daemon]
     #[arg(long, value_name = "PATH", global = true)]
     pub socket: Option<PathBuf>,
 

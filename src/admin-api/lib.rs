@@ -6,6 +6,7 @@
 //! milliseconds (`at_ms` and `since_ms` count from the Unix epoch), `_bytes` and `bytes_` are bytes. No key is ever in
 //! here.
 
+pub mod admin_socket;
 pub mod cli;
 pub mod event;
 mod listen_address;

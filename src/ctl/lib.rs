@@ -20,10 +20,9 @@ mod top;
 mod why;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use nix::unistd::{AccessFlags, access, geteuid};
+use ws_router_admin_api::admin_socket::SocketLocator;
 use ws_router_admin_api::cli::{Command, Control};
 
 use client::Client;
@@ -52,41 +51,33 @@ pub fn run(arguments: Control) -> ExitCode {
 }
 
 async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault> {
-    let client = Client::new(arguments.socket.clone().unwrap_or_else(default_socket));
+    let client = || client(arguments);
     let json = arguments.json;
     match &arguments.command {
-        Command::List => commands::list(&client, json, out).await,
-        Command::Show { id } => commands::show(&client, id, json, out).await,
-        Command::Remove { ids } => commands::remove(&client, ids, json, out).await,
-        Command::Disconnect { members } => commands::disconnect(&client, members, json, out).await,
-        Command::Status => commands::status(&client, json, out).await,
-        Command::Top { interval } => top::top(client, *interval, json).await,
-        Command::Why { id } => why::why(&client, id, json, out).await,
-        Command::Events { follow } => events::events(&client, json || *follow, out).await,
-        Command::Reload => commands::reload(&client, json, out).await,
-        Command::Drain { undo: true, .. } => drain::undo(&client, json, out).await,
-        Command::Drain { over, undo: false } => drain::drain(&client, *over, json, out).await,
-        Command::Upgrade => commands::upgrade(&client, json, out).await,
+        Command::List => commands::list(&client()?, json, out).await,
+        Command::Show { id } => commands::show(&client()?, id, json, out).await,
+        Command::Remove { ids } => commands::remove(&client()?, ids, json, out).await,
+        Command::Disconnect { members } => commands::disconnect(&client()?, members, json, out).await,
+        Command::Status => commands::status(&client()?, json, out).await,
+        Command::Top { interval } => top::top(client()?, *interval, json).await,
+        Command::Why { id } => why::why(&client()?, id, json, out).await,
+        Command::Events { follow } => events::events(&client()?, json || *follow, out).await,
+        Command::Reload => commands::reload(&client()?, json, out).await,
+        Command::Drain { undo: true, .. } => drain::undo(&client()?, json, out).await,
+        Command::Drain { over, undo: false } => drain::drain(&client()?, *over, json, out).await,
+        Command::Upgrade => commands::upgrade(&client()?, json, out).await,
         Command::Token { name } => token::token(name, json, out),
-        Command::Version => commands::version(&client, json, out).await,
+        Command::Version => commands::version(&client()?, json, out).await,
         Command::Check(what) => check::check(what, json, out).await,
         Command::Pipe(what) => pipe::pipe(what, json).await,
     }
 }
 
-/// Finds the daemon's socket: the system's for root, and for others where it is there and lets them in; else the one
-/// of a daemon that this user runs.
-fn default_socket() -> PathBuf {
-    let system = Path::new(SYSTEM_SOCKET);
-    let may_use = || access(system, AccessFlags::R_OK | AccessFlags::W_OK).is_ok();
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(folder) if !geteuid().is_root() && !may_use() => {
-            let own = Path::new(&folder).join("ws-router/admin.sock");
-            // Where neither can be used, what's wrong with the system's is the better answer.
-            if own.exists() || !system.exists() { own } else { system.into() }
-        }
-        _ => system.into(),
-    }
+/// Returns a client of the daemon at the named socket, or else at the one where this user's would be.
+fn client(arguments: &Control) -> Result<Client, Fault> {
+    let socket = arguments.socket.clone().map_or_else(|| SocketLocator::from_process().to_connect(), Ok);
+    let socket = socket.map_err(|error| {
+        Fault::Unavailable(format!("directory of the admin socket {error}, or name the socket with --socket"))
+    })?;
+    Ok(Client::new(socket))
 }
-
-const SYSTEM_SOCKET: &str = "/run/ws-router/admin.sock";

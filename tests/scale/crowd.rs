@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 use crate::descriptors::Descriptors;
 use crate::device::Device;
 use crate::router::Router;
-use crate::{PATIENCE, expect, payload};
+use crate::{NO_PINGS, PATIENCE, expect, payload};
 
 /// Members of a registration.
 const GROUP: usize = 100;
@@ -45,7 +45,7 @@ fn a_crowd_that_drops_and_comes_back_at_once_is_let_in_and_those_who_stay_lose_n
     let Some(descriptors) = Descriptors::at_least(1000 + GROUP) else { return };
     let wanted: usize = std::env::var("WS_ROUTER_CROWD").map_or(2000, |text| text.parse().unwrap());
     let crowd = wanted.min(descriptors.limit - 1000) / GROUP * GROUP;
-    let router = Router::start("[registration]\nlinger = \"5m\"\n");
+    let router = Router::start(&format!("{NO_PINGS}[registration]\nlinger = \"5m\"\n"));
     let mut staying: Vec<(Device, Device)> = (0..STAYING)
         .map(|_| {
             let id = router.register("hostclient");

@@ -203,8 +203,7 @@ pub enum ForwardedHeader {
 /// The admin socket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admin {
-    /// Where it stands; `None` is `/run/ws-router/admin.sock`, or `$XDG_RUNTIME_DIR/ws-router/admin.sock` for a
-    /// normal user.
+    /// Its path; `None` is the usual one ([`ws_router_admin_api::admin_socket`]).
     pub socket: Option<PathBuf>,
 }
 

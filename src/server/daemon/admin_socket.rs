@@ -1,16 +1,13 @@
 //! The admin socket: its path, and who may connect to it.
 
-use std::env;
-use std::fs::DirBuilder;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::{AccessFlags, access, geteuid};
 use socket2::{Domain, Socket, Type};
+use ws_router_admin_api::admin_socket::{DirectoryError, SocketLocator};
 
 use super::exit::{ExitError, Status};
 use crate::config::{self, FileMode, SocketPermissions};
@@ -44,13 +41,20 @@ impl AdminSocket {
         Ok(Self { key, listener: UnixListener::from(OwnedFd::from(socket)), file: None })
     }
 
-    /// Binds the place that the configuration names, or else the usual one; `None` if there is no usual place.
-    /// One that the old process left there is taken over.
+    /// Binds the path that the configuration names, or else the usual one of this user; `None` if there is no
+    /// directory for it, as in a container without `/tmp`. One that the old process left there is taken over.
     pub(super) fn bind(
         config: &config::Admin,
         inherited_state: &mut InheritedState,
     ) -> Result<Option<Self>, ExitError> {
-        let Some(path) = place(config)? else { return Ok(None) };
+        let path = match config.socket.clone().map_or_else(|| SocketLocator::from_process().to_bind(), Ok) {
+            Ok(path) => path,
+            Err(error @ DirectoryError::NoRuntimeDirectory { .. }) => {
+                tracing::warn!(%error, "no admin socket: set admin.socket or XDG_RUNTIME_DIR");
+                return Ok(None);
+            }
+            Err(error) => return Err(no_directory(&error)),
+        };
         let key = format!("bound-admin:{}", path.display());
         let (socket, file) = bind(&path, inherited_state.listener(&key)).map_err(|error| unbound(&path, &error))?;
         Ok(Some(Self { key, listener: socket.into(), file: Some(file) }))
@@ -64,32 +68,8 @@ const ADMIN: &str = "admin";
 pub(super) fn candidates(config: &config::Admin) -> Vec<PathBuf> {
     match &config.socket {
         Some(path) => vec![path.clone()],
-        None => [Some(PathBuf::from(SYSTEM_SOCKET)), user_socket()].into_iter().flatten().collect(),
+        None => SocketLocator::from_process().candidates(),
     }
-}
-
-fn place(config: &config::Admin) -> Result<Option<PathBuf>, ExitError> {
-    if let Some(path) = &config.socket {
-        return Ok(Some(path.clone()));
-    }
-    let system = Path::new(SYSTEM_SOCKET);
-    let directory = system.parent().unwrap_or(system);
-    let (path, mode) = if geteuid().is_root() || access(directory, AccessFlags::W_OK).is_ok() {
-        (system.to_owned(), 0o755)
-    } else {
-        let Some(path) = user_socket() else { return Ok(None) };
-        (path, 0o700)
-    };
-    if let Some(directory) = path.parent() {
-        let made = DirBuilder::new().recursive(true).mode(mode).create(directory);
-        made.map_err(|error| no_directory(directory, &error))?;
-    }
-    Ok(Some(path))
-}
-
-fn user_socket() -> Option<PathBuf> {
-    let directory = env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
-    Some(PathBuf::from(directory).join("ws-router/admin.sock"))
 }
 
 /// The socket belongs to the group `ws-router`, whose members are administrators, if there is such a group and this user
@@ -115,17 +95,14 @@ fn unbound(path: &Path, error: &UnixSocketError) -> ExitError {
     ExitError::new(status, format_args!("admin socket {}: {error}, or set admin.socket", path.display()))
 }
 
-fn no_directory(path: &Path, error: &io::Error) -> ExitError {
-    let is_forbidden = error.kind() == ErrorKind::PermissionDenied;
+fn no_directory(error: &DirectoryError) -> ExitError {
+    let is_forbidden = matches!(error, DirectoryError::Io { error, .. } if error.kind() == ErrorKind::PermissionDenied);
     let status = if is_forbidden { Status::NoPermission } else { Status::Unavailable };
-    let fix = "run as a user that may create it, or set admin.socket";
-    ExitError::new(status, format_args!("directory of the admin socket {}: {error}; {fix}", path.display()))
+    ExitError::new(status, format_args!("directory of the admin socket {error}, or set admin.socket"))
 }
 
 /// The group of administrators.
 const ADMINISTRATORS: &str = "ws-router";
-
-const SYSTEM_SOCKET: &str = "/run/ws-router/admin.sock";
 
 /// Administrators that may wait to be accepted: they are few.
 const BACKLOG: i32 = 128;

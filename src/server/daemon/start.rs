@@ -185,11 +185,7 @@ fn admin_sockets(
     if !inherited.is_empty() {
         return inherited.into_iter().map(AdminSocket::inherited).collect();
     }
-    let bound = AdminSocket::bind(&config.admin, inherited_state)?;
-    if bound.is_none() {
-        tracing::warn!("no admin socket: XDG_RUNTIME_DIR isn't set, and neither is admin.socket");
-    }
-    Ok(bound.into_iter().collect())
+    Ok(AdminSocket::bind(&config.admin, inherited_state)?.into_iter().collect())
 }
 
 fn serve_admin(listener: UnixListener, life: &Life) -> Result<(), ExitError> {
