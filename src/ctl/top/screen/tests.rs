@@ -1,7 +1,9 @@
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
@@ -20,10 +22,11 @@ fn a_panic_is_told_on_a_terminal_that_is_as_it_was() {
     let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
     let theirs = File::options().read(true).write(true).open(path).unwrap();
     let end = || Stdio::from(theirs.try_clone().unwrap());
+    let (_, module) = module_path!().split_once("::").unwrap();
     let mut child = Command::new("setsid")
         .arg("--ctty")
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "ctl::top::screen::tests::a_panic_is_told_on_a_terminal_that_is_as_it_was"])
+        .args(["--exact", "--nocapture", &format!("{module}::a_panic_is_told_on_a_terminal_that_is_as_it_was")])
         .env(CHILD, "yes")
         .env("RUST_BACKTRACE", "0")
         .stdin(end())
@@ -35,6 +38,9 @@ fn a_panic_is_told_on_a_terminal_that_is_as_it_was() {
     let mut said = String::new();
     let mut piece = [0; 4096];
     while !said.contains("on purpose") {
+        // This process has the terminal open too, so there is no end of file if the other one ends early.
+        let mut readable = [PollFd::new(ours.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut readable, PATIENCE), Ok(1), "nothing more comes after {said:?}");
         let len = ours.read(&mut piece).unwrap();
         said += &String::from_utf8_lossy(&piece[..len]);
     }
@@ -47,4 +53,5 @@ fn a_panic_is_told_on_a_terminal_that_is_as_it_was() {
     child.wait().unwrap();
 }
 
+const PATIENCE: u16 = 20_000;
 const CHILD: &str = "WS_ROUTER_TEST_PANICS_ON_SCREEN";
