@@ -1,7 +1,7 @@
-complete -c ws-router -l config -d 'Reads this file, and fails if it can\'t [default: /etc/ws-router/ws-router.toml if there is one]' -r -F
-complete -c ws-router -l listen -d 'Listens here instead of at the file\'s listeners: [::]:8741, unix:/PATH or systemd:NAME; may be repeated' -r
-complete -c ws-router -l check -d 'Reads everything that a start would read, prints the problems or "ok", and exits'
-complete -c ws-router -l print-config -d 'Prints the configuration in force, every key written out, and exits'
-complete -c ws-router -l inetd -d 'Serves the socket on descriptor 0, as inetd passes it'
+complete -c ws-router -l config -d 'Read this configuration [default: /etc/ws-router/ws-router.toml if it exists]' -r -F
+complete -c ws-router -l listen -d 'Listen here instead of on the file\'s listeners: [::]:8741, unix:/PATH or systemd:NAME; may be repeated' -r
+complete -c ws-router -l check -d 'Check the configuration and all files that it names, print the problems or "ok", and exit'
+complete -c ws-router -l print-config -d 'Print the effective configuration with all keys, and exit'
+complete -c ws-router -l inetd -d 'Serve the socket on descriptor 0, as passed by inetd'
 complete -c ws-router -s h -l help -d 'Print help'
 complete -c ws-router -s V -l version -d 'Print version'

@@ -168,7 +168,7 @@ _ws__routerctl() {
             return 0
             ;;
         ws__routerctl__subcmd__events)
-            opts="-h --follow --socket --json --help"
+            opts="-f -h --follow --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,12 +186,16 @@ _ws__routerctl() {
             return 0
             ;;
         ws__routerctl__subcmd__list)
-            opts="-h --socket --json --help"
+            opts="-h --busy --sort --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --sort)
+                    COMPREPLY=($(compgen -W "id age members messages bytes outbox" -- "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -24,91 +24,98 @@ function __fish_ws_routerctl_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -s V -l version -d 'Print version'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "list" -d 'Lists the registrations'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "show" -d 'Shows a registration and its members'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "remove" -d 'Removes registrations and closes their members\' connections'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "disconnect" -d 'Closes connections of members, by the numbers that "show" prints'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "status" -d 'Shows how the daemon is doing'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "top" -d 'Shows live what goes on: totals, registrations by their traffic, and their members'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "why" -d 'Tells what happened to a registration, and why it or its devices went away'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "events" -d 'Prints what happens, a line each, until it is interrupted'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "reload" -d 'Has the daemon read its configuration and certificates again'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "drain" -d 'Takes the daemon out of service gently, and shows how it goes on'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "upgrade" -d 'Has the daemon become the program that is on the disk now, without dropping a connection'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "check" -d 'Proves a deployment from outside: registers, joins twice, passes a message, times it, removes'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "pipe" -d 'Connects standard input and output with those of another end, through a deployment'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "token" -d 'Makes a token that lets a device in: prints the line for the file of tokens, and the token itself this once'
-complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "version" -d 'Prints the versions of this program and of the daemon'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "list" -d 'List the registrations'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "show" -d 'Show a registration and its members'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "remove" -d 'Remove registrations and close their members\' connections'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "disconnect" -d 'Close connections of members, by the numbers that "show" prints'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "status" -d 'Show the state of the daemon'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "top" -d 'Show live activity: totals, registrations by traffic, and their members'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "why" -d 'Show what happened to a registration, and why it or its members are gone'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "events" -d 'Print events as they happen, one per line, until interrupted'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "reload" -d 'Reload the configuration and the certificates'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "drain" -d 'Take the daemon out of service gradually, and show the progress'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "upgrade" -d 'Replace the daemon with the program that is on the disk now, without dropping a connection'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "check" -d 'Test a deployment from outside: register, join twice, pass messages, remove'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "pipe" -d 'Connect standard input and output with those of another machine, through a deployment'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "token" -d 'Create a token for an access rule: print the line for the file of tokens, and once the token itself'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "version" -d 'Print the versions of this program and of the daemon'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l sort -d 'Sort, the largest first' -r -f -a "id\t''
+age\t''
+members\t''
+messages\t''
+bytes\t''
+outbox\t''"
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l busy -d 'List only registrations that have members'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand show" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand remove" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s d -l interval -d 'Looks at the daemon so often' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s d -l interval -d 'Time between updates' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand why" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l follow -d 'Prints JSON lines, as --json does'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -s f -l follow -d 'Wait for further events; this is the default'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l over -d 'Closes the members within this time, a registration\'s together' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l undo -d 'Puts the daemon back into service'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l over -d 'Close the members within this time, those of one registration together' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l undo -d 'Put the daemon back into service'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand drain" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand upgrade" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l client-certificate -d 'Shows the certificate in this PEM file, where the router asks for one' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l client-key -d 'The private key of this certificate, in a PEM file' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l warning -d 'Warns when the certificate lasts less, or a message takes longer: days=N,rtt=TIME' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l critical -d 'The same for what is critical' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Gives up when a step takes longer' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l insecure -d 'Accepts any certificate, such as a self-signed one'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l monitor -d 'Prints one line and exits as monitoring systems expect: 0 ok, 1 warning, 2 critical, 3 unknown'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l token-file -d 'Send the token in this file, if the access rules require one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l client-certificate -d 'Send the certificate in this PEM file, if the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l client-key -d 'Private key of this certificate, in a PEM file' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l warning -d 'Warn if the certificate expires sooner, or a message takes longer: days=N,rtt=TIME' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l critical -d 'The same for the critical state' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l timeout -d 'Fail if a step takes longer' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l insecure -d 'Accept any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l monitor -d 'Print one line and exit as monitoring systems expect: 0 ok, 1 warning, 2 critical, 3 unknown'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand check" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l token-file -d 'Shows the token in this file, where the access rules ask for one' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-certificate -d 'Shows the certificate in this PEM file, where the router asks for one' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-key -d 'The private key of this certificate, in a PEM file' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l id -d 'Joins this registration instead of a fresh one' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key -d 'Joins with this key, which others on this machine can see then; better $WS_ROUTER_KEY' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key-file -d 'Joins with the key in this file' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l timeout -d 'Takes the other end for gone when nothing is heard of it for this long' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l insecure -d 'Accepts any certificate, such as a self-signed one'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l host -d 'Joins as a host, and registers if there is no such registration; the default without --id'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client -d 'Joins as a client; the default with --id'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s n -l no-input -d 'Reads nothing from standard input'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l plain -d 'Sends and takes the bare data, for an end that is another program'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l token-file -d 'Send the token in this file, if the access rules require one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-certificate -d 'Send the certificate in this PEM file, if the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-key -d 'Private key of this certificate, in a PEM file' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l id -d 'Join this registration instead of a new one' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key -d 'Join with this key, which other users of this machine can see; prefer $WS_ROUTER_KEY' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key-file -d 'Join with the key in this file' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l timeout -d 'Fail if nothing is received from the other end for this time' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l insecure -d 'Accept any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l host -d 'Join as a host, and create the registration if it doesn\'t exist; the default without --id'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client -d 'Join as a client; the default with --id'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s n -l no-input -d 'Read nothing from standard input'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l plain -d 'Send and receive only the data, if the other end is another program'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -s h -l help -d 'Print help'
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l socket -d 'Finds the daemon at this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l json -d 'Prints JSON for programs instead of tables for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand version" -s h -l help -d 'Print help'

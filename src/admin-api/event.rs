@@ -1,4 +1,4 @@
-//! What happens to registrations and members, as `GET /v1/events` and the history show it.
+//! Events of registrations and members, in the form of `GET /v1/events` and of the history.
 
 use serde::{Deserialize, Serialize};
 use ws_router_core::close::CloseReason;
@@ -7,27 +7,33 @@ use ws_router_core::kind::{Kind, Role};
 
 use crate::peer::{self, Peer};
 
-/// Something that happened, with its time.
+/// Event with its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// What happened.
     #[serde(flatten)]
-    pub what: What,
+    pub kind: EventKind,
 }
 
-/// What happened.
+/// Kind of an event, with what is specific to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[allow(missing_docs)]
-pub enum What {
+pub enum EventKind {
     /// A device asked for a registration.
     Registered { registration: RegistrationId, kind: Kind },
-    /// A device took over its own registration again.
+    /// A device registered again with the keys of its registration.
     Reclaimed { registration: RegistrationId },
     /// A registration ended.
-    Ended { registration: RegistrationId, reason: EndReason },
+    Ended {
+        registration: RegistrationId,
+        reason: EndReason,
+        /// The administrator who removed it.
+        #[serde(default, with = "peer::shown_if_known", skip_serializing_if = "Option::is_none")]
+        by: Option<Peer>,
+    },
     /// A member joined.
     Joined {
         registration: RegistrationId,
@@ -42,36 +48,36 @@ pub enum What {
         member: MemberId,
         role: Role,
         reason: CloseReason,
-        /// The close code with which the member said goodbye.
+        /// Close code that the member sent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<u16>,
-        /// How long nothing had been heard of it.
+        /// Time since something was last received from it.
         #[serde(default)]
         silent_ms: u64,
         /// Messages received from it.
         #[serde(default)]
         messages_in: u64,
-        /// Messages handed to it.
+        /// Messages delivered to it.
         #[serde(default)]
         messages_out: u64,
     },
-    /// The configuration was read again.
+    /// The configuration was reloaded.
     Reloaded,
-    /// The router is being taken out of service.
+    /// A drain has begun.
     DrainBegun { over_ms: u64 },
-    /// The last member has left a router that is taken out of service.
+    /// The last member has left during a drain.
     Drained,
-    /// It stays in service after all.
+    /// The router is back in service.
     DrainUndone,
 }
 
-/// Why a registration ended.
+/// Reason for which a registration ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndReason {
-    /// By a request with both keys.
+    /// A request with both keys removed it.
     Removed,
-    /// By an administrator.
+    /// An administrator removed it.
     RemovedByAdmin,
     /// The last member left.
     Emptied,
@@ -82,7 +88,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// What members that are still there are closed with.
+    /// Returns the reason with which the remaining members are closed.
     pub const fn close_reason(self) -> CloseReason {
         match self {
             Self::RemovedByAdmin => CloseReason::RemovedByAdmin,
@@ -90,12 +96,12 @@ impl EndReason {
         }
     }
 
-    /// Tells whether members may have been there, who then leave after the end and not before it.
+    /// Returns whether members may have been present. They leave after the registration ended, not before.
     pub const fn may_have_members(self) -> bool {
         matches!(self, Self::Removed | Self::RemovedByAdmin)
     }
 
-    /// The name in logs and events.
+    /// Returns the name in logs and events.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Removed => "removed",

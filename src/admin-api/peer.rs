@@ -1,31 +1,31 @@
-//! The other end of a connection, as logs and the admin interface show it.
+//! Peer of a connection, in the form of logs and of the admin interface.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// The other end of a connection.
+/// Peer of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Peer {
-    /// An address of the internet protocol; an IPv4 address that was mapped into IPv6 is shown as IPv4.
+    /// An IP address; an IPv4 address mapped into IPv6 is shown as IPv4.
     Inet(SocketAddr),
     /// A process on this machine.
     Unix {
         /// The peer's user.
         uid: u32,
-        /// The peer's process, 0 if it isn't known.
+        /// The peer's process, 0 if unknown.
         pid: i32,
     },
 }
 
 impl Peer {
-    /// Takes an address as `accept` gave it.
+    /// Converts an address from `accept`.
     pub fn inet(address: SocketAddr) -> Self {
         Self::Inet(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
-    /// Tells the address that rate limits and access rules go by.
+    /// Returns the address for rate limits and access rules.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Inet(address) => Some(address.ip()),
@@ -44,18 +44,18 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Reads and writes a peer as it is shown, for those who read events.
+/// Serialization of a peer in its displayed form.
 pub mod shown {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     use super::Peer;
 
-    /// Writes it.
+    /// Serializes a peer.
     pub fn serialize<S: Serializer>(peer: &Peer, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(peer)
     }
 
-    /// Reads it.
+    /// Deserializes a peer.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Peer, D::Error> {
         let text = String::deserialize(deserializer)?;
         let unix = text.strip_prefix("unix:uid=").and_then(|rest| rest.split_once(",pid="));
@@ -64,6 +64,26 @@ pub mod shown {
             None => text.parse().ok().map(Peer::Inet),
         };
         peer.ok_or_else(|| de::Error::custom("not a peer"))
+    }
+}
+
+/// Serialization of a peer in its displayed form, for fields that are left out if there is none.
+pub mod shown_if_known {
+    use serde::{Deserializer, Serializer};
+
+    use super::{Peer, shown};
+
+    /// Serializes a peer.
+    pub fn serialize<S: Serializer>(peer: &Option<Peer>, serializer: S) -> Result<S::Ok, S::Error> {
+        match peer {
+            Some(peer) => shown::serialize(peer, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Deserializes a peer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Peer>, D::Error> {
+        shown::deserialize(deserializer).map(Some)
     }
 }
 

@@ -1,7 +1,9 @@
-//! Requests on the admin socket: a connection each, which is nothing on a Unix socket, and leaves no state to go stale.
+//! Client of the admin socket. Each request opens a connection, which costs next to nothing on a Unix socket and leaves
+//! no state that could become stale.
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
@@ -10,25 +12,26 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use ws_router_admin_api as wire;
 
-use super::fault::Fault;
+use super::error::Error;
 
-/// The way to a daemon.
+/// Client of one daemon.
 #[derive(Debug)]
 pub(super) struct Client {
     socket: PathBuf,
 }
 
-/// What the daemon answered.
+/// Answer to a request.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// A JSON document.
     Document(Bytes),
-    /// Nothing by that name.
+    /// Nothing exists by that name.
     Unknown(wire::Refused),
-    /// No.
+    /// The daemon refuses.
     Refused(StatusCode, wire::Refused),
 }
 
@@ -39,7 +42,7 @@ pub(super) struct Lines {
     pending: Vec<u8>,
 }
 
-/// An answer whose body is still to come, and the task that brings it.
+/// An answer whose body is still to come, and the task that reads it.
 #[derive(Debug)]
 struct Reply {
     status: StatusCode,
@@ -48,76 +51,101 @@ struct Reply {
 }
 
 impl Client {
-    /// Remembers where the daemon is; nothing is connected yet.
+    /// Creates a client; the first request connects.
     pub(super) fn new(socket: PathBuf) -> Self {
         Self { socket }
     }
 
-    /// Asks for a document that must be there, and reads it.
-    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Bytes), Fault> {
+    /// Reads a document that must exist, and returns it parsed and as text.
+    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Bytes), Error> {
         match self.ask(Method::GET, path).await? {
-            Answer::Document(text) => Ok((parse(&text)?, text)),
-            Answer::Unknown(refused) | Answer::Refused(_, refused) => Err(Fault::Software(refused.error)),
+            Answer::Document(text) => Ok((serde_json::from_slice(&text)?, text)),
+            Answer::Unknown(refused) | Answer::Refused(_, refused) => Err(Error::UnexpectedAnswer(refused.error)),
         }
     }
 
-    /// Asks, and waits for the whole answer.
-    pub(super) async fn ask(&self, method: Method, path: &str) -> Result<Answer, Fault> {
+    /// Sends a request and waits for the whole answer, at most [`ANSWER_TIMEOUT`].
+    pub(super) async fn ask(&self, method: Method, path: &str) -> Result<Answer, Error> {
+        self.within(ANSWER_TIMEOUT, self.exchange(method, path)).await
+    }
+
+    /// Has the daemon do something that may take it some time, at most [`ORDER_TIMEOUT`]. Whether it answers at all is
+    /// found out first.
+    pub(super) async fn order(&self, path: &str) -> Result<Bytes, Error> {
+        self.ask(Method::GET, "/v1/status").await?;
+        match self.within(ORDER_TIMEOUT, self.exchange(Method::POST, path)).await? {
+            Answer::Document(text) => Ok(text),
+            Answer::Unknown(refused) => Err(Error::UnexpectedAnswer(refused.error)),
+            Answer::Refused(StatusCode::UNPROCESSABLE_ENTITY, refused) => {
+                let lines = std::iter::once(refused.error).chain(refused.problems);
+                Err(Error::Rejected(lines.collect::<Vec<_>>().join("\n")))
+            }
+            Answer::Refused(_, refused) => Err(Error::Unavailable(refused.error)),
+        }
+    }
+
+    /// Requests a stream of lines; only its beginning is limited in time.
+    pub(super) async fn lines(&self, path: &str) -> Result<Lines, Error> {
+        let reply = self.within(ANSWER_TIMEOUT, self.send(Method::GET, path)).await?;
+        match reply.status {
+            StatusCode::OK => Ok(Lines { reply, pending: Vec::new() }),
+            status => Err(Error::UnexpectedAnswer(status.to_string())),
+        }
+    }
+
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        timeout(limit, work).await.unwrap_or_else(|_| Err(Error::Unresponsive(self.socket.clone())))
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<Answer, Error> {
         let mut reply = self.send(method, path).await?;
-        let text = (&mut reply.body).collect().await.map_err(broken)?.to_bytes();
+        let text = (&mut reply.body).collect().await?.to_bytes();
         let status = reply.status;
         if status.is_success() {
             return Ok(Answer::Document(text));
         }
         let refused = serde_json::from_slice(&text)
-            .unwrap_or_else(|_| wire::Refused { error: format!("the daemon answered {status}"), problems: Vec::new() });
-        // A name that can't be one is as unknown as any other.
+            .unwrap_or_else(|_| wire::Refused { error: format!("status {status}"), problems: Vec::new() });
+        // A name that can't exist is as unknown as any other.
         Ok(match status {
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Answer::Unknown(refused),
             _ => Answer::Refused(status, refused),
         })
     }
 
-    /// Asks for a stream of lines.
-    pub(super) async fn lines(&self, path: &str) -> Result<Lines, Fault> {
-        let reply = self.send(Method::GET, path).await?;
-        match reply.status {
-            StatusCode::OK => Ok(Lines { reply, pending: Vec::new() }),
-            status => Err(Fault::Software(format!("the daemon answered {status}"))),
-        }
-    }
-
-    async fn send(&self, method: Method, path: &str) -> Result<Reply, Fault> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    async fn send(&self, method: Method, path: &str) -> Result<Reply, Error> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(self.connect().await?)).await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(connection));
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "ws-router")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| Fault::Software(error.to_string()))?;
-        let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+        let request =
+            Request::builder().method(method).uri(path).header(header::HOST, "ws-router").body(Empty::<Bytes>::new())?;
+        let (head, body) = sender.send_request(request).await?.into_parts();
         Ok(Reply { status: head.status, body, _driver: driver })
     }
 
-    fn unreachable(&self, error: &io::Error) -> Fault {
-        let socket = self.socket.display();
-        match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                Fault::Unavailable(format!("no daemon at {socket}; start ws-router, or name its socket with --socket"))
+    async fn connect(&self) -> Result<UnixStream, Error> {
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => return Ok(stream),
+                // As many connections as the listener's backlog holds wait already; nothing reports when that ends.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_RETRY).await,
+                Err(error) => return Err(self.unreachable(error)),
             }
-            io::ErrorKind::PermissionDenied => Fault::Permission(format!(
-                "{socket}: permission denied; join the group ws-router (usermod -aG ws-router USER, then log in anew)"
-            )),
-            _ => Fault::Unavailable(format!("{socket}: {error}")),
+        }
+    }
+
+    fn unreachable(&self, source: io::Error) -> Error {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NoDaemon(socket),
+            io::ErrorKind::PermissionDenied => Error::PermissionDenied(socket),
+            _ => Error::Connect { socket, source },
         }
     }
 }
 
 impl Lines {
-    /// Waits for the next line; `None` once the daemon has ended the stream.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+    /// Waits for the next line; returns `None` once the daemon has ended the stream.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let rest = self.pending.split_off(end + 1);
@@ -125,7 +153,7 @@ impl Lines {
             }
             match self.reply.body.frame().await {
                 Some(frame) => {
-                    if let Ok(bytes) = frame.map_err(broken)?.into_data() {
+                    if let Ok(bytes) = frame?.into_data() {
                         self.pending.extend_from_slice(&bytes);
                     }
                 }
@@ -135,24 +163,50 @@ impl Lines {
     }
 }
 
-/// Reads a document of the daemon's.
-pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(text)
-        .map_err(|error| Fault::Software(format!("the daemon's answer makes no sense: {error}")))
-}
-
-fn broken(error: hyper::Error) -> Fault {
-    Fault::Unavailable(format!("the daemon broke off: {error}"))
-}
+/// Time within which a daemon that runs answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a reload, which may wait for slow file systems, and for an upgrade, which tries the new program.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(90);
+const BACKLOG_RETRY: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]
-    fn one_who_may_not_use_the_socket_is_told_which_group_may() {
-        let fault = Client::new("/run/x.sock".into()).unreachable(&io::ErrorKind::PermissionDenied.into());
-        assert_eq!(fault.status(), 77);
-        assert!(fault.text().unwrap().contains("/run/x.sock: permission denied; join the group ws-router"));
+    fn a_user_without_permission_reads_which_group_has_it() {
+        let error = Client::new("/run/x.sock".into()).unreachable(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(error.exit_status(), 77);
+        assert!(error.message().unwrap().contains("/run/x.sock: permission denied; join the group ws-router"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_takes_connections_and_never_answers_is_given_up_after_ten_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        // Connections stay in the backlog, as those to a stopped process do.
+        let listener = UnixListener::bind(&socket).unwrap();
+        let client = Client::new(socket.clone());
+        for _ in 0..2 {
+            let begun = tokio::time::Instant::now();
+            let errors = [
+                client.ask(Method::GET, "/v1/status").await.map(drop).unwrap_err(),
+                client.order("/v1/reload").await.map(drop).unwrap_err(),
+                client.lines("/v1/events").await.map(drop).unwrap_err(),
+            ];
+            assert_eq!(begun.elapsed().as_secs(), 30);
+            for error in errors {
+                assert_eq!(error.exit_status(), 69);
+                let told = format!(
+                    "{}: takes connections, but nobody answers; see systemctl status ws-router",
+                    socket.display()
+                );
+                assert_eq!(error.message().unwrap(), told);
+            }
+            // The second time with a full backlog, where connecting itself fails at once.
+            nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        }
     }
 }

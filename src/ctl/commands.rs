@@ -1,76 +1,131 @@
-//! The commands that speak to a running daemon.
+//! Commands that send one request for each thing they are asked about.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use http::Method;
-use serde_json::json;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
 use ws_router_admin_api as wire;
+use ws_router_admin_api::cli::{ListOptions, SortKey};
 use ws_router_core::ids::{MemberId, RegistrationId};
+use ws_router_core::secret::Token;
 
-use super::client::{Answer, Client, parse};
-use super::fault::Fault;
-use super::human::{age, progress, size, time};
-use super::table::{Align, Table};
+use super::client::{Answer, Client};
+use super::error::Error;
+use super::output::{Align, Colors, Format, Table, age, id_argument, nonzero, plural, progress, reasons, size, time};
 
 /// Lists the registrations.
-pub(super) async fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let (all, text) = client.read::<Vec<wire::Registration>>("/v1/registrations").await?;
-    if json {
+pub(super) async fn list(
+    client: &Client,
+    options: &ListOptions,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    // Parsed twice, since a newer daemon's documents have fields that aren't known here.
+    let (documents, text) = client.read::<Vec<Value>>("/v1/registrations").await?;
+    if format.is_json() && *options == ListOptions::default() {
         return Ok(out.write_all(&text)?);
     }
-    let columns = [
+    let mut listed = Vec::new();
+    for document in documents {
+        let registration: wire::Registration = serde_json::from_value(document.clone())?;
+        if !options.busy || registration.seats > 0 {
+            listed.push((registration, document));
+        }
+    }
+    if let Some(key) = options.sort {
+        listed.sort_by(|(one, _), (other, _)| compare(one, other, key));
+    }
+    if format.is_json() {
+        let documents: Vec<_> = listed.into_iter().map(|(_, document)| document).collect();
+        return Ok(writeln!(out, "{}", Value::from(documents))?);
+    }
+    let mut table = Table::new([
         ("ID", Align::Left),
         ("KIND", Align::Left),
-        ("SEATS", Align::Right),
+        ("MEMBERS", Align::Right),
         ("AGE", Align::Right),
-        ("ENDS IN", Align::Right),
-    ];
-    let mut table = Table::new(columns);
-    for one in &all {
-        let ends = one.expires_in_ms.map_or("-".to_owned(), age);
-        table.row([one.id.clone(), one.kind.as_str().into(), one.seats.to_string(), age(one.age_ms), ends]);
+        ("EXPIRES IN", Align::Right),
+        ("RECEIVED", Align::Right),
+        ("DELIVERED", Align::Right),
+        ("OUTBOX", Align::Right),
+    ]);
+    for (registration, _) in &listed {
+        table.row([
+            id_argument(&registration.id),
+            registration.kind.as_str().into(),
+            registration.seats.to_string(),
+            age(registration.age_ms),
+            registration.expires_in_ms.map_or("-".to_owned(), age),
+            size(registration.bytes_in),
+            size(registration.bytes_out),
+            size(registration.outbox_bytes),
+        ]);
     }
-    Ok(table.print(out)?)
+    Ok(table.print(format.colors(), out)?)
+}
+
+/// Orders two registrations: the largest numbers first, and ids from a to z where these are equal.
+fn compare(one: &wire::Registration, other: &wire::Registration, key: SortKey) -> std::cmp::Ordering {
+    let number = |of: &wire::Registration| match key {
+        SortKey::Id => 0,
+        SortKey::Age => of.age_ms,
+        SortKey::Members => of.seats,
+        SortKey::Messages => of.messages_in + of.messages_out,
+        SortKey::Bytes => of.bytes_in + of.bytes_out,
+        SortKey::Outbox => of.outbox_bytes,
+    };
+    (Reverse(number(one)), &one.id).cmp(&(Reverse(number(other)), &other.id))
 }
 
 /// Shows a registration with its members.
-pub(super) async fn show(client: &Client, id: &RegistrationId, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+pub(super) async fn show(
+    client: &Client,
+    id: &RegistrationId,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<(), Error> {
     let Some(text) = one(client, Method::GET, "registrations", id, "registration").await? else {
-        return Err(Fault::Failed);
+        return Err(Error::Reported);
     };
-    let detail: wire::RegistrationDetail = parse(&text)?;
-    if json {
+    let detail: wire::RegistrationDetail = serde_json::from_slice(&text)?;
+    if format.is_json() {
         return Ok(out.write_all(&text)?);
     }
-    let registration = &detail.registration;
-    let kind = registration.kind.as_str();
-    writeln!(out, "{}  {kind}, since {} ({})", registration.id, time(registration.since_ms), age(registration.age_ms))?;
+    let (registration, colors) = (&detail.registration, format.colors());
+    let mut fields = Fields { colors, out };
+    fields.field("Registration", &registration.id)?;
+    fields.field("Kind", registration.kind.as_str())?;
+    fields.field("Created", format!("{} ({} ago)", time(registration.since_ms), age(registration.age_ms)))?;
     if let Some(rule) = &registration.rule {
-        writeln!(out, "made under access rule {rule}")?;
+        fields.field("Access rule", rule)?;
     }
     if let Some(left) = registration.expires_in_ms {
-        writeln!(out, "ends in {} if nobody joins", age(left))?;
+        fields.field("Expires in", format!("{}, unless a device joins", age(left)))?;
     }
-    writeln!(out)?;
-    members(&detail.members).print(out)?;
-    Ok(())
+    fields.field("Members", detail.members.len())?;
+    if detail.members.is_empty() {
+        return Ok(());
+    }
+    writeln!(fields.out)?;
+    Ok(members(&detail.members).print(colors, fields.out)?)
 }
 
-fn members(members: &[wire::Member]) -> Table<12> {
+fn members(members: &[wire::Member]) -> Table {
     let mut table = Table::new([
-        ("N", Align::Right),
+        ("NUMBER", Align::Right),
         ("ROLE", Align::Left),
         ("ADDRESS", Align::Left),
         ("TLS", Align::Left),
         ("AGE", Align::Right),
-        ("SILENT", Align::Right),
-        ("IN", Align::Right),
-        ("OUT", Align::Right),
+        ("SILENT FOR", Align::Right),
+        ("RECEIVED", Align::Right),
+        ("DELIVERED", Align::Right),
         ("OUTBOX", Align::Right),
         ("UNSENT", Align::Right),
-        ("RTT", Align::Right),
+        ("ROUND TRIP", Align::Right),
         ("RESENT", Align::Right),
     ]);
     for member in members {
@@ -84,7 +139,7 @@ fn members(members: &[wire::Member]) -> Table<12> {
             format!("{} / {}", member.messages_in, size(member.bytes_in)),
             format!("{} / {}", member.messages_out, size(member.bytes_out)),
             size(member.outbox_bytes),
-            // What isn't a TCP connection has none of these.
+            // Only TCP connections have the next three.
             member.unsent_bytes.map_or("-".into(), size),
             member.round_trip_us.map_or("-".into(), |rtt| format!("{:.2}ms", rtt as f64 / 1000.0)),
             member.retransmits.map_or("-".into(), |count| count.to_string()),
@@ -93,164 +148,198 @@ fn members(members: &[wire::Member]) -> Table<12> {
     table
 }
 
-/// Ends registrations; those that don't exist are told, and the others end all the same.
-pub(super) async fn remove(
-    client: &Client,
-    ids: &[RegistrationId],
-    json: bool,
-    out: &mut impl Write,
-) -> Result<(), Fault> {
-    each(client, ids, "registrations", "registration", "removed", json, out).await
+/// Removes registrations. Those that don't exist are named on standard error, and the others are removed nevertheless.
+pub(super) async fn remove(client: &Client, ids: &[String], format: Format, out: &mut impl Write) -> Result<(), Error> {
+    let mut exit = Ok(());
+    // `list` prints ids that begin with a hyphen behind `--`; of several, only the first one is clap's.
+    for id in ids.iter().filter(|id| *id != "--") {
+        match RegistrationId::parse(id) {
+            Ok(id) => {
+                if !delete(client, "registrations", &id, "registration", "removed", format, out).await? {
+                    exit = Err(Error::Reported);
+                }
+            }
+            Err(_) => {
+                report_unknown("registration", id);
+                exit = Err(Error::Reported);
+            }
+        }
+    }
+    exit
 }
 
-/// Closes connections; those that don't exist are told, and the others are closed all the same.
+/// Closes connections. Those that don't exist are named on standard error, and the others are closed nevertheless.
 pub(super) async fn disconnect(
     client: &Client,
     members: &[MemberId],
-    json: bool,
+    format: Format,
     out: &mut impl Write,
-) -> Result<(), Fault> {
-    each(client, members, "connections", "connection", "disconnected", json, out).await
-}
-
-async fn each(
-    client: &Client,
-    names: &[impl Display],
-    folder: &str,
-    noun: &str,
-    done: &str,
-    json: bool,
-    out: &mut impl Write,
-) -> Result<(), Fault> {
-    let mut all_there = true;
-    for name in names {
-        match one(client, Method::DELETE, folder, name, noun).await? {
-            Some(text) if json => out.write_all(&text)?,
-            Some(_) => writeln!(out, "{done} {name}")?,
-            None => all_there = false,
+) -> Result<(), Error> {
+    let mut exit = Ok(());
+    for member in members {
+        if !delete(client, "connections", member, "connection", "disconnected", format, out).await? {
+            exit = Err(Error::Reported);
         }
     }
-    if all_there { Ok(()) } else { Err(Fault::Failed) }
+    exit
 }
 
-/// Asks about one thing by its name; says on standard error when there is none.
+/// Deletes one thing, and returns whether it existed.
+async fn delete(
+    client: &Client,
+    folder: &str,
+    name: &impl Display,
+    noun: &str,
+    done: &str,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<bool, Error> {
+    let Some(text) = one(client, Method::DELETE, folder, name, noun).await? else { return Ok(false) };
+    match format {
+        Format::Json => out.write_all(&text)?,
+        Format::Text(_) => writeln!(out, "{done} {name}")?,
+    }
+    Ok(true)
+}
+
+/// Sends a request about one thing by its name; reports on standard error if it doesn't exist.
 async fn one(
     client: &Client,
     method: Method,
     folder: &str,
     name: &impl Display,
     noun: &str,
-) -> Result<Option<hyper::body::Bytes>, Fault> {
-    match client.ask(method, &format!("/v1/{folder}/{}", name)).await? {
+) -> Result<Option<Bytes>, Error> {
+    match client.ask(method, &format!("/v1/{folder}/{name}")).await? {
         Answer::Document(text) => Ok(Some(text)),
         Answer::Unknown(_) => {
-            // With standard error closed, the exit status has to do.
-            let _ = writeln!(io::stderr(), "ws-routerctl: no such {noun}: {}", name);
+            report_unknown(noun, name);
             Ok(None)
         }
-        Answer::Refused(_, refused) => Err(Fault::Software(refused.error)),
+        Answer::Refused(_, refused) => Err(Error::UnexpectedAnswer(refused.error)),
     }
 }
 
-/// Shows what the daemon is doing.
-pub(super) async fn status(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+fn report_unknown(noun: &str, name: impl Display) {
+    // If standard error is closed, the exit status remains.
+    let _ = writeln!(io::stderr(), "ws-routerctl: no such {noun}: {name}");
+}
+
+/// Shows the daemon's state.
+pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
     let (status, text) = client.read::<wire::Status>("/v1/status").await?;
     // EX_CONFIG, so that a script notices without reading.
-    let outcome = if status.config_stale { Err(Fault::State(78)) } else { Ok(()) };
-    if json {
+    let outcome = if status.config_stale { Err(Error::StaleConfiguration) } else { Ok(()) };
+    if format.is_json() {
         out.write_all(&text)?;
         return outcome;
     }
-    let wire::Status { front, relay, memory, descriptors, .. } = &status;
-    writeln!(out, "ws-router {}, process {}, up {}", status.version, status.pid, age(status.uptime_ms))?;
-    let mut line = |name: &str, what: String| writeln!(out, "{name:<14}{what}");
-    line("listening", status.listeners.join(", "))?;
-    match status.drain.state {
-        wire::DrainPhase::Serving => {}
-        wire::DrainPhase::Drained => line("drained", "nobody is let in".into())?,
-        wire::DrainPhase::Draining => line("draining", progress(&status.drain))?,
-    }
+    let wire::Status { front, relay, memory, descriptors, drain, .. } = &status;
+    let colors = format.colors();
+    let mut fields = Fields { colors, out };
+    fields.field("Version", format!("ws-router {}, process {}", status.version, status.pid))?;
+    fields.field("Running for", age(status.uptime_ms))?;
+    fields.field("Listening on", status.listeners.join(", "))?;
+    let service = match drain.state {
+        wire::DrainPhase::Serving => colors.good("in service"),
+        wire::DrainPhase::Draining => colors.notice(format!("draining, {}", progress(drain))),
+        wire::DrainPhase::Drained => colors.notice("drained, no device is admitted"),
+    };
+    fields.field("Service", service)?;
     if status.config_stale {
-        line("configuration", "has a mistake; the settings before the restart are in force, see the log".into())?;
+        let stale = "has a mistake; the settings before the restart are in force, see the log";
+        fields.field("Configuration", colors.bad(stale))?;
     }
     if status.handover != wire::HandoverPhase::Serving {
-        line("restarting", status.handover.label().into())?;
+        fields.field("Restarting", colors.notice(status.handover.label()))?;
     }
-    line("registrations", format!("{} now, {} made", status.registrations, front.registered))?;
-    line("members", status.members.to_string())?;
-    line(
-        "connections",
-        format!(
-            "{} now, {} accepted{}",
-            status.connections,
-            front.accepted,
-            reasons("rejected", &front.connections_rejected)
-        ),
-    )?;
-    line(
-        "timed out",
-        format!("{} idle, {} stalled, {} while closing", front.idle, front.stalled, relay.close_timeouts),
-    )?;
-    line("proxies", format!("{} connections without a valid PROXY header", front.proxy_failures))?;
-    line("tls", format!("{} handshakes, {} failed", front.tls_handshakes, front.tls_failures))?;
-    line("requests", format!("{}{}", front.requests, reasons("refused", &status.refusals)))?;
-    line("received", format!("{} messages, {}", relay.messages_in, size(relay.bytes_in)))?;
-    line("delivered", format!("{} messages, {}", relay.messages_out, size(relay.bytes_out)))?;
-    line("undelivered", format!("{} messages", relay.messages_undelivered))?;
-    line("throttled", format!("{} times that a member exceeded its rate", relay.reads_throttled))?;
-    line("outboxes", size(relay.outbox_bytes))?;
-    let (refused, closed) = (front.out_of_memory, relay.relieved);
+
+    fields.section("Now")?;
+    fields.field("Registrations", status.registrations)?;
+    fields.field("Members", status.members)?;
+    let others = nonzero([(status.pending, "that aren't members yet")]);
+    let others = if status.pending == 0 { String::new() } else { format!(", {others}") };
+    fields.field("Connections", format!("{}{others}", status.connections))?;
+    fields.field("Waiting to be sent", size(relay.outbox_bytes))?;
     let buffered = format!("{} of {}", size(relay.buffered_bytes), size(relay.buffered_limit_bytes));
-    line("buffered", format!("{buffered}, {refused} requests and {closed} members rejected for it"))?;
-    line("closes", reasons("", &status.closes))?;
-    line("reloads", format!("{}, {} refused", front.reloads, front.failed_reloads))?;
-    line("memory", format!("{}, at most {}", size(memory.resident_bytes), size(memory.peak_bytes)))?;
-    line("descriptors", format!("{} of {}", descriptors.open, descriptors.limit))?;
-    line("threads", relay.threads.to_string())?;
+    fields.field("Memory for peers", buffered)?;
+    let resident = format!("{}, peak {}", size(memory.resident_bytes), size(memory.peak_bytes));
+    fields.field("Memory of process", resident)?;
+    fields.field("Open files", format!("{} of {}", descriptors.open, descriptors.limit))?;
+    fields.field("Relay threads", relay.threads)?;
+
+    fields.section("Since the start")?;
+    fields.field("Registered", front.registered)?;
+    fields.field("Requests", front.requests)?;
+    fields.field("Requests refused", reasons(&status.refusals))?;
+    let no_room =
+        [(front.auth_request_failures, "without an authorizer's answer"), (front.out_of_memory, "for lack of memory")];
+    if no_room.iter().any(|(count, _)| *count > 0) {
+        fields.field("Of these", nonzero(no_room))?;
+    }
+    fields.field("Connections accepted", front.accepted)?;
+    let others =
+        [(front.proxy_failures, "without a valid PROXY header"), (front.accept_errors, "that could not be accepted")];
+    if others.iter().any(|(count, _)| *count > 0) {
+        fields.field("Connections failed", nonzero(others))?;
+    }
+    fields.field("Connections rejected", reasons(&front.connections_rejected))?;
+    let timeouts = [
+        (front.idle, "without a request"),
+        (front.stalled, "that read no response"),
+        (relay.close_timeouts, "that did not complete the closing handshake"),
+    ];
+    fields.field("Connections timed out", nonzero(timeouts))?;
+    if front.tls_handshakes + front.tls_failures > 0 {
+        fields.field("TLS handshakes", format!("{}, {} failed", front.tls_handshakes, front.tls_failures))?;
+    }
+    fields.field("Received", format!("{}, {}", plural(relay.messages_in, "message"), size(relay.bytes_in)))?;
+    fields.field("Delivered", format!("{}, {}", plural(relay.messages_out, "message"), size(relay.bytes_out)))?;
+    fields.field("Without a receiver", plural(relay.messages_undelivered, "message"))?;
+    fields.field("Members slowed down", format!("{} by a rule's rate", plural(relay.reads_throttled, "time")))?;
+    fields.field("Members left", reasons(&status.closes))?;
+    if relay.relieved > 0 {
+        fields.field("Members closed", format!("{} for lack of memory", relay.relieved))?;
+    }
+    let failed = match front.failed_reloads {
+        0 => String::new(),
+        failed => colors.notice(format!(", {failed} rejected")),
+    };
+    fields.field("Reloads", format!("{}{failed}", front.reloads))?;
     outcome
 }
 
-/// Shows the counts that aren't zero: `, refused: 3 unknown, 1 wrong-key`.
-fn reasons(prefix: &str, counts: &BTreeMap<String, u64>) -> String {
-    let counted = counts.iter().filter(|(_, count)| **count > 0).map(|(why, count)| format!("{count} {why}"));
-    let list = counted.collect::<Vec<_>>().join(", ");
-    match (prefix, list.as_str()) {
-        ("", "") => "none".into(),
-        (_, "") => String::new(),
-        ("", _) => list,
-        _ => format!(", {prefix}: {list}"),
+/// Lines of a name and a value.
+struct Fields<'a, W> {
+    colors: Colors,
+    out: &'a mut W,
+}
+
+impl<W: Write> Fields<'_, W> {
+    fn field(&mut self, name: &str, value: impl Display) -> Result<(), Error> {
+        Ok(writeln!(self.out, "{:<NAME_WIDTH$} {value}", format!("{name}:"))?)
+    }
+
+    fn section(&mut self, title: &str) -> Result<(), Error> {
+        Ok(writeln!(self.out, "\n{}", self.colors.strong(title))?)
     }
 }
 
-/// Has the daemon become the program that is on the disk now.
-pub(super) async fn upgrade(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let text = order(client, "/v1/upgrade").await?;
-    if json {
-        out.write_all(&text)?
-    } else {
-        writeln!(out, "the new program takes over")?
+/// Replaces the running daemon with the program that is on the disk now.
+pub(super) async fn upgrade(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
+    let text = client.order("/v1/upgrade").await?;
+    match format {
+        Format::Json => out.write_all(&text)?,
+        Format::Text(_) => writeln!(out, "the new program takes over")?,
     }
     Ok(())
 }
 
-/// Asks for what the daemon may have problems with, which are then printed a line each.
-async fn order(client: &Client, path: &str) -> Result<bytes::Bytes, Fault> {
-    match client.ask(Method::POST, path).await? {
-        Answer::Document(text) => Ok(text),
-        Answer::Unknown(refused) => Err(Fault::Software(refused.error)),
-        Answer::Refused(http::StatusCode::UNPROCESSABLE_ENTITY, refused) => {
-            let lines = std::iter::once(refused.error).chain(refused.problems);
-            Err(Fault::Configuration(lines.collect::<Vec<_>>().join("\n")))
-        }
-        Answer::Refused(_, refused) => Err(Fault::Unavailable(refused.error)),
-    }
-}
-
-/// Has the configuration read again, and says what that changed.
-pub(super) async fn reload(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let text = order(client, "/v1/reload").await?;
-    let report: wire::ReloadReport = parse(&text)?;
-    if json {
+/// Reloads the configuration, and prints what that changed.
+pub(super) async fn reload(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
+    let text = client.order("/v1/reload").await?;
+    let report: wire::ReloadReport = serde_json::from_slice(&text)?;
+    if format.is_json() {
         return Ok(out.write_all(&text)?);
     }
     for key in &report.changed {
@@ -265,16 +354,17 @@ pub(super) async fn reload(client: &Client, json: bool, out: &mut impl Write) ->
     Ok(())
 }
 
-/// Prints the version of this program, and of the daemon if there is one.
-pub(super) async fn version(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+/// Prints the version of this program, and of the daemon if one runs.
+pub(super) async fn version(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
     let own = env!("CARGO_PKG_VERSION");
     let running = match client.read::<wire::Status>("/v1/status").await {
         Ok((status, _)) => Ok(status.version),
-        Err(Fault::Unavailable(_)) => Err("not running"),
-        Err(Fault::Permission(_)) => Err("not for this user to see"),
+        Err(Error::PermissionDenied(_)) => Err("unknown, permission denied"),
+        Err(Error::NoDaemon(_) | Error::Connect { .. } | Error::ConnectionLost(_)) => Err("not running"),
+        Err(Error::Unresponsive(_)) => Err("not answering"),
         Err(other) => return Err(other),
     };
-    if json {
+    if format.is_json() {
         writeln!(out, "{}", json!({ "ws-routerctl": own, "ws-router": running.ok() }))?;
     } else {
         writeln!(out, "ws-routerctl {own}\nws-router {}", running.unwrap_or_else(str::to_owned))?;
@@ -282,16 +372,43 @@ pub(super) async fn version(client: &Client, json: bool, out: &mut impl Write) -
     Ok(())
 }
 
+/// Creates a token. The line for the file of tokens goes to standard output, where it can be appended to that file, and
+/// the token itself to standard error, only this once.
+pub(super) fn token(name: &str, format: Format, out: &mut impl Write) -> Result<(), Error> {
+    let mut bits = [0; 32];
+    getrandom::fill(&mut bits)?;
+    let token = Token::from_bits(bits);
+    let line = format!("{name}:{}", token.hash());
+    if format.is_json() {
+        let document = json!({ "name": name, "token": token.reveal(), "line": line });
+        return Ok(writeln!(out, "{document}")?);
+    }
+    // First the token: the line of a token that nobody has seen would be of no use.
+    writeln!(io::stderr(), "token: {}", token.reveal())?;
+    Ok(writeln!(out, "{line}")?)
+}
+
+/// Width of the names before values.
+const NAME_WIDTH: usize = 22;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_reasons_that_happened_are_shown() {
-        let counts = BTreeMap::from([("lost".to_owned(), 2), ("left".to_owned(), 0)]);
-        assert_eq!(reasons("", &counts), "2 lost");
-        assert_eq!(reasons("refused", &counts), ", refused: 2 lost");
-        assert_eq!(reasons("refused", &BTreeMap::new()), "");
-        assert_eq!(reasons("", &BTreeMap::new()), "none");
+    fn the_largest_come_first_and_ids_decide_between_equals() {
+        let registration = |id: &str, seats: u64, bytes: u64| -> wire::Registration {
+            serde_json::from_value(json!({ "id": id, "kind": "lobby", "seats": seats, "since_ms": 0, "age_ms": bytes,
+                "expires_in_ms": null, "bytes_in": bytes, "outbox_bytes": 1 }))
+            .unwrap()
+        };
+        let mut all = [registration("c", 1, 5), registration("a", 1, 9), registration("b", 3, 1)];
+        let mut sorted = |key| {
+            all.sort_by(|one, other| compare(one, other, key));
+            all.iter().map(|one| one.id.clone()).collect::<String>()
+        };
+        assert_eq!((sorted(SortKey::Members), sorted(SortKey::Bytes)), ("bac".into(), "acb".into()));
+        assert_eq!((sorted(SortKey::Outbox), sorted(SortKey::Id)), ("abc".into(), "abc".into()));
+        assert_eq!((sorted(SortKey::Age), sorted(SortKey::Messages)), ("acb".into(), "abc".into()));
     }
 }

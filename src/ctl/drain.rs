@@ -1,75 +1,71 @@
-//! `drain`: takes the daemon out of service, and shows how it goes on until the last member has left.
+//! `drain`: takes the daemon out of service, and shows the progress until the last member has left.
 //!
-//! The daemon does it whether anybody watches or not, so an interrupted program changes nothing. It is watched through
-//! one connection that is opened before it begins: where a socket unit holds the admin socket, another one might start
-//! a daemon that has just ended.
+//! The daemon drains whether anybody watches or not, so interrupting the program changes nothing. The progress is read
+//! from one connection that is opened before the drain begins: where a socket unit holds the admin socket, a later
+//! connection might start a daemon that has just exited.
 
 use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use http::Method;
+use hyper::body::Bytes;
 use ws_router_admin_api::{Drain, DrainPhase};
 
-use super::client::{Answer, Client, Lines, parse};
-use super::fault::Fault;
-use super::human::progress;
+use super::client::{Answer, Client, Lines};
+use super::error::Error;
+use super::output::{Format, plural, progress};
 
 /// Takes the daemon out of service over a time.
-pub(super) async fn drain(client: &Client, over: Duration, json: bool, out: &mut impl Write) -> Result<(), Fault> {
+pub(super) async fn drain(client: &Client, over: Duration, format: Format, out: &mut impl Write) -> Result<(), Error> {
     let mut lines = client.lines("/v1/drain").await?;
-    // How it stood before.
+    // The state before.
     lines.next().await?;
     let path = format!("/v1/drain?over={}ms", over.as_millis());
-    let begun: Drain = parse(&order(client, Method::POST, &path).await?)?;
-    if !json {
-        let (members, plural) = (begun.members_before, if begun.members_before == 1 { "" } else { "s" });
-        writeln!(out, "{members} member{plural} to be closed within {}", humantime::format_duration(over))?;
+    let begun: Drain = serde_json::from_slice(&request(client, Method::POST, &path).await?)?;
+    if !format.is_json() {
+        let members = plural(begun.members_before, "member");
+        writeln!(out, "closing {members} within {}", humantime::format_duration(over))?;
         out.flush()?;
     }
-    let last = follow(&mut lines, json, out).await?;
+    let last = follow(&mut lines, format, out).await?;
     match last.map(|drain| (drain.state, drain.stays)) {
         Some((DrainPhase::Drained, stays)) => {
-            let said = if stays { STAYS } else { "drained, and the daemon ends" };
-            if !json {
-                writeln!(out, "{said}")?;
+            if !format.is_json() {
+                writeln!(out, "{}", if stays { STAYS } else { "drained, the daemon exits" })?;
             }
             Ok(())
         }
-        Some((DrainPhase::Serving, _)) => Err(Fault::Unavailable("somebody put the daemon back into service".into())),
-        _ => Err(Fault::Unavailable(
-            "the daemon stopped before the last member had left; after a restart it goes on, see ws-routerctl status"
-                .into(),
-        )),
+        Some((DrainPhase::Serving, _)) => Err(Error::DrainUndone),
+        _ => Err(Error::DrainInterrupted),
     }
 }
 
 /// Puts the daemon back into service.
-pub(super) async fn undo(client: &Client, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let text = order(client, Method::DELETE, "/v1/drain").await?;
-    if json {
-        out.write_all(&text)?
-    } else {
-        writeln!(out, "in service")?
+pub(super) async fn undo(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
+    let text = request(client, Method::DELETE, "/v1/drain").await?;
+    match format {
+        Format::Json => out.write_all(&text)?,
+        Format::Text(_) => writeln!(out, "in service")?,
     }
     Ok(())
 }
 
-async fn order(client: &Client, method: Method, path: &str) -> Result<bytes::Bytes, Fault> {
+async fn request(client: &Client, method: Method, path: &str) -> Result<Bytes, Error> {
     match client.ask(method, path).await? {
         Answer::Document(text) => Ok(text),
-        Answer::Unknown(refused) => Err(Fault::Software(refused.error)),
-        Answer::Refused(_, refused) => Err(Fault::Unavailable(refused.error)),
+        Answer::Unknown(refused) => Err(Error::UnexpectedAnswer(refused.error)),
+        Answer::Refused(_, refused) => Err(Error::Unavailable(refused.error)),
     }
 }
 
-/// Shows each line until it is over; a terminal keeps only the newest. Gives the last one.
-async fn follow(lines: &mut Lines, json: bool, out: &mut impl Write) -> Result<Option<Drain>, Fault> {
-    let is_terminal = !json && stdout().is_terminal();
+/// Shows each state until the drain is over, and returns the last one. A terminal keeps only the newest.
+async fn follow(lines: &mut Lines, format: Format, out: &mut impl Write) -> Result<Option<Drain>, Error> {
+    let is_terminal = !format.is_json() && stdout().is_terminal();
     let mut last = None;
-    // That the daemon breaks off is one of its ways to end.
+    // A daemon that exits may also break the connection.
     while let Ok(Some(line)) = lines.next().await {
-        let drain: Drain = parse(&line)?;
-        if json {
+        let drain: Drain = serde_json::from_slice(&line)?;
+        if format.is_json() {
             out.write_all(&line)?;
         } else if is_terminal {
             write!(out, "\r{}\x1b[K", progress(&drain))?;
@@ -86,6 +82,6 @@ async fn follow(lines: &mut Lines, json: bool, out: &mut impl Write) -> Result<O
     Ok(last)
 }
 
-const STAYS: &str = "drained; it stays and refuses everybody, since its socket units would have it started again: \
-    stop it with them,\nsystemctl stop ws-router.socket ws-router-admin.socket ws-router.service, \
-    or put it back with ws-routerctl drain --undo";
+const STAYS: &str = "drained; it stays and refuses all devices, since its socket units would start the daemon again: \
+    stop it together with them,\nsystemctl stop ws-router.socket ws-router-admin.socket ws-router.service, \
+    or put it back into service with ws-routerctl drain --undo";

@@ -1,23 +1,21 @@
-//! The control program: one command, one or a few requests on the admin socket, a table or JSON on standard output.
+//! Control program: one command, one or a few requests on the admin socket, a table or JSON on standard output.
 //!
-//! It knows the daemon only by the admin interface's wire types, so it works as well from another version; three
-//! commands ask none: `check` and `pipe` go by the public routes, and `token` makes what the daemon reads from a file.
-//! Exit statuses follow sysexits.h (`Fault`); what goes to standard output is the answer and nothing else, and a reader
-//! that has seen enough (`| head`) ends it quietly.
+//! It uses the daemon only through the admin interface's documents, so it also works with another version of it. Three
+//! commands need no daemon on this machine: `check` and `pipe` use the public routes of a deployment, and `token`
+//! creates what the daemon reads from a file. Standard output has the answer and nothing else, and a reader that closes
+//! it early (`| head`) ends the program quietly.
 
 mod check;
 mod client;
 mod commands;
 mod dial;
 mod drain;
+mod error;
 mod events;
-mod fault;
-mod human;
+mod output;
 mod pipe;
-mod table;
-mod token;
+mod tls;
 mod top;
-mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -26,58 +24,60 @@ use ws_router_admin_api::admin_socket::SocketLocator;
 use ws_router_admin_api::cli::{Command, Control};
 
 use client::Client;
-use fault::Fault;
+use error::Error;
+use output::Format;
 
-/// Runs a command, and tells how it went: in words on standard error, and as an exit status.
+/// Runs a command, prints on standard error why it failed, and returns the exit status.
 pub fn run(arguments: Control) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let mut out = io::BufWriter::new(io::stdout().lock());
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(command(&arguments, &mut out)),
-        Err(error) => Err(Fault::Software(format!("no event loop: {error}"))),
+        Err(error) => Err(Error::System("event loop", error)),
     };
     match ended.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            // What was found out before the fault is worth showing.
+        Err(error) => {
+            // What was found before the error is worth showing.
             let _ = out.flush();
-            if let Some(text) = fault.text() {
-                // With standard error closed, the exit status has to do.
-                let _ = writeln!(io::stderr(), "ws-routerctl: {text}");
+            if let Some(message) = error.message() {
+                // If standard error is closed, the exit status remains.
+                let _ = writeln!(io::stderr(), "ws-routerctl: {message}");
             }
-            fault.status().into()
+            error.exit_status().into()
         }
     }
 }
 
-async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Fault> {
+async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Error> {
     let client = || client(arguments);
-    let json = arguments.json;
+    let format = Format::new(arguments.json);
     match &arguments.command {
-        Command::List => commands::list(&client()?, json, out).await,
-        Command::Show { id } => commands::show(&client()?, id, json, out).await,
-        Command::Remove { ids } => commands::remove(&client()?, ids, json, out).await,
-        Command::Disconnect { members } => commands::disconnect(&client()?, members, json, out).await,
-        Command::Status => commands::status(&client()?, json, out).await,
-        Command::Top { interval } => top::top(client()?, *interval, json).await,
-        Command::Why { id } => why::why(&client()?, id, json, out).await,
-        Command::Events { follow } => events::events(&client()?, json || *follow, out).await,
-        Command::Reload => commands::reload(&client()?, json, out).await,
-        Command::Drain { undo: true, .. } => drain::undo(&client()?, json, out).await,
-        Command::Drain { over, undo: false } => drain::drain(&client()?, *over, json, out).await,
-        Command::Upgrade => commands::upgrade(&client()?, json, out).await,
-        Command::Token { name } => token::token(name, json, out),
-        Command::Version => commands::version(&client()?, json, out).await,
-        Command::Check(what) => check::check(what, json, out).await,
-        Command::Pipe(what) => pipe::pipe(what, json).await,
+        Command::List(options) => commands::list(&client()?, options, format, out).await,
+        Command::Show { id } => commands::show(&client()?, id, format, out).await,
+        Command::Remove { ids } => commands::remove(&client()?, ids, format, out).await,
+        Command::Disconnect { members } => commands::disconnect(&client()?, members, format, out).await,
+        Command::Status => commands::status(&client()?, format, out).await,
+        Command::Top { interval } => top::top(client()?, *interval, format).await,
+        Command::Why { id } => events::why(&client()?, id, format, out).await,
+        // Following is all that can be done with events, with the option and without it.
+        Command::Events { follow: _ } => events::events(&client()?, format, out).await,
+        Command::Reload => commands::reload(&client()?, format, out).await,
+        Command::Drain { undo: true, .. } => drain::undo(&client()?, format, out).await,
+        Command::Drain { over, undo: false } => drain::drain(&client()?, *over, format, out).await,
+        Command::Upgrade => commands::upgrade(&client()?, format, out).await,
+        Command::Token { name } => commands::token(name, format, out),
+        Command::Version => commands::version(&client()?, format, out).await,
+        Command::Check(arguments) => check::check(arguments, format, out).await,
+        Command::Pipe(arguments) => pipe::pipe(arguments, format).await,
     }
 }
 
 /// Returns a client of the daemon at the named socket, or else at the one where this user's would be.
-fn client(arguments: &Control) -> Result<Client, Fault> {
+fn client(arguments: &Control) -> Result<Client, Error> {
     let socket = arguments.socket.clone().map_or_else(|| SocketLocator::from_process().to_connect(), Ok);
     let socket = socket.map_err(|error| {
-        Fault::Unavailable(format!("directory of the admin socket {error}, or name the socket with --socket"))
+        Error::Unavailable(format!("directory of the admin socket {error}, or name the socket with --socket"))
     })?;
     Ok(Client::new(socket))
 }

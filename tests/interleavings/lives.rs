@@ -152,7 +152,7 @@ fn a_late_leave() {
     let next = {
         let directory = Arc::clone(&directory);
         thread::spawn(move || {
-            directory.force_remove(ID);
+            directory.force_remove(ID, ws_router_admin_api::peer::Peer::Unix { uid: 0, pid: 1 });
             directory.register(&request("other"), Instant::now()).unwrap();
             join(&directory, "other").unwrap()
         })

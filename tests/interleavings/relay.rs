@@ -96,7 +96,7 @@ fn removal_and_next_life() {
         let (directory, inbox) = (Arc::clone(&directory), Arc::clone(&inbox));
         thread::spawn(move || join(&directory, &inbox))
     };
-    let ended = directory.force_remove("my-device").unwrap();
+    let ended = directory.force_remove("my-device", ws_router_admin_api::peer::Peer::Unix { uid: 0, pid: 1 }).unwrap();
     directory.register(&request("k"), Instant::now()).unwrap();
     inbox.push(Command::End(ended.serial));
     joining.join().unwrap();

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use ws_router_admin_api::event::What;
+use ws_router_admin_api::event::EventKind;
 use ws_router_core::close::CloseReason;
 use ws_router_server::admin::{Command, ReloadReport, serve_metrics};
 use ws_router_server::config::{Config, SocketPermissions};
@@ -350,7 +350,7 @@ async fn a_listener_that_lags_is_told_how_much_it_missed() {
     let mut stream = follow(&admin).await;
     // The test has one thread: nobody reads in between.
     for _ in 0..5000 {
-        admin.server.events.tell(What::Reloaded);
+        admin.server.events.tell(EventKind::Reloaded);
     }
     let missed = event(&mut stream).await.unwrap();
     assert_eq!((&missed["event"], &missed["count"]), (&"missed".into(), &904.into()));

@@ -52,7 +52,7 @@ async fn registrations_are_listed_as_a_table_and_as_json() {
     let (status, table, errors) = ask(&admin.socket, &["list"]).await;
     assert_eq!((status, errors.as_str()), (0, ""));
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["ID", "KIND", "SEATS", "AGE", "ENDS", "IN"]);
+    assert_eq!(lines[0], ["ID", "KIND", "MEMBERS", "AGE", "EXPIRES", "IN", "RECEIVED", "DELIVERED", "OUTBOX"]);
     assert_eq!(lines[1][..3], ["my-device", "hostclient", "0"]);
     let (_, json, _) = ask(&admin.socket, &["list", "--json"]).await;
     let json: Value = serde_json::from_str(&json).unwrap();
@@ -67,11 +67,12 @@ async fn a_registration_is_shown_with_its_members() {
     let address = member.get_ref().local_addr().unwrap().to_string();
     let (status, shown, _) = ask(&admin.socket, &["show", "my-device"]).await;
     assert_eq!(status, 0);
-    assert!(shown.starts_with("my-device  lobby, since 20"), "{shown}");
+    let fields: Vec<Vec<&str>> = shown.lines().take(2).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(fields, [["Registration:", "my-device"], ["Kind:", "lobby"]]);
     assert!(shown.contains(&address), "{shown}");
     let words: Vec<&str> = shown.split_whitespace().collect();
     let at = words.iter().position(|word| *word == "UNSENT").unwrap();
-    assert_eq!(words[at..at + 3], ["UNSENT", "RTT", "RESENT"]);
+    assert_eq!(words[at..at + 3], ["UNSENT", "ROUND", "TRIP"]);
     let ["0", "B", rtt, "0"] = words[words.len() - 4..] else { panic!("{shown}") };
     assert!(rtt.ends_with("ms"), "{shown}");
     let (status, shown, errors) = ask(&admin.socket, &["show", "other-device"]).await;
@@ -85,12 +86,67 @@ async fn an_unknown_id_is_told_and_the_others_are_removed_all_the_same() {
     for id in ["device-one", "device-two"] {
         admin.server.register(&format!("key=a&host_key=b&reg_type=lobby&id_req={id}")).await;
     }
-    let (status, out, errors) = ask(&admin.socket, &["remove", "device-one", "no-device", "device-two"]).await;
+    let (status, out, errors) = ask(&admin.socket, &["remove", "device-one", "no-device", "short", "device-two"]).await;
     assert_eq!((status, out.as_str()), (1, "removed device-one\nremoved device-two\n"));
-    assert_eq!(errors, "ws-routerctl: no such registration: no-device\n");
+    assert_eq!(errors, "ws-routerctl: no such registration: no-device\nws-routerctl: no such registration: short\n");
     assert!(admin.server.directory.is_empty());
     let (status, _, errors) = ask(&admin.socket, &["disconnect", "7"]).await;
     assert_eq!((status, errors.as_str()), (1, "ws-routerctl: no such connection: 7\n"));
+}
+
+#[tokio::test]
+async fn an_id_that_begins_with_a_hyphen_is_listed_so_that_it_can_be_pasted() {
+    let admin = Admin::start(Config::default()).await;
+    for id in ["-device-1", "--json-x2", "device-3"] {
+        admin.server.register(&format!("key=a&host_key=b&reg_type=lobby&id_req={id}")).await;
+    }
+    let (_, table, _) = ask(&admin.socket, &["list"]).await;
+    let listed: Vec<&str> = table.lines().skip(1).map(|line| line.split("  ").next().unwrap()).collect();
+    assert_eq!(listed, ["-- -device-1", "-- --json-x2", "device-3"]);
+    let socket = admin.socket.to_str().unwrap();
+    let pasted: Vec<&str> = ["--socket", socket, "show"].into_iter().chain(listed[0].split(' ')).collect();
+    let (status, shown, errors) = run(program(&pasted)).await;
+    assert_eq!((status, errors.as_str()), (0, ""));
+    assert!(shown.contains("-device-1"), "{shown}");
+    let pasted = listed[..2].iter().flat_map(|id| id.split(' ')).chain(["no-device"]);
+    let pasted: Vec<&str> = ["--socket", socket, "remove"].into_iter().chain(pasted).collect();
+    let (status, out, errors) = run(program(&pasted)).await;
+    assert_eq!((status, out.as_str()), (1, "removed -device-1\nremoved --json-x2\n"));
+    assert_eq!(errors, "ws-routerctl: no such registration: no-device\n");
+    let (status, told, _) = run(program(&["--socket", socket, "why", "--", "-device-1"])).await;
+    assert_eq!(status, 0);
+    let by = format!("removed by an administrator (unix:uid={},pid=", nix::unistd::geteuid());
+    assert!(told.lines().next().unwrap().contains(&by), "{told}");
+}
+
+#[tokio::test]
+async fn a_list_is_sorted_and_shows_only_busy_registrations_if_asked_to() {
+    let admin = Admin::start(Config::default()).await;
+    for id in ["device-b", "device-c", "device-a"] {
+        admin.server.register(&format!("key=a&host_key=b&reg_type=lobby&id_req={id}")).await;
+    }
+    let _member = admin.server.websocket("/connect?id=device-c&key=a").await.unwrap();
+    for (options, ids) in [
+        (&["list"][..], &["device-b", "device-c", "device-a"][..]),
+        (&["list", "--sort", "id"], &["device-a", "device-b", "device-c"]),
+        (&["list", "--sort", "members"], &["device-c", "device-a", "device-b"]),
+        (&["list", "--busy"], &["device-c"]),
+    ] {
+        let (_, table, _) = ask(&admin.socket, options).await;
+        let listed: Vec<&str> = table.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(listed, ids, "{options:?}");
+        let (_, json, _) = ask(&admin.socket, &[options, &["--json"]].concat()).await;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let listed: Vec<&str> = json.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+        assert_eq!(listed, ids, "{options:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_takes_a_scheme_in_capitals_and_resolves_localhost_by_itself() {
+    let admin = Admin::start(Config::default()).await;
+    let (status, out, _) = check(&format!("WS://relay.LocalHost:{}", admin.server.http.port()), &[]).await;
+    assert_eq!(status, 0, "{out}");
 }
 
 #[tokio::test]
@@ -98,7 +154,10 @@ async fn the_status_and_the_versions_are_those_of_the_running_daemon() {
     let admin = Admin::start(Config::default()).await;
     let (status, text, _) = ask(&admin.socket, &["status"]).await;
     assert_eq!(status, 0);
-    assert!(text.starts_with(concat!("ws-router ", env!("CARGO_PKG_VERSION"), ", process ")), "{text}");
+    let first: Vec<_> = text.lines().next().unwrap().split_whitespace().take(4).collect();
+    assert_eq!(first, ["Version:", "ws-router", concat!(env!("CARGO_PKG_VERSION"), ","), "process"]);
+    assert!(text.contains("in service\n") && text.contains("\nConnections rejected:  none\n"), "{text}");
+    assert!(!text.contains('\x1b'), "no colors without a terminal: {text}");
     let (_, json, _) = ask(&admin.socket, &["--json", "version"]).await;
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["ws-router"], &json["ws-routerctl"]), (&env!("CARGO_PKG_VERSION").into(), &json["ws-router"]));
@@ -122,8 +181,7 @@ async fn without_a_daemon_there_is_one_clear_line_and_69() {
 
 #[tokio::test]
 async fn arguments_that_make_no_sense_exit_with_64() {
-    for arguments in [&["frobnicate"][..], &["show"], &["remove", "short"], &["disconnect", "x"], &["check", "x"], &[]]
-    {
+    for arguments in [&["frobnicate"][..], &["show"], &["remove"], &["disconnect", "x"], &["check", "x"], &[]] {
         let (status, out, errors) = run(program(arguments)).await;
         assert_eq!((status, out.as_str(), errors.is_empty()), (64, "", false), "{arguments:?}");
     }
@@ -159,7 +217,7 @@ async fn a_reload_says_what_changed_and_a_refused_one_exits_with_78() {
 #[tokio::test]
 async fn events_are_printed_until_the_daemon_stops() {
     let admin = Admin::start(Config::default()).await;
-    let mut program = program(&["events", "--socket"]);
+    let mut program = program(&["events", "--follow", "--socket"]);
     let mut child = program.arg(&admin.socket).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Until it listens, nothing is kept for it; so something happens until the first line comes.
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
@@ -254,7 +312,7 @@ async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() 
 
     let (status, out, _) = check(&url, &["--insecure"]).await;
     assert_eq!(status, 0, "{out}");
-    assert!(out.contains("TLSv1_3, certificate not checked"), "{out}");
+    assert!(out.contains("TLSv1_3, certificate not verified"), "{out}");
 
     let with_authority = |file: &Path| {
         let mut program = program(&["check", &url]);
@@ -263,7 +321,7 @@ async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() 
     };
     let (status, out, _) = run(with_authority(&certificate)).await;
     assert_eq!(status, 0, "{out}");
-    assert!(out.contains("certificate good for "), "{out}");
+    assert!(out.contains("certificate expires in "), "{out}");
 
     let other = rcgen::generate_simple_self_signed(vec!["elsewhere".into()]).unwrap();
     let (status, out, _) = run(with_authority(&file("other.pem", other.cert.pem()))).await;
@@ -280,9 +338,9 @@ async fn why_a_registration_ended_is_told() {
     let (status, told, errors) = ask(&admin.socket, &["why", "my-device"]).await;
     assert_eq!((status, errors.as_str()), (0, ""));
     let lines: Vec<_> = told.lines().collect();
-    assert_eq!(lines[0], "my-device: ended 0s ago: peer left, its connection broke; nobody else was there");
+    assert_eq!(lines[0], "my-device: ended 0s ago: peer left, its connection broke; it was the last member");
     assert!(
-        lines[2].ends_with("Z  registered as lobby") && lines[5].ends_with("ended, since its last member had left"),
+        lines[2].ends_with("Z  registered as lobby") && lines[5].ends_with("ended, its last member had left"),
         "{told}"
     );
     let (_, json, _) = ask(&admin.socket, &["why", "my-device", "--json"]).await;
@@ -315,7 +373,7 @@ async fn probe_with_certificate(days: i64, options: &[&str]) -> (i32, String, St
 async fn a_probe_tells_how_long_the_certificate_lasts_and_judges_it() {
     let (status, line, errors) = probe_with_certificate(60, &[]).await;
     assert_eq!((status, errors.as_str(), line.lines().count()), (0, "", 1), "{line}");
-    assert!(line.starts_with("WS-ROUTER OK - 19 steps in ") && line.contains("good for 60 days | rtt="), "{line}");
+    assert!(line.starts_with("WS-ROUTER OK - 19 steps in ") && line.contains("expires in 60 days | rtt="), "{line}");
     assert!(line.ends_with(" days=60;14:;3:;0\n"), "{line}");
     let (status, line, _) = probe_with_certificate(10, &[]).await;
     assert_eq!((status, line.starts_with("WS-ROUTER WARNING - ")), (1, true), "{line}");
@@ -368,7 +426,7 @@ async fn a_drain_is_followed_to_its_end() {
     let life = drained(&mut admin, vec![begun, done]).await;
     let (status, text, errors) = ask(&admin.socket, &["drain", "--over", "5s"]).await;
     assert_eq!((status, errors.as_str()), (0, ""));
-    assert_eq!(text, "2 members to be closed within 5s\ndrained, and the daemon ends\n");
+    assert_eq!(text, "closing 2 members within 5s\ndrained, the daemon exits\n");
     life.await.unwrap();
 }
 
@@ -378,7 +436,7 @@ async fn a_drain_that_is_undone_meanwhile_is_told() {
     let begun = wire::Drain { state: wire::DrainPhase::Draining, ..wire::Drain::default() };
     let life = drained(&mut admin, vec![begun, wire::Drain::default()]).await;
     let (status, text, errors) = ask(&admin.socket, &["drain", "--json"]).await;
-    assert_eq!((status, errors.as_str()), (69, "ws-routerctl: somebody put the daemon back into service\n"));
+    assert_eq!((status, errors.as_str()), (69, "ws-routerctl: the daemon was put back into service\n"));
     assert!(
         text.ends_with(
             "\"state\":\"serving\",\"over_ms\":0,\"left_ms\":0,\"members_before\":0,\"members\":0,\"stays\":false}\n"

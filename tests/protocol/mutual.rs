@@ -192,7 +192,7 @@ async fn a_certificate_that_can_not_be_shown_is_told_with_the_file() {
     let (status, _, error) = control(&secured, "check", Some(&[certificate.clone(), certificate.clone()]), &[]).await;
     assert!(status == 70 && error.contains("client key ") && error.contains("probe.key: there is none"), "{error}");
     let (status, _, error) = control(&secured, "check", Some(&[certificate.clone(), another_key]), &[]).await;
-    assert!(status == 70 && error.contains("give the one of the certificate"), "{error}");
+    assert!(status == 70 && error.contains("use the key of the certificate"), "{error}");
     let (status, line, _) = control(&secured, "check", Some(&["".into(), key.clone()]), &["--monitor"]).await;
     assert!(status == 3 && line.starts_with("WS-ROUTER UNKNOWN - client certificate "), "{line}");
     let plain = format!("http://{}", secured.server.http);

@@ -99,8 +99,8 @@ async fn much_goes_through_as_it_is_and_both_ends_say_so() {
     assert_eq!((sent.status, received.status), (Some(0), Some(0)), "{}{}", sent.told, received.told);
     assert_eq!(received.output.len(), data.len());
     assert!(received.output == data && sent.output.is_empty());
-    assert_eq!(sent.told, "sent 100.0 MiB, received 0 B, all arrived\n");
-    assert_eq!(received.told, "sent 0 B, received 100.0 MiB, all arrived\n");
+    assert_eq!(sent.told, "sent 100.0 MiB, received 0 B, everything arrived\n");
+    assert_eq!(received.told, "sent 0 B, received 100.0 MiB, everything arrived\n");
     until("the registration ends", || server.directory.is_empty()).await;
 }
 
@@ -156,7 +156,7 @@ async fn a_killed_receiver_is_noticed() {
     drop(stdin);
     let host = host.ended().await;
     assert_eq!(host.status, Some(1));
-    assert_eq!(host.told, "ws-routerctl: the other end is gone: nothing heard of it for 2s\n");
+    assert_eq!(host.told, "ws-routerctl: the other end is gone: nothing received for 2s\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +169,7 @@ async fn an_end_whose_output_is_closed_gives_up_and_tells_the_other() {
     let (host, client) = tokio::join!(host.ended(), client.ended());
     assert_eq!((host.status, client.status), (Some(1), Some(1)));
     assert_eq!(client.told, "ws-routerctl: standard output: Broken pipe (os error 32)\n");
-    let told = "ws-routerctl: the other end gave up: standard output: Broken pipe (os error 32)\n";
+    let told = "ws-routerctl: the other end failed: standard output: Broken pipe (os error 32)\n";
     assert_eq!(host.told, told);
 }
 
@@ -203,7 +203,7 @@ async fn a_third_end_is_one_too_many() {
     let third = End::client(&server, &["--no-input"]);
     let host = host.ended().await;
     assert_eq!(host.status, Some(1));
-    assert_eq!(host.told, "ws-routerctl: somebody else joined; a pipe has two ends\n");
+    assert_eq!(host.told, "ws-routerctl: another member joined; a pipe has two ends\n");
     let (client, third) = tokio::join!(client.ended(), third.ended());
     assert_eq!((client.status, third.status), (Some(1), Some(1)));
     drop(input);
@@ -229,7 +229,7 @@ async fn another_program_sees_the_bare_data_as_binary_messages() {
     assert_eq!((&end["ws-router-pipe"], &end["bytes"]), (&"end".into(), &4.into()));
     let host = host.ended().await;
     assert_eq!((host.status, host.output.as_slice()), (Some(1), &b"hello"[..]));
-    assert!(host.told.contains("doesn't say for 2s whether all has arrived; try --plain"), "{}", host.told);
+    assert!(host.told.contains("hasn't confirmed for 2s that everything arrived; try --plain"), "{}", host.told);
 }
 
 #[tokio::test(flavor = "multi_thread")]

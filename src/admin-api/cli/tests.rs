@@ -74,7 +74,10 @@ fn the_version_is_the_packages() {
 fn the_control_program_takes_its_options_before_and_behind_the_command() {
     for args in [&["--socket", "/s", "--json", "list"][..], &["list", "--json", "--socket", "/s"]] {
         let args = control(args).unwrap();
-        assert_eq!((args.socket, args.json, args.command), (Some("/s".into()), true, Command::List));
+        assert_eq!(
+            (args.socket, args.json, args.command),
+            (Some("/s".into()), true, Command::List(ListOptions::default()))
+        );
     }
 }
 
@@ -83,11 +86,19 @@ fn each_command_takes_what_it_acts_on() {
     let id = |text| RegistrationId::parse(text).unwrap();
     let cases = [
         (&["show", "abcd1234"][..], Command::Show { id: id("abcd1234") }),
-        (&["remove", "abcd1234", "abcd5678"], Command::Remove { ids: vec![id("abcd1234"), id("abcd5678")] }),
+        (&["remove", "abcd1234", "abcd5678"], Command::Remove { ids: vec!["abcd1234".into(), "abcd5678".into()] }),
+        (&["list", "--busy", "--sort", "bytes"], Command::List(ListOptions { busy: true, sort: Some(SortKey::Bytes) })),
+        (&["show", "--", "-abcd123"], Command::Show { id: id("-abcd123") }),
+        (
+            &["remove", "--", "-abcd123", "--json-x"],
+            Command::Remove { ids: vec!["-abcd123".into(), "--json-x".into()] },
+        ),
+        (&["why", "--", "--abcd12"], Command::Why { id: id("--abcd12") }),
         (&["disconnect", "7", "12"], Command::Disconnect { members: vec![MemberId(7), MemberId(12)] }),
         (&["status"], Command::Status),
         (&["events"], Command::Events { follow: false }),
         (&["events", "--follow"], Command::Events { follow: true }),
+        (&["events", "-f"], Command::Events { follow: true }),
         (&["why", "abcd1234"], Command::Why { id: id("abcd1234") }),
         (&["drain"], Command::Drain { over: Duration::from_secs(60), undo: false }),
         (&["drain", "--over", "0s"], Command::Drain { over: Duration::ZERO, undo: false }),
@@ -106,7 +117,7 @@ fn each_command_takes_what_it_acts_on() {
 #[test]
 fn an_interval_that_nobody_could_follow_is_a_usage_error_with_the_mend() {
     for (interval, mend) in
-        [("0s", "no time is too little"), ("10ms", "100ms to 1h"), ("2h", "100ms to 1h"), ("2", "a unit")]
+        [("0s", "must be longer than 0"), ("10ms", "100ms to 1h"), ("2h", "100ms to 1h"), ("2", "a unit")]
     {
         let refusal = control(&["top", "--interval", interval]).unwrap_err();
         assert_eq!(exit_status(&refusal), 64);
@@ -137,4 +148,7 @@ fn a_check_takes_ten_seconds_a_step_and_honest_certificates_unless_told_otherwis
     let told = check(&["check", "wss://example.com:8741/sub", "--insecure", "--timeout", "500ms"]);
     assert_eq!((told.deployment.insecure, told.timeout), (true, Duration::from_millis(500)));
     assert_eq!(told.deployment.url.path(), "/sub");
+    let loud = check(&["check", "WSS://Example.com:8741/Sub"]);
+    assert_eq!((loud.deployment.url.scheme_str(), loud.deployment.url.path()), (Some("wss"), "/Sub"));
+    assert_eq!(check(&["check", "HTTP://example.com"]).deployment.url.scheme_str(), Some("http"));
 }

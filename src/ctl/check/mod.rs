@@ -1,76 +1,82 @@
-//! `check URL`: proves a deployment from outside, as two devices would use it.
+//! `check URL`: tests a deployment from outside, as two devices would use it.
 //!
-//! For each kind of registration: register, join twice, pass a message each way, remove, and see both members closed
-//! with 4000. It speaks to the public routes only, through whatever proxy and TLS stand before them; what it makes it
-//! also removes, after a failure too. A step that fails ends its kind, and the other kind is tried all the same.
+//! For each kind of registration it registers, joins twice, passes a message each way, removes the registration, and
+//! verifies that both members are closed with 4000. It uses the public routes only, through any proxy and TLS in front
+//! of them, and removes what it created also after a failure. A failed step ends its kind; the other kind is tried
+//! nevertheless.
 
-mod member;
-mod monitor;
-mod steps;
+mod report;
 
 use std::io::Write;
 
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 use uuid::Uuid;
 use ws_router_admin_api::cli;
 
-use super::dial::Dialer;
-use super::fault::Fault;
-use member::Member;
-use monitor::{Limits, State, unknown};
-use steps::{Manner, Steps, Stop};
+use super::dial::{DialError, Dialer, Stream, unexpected};
+use super::error::{Error, with_causes};
+use super::output::Format;
+use report::{Form, Limits, State, Steps, Stop, unknown};
 
-/// Runs all steps, each shown as it ends.
-pub(super) async fn check(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    if what.monitor {
-        return probe(what, json, out).await;
+/// Runs all steps, and reports each as it ends.
+pub(super) async fn check(arguments: &cli::Check, format: Format, out: &mut impl Write) -> Result<(), Error> {
+    if arguments.monitor {
+        return monitor(arguments, format, out).await;
     }
-    let dialer = Dialer::to(&what.deployment)?;
-    let mut steps = Steps::new(out, if json { Manner::Json } else { Manner::Lines }, what.timeout);
-    run(&dialer, &mut steps, &what.deployment.url.to_string()).await
+    let dialer = Dialer::new(&arguments.deployment)?;
+    let form = match format {
+        Format::Json => Form::Json,
+        Format::Text(colors) => Form::Lines(colors),
+    };
+    let mut steps = Steps::new(out, form, arguments.timeout);
+    run(&dialer, &mut steps, &arguments.deployment.url.to_string()).await
 }
 
-/// Runs all steps for a monitoring system: critical is whatever fails, and unknown what can't be found out from here.
-async fn probe(what: &cli::Check, json: bool, out: &mut impl Write) -> Result<(), Fault> {
-    let limits = Limits { warning: what.warning, critical: what.critical };
-    let dialer = match Dialer::to(&what.deployment) {
+/// Runs all steps for a monitoring system. A failure is critical; the state is unknown if the check can't be run.
+async fn monitor(arguments: &cli::Check, format: Format, out: &mut impl Write) -> Result<(), Error> {
+    let limits = Limits { warning: arguments.warning, critical: arguments.critical };
+    let dialer = match Dialer::new(&arguments.deployment) {
         Ok(dialer) => dialer,
-        Err(fault) => {
-            writeln!(out, "{}", unknown(fault.text().unwrap_or_default()))?;
-            return Err(Fault::State(State::Unknown.status()));
+        Err(error) => {
+            writeln!(out, "{}", unknown(&with_causes(&error)))?;
+            return Err(Error::Monitored(State::Unknown.exit_status()));
         }
     };
-    let mut steps = Steps::new(out, if json { Manner::Json } else { Manner::Monitor }, what.timeout);
-    match run(&dialer, &mut steps, &what.deployment.url.to_string()).await {
-        Ok(()) | Err(Fault::Failed | Fault::Unavailable(_)) => {}
+    let form = if format.is_json() { Form::Json } else { Form::Monitor };
+    let mut steps = Steps::new(out, form, arguments.timeout);
+    match run(&dialer, &mut steps, &arguments.deployment.url.to_string()).await {
+        Ok(()) | Err(Error::Reported | Error::Dial(_)) => {}
         Err(other) => return Err(other),
     }
     let found = steps.findings();
-    if !json {
-        steps.say(&limits.line(&found))?;
+    if form == Form::Monitor {
+        steps.print_line(&limits.line(&found))?;
     }
     match limits.state(&found) {
         State::Ok => Ok(()),
-        state => Err(Fault::State(state.status())),
+        state => Err(Error::Monitored(state.exit_status())),
     }
 }
 
-async fn run<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, url: &str) -> Result<(), Fault> {
+async fn run<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, url: &str) -> Result<(), Error> {
     let answers = match reach(dialer, steps).await {
-        Err(Stop::Unreachable(why)) => {
+        Err(Stop::Unreachable(error)) => {
             steps.summary(url)?;
-            return Err(Fault::Unavailable(why));
+            return Err(error.into());
         }
         reached => passed(reached)?,
     };
     if answers {
         for pair in PAIRS {
-            passed(prove(dialer, steps, pair).await)?;
+            passed(test(dialer, steps, pair).await)?;
         }
     }
-    if steps.summary(url)? { Ok(()) } else { Err(Fault::Failed) }
+    if steps.summary(url)? { Ok(()) } else { Err(Error::Reported) }
 }
 
-/// Two members of a kind of registration.
+/// Two members of one kind of registration.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
     kind: &'static str,
@@ -83,7 +89,7 @@ const PAIRS: [Pair; 2] = [
     Pair { kind: "lobby", names: ["first", "second"], roles: [None, None] },
 ];
 
-/// A registration of the check's own.
+/// A registration that the check has created.
 #[derive(Debug)]
 struct Own {
     id: String,
@@ -92,52 +98,154 @@ struct Own {
 }
 
 async fn reach<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Result<(), Stop> {
-    let stream = steps.step("connect", dialer.tcp()).await?;
-    let stream = match dialer.tls() {
+    let connect = async {
+        let stream = dialer.tcp().await?;
+        let address = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
+        Ok((stream, address))
+    };
+    let stream = steps.step("connect", connect).await?;
+    let stream: Stream = match dialer.tls() {
         Some(tls) => {
-            let (stream, days) = steps.step("tls handshake", tls.handshake(stream)).await?;
-            steps.certificate(days);
-            stream
+            let handshake = async {
+                let session = tls.handshake(stream).await.map_err(DialError::Tls)?;
+                let detail = session.describe();
+                Ok((session, detail))
+            };
+            let session = steps.step("tls handshake", handshake).await?;
+            steps.set_certificate_days(session.days);
+            Box::new(session.stream)
         }
         None => Box::new(stream),
     };
-    steps.step("health", dialer.health(stream)).await
+    steps.step("health", silent(dialer.health(stream))).await
 }
 
-async fn prove<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair) -> Result<(), Stop> {
+async fn test<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair) -> Result<(), Stop> {
     let (key, host_key) = (random(), random());
-    let id = steps.step(&format!("register {}", pair.kind), dialer.register(pair.kind, &key, &host_key, None)).await?;
+    let register = async {
+        let id = dialer.register(pair.kind, &key, &host_key, None).await?;
+        let detail = format!("id {id}");
+        Ok((id, detail))
+    };
+    let id = steps.step(&format!("register {}", pair.kind), register).await?;
     let own = Own { id, key, host_key };
-    let proved = exchange(dialer, steps, pair, &own).await;
-    if proved.is_err() {
-        // What stands already is not left behind; that it can't be removed either is no news.
-        let _ = tokio::time::timeout(steps.patience(), dialer.remove(&own.id, &own.key, &own.host_key)).await;
+    let tested = exchange(dialer, steps, pair, &own).await;
+    if tested.is_err() {
+        // The failure that has been reported may well be the reason for another one here.
+        let _ = tokio::time::timeout(steps.limit(), dialer.remove(&own.id, &own.key, &own.host_key)).await;
     }
-    proved
+    tested
 }
 
 async fn exchange<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair, own: &Own) -> Result<(), Stop> {
     let [one, other] = pair.names;
-    let join = |role| Member::join(dialer, &own.id, &own.key, role);
+    let join = |role| silent(Member::join(dialer, &own.id, &own.key, role));
     let mut first = steps.step(&format!("join {one}"), join(pair.roles[0])).await?;
     let mut second = steps.step(&format!("join {other}"), join(pair.roles[1])).await?;
-    steps.step(&format!("{one} to {other}"), member::pass_text(&mut first, &mut second)).await?;
-    steps.step(&format!("{other} to {one}"), member::pass_bytes(&mut second, &mut first)).await?;
-    let remove = dialer.remove(&own.id, &own.key, &own.host_key);
+    steps.step(&format!("{one} to {other}"), described(pass_text(&mut first, &mut second))).await?;
+    steps.step(&format!("{other} to {one}"), described(pass_bytes(&mut second, &mut first))).await?;
+    let remove = silent(dialer.remove(&own.id, &own.key, &own.host_key));
     steps.step(&format!("remove {}", pair.kind), remove).await?;
-    steps.step(&format!("{one} is closed"), first.closed()).await?;
-    steps.step(&format!("{other} is closed"), second.closed()).await
+    steps.step(&format!("{one} is closed"), described(first.closed())).await?;
+    steps.step(&format!("{other} is closed"), described(second.closed())).await
 }
 
-/// Tells whether all went well; only a closed standard output ends the whole check.
-fn passed(ended: Result<(), Stop>) -> Result<bool, Fault> {
+/// Gives a step a result without a detail.
+async fn silent<T>(work: impl Future<Output = Result<T, DialError>>) -> Result<(T, String), DialError> {
+    Ok((work.await?, String::new()))
+}
+
+/// Gives a step a detail without a result.
+async fn described(work: impl Future<Output = Result<String, DialError>>) -> Result<((), String), DialError> {
+    Ok(((), work.await?))
+}
+
+/// Returns whether all steps passed. Only a closed standard output ends the whole check.
+fn passed(ended: Result<(), Stop>) -> Result<bool, Error> {
     match ended {
         Ok(()) => Ok(true),
         Err(Stop::Failed | Stop::Unreachable(_)) => Ok(false),
-        Err(Stop::Output(fault)) => Err(fault),
+        Err(Stop::Output(error)) => Err(error),
+    }
+}
+
+/// A websocket in a registration of the check.
+struct Member(WebSocketStream<Stream>);
+
+impl Member {
+    /// Joins, and waits for the answer to a ping, after which the router delivers to the member.
+    async fn join(dialer: &Dialer, id: &str, key: &str, role: Option<&str>) -> Result<Self, DialError> {
+        let mut member = Self(dialer.join(id, key, role).await?);
+        let mark = Bytes::from(random());
+        member.0.send(Message::Ping(mark.clone())).await?;
+        match member.next().await? {
+            Message::Pong(answer) if answer == mark => Ok(member),
+            other => Err(unexpected(format!("a ping was answered with {}", describe(&other)))),
+        }
+    }
+
+    /// Waits for the close that follows a removal, and returns its code and text.
+    async fn closed(mut self) -> Result<String, DialError> {
+        match self.next().await? {
+            Message::Close(Some(frame)) if u16::from(frame.code) == REMOVED => {
+                Ok(format!("{REMOVED} {}", frame.reason.escape_debug()))
+            }
+            other => Err(unexpected(format!("expected close code {REMOVED}, received {}", describe(&other)))),
+        }
+    }
+
+    /// Receives the next message other than a ping.
+    async fn next(&mut self) -> Result<Message, DialError> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Ping(_))) => {}
+                Some(Ok(message)) => return Ok(message),
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(DialError::Ended),
+            }
+        }
+    }
+}
+
+/// Passes a random text of four kilobytes, and describes it.
+async fn pass_text(from: &mut Member, to: &mut Member) -> Result<String, DialError> {
+    let text: String = (0..128).map(|_| random()).collect();
+    pass(from, to, Message::text(text)).await
+}
+
+/// Passes as many random bytes, and describes them.
+async fn pass_bytes(from: &mut Member, to: &mut Member) -> Result<String, DialError> {
+    let mut bytes = vec![0; 4096];
+    getrandom::fill(&mut bytes)?;
+    pass(from, to, Message::binary(bytes)).await
+}
+
+async fn pass(from: &mut Member, to: &mut Member, message: Message) -> Result<String, DialError> {
+    from.0.send(message.clone()).await?;
+    let arrived = to.next().await?;
+    if arrived == message {
+        Ok(describe(&message))
+    } else {
+        Err(unexpected(format!("sent {}, received something else: {}", describe(&message), describe(&arrived))))
+    }
+}
+
+/// Describes a message without its content.
+fn describe(message: &Message) -> String {
+    match message {
+        Message::Text(text) => format!("{} bytes of text", text.len()),
+        Message::Binary(bytes) => format!("{} bytes", bytes.len()),
+        Message::Ping(_) => "a ping".into(),
+        Message::Pong(_) => "a pong".into(),
+        Message::Close(Some(frame)) => format!("a close with {}", frame.code),
+        Message::Close(None) => "a close without a code".into(),
+        Message::Frame(_) => "a frame".into(),
     }
 }
 
 fn random() -> String {
     Uuid::new_v4().simple().to_string()
 }
+
+/// Close code of a registration that was removed by request.
+const REMOVED: u16 = 4000;

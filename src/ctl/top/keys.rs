@@ -22,7 +22,7 @@ pub(super) enum Mode {
 
 /// What a person wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum Command {
     Quit,
     /// To be back at the shell for a while.
     Suspend,
@@ -46,22 +46,22 @@ pub(super) enum Action {
 }
 
 /// Tells what a key means; many mean nothing.
-pub(super) fn action(key: KeyEvent, mode: Mode) -> Option<Action> {
+pub(super) fn command(key: KeyEvent, mode: Mode) -> Option<Command> {
     // Some terminals tell that a key is let go as well.
     if key.kind == KeyEventKind::Release {
         return None;
     }
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
-            KeyCode::Char('c') => Some(Action::Quit),
-            KeyCode::Char('z') => Some(Action::Suspend),
-            KeyCode::Char('l') => Some(Action::Redraw),
+            KeyCode::Char('c') => Some(Command::Quit),
+            KeyCode::Char('z') => Some(Command::Suspend),
+            KeyCode::Char('l') => Some(Command::Redraw),
             _ => None,
         };
     }
     match mode {
         Mode::Registrations => table(key.code, REGISTRATIONS.of_key(letter(key.code))),
-        Mode::Members if key.code == KeyCode::Char('d') => Some(Action::Disconnect),
+        Mode::Members if key.code == KeyCode::Char('d') => Some(Command::Disconnect),
         Mode::Members => table(key.code, MEMBERS.of_key(letter(key.code))),
         Mode::Help => help(key.code),
         Mode::Question => question(key.code),
@@ -69,45 +69,45 @@ pub(super) fn action(key: KeyEvent, mode: Mode) -> Option<Action> {
     }
 }
 
-fn table(key: KeyCode, column: Option<Column>) -> Option<Action> {
-    let action = match key {
-        KeyCode::Char('q') => Action::Quit,
-        KeyCode::Char('r') => Action::Reverse,
-        KeyCode::Char('x') | KeyCode::Delete => Action::Remove,
-        KeyCode::Char('?' | 'h') | KeyCode::F(1) => Action::Help,
-        KeyCode::Char('/') => Action::Filter,
-        KeyCode::Enter | KeyCode::Right => Action::Open,
-        KeyCode::Esc | KeyCode::Left => Action::Back,
+fn table(key: KeyCode, column: Option<Column>) -> Option<Command> {
+    let command = match key {
+        KeyCode::Char('q') => Command::Quit,
+        KeyCode::Char('r') => Command::Reverse,
+        KeyCode::Char('x') | KeyCode::Delete => Command::Remove,
+        KeyCode::Char('?' | 'h') | KeyCode::F(1) => Command::Help,
+        KeyCode::Char('/') => Command::Filter,
+        KeyCode::Enter | KeyCode::Right => Command::Open,
+        KeyCode::Esc | KeyCode::Left => Command::Back,
         other => match step(other) {
-            Some(step) => Action::Step(step),
-            None => Action::SortBy(column?),
+            Some(step) => Command::Step(step),
+            None => Command::SortBy(column?),
         },
     };
-    Some(action)
+    Some(command)
 }
 
-fn help(key: KeyCode) -> Option<Action> {
+fn help(key: KeyCode) -> Option<Command> {
     match key {
-        KeyCode::Char('q' | '?' | 'h') | KeyCode::Esc | KeyCode::Enter | KeyCode::F(1) => Some(Action::Back),
-        other => step(other).map(Action::Step),
+        KeyCode::Char('q' | '?' | 'h') | KeyCode::Esc | KeyCode::Enter | KeyCode::F(1) => Some(Command::Back),
+        other => step(other).map(Command::Step),
     }
 }
 
 /// Only a clear yes is one.
-fn question(key: KeyCode) -> Option<Action> {
+fn question(key: KeyCode) -> Option<Command> {
     match key {
-        KeyCode::Char('y' | 'Y') => Some(Action::Yes),
-        KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => Some(Action::No),
+        KeyCode::Char('y' | 'Y') => Some(Command::Yes),
+        KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => Some(Command::No),
         _ => None,
     }
 }
 
-fn filter(key: KeyCode) -> Option<Action> {
+fn filter(key: KeyCode) -> Option<Command> {
     match key {
-        KeyCode::Enter => Some(Action::Yes),
-        KeyCode::Esc => Some(Action::No),
-        KeyCode::Backspace => Some(Action::Erase),
-        KeyCode::Char(letter) => Some(Action::Type(letter)),
+        KeyCode::Enter => Some(Command::Yes),
+        KeyCode::Esc => Some(Command::No),
+        KeyCode::Backspace => Some(Command::Erase),
+        KeyCode::Char(letter) => Some(Command::Type(letter)),
         _ => None,
     }
 }
@@ -132,11 +132,11 @@ fn letter(key: KeyCode) -> char {
 mod tests {
     use super::*;
 
-    fn press(code: KeyCode, mode: Mode) -> Option<Action> {
-        action(KeyEvent::new(code, KeyModifiers::NONE), mode)
+    fn press(code: KeyCode, mode: Mode) -> Option<Command> {
+        command(KeyEvent::new(code, KeyModifiers::NONE), mode)
     }
 
-    fn typed(letter: char, mode: Mode) -> Option<Action> {
+    fn typed(letter: char, mode: Mode) -> Option<Command> {
         press(KeyCode::Char(letter), mode)
     }
 
@@ -146,20 +146,20 @@ mod tests {
     fn control_c_quits_everywhere() {
         for mode in ALL {
             let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-            assert_eq!(action(key, mode), Some(Action::Quit), "{mode:?}");
+            assert_eq!(command(key, mode), Some(Command::Quit), "{mode:?}");
             // Another key with control is not what it is without.
-            assert_eq!(action(KeyEvent::new(KeyCode::Char('x'), KeyModifiers::CONTROL), mode), None);
+            assert_eq!(command(KeyEvent::new(KeyCode::Char('x'), KeyModifiers::CONTROL), mode), None);
         }
     }
 
     #[test]
     fn a_key_sorts_by_what_the_table_shows() {
-        assert_eq!(typed('t', Mode::Registrations), Some(Action::SortBy(Column::Messages)));
-        assert_eq!(typed('m', Mode::Registrations), Some(Action::SortBy(Column::Members)));
+        assert_eq!(typed('t', Mode::Registrations), Some(Command::SortBy(Column::Messages)));
+        assert_eq!(typed('m', Mode::Registrations), Some(Command::SortBy(Column::Members)));
         assert_eq!(typed('p', Mode::Registrations), None);
-        assert_eq!(typed('p', Mode::Members), Some(Action::SortBy(Column::RoundTrip)));
+        assert_eq!(typed('p', Mode::Members), Some(Command::SortBy(Column::RoundTrip)));
         assert_eq!(typed('m', Mode::Members), None);
-        assert_eq!(typed('r', Mode::Members), Some(Action::Reverse));
+        assert_eq!(typed('r', Mode::Members), Some(Command::Reverse));
     }
 
     #[test]
@@ -167,25 +167,25 @@ mod tests {
         for (mode, columns) in [(Mode::Registrations, REGISTRATIONS), (Mode::Members, MEMBERS)] {
             for spec in columns.specs {
                 let Some(key) = spec.key else { continue };
-                assert_eq!(typed(key, mode), Some(Action::SortBy(spec.column)), "{key} in {mode:?}");
+                assert_eq!(typed(key, mode), Some(Command::SortBy(spec.column)), "{key} in {mode:?}");
             }
         }
     }
 
     #[test]
     fn a_member_is_disconnected_only_where_members_are_shown() {
-        assert_eq!(typed('d', Mode::Members), Some(Action::Disconnect));
+        assert_eq!(typed('d', Mode::Members), Some(Command::Disconnect));
         assert_eq!(typed('d', Mode::Registrations), None);
         for mode in [Mode::Registrations, Mode::Members] {
-            assert_eq!(typed('x', mode), Some(Action::Remove));
+            assert_eq!(typed('x', mode), Some(Command::Remove));
         }
     }
 
     #[test]
     fn only_a_clear_yes_is_one() {
-        assert_eq!((typed('y', Mode::Question), typed('Y', Mode::Question)), (Some(Action::Yes), Some(Action::Yes)));
+        assert_eq!((typed('y', Mode::Question), typed('Y', Mode::Question)), (Some(Command::Yes), Some(Command::Yes)));
         for no in [KeyCode::Char('n'), KeyCode::Esc, KeyCode::Char('q')] {
-            assert_eq!(press(no, Mode::Question), Some(Action::No));
+            assert_eq!(press(no, Mode::Question), Some(Command::No));
         }
         for nothing in [KeyCode::Enter, KeyCode::Char(' '), KeyCode::Char('x'), KeyCode::Down] {
             assert_eq!(press(nothing, Mode::Question), None);
@@ -195,16 +195,16 @@ mod tests {
     #[test]
     fn a_filter_takes_letters_that_are_keys_elsewhere() {
         for letter in ['q', 'x', '?', 'y', '/'] {
-            assert_eq!(typed(letter, Mode::Filter), Some(Action::Type(letter)));
+            assert_eq!(typed(letter, Mode::Filter), Some(Command::Type(letter)));
         }
         let ends = [KeyCode::Enter, KeyCode::Esc, KeyCode::Backspace].map(|key| press(key, Mode::Filter));
-        assert_eq!(ends, [Some(Action::Yes), Some(Action::No), Some(Action::Erase)]);
+        assert_eq!(ends, [Some(Command::Yes), Some(Command::No), Some(Command::Erase)]);
     }
 
     #[test]
     fn a_key_that_is_let_go_means_nothing() {
         let mut key = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
         key.kind = KeyEventKind::Release;
-        assert_eq!(action(key, Mode::Registrations), None);
+        assert_eq!(command(key, Mode::Registrations), None);
     }
 }

@@ -154,9 +154,11 @@ impl<R: Row> Listing<R> {
 
 fn compare<R: Row>(one: &R, two: &R, column: Column, is_reversed: bool) -> Ordering {
     let (by_id, ordered) = (one.id().cmp(two.id()), one.compare(two, column));
+    // Between equal numbers the larger registration comes first, and the id keeps rows in their places.
+    let by_members = two.members().cmp(&one.members()).then(by_id);
     match (column.falls(), is_reversed) {
-        (true, false) => ordered.reverse().then(by_id),
-        (true, true) => ordered.then(by_id),
+        (true, false) => ordered.reverse().then(by_members),
+        (true, true) => ordered.then(by_members),
         (false, false) => ordered.then(by_id),
         (false, true) => ordered.then(by_id).reverse(),
     }

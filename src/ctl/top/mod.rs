@@ -2,7 +2,7 @@
 //!
 //! A task asks the daemon for samples (`source`); the state makes rows, rates and an order of them (`state`, `opened`,
 //! `listing`, `rows`, `columns`, `numbers`, `history`); keys become actions (`keys`); and the state is drawn (`draw`,
-//! `look`). The loop here only passes on. Rates are the difference of two samples, so the daemon computes none, and of
+//! `theme`). The loop here only passes on. Rates are the difference of two samples, so the daemon computes none, and of
 //! members it is asked only for the registration that is opened.
 //!
 //! The terminal is given back whatever ends the program (`screen`). A daemon that goes away is waited for, since a
@@ -10,16 +10,14 @@
 
 mod columns;
 mod draw;
-mod history;
 mod keys;
 mod listing;
-mod look;
-mod numbers;
-mod opened;
+mod rates;
 mod rows;
 mod screen;
 mod source;
 mod state;
+mod theme;
 
 use std::io;
 use std::ops::ControlFlow;
@@ -37,35 +35,36 @@ use signal_hook_tokio::Signals;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::Client;
-use super::fault::Fault;
-use look::Look;
+use super::error::Error;
+use super::output::Format;
 use screen::Screen;
-use source::{News, Source};
+use source::{Source, Update};
 use state::{Effect, State};
+use theme::Theme;
 
 /// Shows what goes on until a key or a signal ends it.
-pub(super) async fn top(client: Client, interval: Duration, json: bool) -> Result<(), Fault> {
-    if json {
-        return Err(Fault::Usage(format!("top is for people and has no --json; {INSTEAD}")));
+pub(super) async fn top(client: Client, interval: Duration, format: Format) -> Result<(), Error> {
+    if format.is_json() {
+        return Err(Error::Usage(format!("top is for people and has no --json; {INSTEAD}")));
     }
     if !screen::is_there() {
-        return Err(Fault::Usage(format!("top needs a terminal on standard input and output; {INSTEAD}")));
+        return Err(Error::Usage(format!("top needs a terminal on standard input and output; {INSTEAD}")));
     }
     // Before the terminal is taken: without a daemon there is nothing to show, and a line says so.
     let first = source::sample(&client, None).await?;
-    let signals = signals().map_err(|error| system(&error))?;
+    let signals = signals().map_err(system)?;
     let mut view = View {
         state: State::new(first, interval),
         source: Source::start(client, interval),
-        look: Look::of(|name| std::env::var_os(name)),
-        screen: Some(Screen::enter().map_err(|error| system(&error))?),
+        theme: Theme::new(|name| std::env::var_os(name)),
+        screen: Some(Screen::enter().map_err(system)?),
     };
     let ended = view.run(signals).await;
     // Gives the terminal back.
     drop(view);
     if let Some(signal) = ended? {
         // Whoever waits for the program sees what ended it.
-        emulate_default_handler(signal).map_err(|error| system(&error))?;
+        emulate_default_handler(signal).map_err(system)?;
     }
     Ok(())
 }
@@ -74,14 +73,14 @@ pub(super) async fn top(client: Client, interval: Duration, json: bool) -> Resul
 struct View {
     state: State,
     source: Source,
-    look: Look,
+    theme: Theme,
     /// Always there, save while the program is stopped.
     screen: Option<Screen>,
 }
 
 impl View {
     /// Draws, and takes whatever comes next; gives the signal that ended it, if it was one.
-    async fn run(&mut self, mut signals: Signals) -> Result<Option<i32>, Fault> {
+    async fn run(&mut self, mut signals: Signals) -> Result<Option<i32>, Error> {
         let mut events = EventStream::new();
         let mut clock = interval(TICK);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,55 +89,56 @@ impl View {
             tokio::select! {
                 signal = signals.next() => match signal {
                     // Stopped by somebody else, who left the shell with the terminal meanwhile.
-                    Some(SIGCONT) => self.take_terminal().map_err(|error| system(&error))?,
+                    Some(SIGCONT) => self.take_terminal().map_err(system)?,
                     ends => return Ok(ends),
                 },
                 event = events.next() => match event {
-                    Some(Ok(event)) => if self.take(event)?.is_break() { return Ok(None) },
-                    Some(Err(error)) => return Err(system(&error)),
+                    Some(Ok(event)) => if self.on_event(event)?.is_break() { return Ok(None) },
+                    Some(Err(error)) => return Err(system(error)),
                     None => return Ok(None),
                 },
-                news = self.source.news.recv() => self.hear(news)?,
+                update = self.source.updates.recv() => self.on_update(update)?,
                 _ = clock.tick() => {}
             }
         }
     }
 
-    fn draw(&mut self) -> Result<(), Fault> {
-        let (state, look, now) = (&mut self.state, &self.look, Instant::now());
+    fn draw(&mut self) -> Result<(), Error> {
+        let (state, theme, now) = (&mut self.state, &self.theme, Instant::now());
         let Some(screen) = &mut self.screen else { return Ok(()) };
         let drawn = screen.draw(|frame| {
             draw::fit(state, frame.area(), now);
-            draw::draw(frame, state, look, now);
+            draw::draw(frame, state, theme, now);
         });
-        drawn.map_err(|error| system(&error))
+        drawn.map_err(system)
     }
 
-    fn hear(&mut self, news: Option<News>) -> Result<(), Fault> {
+    fn on_update(&mut self, update: Option<Update>) -> Result<(), Error> {
         let now = Instant::now();
-        match news {
-            Some(News::Sample(sample)) => self.state.sample(*sample),
-            Some(News::Away(why)) => self.state.lost(why, now),
-            Some(News::Done(told)) => self.state.tell(told, now),
-            None => return Err(Fault::Software("the task that asks the daemon has ended".into())),
+        match update {
+            Some(Update::Sample(sample)) => self.state.sample(*sample),
+            Some(Update::Away(why)) => self.state.lost(why, now),
+            Some(Update::Done(told)) => self.state.tell(told, now),
+            // The task runs as long as this end of its channel is open.
+            None => return Err(Error::Stopped),
         }
         Ok(())
     }
 
-    fn take(&mut self, event: Event) -> Result<ControlFlow<()>, Fault> {
+    fn on_event(&mut self, event: Event) -> Result<ControlFlow<()>, Error> {
         // Another size shows in the next drawing.
         let Event::Key(key) = event else { return Ok(ControlFlow::Continue(())) };
-        let effect = keys::action(key, self.state.mode()).and_then(|action| self.state.act(action));
+        let effect = keys::command(key, self.state.mode()).and_then(|command| self.state.apply(command));
         let is_taken = match effect {
             None => true,
             Some(Effect::Quit) => return Ok(ControlFlow::Break(())),
-            Some(Effect::Suspend) => self.suspend().map(|()| true).map_err(|error| system(&error))?,
+            Some(Effect::Suspend) => self.suspend().map(|()| true).map_err(system)?,
             Some(Effect::Redraw) => {
                 let redrawn = self.screen.as_mut().map_or(Ok(()), Screen::forget);
-                redrawn.map(|()| true).map_err(|error| system(&error))?
+                redrawn.map(|()| true).map_err(system)?
             }
             Some(Effect::Watch(id)) => self.source.watch(id),
-            Some(Effect::Do(deed)) => self.source.act(deed),
+            Some(Effect::Do(action)) => self.source.act(action),
         };
         if !is_taken {
             self.state
@@ -174,8 +174,8 @@ fn signals() -> io::Result<Signals> {
     Signals::new([SIGCONT].iter().chain(&ENDING))
 }
 
-fn system(error: &io::Error) -> Fault {
-    Fault::Software(format!("the terminal: {error}"))
+fn system(error: io::Error) -> Error {
+    Error::System("terminal", error)
 }
 
 /// Signals that end the program.
@@ -183,7 +183,7 @@ const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 /// How often what only time changes is drawn anew.
 const TICK: Duration = Duration::from_secs(1);
 
-const INSTEAD: &str = "for programs there are ws-routerctl list --json, status --json and events --follow, \
+const INSTEAD: &str = "for programs there are ws-routerctl list --json, status --json and events --follow --json, \
     and GET /metrics on the admin socket";
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ws_router_admin_api as wire;
 
 use super::columns::Column;
-use super::numbers::{Counts, Rates, bytes, count, round_trip, span};
+use super::rates::{Counts, Rates, SMOOTHED, bytes, count, mean, round_trip, span};
 
 /// Something that stands in a table.
 pub(super) trait Row {
@@ -23,26 +23,50 @@ pub(super) trait Row {
     fn compare(&self, other: &Self, column: Column) -> Ordering;
     /// What stands in a column.
     fn cell(&self, column: Column) -> String;
+    /// Members, by which rows of equal rates are sorted.
+    fn members(&self) -> u64 {
+        0
+    }
     /// Tells whether a text in lower case is found in it.
     fn contains(&self, text: &str) -> bool;
 }
 
-/// Rates, and the counters from which the next ones are computed.
+/// Rates of a row, smoothed over some samples, and the counters from which the next ones are computed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
     pub(super) base: Counts,
+    /// Mean of the recent rates.
     pub(super) rates: Option<Rates>,
+    /// Rates of the last samples, the newest first.
+    recent: [Option<Rates>; SMOOTHED],
 }
 
 impl Pace {
-    /// What a row is like that wasn't there before: all that it has counted is new, unless nothing was known before.
+    /// Returns the rates of a new row. All that it has counted is new, unless nothing was known before.
     pub(super) fn first(now: Counts, time: Option<Duration>) -> Self {
-        Self { base: now, rates: time.and_then(|time| Rates::between(Counts::default(), now, time)) }
+        let rates = time.and_then(|time| Rates::between(Counts::default(), now, time));
+        Self { base: now, ..Self::default() }.with(rates)
     }
 
-    /// Goes on by a sample that was taken so long after the last one; without a time it is too early for another one.
+    /// Adds a sample, which was taken so long after the last one; without a time, it came too early.
     pub(super) fn next(self, now: Counts, time: Option<Duration>) -> Self {
-        time.map_or(self, |time| Self { base: now, rates: Rates::between(self.base, now, time) })
+        match time {
+            Some(time) => Self { base: now, ..self }.with(Rates::between(self.base, now, time)),
+            None => self,
+        }
+    }
+
+    /// Adds rates to the recent ones. Counters that have restarted leave nothing to be smoothed.
+    fn with(mut self, rates: Option<Rates>) -> Self {
+        match rates {
+            Some(_) => {
+                self.recent.rotate_right(1);
+                self.recent[0] = rates;
+            }
+            None => self.recent = [None; SMOOTHED],
+        }
+        self.rates = mean(self.recent.into_iter().flatten());
+        self
     }
 
     fn messages(&self) -> f64 {
@@ -82,6 +106,10 @@ impl Row for RegistrationRow {
 
     fn pace(&self) -> Pace {
         self.pace
+    }
+
+    fn members(&self) -> u64 {
+        self.known.seats
     }
 
     fn compare(&self, other: &Self, column: Column) -> Ordering {
@@ -218,13 +246,26 @@ mod tests {
         for spec in MEMBERS.specs.iter().filter(|spec| spec.key.is_some() && spec.column != Column::Number) {
             assert_eq!(small.compare(&large, spec.column), Ordering::Less, "{:?}", spec.column);
         }
-        let registration = |known, rates| RegistrationRow { known, pace: Pace { base: Counts::default(), rates } };
+        let registration = |known, rates| RegistrationRow { known, pace: Pace { rates, ..Pace::default() } };
         let small = registration(known("a", 1, 0), None);
         let larger = wire::Registration { age_ms: 91_000, outbox_bytes: 1, ..known("b", 2, 0) };
         let large = registration(larger, Some(Rates { messages_out: 1.0, bytes_out: 1.0, ..Rates::default() }));
         for spec in REGISTRATIONS.specs.iter().filter(|spec| spec.key.is_some() && spec.column != Column::Id) {
             assert_eq!(small.compare(&large, spec.column), Ordering::Less, "{:?}", spec.column);
         }
+    }
+
+    #[test]
+    fn rates_are_the_mean_of_three_samples_and_begin_anew_with_the_counters() {
+        let second = Some(Duration::from_secs(1));
+        let counted = |messages_in| Counts { messages_in, ..Counts::default() };
+        let mut pace = Pace::first(counted(0), None);
+        let mut after = |count| {
+            pace = pace.next(counted(count), second);
+            pace.rates.map(|rates| rates.messages_in)
+        };
+        assert_eq!([after(9), after(9), after(9), after(9)], [Some(9.0), Some(4.5), Some(3.0), Some(0.0)]);
+        assert_eq!([after(2), after(4)], [None, Some(2.0)]);
     }
 
     #[test]

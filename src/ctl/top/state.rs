@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 use ws_router_admin_api as wire;
 
 use super::columns::Column;
-use super::history::History;
-use super::keys::{Action, Mode};
+use super::keys::{Command, Mode};
 use super::listing::{Listing, Step};
-use super::numbers::{Counts, Rates, span};
-use super::opened::Opened;
+use super::rates::{Counts, History, Rates, span};
 use super::rows::{MemberRow, Pace, RegistrationRow, Row, paces};
 
 /// What the daemon told at one time.
@@ -24,7 +22,7 @@ pub(super) struct Sample {
     pub(super) status: wire::Status,
     pub(super) registrations: Vec<wire::Registration>,
     /// Of the registration that is opened, its members; `None` if there is no such registration any more.
-    pub(super) opened: Option<(String, Option<wire::RegistrationDetail>)>,
+    pub(super) detail: Option<(String, Option<wire::RegistrationDetail>)>,
 }
 
 /// All that the screen shows.
@@ -36,7 +34,7 @@ pub(super) struct State {
     /// The rates of all registrations together.
     pub(super) totals: History,
     pub(super) registrations: Listing<RegistrationRow>,
-    pub(super) opened: Option<Opened>,
+    pub(super) detail: Option<Detail>,
     pub(super) dialog: Dialog,
     /// Since when the daemon doesn't answer, and what is wrong.
     pub(super) away: Option<(Instant, String)>,
@@ -54,14 +52,14 @@ pub(super) enum Dialog {
     None,
     /// The help, from which line on.
     Help(usize),
-    Question(Deed),
+    Question(Action),
     /// A filter is being typed; what it was before.
     Filter(String),
 }
 
 /// Something that is done to the daemon's registrations or members.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Action {
     /// Close a member's connection; with how it is called.
     Disconnect(u64, String),
     /// End a registration that had so many members.
@@ -74,7 +72,7 @@ pub(super) enum Effect {
     Quit,
     Suspend,
     Redraw,
-    Do(Deed),
+    Do(Action),
     /// Ask about a registration's members from now on, or about none.
     Watch(Option<String>),
 }
@@ -90,7 +88,7 @@ impl State {
             status: first.status,
             totals: History::default(),
             registrations,
-            opened: None,
+            detail: None,
             dialog: Dialog::None,
             away: None,
             note: None,
@@ -123,10 +121,10 @@ impl State {
         let before = paces(self.registrations.rows());
         let rows = sample.registrations.into_iter();
         self.registrations.replace(rows.map(|known| row(known, Some(&before), time)).collect());
-        if let (Some((id, detail)), Some(opened)) = (sample.opened, &mut self.opened)
-            && opened.id == id
+        if let (Some((id, told)), Some(detail)) = (sample.detail, &mut self.detail)
+            && detail.id == id
         {
-            opened.sample(detail, sample.at, self.interval, &self.registrations);
+            detail.sample(told, sample.at, self.interval, &self.registrations);
         }
     }
 
@@ -160,7 +158,7 @@ impl State {
 
     /// What keys mean now.
     pub(super) fn mode(&self) -> Mode {
-        match (&self.dialog, &self.opened) {
+        match (&self.dialog, &self.detail) {
             (Dialog::Help(_), _) => Mode::Help,
             (Dialog::Question(_), _) => Mode::Question,
             (Dialog::Filter(_), _) => Mode::Filter,
@@ -170,32 +168,32 @@ impl State {
     }
 
     /// Does what a key means.
-    pub(super) fn act(&mut self, action: Action) -> Option<Effect> {
-        match action {
-            Action::Quit => return Some(Effect::Quit),
-            Action::Suspend => return Some(Effect::Suspend),
-            Action::Redraw => return Some(Effect::Redraw),
-            Action::Step(step) => self.step(step),
-            Action::Open => return self.open(),
-            Action::Back => return self.back(),
-            Action::SortBy(column) => self.table(|rows| rows.sort_by(column), |rows| rows.sort_by(column)),
-            Action::Reverse => self.table(Listing::reverse, Listing::reverse),
-            Action::Disconnect => self.ask_to_disconnect(),
-            Action::Remove => self.ask_to_remove(),
-            Action::Help => self.dialog = Dialog::Help(0),
-            Action::Filter => self.dialog = Dialog::Filter(self.filter().to_owned()),
-            Action::Type(letter) => self.set_filter(format!("{}{letter}", self.filter())),
-            Action::Erase => {
+    pub(super) fn apply(&mut self, command: Command) -> Option<Effect> {
+        match command {
+            Command::Quit => return Some(Effect::Quit),
+            Command::Suspend => return Some(Effect::Suspend),
+            Command::Redraw => return Some(Effect::Redraw),
+            Command::Step(step) => self.step(step),
+            Command::Open => return self.open(),
+            Command::Back => return self.back(),
+            Command::SortBy(column) => self.table(|rows| rows.sort_by(column), |rows| rows.sort_by(column)),
+            Command::Reverse => self.table(Listing::reverse, Listing::reverse),
+            Command::Disconnect => self.ask_to_disconnect(),
+            Command::Remove => self.ask_to_remove(),
+            Command::Help => self.dialog = Dialog::Help(0),
+            Command::Filter => self.dialog = Dialog::Filter(self.filter().to_owned()),
+            Command::Type(letter) => self.set_filter(format!("{}{letter}", self.filter())),
+            Command::Erase => {
                 let mut filter = self.filter().to_owned();
                 filter.pop();
                 self.set_filter(filter);
             }
-            Action::Yes => {
-                if let Dialog::Question(deed) = std::mem::replace(&mut self.dialog, Dialog::None) {
-                    return Some(Effect::Do(deed));
+            Command::Yes => {
+                if let Dialog::Question(action) = std::mem::replace(&mut self.dialog, Dialog::None) {
+                    return Some(Effect::Do(action));
                 }
             }
-            Action::No => {
+            Command::No => {
                 if let Dialog::Filter(before) = std::mem::replace(&mut self.dialog, Dialog::None) {
                     self.set_filter(before);
                 }
@@ -214,7 +212,7 @@ impl State {
 
     /// The text that rows of the table on the screen must have.
     pub(super) fn filter(&self) -> &str {
-        self.opened.as_ref().map_or(self.registrations.filter(), |opened| opened.members.filter())
+        self.detail.as_ref().map_or(self.registrations.filter(), |detail| detail.members.filter())
     }
 
     /// How long the time between two samples was, unless it was too short for rates.
@@ -238,43 +236,43 @@ impl State {
     }
 
     fn open(&mut self) -> Option<Effect> {
-        if self.opened.is_some() {
+        if self.detail.is_some() {
             return None;
         }
         let id = self.registrations.picked_row()?.id().clone();
-        self.opened = Some(Opened::new(id.clone()));
+        self.detail = Some(Detail::new(id.clone()));
         Some(Effect::Watch(Some(id)))
     }
 
     fn back(&mut self) -> Option<Effect> {
         match &self.dialog {
             Dialog::None if !self.filter().is_empty() => self.set_filter(String::new()),
-            Dialog::None => return self.opened.take().map(|_| Effect::Watch(None)),
+            Dialog::None => return self.detail.take().map(|_| Effect::Watch(None)),
             _ => self.dialog = Dialog::None,
         }
         None
     }
 
     fn ask_to_disconnect(&mut self) {
-        let member = self.opened.as_ref().and_then(|opened| opened.members.picked_row());
+        let member = self.detail.as_ref().and_then(|detail| detail.members.picked_row());
         let Some(member) = member.map(|row| &row.known) else { return };
         let called = format!("{} {} from {}", member.role.as_str(), member.id, member.address);
-        self.dialog = Dialog::Question(Deed::Disconnect(member.id, called));
+        self.dialog = Dialog::Question(Action::Disconnect(member.id, called));
     }
 
     fn ask_to_remove(&mut self) {
-        let registration = match &self.opened {
-            Some(opened) if opened.has_ended => None,
-            Some(opened) => opened.known.as_ref(),
+        let registration = match &self.detail {
+            Some(detail) if detail.has_ended => None,
+            Some(detail) => detail.known.as_ref(),
             None => self.registrations.picked_row().map(|row| &row.known),
         };
         let Some(registration) = registration else { return };
-        self.dialog = Dialog::Question(Deed::Remove(registration.id.clone(), registration.seats));
+        self.dialog = Dialog::Question(Action::Remove(registration.id.clone(), registration.seats));
     }
 
     fn set_filter(&mut self, filter: String) {
-        match &mut self.opened {
-            Some(opened) => opened.members.set_filter(filter),
+        match &mut self.detail {
+            Some(detail) => detail.members.set_filter(filter),
             None => self.registrations.set_filter(filter),
         }
     }
@@ -285,10 +283,62 @@ impl State {
         registrations: impl FnOnce(&mut Listing<RegistrationRow>),
         members: impl FnOnce(&mut Listing<MemberRow>),
     ) {
-        match &mut self.opened {
-            Some(opened) => members(&mut opened.members),
+        match &mut self.detail {
+            Some(detail) => members(&mut detail.members),
             None => registrations(&mut self.registrations),
         }
+    }
+}
+
+/// A registration that is opened into its members.
+#[derive(Debug)]
+pub(super) struct Detail {
+    pub(super) id: String,
+    /// What is known of it, once it was asked about.
+    pub(super) known: Option<wire::Registration>,
+    /// Whether it has ended meanwhile.
+    pub(super) has_ended: bool,
+    pub(super) rates: History,
+    pub(super) members: Listing<MemberRow>,
+    based: Option<Instant>,
+}
+
+impl Detail {
+    /// Begins with nothing known but the id.
+    pub(super) fn new(id: String) -> Self {
+        let (rates, members) = (History::default(), Listing::new(Column::Number));
+        Self { id, known: None, has_ended: false, rates, members, based: None }
+    }
+
+    /// Takes what the daemon told of it; nothing if it has ended. Its own rates are in the list of all.
+    pub(super) fn sample(
+        &mut self,
+        detail: Option<wire::RegistrationDetail>,
+        at: Instant,
+        interval: Duration,
+        all: &Listing<RegistrationRow>,
+    ) {
+        let Some(detail) = detail else {
+            self.has_ended = true;
+            self.rates.push(None);
+            self.members.replace(Vec::new());
+            return;
+        };
+        self.has_ended = false;
+        let time = self.based.map(|based| at.saturating_duration_since(based)).filter(|time| *time * 2 >= interval);
+        if time.is_some() || self.based.is_none() {
+            let row = all.rows().iter().find(|row| row.known.id == self.id);
+            self.rates.push(row.and_then(|row| row.pace.rates));
+            self.based = Some(at);
+        }
+        let before = paces(self.members.rows());
+        let pace = |known: &wire::Member| match before.get(&known.id) {
+            Some(pace) => pace.next(known.into(), time),
+            None => Pace::first(known.into(), time),
+        };
+        let rows = detail.members.into_iter().map(|known| MemberRow { pace: pace(&known), known });
+        self.members.replace(rows.collect());
+        self.known = Some(detail.registration);
     }
 }
 

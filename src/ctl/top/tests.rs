@@ -7,11 +7,11 @@ use ws_router_admin_api as wire;
 use ws_router_core::kind::{Kind, Role};
 
 use super::columns::Column;
-use super::keys::{Action, Mode};
+use super::keys::{Command, Mode};
 use super::listing::Step;
-use super::numbers::Counts;
+use super::rates::Counts;
 use super::rows::{Pace, RegistrationRow};
-use super::state::{Deed, Dialog, Effect, Sample, State};
+use super::state::{Action, Dialog, Effect, Sample, State};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -80,7 +80,7 @@ pub(super) fn status(uptime: Duration, registrations: &[wire::Registration]) -> 
 
 /// What the daemon tells `after` its start, which was at `begin`.
 pub(super) fn sample(begin: Instant, after: Duration, registrations: Vec<wire::Registration>) -> Sample {
-    Sample { at: begin + after, status: status(after, &registrations), registrations, opened: None }
+    Sample { at: begin + after, status: status(after, &registrations), registrations, detail: None }
 }
 
 /// Two registrations, of which one passes on 10 messages a second, after so many samples.
@@ -97,13 +97,13 @@ pub(super) fn watched(begin: Instant, samples: u32) -> State {
 /// The same with the one that talks opened, and its members told.
 pub(super) fn opened(begin: Instant) -> State {
     let mut state = watched(begin, 2);
-    assert_eq!(state.act(Action::Open), Some(Effect::Watch(Some("living-room".into()))));
+    assert_eq!(state.apply(Command::Open), Some(Effect::Watch(Some("living-room".into()))));
     for number in 2..4 {
         let registration = known("living-room", 2, 10 * number);
         let members = vec![member(1, Role::Host), member(2, Role::Client)];
         let mut next =
             sample(begin, SECOND * (100 + number as u32), vec![known("kitchen", 5, 3), registration.clone()]);
-        next.opened = Some(("living-room".into(), Some(wire::RegistrationDetail { registration, members })));
+        next.detail = Some(("living-room".into(), Some(wire::RegistrationDetail { registration, members })));
         state.sample(next);
     }
     state
@@ -157,9 +157,9 @@ fn a_sample_right_after_another_keeps_the_rates() {
     state.sample(sample(begin, soon, vec![known("living-room", 3, 110)]));
     assert_eq!((state.totals.latest(), state.registrations.rows()[0].pace.rates), (before, drawn));
     assert_eq!(state.registrations.rows()[0].known.seats, 3);
-    // And the next one counts from where they came from.
+    // The next one counts from where they came from: 100 in a second, after 10 in the one before.
     state.sample(sample(begin, SECOND * 102, vec![known("living-room", 3, 110)]));
-    assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 100.0);
+    assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 55.0);
 }
 
 #[test]
@@ -190,9 +190,9 @@ fn a_restart_between_two_samples_is_told_too() {
     next.status.uptime_ms = 200;
     state.sample(next);
     assert_eq!(state.note(begin + SECOND * 102).as_deref(), Some("the daemon was restarted"));
-    // Its members are carried over with what they have counted, its totals are not.
+    // Its members are carried over with what they have counted, 10 and 490; its totals are not.
     assert_eq!(state.totals.latest(), None);
-    assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 490.0);
+    assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 250.0);
 }
 
 #[test]
@@ -200,27 +200,27 @@ fn a_registration_is_opened_into_its_members_and_closed_again() {
     let begin = Instant::now();
     let mut state = opened(begin);
     assert_eq!(state.mode(), Mode::Members);
-    let rows = &state.opened.as_ref().unwrap().members;
+    let rows = &state.detail.as_ref().unwrap().members;
     assert_eq!(rows.rows().iter().map(|row| row.known.id).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(rows.rows()[0].pace.rates.unwrap().messages(), 0.0);
-    assert_eq!(state.opened.as_ref().unwrap().rates.latest().unwrap().messages_in, 10.0);
+    assert_eq!(state.detail.as_ref().unwrap().rates.latest().unwrap().messages_in, 10.0);
     // Enter has nothing more to open.
-    assert_eq!(state.act(Action::Open), None);
-    assert_eq!(state.act(Action::Back), Some(Effect::Watch(None)));
-    assert_eq!((state.mode(), state.act(Action::Back)), (Mode::Registrations, None));
+    assert_eq!(state.apply(Command::Open), None);
+    assert_eq!(state.apply(Command::Back), Some(Effect::Watch(None)));
+    assert_eq!((state.mode(), state.apply(Command::Back)), (Mode::Registrations, None));
 }
 
 #[test]
 fn an_answer_about_a_registration_that_is_closed_again_changes_nothing() {
     let begin = Instant::now();
     let mut state = opened(begin);
-    state.act(Action::Back);
-    state.act(Action::Step(Step::Last));
-    assert_eq!(state.act(Action::Open), Some(Effect::Watch(Some("kitchen".into()))));
+    state.apply(Command::Back);
+    state.apply(Command::Step(Step::Last));
+    assert_eq!(state.apply(Command::Open), Some(Effect::Watch(Some("kitchen".into()))));
     let mut late = sample(begin, SECOND * 105, Vec::new());
-    late.opened = Some(("living-room".into(), None));
+    late.detail = Some(("living-room".into(), None));
     state.sample(late);
-    assert!(!state.opened.as_ref().unwrap().has_ended);
+    assert!(!state.detail.as_ref().unwrap().has_ended);
 }
 
 #[test]
@@ -228,12 +228,12 @@ fn a_registration_that_ends_while_it_is_open_says_so_and_can_not_be_removed() {
     let begin = Instant::now();
     let mut state = opened(begin);
     let mut next = sample(begin, SECOND * 105, Vec::new());
-    next.opened = Some(("living-room".into(), None));
+    next.detail = Some(("living-room".into(), None));
     state.sample(next);
-    let open = state.opened.as_ref().unwrap();
+    let open = state.detail.as_ref().unwrap();
     assert_eq!((open.has_ended, open.members.rows().len()), (true, 0));
-    state.act(Action::Remove);
-    state.act(Action::Disconnect);
+    state.apply(Command::Remove);
+    state.apply(Command::Disconnect);
     assert_eq!(state.dialog, Dialog::None);
 }
 
@@ -241,24 +241,24 @@ fn a_registration_that_ends_while_it_is_open_says_so_and_can_not_be_removed() {
 fn a_question_is_about_what_was_picked_whatever_moves_meanwhile() {
     let begin = Instant::now();
     let mut state = opened(begin);
-    state.act(Action::Step(Step::Down));
-    state.act(Action::Disconnect);
-    let deed = Deed::Disconnect(2, "client 2 from 192.0.2.7:50002".into());
+    state.apply(Command::Step(Step::Down));
+    state.apply(Command::Disconnect);
+    let deed = Action::Disconnect(2, "client 2 from 192.0.2.7:50002".into());
     assert_eq!((state.mode(), &state.dialog), (Mode::Question, &Dialog::Question(deed.clone())));
-    state.act(Action::SortBy(Column::RoundTrip));
-    assert_eq!(state.act(Action::Yes), Some(Effect::Do(deed)));
+    state.apply(Command::SortBy(Column::RoundTrip));
+    assert_eq!(state.apply(Command::Yes), Some(Effect::Do(deed)));
     assert_eq!(state.mode(), Mode::Members);
-    state.act(Action::Remove);
-    assert_eq!(state.dialog, Dialog::Question(Deed::Remove("living-room".into(), 2)));
-    assert_eq!((state.act(Action::No), state.mode()), (None, Mode::Members));
+    state.apply(Command::Remove);
+    assert_eq!(state.dialog, Dialog::Question(Action::Remove("living-room".into(), 2)));
+    assert_eq!((state.apply(Command::No), state.mode()), (None, Mode::Members));
 }
 
 #[test]
 fn nothing_is_asked_where_nothing_is_picked() {
     let begin = Instant::now();
     let mut state = State::new(sample(begin, SECOND, Vec::new()), SECOND);
-    for action in [Action::Open, Action::Remove, Action::Disconnect, Action::Step(Step::Down)] {
-        assert_eq!((state.act(action), state.mode()), (None, Mode::Registrations), "{action:?}");
+    for action in [Command::Open, Command::Remove, Command::Disconnect, Command::Step(Step::Down)] {
+        assert_eq!((state.apply(action), state.mode()), (None, Mode::Registrations), "{action:?}");
     }
 }
 
@@ -266,41 +266,42 @@ fn nothing_is_asked_where_nothing_is_picked() {
 fn a_filter_is_typed_kept_given_up_and_ended() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
-    let typed = |state: &mut State, text: &str| text.chars().for_each(|letter| drop(state.act(Action::Type(letter))));
-    state.act(Action::Filter);
+    let typed =
+        |state: &mut State, text: &str| text.chars().for_each(|letter| drop(state.apply(Command::Type(letter))));
+    state.apply(Command::Filter);
     typed(&mut state, "kitx");
-    state.act(Action::Erase);
+    state.apply(Command::Erase);
     assert_eq!((state.mode(), state.filter(), state.registrations.len()), (Mode::Filter, "kit", 1));
-    state.act(Action::Yes);
+    state.apply(Command::Yes);
     assert_eq!((state.mode(), state.filter()), (Mode::Registrations, "kit"));
-    state.act(Action::Filter);
+    state.apply(Command::Filter);
     typed(&mut state, "!!");
-    state.act(Action::No);
+    state.apply(Command::No);
     assert_eq!(state.filter(), "kit");
     // Members have a filter of their own.
-    state.act(Action::Open);
+    state.apply(Command::Open);
     assert_eq!(state.filter(), "");
-    state.act(Action::Back);
-    assert_eq!((state.act(Action::Back), state.filter()), (None, ""));
+    state.apply(Command::Back);
+    assert_eq!((state.apply(Command::Back), state.filter()), (None, ""));
 }
 
 #[test]
 fn the_help_scrolls_as_far_as_there_is_help() {
     let mut state = watched(Instant::now(), 2);
-    state.act(Action::Help);
-    state.act(Action::Step(Step::Last));
+    state.apply(Command::Help);
+    state.apply(Command::Step(Step::Last));
     state.fit(10, 7);
     assert_eq!((state.mode(), &state.dialog), (Mode::Help, &Dialog::Help(7)));
-    state.act(Action::Step(Step::Up));
+    state.apply(Command::Step(Step::Up));
     assert_eq!(state.dialog, Dialog::Help(6));
-    assert_eq!((state.act(Action::Back), state.mode()), (None, Mode::Registrations));
+    assert_eq!((state.apply(Command::Back), state.mode()), (None, Mode::Registrations));
 }
 
 #[test]
 fn the_keys_that_leave_the_screen_do_so_whatever_it_shows() {
     let mut state = opened(Instant::now());
-    state.act(Action::Remove);
-    let effects = [Action::Quit, Action::Suspend, Action::Redraw].map(|action| state.act(action));
+    state.apply(Command::Remove);
+    let effects = [Command::Quit, Command::Suspend, Command::Redraw].map(|action| state.apply(action));
     assert_eq!(effects, [Some(Effect::Quit), Some(Effect::Suspend), Some(Effect::Redraw)]);
 }
 

@@ -15,6 +15,7 @@ use super::session::{Administrator, Session};
 use super::stream::Lines;
 use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
 use crate::directory::Summary;
+use crate::peer::Peer;
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
@@ -143,10 +144,10 @@ async fn remove(session: &Session, id: &str) -> Reply {
         Ok(id) => id,
         Err(malformed) => return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string()),
     };
-    if !session.context.server.force_remove(&id).await {
+    let Administrator { uid, pid } = session.administrator;
+    if !session.context.server.force_remove(&id, Peer::Unix { uid, pid }).await {
         return unknown_registration();
     }
-    let Administrator { uid, pid } = session.administrator;
     tracing::info!(registration = %id, uid, pid, "registration removed by an administrator");
     reply::document(&wire::Removed { removed: id.to_string() })
 }

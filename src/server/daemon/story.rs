@@ -10,7 +10,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
-use ws_router_admin_api::event::{Event, What};
+use ws_router_admin_api::event::{Event, EventKind};
 use ws_router_core::rate::{Bucket, Rate};
 
 use crate::events::Events;
@@ -51,7 +51,7 @@ async fn tell(mut events: Receiver<Arc<Event>>, mut wishes: mpsc::Receiver<onesh
                     if suppressed > 0 {
                         tracing::info!(suppressed, "events of registrations not logged, there are too many");
                     }
-                    log(&event.what);
+                    log(&event.kind);
                 }
                 Err(RecvError::Lagged(missed)) => brake.suppressed += missed,
                 Err(RecvError::Closed) => return,
@@ -85,24 +85,24 @@ impl Brake {
     }
 }
 
-fn log(what: &What) {
-    match what {
-        What::Registered { registration, kind } => {
+fn log(kind: &EventKind) {
+    match kind {
+        EventKind::Registered { registration, kind } => {
             tracing::info!(%registration, kind = kind.as_str(), "registration made");
         }
-        What::Reclaimed { registration } => tracing::info!(%registration, "registration taken up again"),
-        What::Ended { registration, reason } => {
+        EventKind::Reclaimed { registration } => tracing::info!(%registration, "registration taken up again"),
+        EventKind::Ended { registration, reason, .. } => {
             tracing::info!(%registration, reason = reason.label(), "registration ended");
         }
-        What::Joined { registration, member, role, peer } => {
+        EventKind::Joined { registration, member, role, peer } => {
             tracing::info!(%registration, %member, role = role.as_str(), %peer, "member joined");
         }
-        What::Left { registration, member, role, reason, code, silent_ms, .. } => {
+        EventKind::Left { registration, member, role, reason, code, silent_ms, .. } => {
             let (role, reason) = (role.as_str(), reason.label());
             tracing::info!(%registration, %member, role, reason, code, silent_ms, "member left");
         }
         // Those are logged by who does them.
-        What::Reloaded | What::DrainBegun { .. } | What::Drained | What::DrainUndone => {}
+        EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {}
     }
 }
 

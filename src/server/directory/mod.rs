@@ -22,7 +22,8 @@ use crate::events::Events;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ends::{End, Ended};
 use entries::{Entry, Inner};
-use ws_router_admin_api::event::{EndReason, What};
+use ws_router_admin_api::event::{EndReason, EventKind};
+use ws_router_admin_api::peer::Peer;
 use ws_router_core::ids::{RegistrationId, Sequence, Serial};
 use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{Key, KeyHash, KeyHasher};
@@ -134,7 +135,7 @@ impl Directory {
             if known.kind == request.kind && known.key == key && known.host_key == host_key {
                 inner.reclaim(id, now);
                 drop(inner);
-                self.events.tell(What::Reclaimed { registration: id.clone() });
+                self.events.tell(EventKind::Reclaimed { registration: id.clone() });
                 return Ok(id.clone());
             }
             if request.reject_taken {
@@ -164,7 +165,7 @@ impl Directory {
         inner.insert(Entry { registration, seats: 0, claimed: false, deadline: None });
         inner.set_deadline(&id, now);
         drop(inner);
-        self.events.tell(What::Registered { registration: id.clone(), kind: request.kind });
+        self.events.tell(EventKind::Registered { registration: id.clone(), kind: request.kind });
         Ok(id)
     }
 
@@ -202,14 +203,14 @@ impl Directory {
         }
         let ended = inner.end(id, EndReason::Removed).ok_or(RemoveError::Unknown)?;
         drop(inner);
-        self.tell_end(&ended);
+        self.tell_end(&ended, None);
         Ok(ended)
     }
 
-    /// Ends a registration by an administrator's word; the caller then has the relay close its members.
-    pub fn force_remove(&self, id: &str) -> Option<Arc<Registration>> {
+    /// Ends a registration for an administrator; the caller then has the relay close its members.
+    pub fn force_remove(&self, id: &str, by: Peer) -> Option<Arc<Registration>> {
         let ended = self.lock().end(id, EndReason::RemovedByAdmin)?;
-        self.tell_end(&ended);
+        self.tell_end(&ended, Some(by));
         Some(ended)
     }
 
@@ -251,7 +252,7 @@ impl Directory {
             let ended = inner.end(id.as_str(), reason);
             drop(inner);
             if let Some(ended) = ended {
-                self.tell_end(&ended);
+                self.tell_end(&ended, None);
             }
         }
     }
@@ -282,7 +283,7 @@ impl Directory {
         };
         drop(inner);
         if let Some(ended) = ended {
-            self.tell_end(&ended);
+            self.tell_end(&ended, None);
         }
     }
 
@@ -291,10 +292,10 @@ impl Directory {
         self.ended.all()
     }
 
-    fn tell_end(&self, ended: &Registration) {
+    fn tell_end(&self, ended: &Registration, by: Option<Peer>) {
         if let Some(reason) = ended.end() {
             self.ended.up(reason);
-            self.events.tell(What::Ended { registration: ended.id.clone(), reason });
+            self.events.tell(EventKind::Ended { registration: ended.id.clone(), reason, by });
         }
     }
 

@@ -175,7 +175,7 @@ fn a_late_leave_does_not_touch_the_next_life_of_an_id() {
     let directory = directory(rules());
     let id = directory.register(&request(Some("my-device")), Instant::now()).unwrap();
     let old = directory.seat(id.as_str(), &key("k"), None).unwrap();
-    directory.force_remove(id.as_str()).unwrap();
+    directory.force_remove(id.as_str(), Peer::Unix { uid: 0, pid: 1 }).unwrap();
     directory.register(&request(Some("my-device")), Instant::now()).unwrap();
     let new = join(&directory, id.as_str(), None);
     drop(old);

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use ws_router_admin_api::event::{EndReason, Event, What};
+use ws_router_admin_api::event::{EndReason, Event, EventKind};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::kind::{Kind, Role};
@@ -46,7 +46,10 @@ struct Entry {
 enum Kept {
     Registered(Kind),
     Reclaimed,
-    Ended(EndReason),
+    Ended {
+        reason: EndReason,
+        by: Option<Peer>,
+    },
     Joined {
         member: MemberId,
         role: Role,
@@ -66,7 +69,7 @@ enum Kept {
 impl History {
     /// Remembers an event, if it is a registration's.
     pub fn record(&mut self, event: &Event) {
-        let Some((registration, what)) = Kept::of(&event.what) else { return };
+        let Some((registration, what)) = Kept::of(&event.kind) else { return };
         self.forget_ended(event.at_ms);
         if what.is_of_the_removed() && !self.stories.contains_key(registration.as_str()) {
             // It is forgotten already, and nothing would ever end it again.
@@ -77,7 +80,7 @@ impl History {
         story.add(Entry { at_ms: event.at_ms, what });
         self.total += 1;
         self.total -= story.trim(if is_full { LEAST } else { EVENTS });
-        if matches!(what, Kept::Ended(_)) {
+        if matches!(what, Kept::Ended { .. }) {
             story.events.shrink_to_fit();
             self.ended.push_back((event.at_ms, registration.clone()));
         }
@@ -125,7 +128,7 @@ impl History {
 impl Story {
     fn add(&mut self, entry: Entry) {
         self.ended = match (entry.what, self.ended) {
-            (Kept::Ended(reason), _) => Some((entry.at_ms, reason)),
+            (Kept::Ended { reason, .. }, _) => Some((entry.at_ms, reason)),
             (Kept::Registered(_) | Kept::Reclaimed, _) => None,
             (Kept::Joined { .. } | Kept::Left { .. }, ended) => ended.filter(|(_, reason)| reason.may_have_members()),
         };
@@ -153,7 +156,7 @@ impl Story {
     }
 
     fn is_the_end(&self, entry: &Entry) -> bool {
-        matches!(entry.what, Kept::Ended(_)) && self.ended.is_some_and(|(at_ms, _)| at_ms == entry.at_ms)
+        matches!(entry.what, Kept::Ended { .. }) && self.ended.is_some_and(|(at_ms, _)| at_ms == entry.at_ms)
     }
 }
 
@@ -164,15 +167,15 @@ impl Kept {
     }
 
     /// Takes what is a registration's.
-    fn of(what: &What) -> Option<(&RegistrationId, Self)> {
-        Some(match what {
-            What::Registered { registration, kind } => (registration, Self::Registered(*kind)),
-            What::Reclaimed { registration } => (registration, Self::Reclaimed),
-            What::Ended { registration, reason } => (registration, Self::Ended(*reason)),
-            What::Joined { registration, member, role, peer } => {
+    fn of(kind: &EventKind) -> Option<(&RegistrationId, Self)> {
+        Some(match kind {
+            EventKind::Registered { registration, kind } => (registration, Self::Registered(*kind)),
+            EventKind::Reclaimed { registration } => (registration, Self::Reclaimed),
+            EventKind::Ended { registration, reason, by } => (registration, Self::Ended { reason: *reason, by: *by }),
+            EventKind::Joined { registration, member, role, peer } => {
                 (registration, Self::Joined { member: *member, role: *role, peer: *peer })
             }
-            What::Left { registration, member, role, reason, code, silent_ms, messages_in, messages_out } => {
+            EventKind::Left { registration, member, role, reason, code, silent_ms, messages_in, messages_out } => {
                 let left = Self::Left {
                     member: *member,
                     role: *role,
@@ -184,7 +187,9 @@ impl Kept {
                 };
                 (registration, left)
             }
-            What::Reloaded | What::DrainBegun { .. } | What::Drained | What::DrainUndone => return None,
+            EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {
+                return None;
+            }
         })
     }
 }
@@ -192,17 +197,17 @@ impl Kept {
 impl Entry {
     fn event(&self, id: &RegistrationId) -> Event {
         let registration = id.clone();
-        let what = match self.what {
-            Kept::Registered(kind) => What::Registered { registration, kind },
-            Kept::Reclaimed => What::Reclaimed { registration },
-            Kept::Ended(reason) => What::Ended { registration, reason },
-            Kept::Joined { member, role, peer } => What::Joined { registration, member, role, peer },
+        let kind = match self.what {
+            Kept::Registered(kind) => EventKind::Registered { registration, kind },
+            Kept::Reclaimed => EventKind::Reclaimed { registration },
+            Kept::Ended { reason, by } => EventKind::Ended { registration, reason, by },
+            Kept::Joined { member, role, peer } => EventKind::Joined { registration, member, role, peer },
             Kept::Left { member, role, reason, code, silent_ms, messages_in, messages_out } => {
                 let silent_ms = silent_ms.into();
-                What::Left { registration, member, role, reason, code, silent_ms, messages_in, messages_out }
+                EventKind::Left { registration, member, role, reason, code, silent_ms, messages_in, messages_out }
             }
         };
-        Event { at_ms: self.at_ms, what }
+        Event { at_ms: self.at_ms, kind }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 pub use history::History;
 
 use tokio::sync::broadcast;
-use ws_router_admin_api::event::{Event, What};
+use ws_router_admin_api::event::{Event, EventKind};
 
 /// Where events go to and come from; cheap to clone.
 #[derive(Debug, Clone)]
@@ -32,9 +32,9 @@ impl Events {
     }
 
     /// Remembers what happened, and tells all listeners.
-    pub fn tell(&self, what: What) {
+    pub fn tell(&self, kind: EventKind) {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let event = Event { at_ms: since_epoch.as_millis() as u64, what };
+        let event = Event { at_ms: since_epoch.as_millis() as u64, kind };
         self.history().record(&event);
         if self.0.listeners.receiver_count() > 0 {
             // A listener that went away in between is no loss.

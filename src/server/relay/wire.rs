@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
-use ws_router_admin_api::event::What;
+use ws_router_admin_api::event::EventKind;
 use ws_router_core::ids::MemberId;
 use ws_router_core::shard::TcpTransit;
 use ws_router_core::shard::{Departure, Link, Received};
@@ -175,7 +175,7 @@ impl Link for Wire {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
         let Departure { reason, code, silent, tally } = *departure;
-        self.common.events.tell(What::Left {
+        self.common.events.tell(EventKind::Left {
             registration,
             member,
             role,

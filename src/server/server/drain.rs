@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use ws_router_admin_api::event::What;
+use ws_router_admin_api::event::EventKind;
 use ws_router_admin_api::{self as wire, DrainPhase};
 use ws_router_core::close::CloseReason;
 
@@ -48,7 +48,7 @@ impl Drain {
         self.close();
         let members = self.seats();
         tracing::info!(members, over_ms = millis(over), "draining");
-        self.events.tell(What::DrainBegun { over_ms: millis(over) });
+        self.events.tell(EventKind::DrainBegun { over_ms: millis(over) });
         self.follow(Plan::new(self.occupied(), members, over, now), now)
     }
 
@@ -72,7 +72,7 @@ impl Drain {
         let mut plan = self.plan();
         if plan.take().is_some() {
             tracing::info!("in service again");
-            self.events.tell(What::DrainUndone);
+            self.events.tell(EventKind::DrainUndone);
         }
         self.publish(None, DrainPhase::Serving, now)
     }
@@ -96,7 +96,7 @@ impl Drain {
         }
         let stays = self.stays.load(Ordering::Relaxed);
         tracing::info!(stays, "drained");
-        self.events.tell(What::Drained);
+        self.events.tell(EventKind::Drained);
         self.publish(Some(plan), DrainPhase::Drained, now);
         !stays
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use ws_router_admin_api::event::What;
+use ws_router_admin_api::event::EventKind;
 use ws_router_admin_api::{self as wire, ReloadReport};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Serial};
@@ -137,8 +137,8 @@ impl Server {
     }
 
     /// Ends a registration for an administrator; returns whether there was one.
-    pub async fn force_remove(&self, id: &RegistrationId) -> bool {
-        let Some(ended) = self.registry.force_remove(id.as_str()) else { return false };
+    pub async fn force_remove(&self, id: &RegistrationId, by: Peer) -> bool {
+        let Some(ended) = self.registry.force_remove(id.as_str(), by) else { return false };
         self.relay.end(&ended, CloseReason::RemovedByAdmin);
         true
     }
@@ -170,7 +170,7 @@ impl Server {
         let files = self.access.borrow().changed_files(&before);
         changed.extend(files.iter().map(|file| format!("tokens {}", file.display())));
         self.metrics.reloads.up();
-        self.events.tell(What::Reloaded);
+        self.events.tell(EventKind::Reloaded);
         ReloadReport { changed, need_restart }
     }
 

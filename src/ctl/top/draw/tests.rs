@@ -5,19 +5,19 @@ use ratatui::style::{Color, Modifier};
 use ws_router_admin_api::{Drain, DrainPhase};
 
 use super::super::columns::Column;
-use super::super::keys::Action;
+use super::super::keys::Command;
 use super::super::listing::Step;
 use super::super::tests::{SECOND, known, opened, sample, watched};
 use super::*;
 
-fn look(variables: &'static [(&str, &str)]) -> Look {
-    Look::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+fn look(variables: &'static [(&str, &str)]) -> Theme {
+    Theme::new(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
 }
 
 const UNICODE: &[(&str, &str)] = &[("LANG", "C.UTF-8")];
 
 /// Draws in a terminal of this size.
-fn drawn(state: &mut State, (width, height): (u16, u16), look: &Look, now: Instant) -> Buffer {
+fn drawn(state: &mut State, (width, height): (u16, u16), look: &Theme, now: Instant) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let draw = |frame: &mut Frame<'_>| {
         fit(state, frame.area(), now);
@@ -115,10 +115,10 @@ fn any_size_can_be_drawn() {
     for (width, height) in [(0, 0), (1, 1), (2, 30), (300, 2), (12, 5), (79, 9), (80, 14), (80, 17), (80, 18)] {
         for state in [&mut watched(begin, 4), &mut opened(begin)] {
             screen(state, (width, height), begin);
-            state.act(Action::Remove);
+            state.apply(Command::Remove);
             screen(state, (width, height), begin);
-            state.act(Action::No);
-            state.act(Action::Help);
+            state.apply(Command::No);
+            state.apply(Command::Help);
             screen(state, (width, height), begin);
         }
     }
@@ -130,11 +130,11 @@ fn of_many_registrations_a_screen_full_is_drawn_and_the_picked_one_is_among_them
     let many = || (0..20_000).map(|number| known(&format!("device-{number:05}"), 1, number)).collect::<Vec<_>>();
     let mut state = State::new(sample(begin, SECOND, many()), SECOND);
     state.sample(sample(begin, SECOND * 2, many()));
-    state.act(Action::SortBy(Column::Id));
+    state.apply(Command::SortBy(Column::Id));
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[6], "Registrations 1-15 of 20000 by id, a to z");
     assert!(lines[8].starts_with("> device-00000") && lines[22].starts_with("  device-00014"), "{lines:#?}");
-    state.act(Action::Step(Step::Last));
+    state.apply(Command::Step(Step::Last));
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[6], "Registrations 19986-20000 of 20000 by id, a to z");
     assert!(lines[22].starts_with("> device-19999"), "{lines:#?}");
@@ -144,13 +144,13 @@ fn of_many_registrations_a_screen_full_is_drawn_and_the_picked_one_is_among_them
 fn a_question_names_what_it_is_about_and_wraps_where_it_must() {
     let begin = Instant::now();
     let mut state = opened(begin);
-    state.act(Action::Disconnect);
+    state.apply(Command::Disconnect);
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[22..], ["disconnect host 1 from 192.0.2.7:50001 (close code 4002)? y/n", "y yes  n no"]);
     let lines = screen(&mut state, (40, 10), begin);
     assert_eq!(lines[7..], ["disconnect host 1 from 192.0.2.7:50001", "(close code 4002)? y/n", "y yes  n no"]);
-    state.act(Action::No);
-    state.act(Action::Remove);
+    state.apply(Command::No);
+    state.apply(Command::Remove);
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[22], "remove living-room and close its 2 members (close code 4001)? y/n");
 }
@@ -159,12 +159,12 @@ fn a_question_names_what_it_is_about_and_wraps_where_it_must() {
 fn a_filter_shows_what_is_typed_and_what_it_leaves() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
-    state.act(Action::Filter);
-    "kit".chars().for_each(|letter| drop(state.act(Action::Type(letter))));
+    state.apply(Command::Filter);
+    "kit".chars().for_each(|letter| drop(state.apply(Command::Type(letter))));
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[6], "Registrations 1-1 of 1 with \"kit\" (of 2) by messages/s, most first");
     assert_eq!(lines[22..], ["filter: kit_", "Enter keep  Esc give up"]);
-    state.act(Action::Type('!'));
+    state.apply(Command::Type('!'));
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[6], "None of 2 registrations has \"kit!\"");
 }
@@ -200,12 +200,12 @@ fn a_registration_that_has_ended_says_so_and_how_to_go_on() {
     let begin = Instant::now();
     let mut state = opened(begin);
     let mut next = sample(begin, SECOND * 110, Vec::new());
-    next.opened = Some(("living-room".into(), None));
+    next.detail = Some(("living-room".into(), None));
     state.sample(next);
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[6], "living-room has ended; ws-routerctl why tells why");
     assert_eq!(lines[9], "Esc goes back");
-    state.act(Action::Back);
+    state.apply(Command::Back);
     assert_eq!(screen(&mut state, (80, 24), begin)[6], "No registrations");
 }
 
@@ -213,7 +213,7 @@ fn a_registration_that_has_ended_says_so_and_how_to_go_on() {
 fn the_help_fits_eighty_by_twenty_four_and_names_every_sort_key() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
-    state.act(Action::Help);
+    state.apply(Command::Help);
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[23], "Esc back");
     let sorts = |title: &str, until: &str| {
@@ -230,7 +230,7 @@ fn the_help_fits_eighty_by_twenty_four_and_names_every_sort_key() {
             assert!(told.contains(&wanted), "{wanted} is missing in {told}");
         }
     }
-    state.act(Action::Step(Step::Last));
+    state.apply(Command::Step(Step::Last));
     let lines = screen(&mut state, (80, 10), begin);
     assert!(lines[8].contains("isn't known") && lines[9].starts_with("Up Down scroll"), "{lines:#?}");
 }
@@ -241,7 +241,7 @@ fn without_colour_nothing_is_coloured_and_nothing_is_lost() {
     let states: [fn(Instant) -> State; 2] = [|begin| watched(begin, 4), opened];
     for state in states {
         let mut state = state(begin);
-        state.act(Action::Remove);
+        state.apply(Command::Remove);
         let plain = drawn(&mut state, (80, 24), &look(&[("LANG", "C.UTF-8"), ("NO_COLOR", "1")]), begin);
         assert!(plain.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
         let coloured = drawn(&mut state, (80, 24), &look(UNICODE), begin);

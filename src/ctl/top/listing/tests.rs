@@ -36,6 +36,14 @@ fn the_largest_come_first_and_equal_ones_by_their_ids() {
 }
 
 #[test]
+fn between_equal_numbers_the_registration_with_more_members_comes_first() {
+    let mut listing = Listing::new(Column::Messages);
+    listing.fit(3);
+    listing.replace(rows(&[("a", 1), ("b", 5), ("c", 3)]));
+    assert_eq!(on_screen(&listing), ["b", "c", "a"]);
+}
+
+#[test]
 fn what_is_picked_stays_picked_while_the_others_change_places() {
     let mut listing = listing(&FIVE);
     listing.step(Step::Down);

@@ -94,7 +94,10 @@ impl World {
             }
             Act::ForceRemove(at) => {
                 let id = self.id(at);
-                assert_eq!(self.directory.force_remove(&id).is_some(), self.known(&id).is_some());
+                assert_eq!(
+                    self.directory.force_remove(&id, Peer::Unix { uid: 0, pid: 1 }).is_some(),
+                    self.known(&id).is_some()
+                );
                 self.model.retain(|known| known.id != id);
             }
             Act::Pass(seconds) => {

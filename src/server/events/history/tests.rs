@@ -5,24 +5,27 @@ fn id(name: &str) -> RegistrationId {
 }
 
 fn registered(at_ms: u64, name: &str) -> Event {
-    Event { at_ms, what: What::Registered { registration: id(name), kind: Kind::Lobby } }
+    Event { at_ms, kind: EventKind::Registered { registration: id(name), kind: Kind::Lobby } }
 }
 
 fn joined(at_ms: u64, name: &str, member: u64) -> Event {
     let peer = Peer::inet("127.0.0.1:5000".parse().unwrap());
-    Event { at_ms, what: What::Joined { registration: id(name), member: MemberId(member), role: Role::Peer, peer } }
+    Event {
+        at_ms,
+        kind: EventKind::Joined { registration: id(name), member: MemberId(member), role: Role::Peer, peer },
+    }
 }
 
 fn ended(at_ms: u64, name: &str) -> Event {
-    Event { at_ms, what: What::Ended { registration: id(name), reason: EndReason::Emptied } }
+    Event { at_ms, kind: EventKind::Ended { registration: id(name), reason: EndReason::Emptied, by: None } }
 }
 
 fn removed(at_ms: u64, name: &str) -> Event {
-    Event { at_ms, what: What::Ended { registration: id(name), reason: EndReason::Removed } }
+    Event { at_ms, kind: EventKind::Ended { registration: id(name), reason: EndReason::Removed, by: None } }
 }
 
 fn left(at_ms: u64, name: &str, member: u64) -> Event {
-    let what = What::Left {
+    let kind = EventKind::Left {
         registration: id(name),
         member: MemberId(member),
         role: Role::Peer,
@@ -32,7 +35,7 @@ fn left(at_ms: u64, name: &str, member: u64) -> Event {
         messages_in: 0,
         messages_out: 0,
     };
-    Event { at_ms, what }
+    Event { at_ms, kind }
 }
 
 fn history(events: &[Event]) -> History {

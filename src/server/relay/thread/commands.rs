@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mio::{Interest, Token};
-use ws_router_admin_api::event::What;
+use ws_router_admin_api::event::EventKind;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::MemberId;
 use ws_router_core::kind::Role;
@@ -94,7 +94,7 @@ impl Thread {
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
-        self.common.events.tell(What::Joined { registration: registration.id.clone(), member: id, role, peer });
+        self.common.events.tell(EventKind::Joined { registration: registration.id.clone(), member: id, role, peer });
         let wire = Wire::awaited(id, seat, peer, &self.common);
         let slot = self.shard.join_away(&newcomer, wire, self.now.after(HANDSHAKE), self.now);
         self.awaited.insert(id, slot);

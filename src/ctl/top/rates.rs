@@ -1,10 +1,11 @@
-//! Counters and their rates, and numbers as short as a column of a small terminal needs them.
+//! Counters, their rates and the rates' recent history, and numbers in the short form that columns need.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use ws_router_admin_api as wire;
 
-/// What has been passed on in all, as the daemon counts it.
+/// Counters of messages and bytes, as the daemon reports them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) messages_in: u64,
@@ -13,7 +14,7 @@ pub(super) struct Counts {
     pub(super) bytes_out: u64,
 }
 
-/// What is passed on in a second.
+/// Messages and bytes per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Rates {
     pub(super) messages_in: f64,
@@ -23,8 +24,8 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// Takes the difference of two samples; `None` where a counter has begun anew in between, since what it had
-    /// counted before that isn't known.
+    /// Returns the rates between two samples, or `None` if a counter has restarted in between, since its value before
+    /// the restart is unknown.
     pub(super) fn between(before: Counts, now: Counts, time: Duration) -> Option<Self> {
         let seconds = time.as_secs_f64();
         if seconds <= 0.0 {
@@ -39,15 +40,33 @@ impl Rates {
         })
     }
 
-    /// Messages of both directions.
+    /// Returns the messages of both directions.
     pub(super) fn messages(&self) -> f64 {
         self.messages_in + self.messages_out
     }
 
-    /// Bytes of both directions.
+    /// Returns the bytes of both directions.
     pub(super) fn bytes(&self) -> f64 {
         self.bytes_in + self.bytes_out
     }
+}
+
+/// Returns the mean of rates; `None` if there are none.
+pub(super) fn mean(rates: impl Iterator<Item = Rates>) -> Option<Rates> {
+    let (mut sum, mut count) = (Rates::default(), 0.0);
+    for rates in rates {
+        sum.messages_in += rates.messages_in;
+        sum.bytes_in += rates.bytes_in;
+        sum.messages_out += rates.messages_out;
+        sum.bytes_out += rates.bytes_out;
+        count += 1.0;
+    }
+    (count > 0.0).then(|| Rates {
+        messages_in: sum.messages_in / count,
+        bytes_in: sum.bytes_in / count,
+        messages_out: sum.messages_out / count,
+        bytes_out: sum.bytes_out / count,
+    })
 }
 
 impl From<&wire::Relay> for Counts {
@@ -68,6 +87,33 @@ impl From<&wire::Member> for Counts {
     fn from(of: &wire::Member) -> Self {
         let wire::Member { messages_in, bytes_in, messages_out, bytes_out, .. } = *of;
         Self { messages_in, bytes_in, messages_out, bytes_out }
+    }
+}
+
+/// Rates of the last samples, with gaps where there are none.
+#[derive(Debug, Default)]
+pub(super) struct History(VecDeque<Option<Rates>>);
+
+impl History {
+    /// Adds the newest rates, or a gap.
+    pub(super) fn push(&mut self, rates: Option<Rates>) {
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(rates);
+    }
+
+    /// Returns the mean of the newest rates, of up to [`SMOOTHED`] samples without a gap.
+    pub(super) fn latest(&self) -> Option<Rates> {
+        mean(self.0.iter().rev().map_while(|rates| *rates).take(SMOOTHED))
+    }
+
+    /// Returns one of the rates over the last `width` samples, the newest last, scaled for a sparkline.
+    pub(super) fn series(&self, width: usize, of: impl Fn(&Rates) -> f64) -> Vec<Option<u64>> {
+        let known = self.0.iter().skip(self.0.len().saturating_sub(width));
+        let known = known.map(|rates| rates.as_ref().map(|rates| (of(rates) * SCALE).round() as u64));
+        let missing = width.saturating_sub(self.0.len());
+        std::iter::repeat_n(None, missing).chain(known).collect()
     }
 }
 
@@ -116,6 +162,12 @@ pub(super) fn round_trip(micros: u64) -> String {
     }
 }
 
+/// Number of samples over which rates are smoothed, so that rows don't change places all the time.
+pub(super) const SMOOTHED: usize = 3;
+/// Samples that the widest terminal shows.
+const KEPT: usize = 512;
+/// Makes rates below one per second visible.
+const SCALE: f64 = 100.0;
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 #[cfg(test)]
@@ -158,5 +210,33 @@ mod tests {
         let shown = [999, 59 * minute + 59_000, 25 * 60 * minute, 23 * 60 * minute + 59 * minute, 400 * 1440 * minute];
         assert_eq!(shown.map(span), ["0s", "59m 59s", "1d 1h", "23h 59m", "1y 35d"]);
         assert_eq!([420, 9_999, 123_400, 1_540_000].map(round_trip), ["0.42ms", "10.00ms", "123ms", "1.5s"]);
+    }
+
+    fn rates(messages_in: f64) -> Option<Rates> {
+        Some(Rates { messages_in, ..Rates::default() })
+    }
+
+    #[test]
+    fn a_series_ends_with_the_newest_and_begins_with_a_gap() {
+        let mut history = History::default();
+        assert_eq!((history.latest(), history.series(2, |rates| rates.messages_in)), (None, vec![None, None]));
+        for sample in [rates(1.0), None, rates(0.5)] {
+            history.push(sample);
+        }
+        assert_eq!(history.series(5, |rates| rates.messages_in), [None, None, Some(100), None, Some(50)]);
+        assert_eq!(history.series(1, |rates| rates.messages_in), [Some(50)]);
+        assert_eq!(history.latest(), rates(0.5));
+        history.push(rates(1.5));
+        assert_eq!(history.latest(), rates(1.0));
+    }
+
+    #[test]
+    fn only_so_many_are_kept() {
+        let mut history = History::default();
+        for number in 0..2000 {
+            history.push(rates(f64::from(number)));
+        }
+        assert_eq!(history.0.len(), KEPT);
+        assert_eq!(history.series(1, |rates| rates.messages_in), [Some(199_900)]);
     }
 }

@@ -1,0 +1,406 @@
+//! Transfer between the two ends of a pipe: both directions at once, until both have ended and each end has confirmed
+//! that everything has arrived.
+//!
+//! Input is read only as fast as the connection accepts it, and the connection only as fast as the output is written,
+//! so only a few chunks are buffered here and backpressure reaches from one shell's pipe to the other's. Both halves run
+//! in one task; the receiving half tells the sending one what to answer.
+//!
+//! Silence of the other end counts only while nothing waits to be written. An end that has never sent a hello is
+//! another program, of which no heartbeat is expected.
+
+use std::future::pending;
+use std::io;
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Bytes, Message};
+
+use super::message::{ControlMessage, Digest, Digester};
+use super::stdio::Output;
+use crate::dial::Stream;
+
+/// Behavior of this end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options {
+    /// Whether the other end is a program that knows no control messages.
+    pub(super) plain: bool,
+    /// Whether this end's data ends when the other's does, because a person types it.
+    pub(super) ends_with_peer: bool,
+    /// How long the other end may be silent.
+    pub(super) timeout: Duration,
+}
+
+/// Amounts of a complete transfer.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub(super) sent: Digest,
+    pub(super) received: Digest,
+}
+
+/// Reason for which a transfer is incomplete.
+#[derive(Debug, Error)]
+pub(super) enum TransferError {
+    #[error("the other end is gone: nothing received for {}", humantime::format_duration(*.0))]
+    Silent(Duration),
+    #[error(
+        "the other end hasn't confirmed for {} that everything arrived; try --plain",
+        humantime::format_duration(*.0)
+    )]
+    Unconfirmed(Duration),
+    #[error("another member joined; a pipe has two ends")]
+    ThirdMember,
+    #[error("the other end received something else than was sent")]
+    Altered,
+    #[error("data is missing: the other end sent {sent} bytes, {received} arrived")]
+    Missing { sent: u64, received: u64 },
+    #[error("the other end failed: {}", .0.escape_debug())]
+    PeerFailed(String),
+    #[error("the router closed the connection: {code} {}", .reason.escape_debug())]
+    Closed { code: u16, reason: String },
+    #[error("the connection ended")]
+    Ended,
+    #[error("the connection ended before the input")]
+    EndedBeforeInput,
+    #[error("{0}")]
+    Connection(#[from] tungstenite::Error),
+    #[error("standard input")]
+    Input(#[source] io::Error),
+    #[error("standard output")]
+    Output(#[source] io::Error),
+}
+
+/// Order of the receiving half to the sending half.
+#[derive(Debug)]
+enum Order {
+    /// Start sending data; the other end wants heartbeats at this interval, if it knows them.
+    Start(Option<Duration>),
+    Send(ControlMessage),
+    /// End the data.
+    End,
+}
+
+/// The connection of an end.
+pub(super) type Socket = WebSocketStream<Stream>;
+/// Chunks of standard input.
+pub(super) type Input = mpsc::Receiver<io::Result<Bytes>>;
+
+/// Transfers data both ways until everything has arrived.
+pub(super) async fn run(
+    socket: Socket,
+    input: Option<Input>,
+    output: Output,
+    options: Options,
+) -> Result<Transfer, TransferError> {
+    let (mut sink, mut stream) = socket.split();
+    let (orders, received_orders) = mpsc::channel(MAX_ORDERS);
+    // The digest that the sending half has announced, with which the receiving half compares the answer.
+    let (announce, announced) = watch::channel(None);
+    let ended = {
+        let send = Sender::new(&mut sink, options, announce).run(input, received_orders);
+        let receive = Receiver::new(output, orders, options, announced).run(&mut stream);
+        tokio::pin!(send, receive);
+        tokio::select! {
+            biased;
+            received = &mut receive => match received {
+                Ok(received) => send.await.map(|sent| Transfer { sent, received }),
+                Err(error) => Err(error),
+            },
+            sent = &mut send => match sent {
+                Ok(sent) => receive.await.map(|received| Transfer { sent, received }),
+                // The router's last message says why a connection ended.
+                Err(error) => Err(timeout(CLOSE_TIMEOUT, receive).await.ok().and_then(Result::err).unwrap_or(error)),
+            },
+        }
+    };
+    let close = async {
+        if let (Err(error), false) = (&ended, options.plain) {
+            // The other end would notice by itself, but later. It may be gone.
+            let broken = ControlMessage::Broken { why: crate::error::with_causes(error) };
+            let _ = sink.send(Message::text(broken.to_text())).await;
+        }
+        // The connection may be closed already; if not, what is still to be sent must not be cut off.
+        let _ = sink.close().await;
+        while let Some(Ok(_)) = stream.next().await {}
+    };
+    let _ = timeout(CLOSE_TIMEOUT, close).await;
+    ended
+}
+
+/// Sending half: the input in chunks, and between them what the receiving half orders.
+struct Sender<'a> {
+    sink: &'a mut SplitSink<Socket, Message>,
+    options: Options,
+    /// Digest of all data, once it is announced to the other end.
+    announce: watch::Sender<Option<Digest>>,
+    digester: Digester,
+    heartbeat: Option<Interval>,
+    /// Whether the other end is there; data without a receiver is lost.
+    has_receiver: bool,
+}
+
+impl<'a> Sender<'a> {
+    fn new(
+        sink: &'a mut SplitSink<Socket, Message>,
+        options: Options,
+        announce: watch::Sender<Option<Digest>>,
+    ) -> Self {
+        Self { sink, options, announce, digester: Digester::default(), heartbeat: None, has_receiver: options.plain }
+    }
+
+    /// Sends until the receiving half has ended, or, if plain, until the input ends; then closes.
+    async fn run(mut self, input: Option<Input>, mut orders: mpsc::Receiver<Order>) -> Result<Digest, TransferError> {
+        let mut input = input;
+        // If plain, nothing would end a pipe that sends nothing.
+        let mut has_ended = input.is_none() && !self.options.plain;
+        if !self.options.plain {
+            self.send(&ControlMessage::Hello { beat_ms: heartbeat_ms(self.options.timeout) }).await?;
+        }
+        loop {
+            if has_ended && self.has_receiver {
+                has_ended = false;
+                input = None;
+                if self.options.plain {
+                    break;
+                }
+                let digest = self.digester.digest();
+                self.announce.send_replace(Some(digest.clone()));
+                self.send(&ControlMessage::End(digest)).await?;
+            }
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(Order::Start(interval)) => self.start(interval),
+                    Some(Order::Send(message)) => self.send(&message).await?,
+                    Some(Order::End) => has_ended = input.is_some(),
+                    None if input.is_some() => return Err(TransferError::EndedBeforeInput),
+                    None => break,
+                },
+                () = tick(&mut self.heartbeat) => self.send(&ControlMessage::Beat).await?,
+                chunk = next(&mut input), if self.has_receiver => match chunk {
+                    Some(Ok(bytes)) => self.send_data(bytes).await?,
+                    Some(Err(error)) => return Err(TransferError::Input(error)),
+                    None => has_ended = true,
+                },
+            }
+        }
+        // Whoever closed it, everything has been sent.
+        let _ = self.sink.close().await;
+        Ok(self.digester.digest())
+    }
+
+    fn start(&mut self, heartbeat: Option<Duration>) {
+        self.has_receiver = true;
+        self.heartbeat = heartbeat.map(|every| {
+            let mut heartbeat = interval(every.max(MIN_HEARTBEAT));
+            heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            heartbeat
+        });
+    }
+
+    async fn send_data(&mut self, bytes: Bytes) -> Result<(), TransferError> {
+        self.digester.update(&bytes);
+        Ok(self.sink.send(Message::Binary(bytes)).await?)
+    }
+
+    async fn send(&mut self, message: &ControlMessage) -> Result<(), TransferError> {
+        Ok(self.sink.send(Message::text(message.to_text())).await?)
+    }
+}
+
+/// Receiving half: data for standard output, and control messages.
+#[derive(Debug)]
+struct Receiver {
+    output: Output,
+    orders: mpsc::Sender<Order>,
+    options: Options,
+    /// Digest of all data, once the sending half has announced it.
+    announced: watch::Receiver<Option<Digest>>,
+    digester: Digester,
+    peer: Peer,
+    /// Whether everything that the other end sends has arrived here.
+    has_ended: bool,
+    /// Whether the other end has confirmed that everything has arrived there.
+    is_confirmed: bool,
+}
+
+/// State of the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    /// Nothing has been received.
+    Absent,
+    /// It has sent data, and no hello.
+    Unknown,
+    /// It has answered our hello.
+    Answered,
+    /// It has sent a hello.
+    Greeted,
+}
+
+impl Receiver {
+    fn new(
+        output: Output,
+        orders: mpsc::Sender<Order>,
+        options: Options,
+        announced: watch::Receiver<Option<Digest>>,
+    ) -> Self {
+        let (digester, peer) = (Digester::default(), Peer::Absent);
+        Self { output, orders, options, announced, digester, peer, has_ended: false, is_confirmed: false }
+    }
+
+    /// Receives until everything has arrived here and there, or, if plain, until the connection ends.
+    async fn run(mut self, stream: &mut SplitStream<Socket>) -> Result<Digest, TransferError> {
+        while !(self.has_ended && self.is_confirmed) {
+            let message = match self.timeout() {
+                Some(limit) => timeout(limit, stream.next()).await.map_err(|_| self.silence(limit))?,
+                None => tokio::select! {
+                    message = stream.next() => message,
+                    // From now on an answer may be expected.
+                    Ok(()) = self.announced.changed() => continue,
+                },
+            };
+            match message {
+                Some(Ok(Message::Binary(bytes))) => self.data(bytes).await?,
+                Some(Ok(Message::Text(text))) => match ControlMessage::parse(&text) {
+                    Some(message) if !self.options.plain => self.control(message).await?,
+                    _ => self.data(text.into()).await?,
+                },
+                Some(Ok(Message::Close(frame))) => return self.closed(frame).await,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error.into()),
+                None => return self.closed(None).await,
+            }
+        }
+        Ok(self.digester.digest())
+    }
+
+    /// Returns how long the other end may be silent now, if heartbeats or an answer are expected of it.
+    fn timeout(&self) -> Option<Duration> {
+        let awaits_answer = self.announced.borrow().is_some() && !self.is_confirmed;
+        let is_expected = match self.peer {
+            Peer::Answered | Peer::Greeted => true,
+            Peer::Unknown => awaits_answer,
+            Peer::Absent => false,
+        };
+        (is_expected && !self.options.plain).then_some(self.options.timeout)
+    }
+
+    fn silence(&self, limit: Duration) -> TransferError {
+        match self.peer {
+            Peer::Unknown => TransferError::Unconfirmed(limit),
+            _ => TransferError::Silent(limit),
+        }
+    }
+
+    async fn data(&mut self, bytes: Bytes) -> Result<(), TransferError> {
+        if self.peer == Peer::Absent && !self.options.plain {
+            self.peer = Peer::Unknown;
+            self.order(Order::Start(None)).await;
+        }
+        self.digester.update(&bytes);
+        self.output.write(bytes).await.map_err(TransferError::Output)
+    }
+
+    async fn control(&mut self, message: ControlMessage) -> Result<(), TransferError> {
+        match message {
+            ControlMessage::Hello { beat_ms } => {
+                if self.peer == Peer::Greeted {
+                    return Err(TransferError::ThirdMember);
+                }
+                self.meet(Peer::Greeted, beat_ms).await;
+                let ready = ControlMessage::Ready { beat_ms: heartbeat_ms(self.options.timeout) };
+                self.order(Order::Send(ready)).await;
+            }
+            ControlMessage::Ready { beat_ms } => {
+                if self.peer != Peer::Greeted {
+                    self.meet(Peer::Answered, beat_ms).await;
+                }
+            }
+            ControlMessage::Beat => {}
+            ControlMessage::End(digest) => self.ended(&digest).await?,
+            ControlMessage::Received(digest) => {
+                if self.announced.borrow().as_ref() != Some(&digest) {
+                    return Err(TransferError::Altered);
+                }
+                self.is_confirmed = true;
+            }
+            ControlMessage::Broken { why } => return Err(TransferError::PeerFailed(why)),
+        }
+        Ok(())
+    }
+
+    async fn meet(&mut self, peer: Peer, beat_ms: u64) {
+        self.peer = peer;
+        self.order(Order::Start(Some(Duration::from_millis(beat_ms)))).await;
+    }
+
+    async fn ended(&mut self, digest: &Digest) -> Result<(), TransferError> {
+        let received = self.digester.digest();
+        if *digest != received {
+            return Err(TransferError::Missing { sent: digest.bytes, received: received.bytes });
+        }
+        self.output.flush().await.map_err(TransferError::Output)?;
+        self.has_ended = true;
+        self.order(Order::Send(ControlMessage::Received(received))).await;
+        if self.options.ends_with_peer {
+            self.order(Order::End).await;
+        }
+        Ok(())
+    }
+
+    /// Decides whether a connection that the router closed was complete.
+    async fn closed(mut self, frame: Option<CloseFrame>) -> Result<Digest, TransferError> {
+        let code = frame.as_ref().map_or(NO_CODE, |frame| frame.code.into());
+        // If plain, nothing but the end of the connection ends the data.
+        if self.options.plain && matches!(code, NORMAL | NO_CODE | REMOVED) {
+            self.output.flush().await.map_err(TransferError::Output)?;
+            return Ok(self.digester.digest());
+        }
+        Err(match frame {
+            Some(frame) => TransferError::Closed { code, reason: frame.reason.to_string() },
+            None => TransferError::Ended,
+        })
+    }
+
+    async fn order(&self, order: Order) {
+        // The sending half has ended only if it failed, and then its error is returned.
+        let _ = self.orders.send(order).await;
+    }
+}
+
+/// Returns the interval of the heartbeats that an end with this timeout expects.
+fn heartbeat_ms(timeout: Duration) -> u64 {
+    (timeout / 4).as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+async fn tick(heartbeat: &mut Option<Interval>) {
+    match heartbeat {
+        Some(heartbeat) => {
+            heartbeat.tick().await;
+        }
+        None => pending().await,
+    }
+}
+
+async fn next(input: &mut Option<Input>) -> Option<io::Result<Bytes>> {
+    match input {
+        Some(input) => input.recv().await,
+        None => pending().await,
+    }
+}
+
+/// More than the orders that one received message causes.
+const MAX_ORDERS: usize = 8;
+/// Time for closing the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Lower bound of the interval that the other end may ask for.
+const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
+/// Close codes: normal closure, none at all (RFC 6455, section 7.1.5), and a registration removed by request.
+const NORMAL: u16 = 1000;
+const NO_CODE: u16 = 1005;
+const REMOVED: u16 = 4000;
