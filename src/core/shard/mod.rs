@@ -10,7 +10,7 @@
 //! for the stall timeout, is closed. A stream between two is thereby paced by TCP from end to end. A member may also have
 //! a rate of its own ([`Rates`]), above which it isn't read from for a while.
 //!
-//! Closing is deferred: code that finds a reason marks the member ([`closing`]), and the end of each entry point does
+//! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does
 //! the work. So nothing that is in the middle of a member's turn has to expect that it, its room or another member goes
 //! away meanwhile. No call does unbounded work: broadcasts, closing and pings go on in the next iteration where they are
 //! many ([`Shard::has_work`]).

@@ -13,7 +13,7 @@ use super::threads::OtherThreads;
 #[cfg(target_env = "gnu")]
 use super::threads::require_single;
 
-/// Makes every buffer of at least [`LARGE`] bytes a mapping of its own from now on; fails if other threads run, which
+/// Makes every buffer of at least `LARGE` (1 MiB) a mapping of its own from now on; fails if other threads run, which
 /// might be allocating.
 #[cfg(target_env = "gnu")]
 pub fn map_large_buffers() -> Result<(), OtherThreads> {
