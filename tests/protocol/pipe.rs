@@ -196,17 +196,17 @@ async fn a_removed_registration_ends_both_with_its_code() {
 async fn a_third_end_is_one_too_many() {
     let server = Server::start(Config::default()).await;
     let mut host = End::host(&server, &[]).await;
-    // As long as its input is open, it doesn't end by itself.
-    let input = host.stdin.take();
-    let client = End::client(&server, &["--no-input"]);
+    let mut client = End::client(&server, &[]);
     until("the second is there", || joined(&server) == 2).await;
-    let third = End::client(&server, &["--no-input"]);
+    let mut third = End::client(&server, &[]);
+    // As long as their inputs are open, nothing else ends them, and the host confirms nothing that the third would hear.
+    let inputs = [&mut host, &mut client, &mut third].map(|end| end.stdin.take());
     let host = host.ended().await;
     assert_eq!(host.status, Some(1));
     assert_eq!(host.told, "ws-routerctl: another member joined; a pipe has two ends\n");
     let (client, third) = tokio::join!(client.ended(), third.ended());
     assert_eq!((client.status, third.status), (Some(1), Some(1)));
-    drop(input);
+    drop(inputs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
