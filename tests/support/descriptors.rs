@@ -3,9 +3,19 @@
 #![allow(dead_code)] // Not every test needs everything.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises this process's soft limit to the hard one, once, and returns it.
+pub(crate) fn raise_limit() -> usize {
+    static LIMIT: LazyLock<usize> = LazyLock::new(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+        usize::try_from(hard).unwrap_or(usize::MAX)
+    });
+    *LIMIT
+}
 
 /// The permission to open many descriptors. Only one test of a process has it at a time, since the limit is the
 /// process's.
@@ -16,14 +26,12 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Waits for the other tests that open many, and raises the soft limit to the hard one. Returns `None` if that is
-    /// below `needed`, and says that the test is skipped, past the harness, which shows no output of a test that passes.
+    /// Waits for the other tests that open many. Returns `None` if the process may not open as many as are needed, and
+    /// says that the test is skipped, past the harness, which shows no output of a test that passes.
     pub(crate) fn at_least(needed: usize) -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-        let limit = usize::try_from(hard).unwrap_or(usize::MAX);
+        let limit = raise_limit();
         if limit < needed {
             let name = std::thread::current().name().unwrap_or_default().to_owned();
             let _ = writeln!(io::stderr(), "skipped {name}: needs {needed} descriptors; the hard limit is {limit}");

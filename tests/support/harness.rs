@@ -6,11 +6,10 @@
 //! daemon that is still there at the end of its test is killed by its id.
 #![allow(dead_code, clippy::unwrap_used)] // Not every test needs everything.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -141,8 +140,10 @@ impl Setup {
     pub(crate) fn restore_program(&self) {
         let new = self.folder.path().join("ws-router.new");
         let real = env!("CARGO_BIN_EXE_ws-router");
-        // A link is no file being written, which could not be started.
-        fs::hard_link(real, &new).or_else(|_| fs::copy(real, &new).map(drop)).unwrap();
+        // No link can be made into another file system.
+        if fs::hard_link(real, &new).is_err() {
+            write_program(&new, &fs::read(real).unwrap());
+        }
         fs::rename(&new, &self.program).unwrap();
     }
 
@@ -150,8 +151,7 @@ impl Setup {
     pub(crate) fn replace_program(&self, content: &[u8]) {
         assert!(self.program.starts_with(self.folder.path()), "the program is everybody's");
         let new = self.folder.path().join("ws-router.new");
-        fs::write(&new, content).unwrap();
-        fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
+        write_program(&new, content);
         fs::rename(&new, &self.program).unwrap();
     }
 
@@ -199,8 +199,7 @@ impl Setup {
              [ -z \"$job\" ] || echo \"12 ${{unit:-ws-router.service}} $job running\"\n"
         );
         let file = folder.join("systemctl");
-        fs::write(&file, script).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        write_program(&file, script.as_bytes());
     }
 
     /// The daemon's command line, with what it is passed and what a predecessor stored.
@@ -239,6 +238,16 @@ impl Setup {
 /// What a service manager sets, and the one above this test may have set.
 const FOREIGN: [&str; 7] =
     ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"];
+
+/// Writes a program by another process. One that is open for writing anywhere can't be executed (ETXTBSY), and what is
+/// open in this process is so, until the exec, in every child that another test starts meanwhile.
+fn write_program(path: &Path, content: &[u8]) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut writer = writer.spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(writer.wait().unwrap().success());
+}
 
 /// Collects the lines of a log, until the process ends.
 fn lines(stderr: ChildStderr) -> Receiver<String> {

@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 pub mod admin;
+pub mod descriptors;
 pub mod device;
 pub mod tls;
 
@@ -49,6 +50,7 @@ pub struct Server {
 
 impl Server {
     pub async fn start(mut config: Config) -> Self {
+        descriptors::raise_limit();
         let wanted = listeners(&config);
         config.relay.threads.get_or_insert(NonZeroUsize::MIN);
         let router = server::Server::start(config, None).unwrap();
