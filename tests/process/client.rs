@@ -1,6 +1,6 @@
 //! A device, as simple as can be.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -68,14 +68,15 @@ impl<S: Stream> Member<S> {
         let url = format!("ws://router/connect?id={id}&key={key}");
         let (mut socket, _) = tungstenite::client(url, stream).unwrap_or_else(|error| panic!("not joined: {error}"));
         socket.send(Message::Ping("there?".into())).unwrap();
+        let mut member = Self(socket);
         loop {
-            match socket.read().unwrap() {
+            match member.read().unwrap() {
                 // The router's own may come first.
                 Message::Ping(_) => {}
                 answer => break assert_eq!(answer, Message::Pong("there?".into())),
             }
         }
-        Self(socket)
+        member
     }
 
     /// Sends a text.
@@ -85,7 +86,18 @@ impl<S: Stream> Member<S> {
 
     /// Waits for a text.
     pub(crate) fn hear(&mut self) -> String {
-        self.0.read().unwrap().into_text().unwrap().to_string()
+        self.read().unwrap().into_text().unwrap().to_string()
+    }
+
+    /// Waits for a message. A wait with a bound isn't resumed after the process was stopped for a moment, as other waits
+    /// are (signal(7)).
+    fn read(&mut self) -> tungstenite::Result<Message> {
+        loop {
+            match self.0.read() {
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 
     /// The connection itself, to write parts of frames.
@@ -96,7 +108,7 @@ impl<S: Stream> Member<S> {
     /// Waits for the close, answers it, and gives its code and reason.
     pub(crate) fn closed(mut self) -> (u16, String) {
         loop {
-            match self.0.read() {
+            match self.read() {
                 Ok(Message::Close(Some(CloseFrame { code, reason }))) => {
                     let _ = self.0.flush();
                     return (code.into(), reason.to_string());

@@ -210,7 +210,7 @@ async fn a_flood_of_tiny_messages_costs_the_one_who_reads_none_of_them_its_seat(
 
 #[tokio::test]
 async fn lies_about_lengths_are_refused_or_cost_no_memory() {
-    let Some(_descriptors) = Descriptors::at_least(1000) else { return };
+    let Some(_descriptors) = Descriptors::at_least(2000) else { return };
     let mut scene = Scene::start(|_| {}).await;
     let target = lobby(&scene.server).await;
     let _stays = Device::join(scene.server.connect().await, &target).await;
