@@ -179,7 +179,7 @@ pub enum DrainPhase {
     /// In service.
     #[default]
     Serving,
-    /// Nobody new is let in, and members are closed.
+    /// Newcomers are rejected, and members are closed.
     Draining,
     /// Nobody is left.
     Drained,
@@ -196,7 +196,7 @@ pub enum HandoverPhase {
     Trying,
     /// No connection is accepted, and requests in progress are finished.
     FinishingRequests,
-    /// Members that can't be carried over are told to come back (1012).
+    /// Members that can't be carried over are asked to reconnect (1012).
     ReleasingMembers,
     /// The relay threads are stopped, and the snapshot is written; administrators are not served from here on.
     Exporting,
@@ -240,7 +240,7 @@ pub struct Registration {
     pub since_ms: u64,
     /// How long ago that was.
     pub age_ms: u64,
-    /// How long it still has if nobody joins; `null` while it has members, or where it is kept for good.
+    /// How long it still has if nobody joins; `null` while it has members, or where it never expires.
     pub expires_in_ms: Option<u64>,
     /// The access rule under which it was made, by name or number; `null` if there were no rules.
     #[serde(default)]
@@ -280,7 +280,7 @@ pub struct History {
     pub id: String,
     /// Earlier events that are forgotten.
     pub forgotten: u64,
-    /// The last events, the earliest first, as `GET /v1/events` tells them.
+    /// The last events, the earliest first, as `GET /v1/events` reports them.
     pub events: Vec<Event>,
 }
 

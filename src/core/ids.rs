@@ -1,4 +1,4 @@
-//! The names of things: registrations, members, and the serial numbers that tell one life of an id from the next.
+//! The names of things: registrations, members, and the serial numbers that distinguish one life of an id from the next.
 //!
 //! Ids that come from outside are parsed once, here; behind this edge there are no raw strings. Serials and member
 //! numbers are never used twice in the life of the process, nor across a restart that carries connections over, so

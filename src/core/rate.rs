@@ -100,7 +100,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Takes an amount, or tells how long to wait for it, and takes nothing. More than the burst is given to a bucket
+    /// Takes an amount, or returns how long to wait for it, and takes nothing. More than the burst is given to a bucket
     /// that is full, since it would never be there at once; what comes after waits accordingly.
     pub fn take(&mut self, rate: &Rate, now: Duration, amount: u64) -> Result<(), Duration> {
         match self.wait(rate, now, amount) {

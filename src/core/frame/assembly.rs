@@ -145,7 +145,7 @@ impl Assembly {
         }
     }
 
-    /// Ends a frame whose payload is complete; tells whether the message is complete, too.
+    /// Ends a frame whose payload is complete; returns whether the message is complete, too.
     pub(super) fn end_frame(&mut self) -> Result<Progress, Violation> {
         match &self.frame {
             Some(frame) if frame.remaining > 0 => Ok(Progress::InFrame),

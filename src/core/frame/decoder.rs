@@ -414,7 +414,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Checks that the frame may come now (RFC 6455 section 5.4); tells the payload bytes of its message so far.
+    /// Checks that the frame may come now (RFC 6455 section 5.4); returns the payload bytes of its message so far.
     fn check_order(&self, header: &ClientHeader) -> Result<u64, Violation> {
         let message = self.incomplete.as_deref().and_then(|incomplete| incomplete.message.as_ref());
         match (message, header.opcode) {

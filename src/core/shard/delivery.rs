@@ -257,7 +257,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Goes on with broadcasts for about `work` small writes, as many as the others can wait for; [`Shard::has_work`]
-    /// tells whether something is left.
+    /// returns whether something is left.
     pub fn flush_some(&mut self, work: usize, now: Moment) {
         self.run_fan_outs(work, now);
         self.reap(now);

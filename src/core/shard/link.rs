@@ -16,7 +16,7 @@ pub trait Link {
     /// called when it takes more.
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Pushes on what the connection itself holds back (TLS records); tells whether all is out.
+    /// Pushes on what the connection itself holds back (TLS records); returns whether all is out.
     fn flush(&mut self) -> io::Result<bool>;
 
     /// Returns whether received bytes wait that no readiness will announce.

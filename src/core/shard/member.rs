@@ -277,8 +277,8 @@ impl<L> Member<L> {
         }
     }
 
-    /// Returns whether the outbox was above its limit before what was added since the last accounting: a message more is
-    /// let in.
+    /// Returns whether the outbox was above its limit before what was added since the last accounting: one message
+    /// more is accepted.
     pub(super) fn was_above(&self, limit: usize) -> bool {
         let Some(outbox) = self.outbox.as_deref() else { return false };
         let added = outbox.queued().saturating_sub(self.accounted.queued as usize);

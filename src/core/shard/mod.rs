@@ -10,10 +10,9 @@
 //! for the stall timeout, is closed. A stream between two is thereby paced by TCP from end to end. A member may also have
 //! a rate of its own ([`Rates`]), above which it isn't read from for a while.
 //!
-//! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does
-//! the work. So nothing that is in the middle of a member's turn has to expect that it, its room or another member goes
-//! away meanwhile. No call does unbounded work: broadcasts, closing and pings go on in the next iteration where they are
-//! many ([`Shard::has_work`]).
+//! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does the work. So code
+//! in the middle of a member's turn can rely on it, its room and the other members until it returns. Broadcasts, closing
+//! and pings are bounded in each call; what is left continues in the next iteration ([`Shard::has_work`]).
 //!
 //! Connections are behind [`Link`], time comes as an argument, and nothing is random: so a history of joins, sends and
 //! leaves can be run as a simulation and gives the same each time.
@@ -78,7 +77,7 @@ impl Moment {
 pub struct Rules {
     /// The largest message, in bytes of payload.
     pub max_message: u64,
-    /// Bytes that a receiver may be behind, with what it takes to keep them; a message more is let in.
+    /// Bytes that a receiver may be behind, with what it takes to keep them; one message more is accepted.
     pub outbox: usize,
     /// Whether the slowest receiver sets the pace instead of the fastest.
     pub pace: bool,

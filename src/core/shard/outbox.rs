@@ -132,7 +132,7 @@ impl Outbox {
         }
     }
 
-    /// Copies what waits, and tells how many bytes at its begin complete a frame that is on its way already.
+    /// Copies what waits, and returns how many bytes at its start complete a frame that is on its way already.
     pub(super) fn state(&self) -> (Vec<u8>, usize) {
         let bytes = self.slices.iter().flat_map(|slice| &slice.chunk[slice.range.clone()]).copied().collect();
         let begun = self.slices.front().map_or(0, |slice| slice.next_boundary() - slice.range.start);

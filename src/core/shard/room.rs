@@ -102,7 +102,7 @@ impl Side {
         self.at(place)
     }
 
-    /// Closes all holes; tells each member's slot and place.
+    /// Closes all holes; reports each member's slot and place.
     pub(super) fn close_holes(&mut self, mut moved: impl FnMut(usize, u32)) {
         if self.holes == 0 {
             return;

@@ -7,13 +7,12 @@
 //! bytes wait in the kernel meanwhile.
 //!
 //! [`export`] makes a [`HandoverBundle`] of a router: the sealed snapshot ([`crate::snapshot`]), and the descriptors of
-//! listeners and members. [`exec`] finds, tries out and executes the new program. [`import`] is the new process's side.
-//! The trial has
-//! the new program decode a snapshot of the running one, beside its check of the configuration. Each step of a restart
-//! has a name, a [`HandoverPhase`], which administrators see in the status and in the log.
+//! listeners and members. [`exec`] finds, tries out and executes the new program; the trial has it decode a snapshot of the
+//! running one, beside its check of the configuration. [`import`] is the new process's side. Each step of a restart has a
+//! name, a [`HandoverPhase`], which administrators see in the status and in the log.
 //!
-//! Members with TLS can't move, since their keys are in this process's memory: they are told to come back (1012)
-//! beforehand, spread over some time so that they don't all come at once.
+//! Members with TLS can't move, since their keys are in this process's memory: they are asked to reconnect (1012)
+//! beforehand, spread over some time so that they don't all reconnect at once.
 
 pub mod exec;
 pub mod export;

@@ -1,6 +1,6 @@
 //! What one process hands over to the next: the router's state, and the members' connections.
 //!
-//! The order keeps members from losing anything. Members that can't move are told to come back before the copy is made,
+//! The order keeps members from losing anything. Members that can't move are asked to reconnect before the copy is made,
 //! while their registrations wait for them; the relay threads stand still from the copy on; and a new process has all
 //! members in their rooms before it accepts the first connection.
 
@@ -57,7 +57,7 @@ impl FrozenServer {
 }
 
 impl Server {
-    /// Tells the members whose connections can't move to come back, not all at once; their registrations wait for
+    /// Asks the members whose connections can't move to reconnect, not all at once; their registrations wait for
     /// them. To be followed by [`Server::snapshot`], or by [`Server::cancel_release`].
     pub async fn release_immovable(&self) {
         let mut rules = directory::Rules::of(&self.config.borrow());
@@ -150,10 +150,10 @@ pub fn ask_to_reconnect(descriptor: OwnedFd) {
     let _ = socket.shutdown(Shutdown::Write);
 }
 
-/// How long a registration waits at least for members that were told to come back.
+/// How long a registration waits at least for members that were asked to reconnect.
 const COME_BACK: Duration = Duration::from_secs(60);
 
-/// Time over which members that can't move are told to come back: a thousand a second, but no longer than this.
+/// Time over which members that can't move are asked to reconnect: a thousand a second, but no longer than this.
 pub const RELEASE_TIME: Duration = Duration::from_secs(10);
 
 /// Interval at which some of them are.
