@@ -100,6 +100,9 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A bucket from which nothing was taken yet.
+    pub const FULL: Self = Self { full_at: 0 };
+
     /// Takes an amount, or returns how long to wait for it, and takes nothing. More than the burst is given to a bucket
     /// that is full, since it would never be there at once; what comes after waits accordingly.
     pub fn take(&mut self, rate: &Rate, now: Duration, amount: u64) -> Result<(), Duration> {

@@ -15,7 +15,7 @@ use ws_router_core::shard::Rates;
 use super::query::{Form, Unfit};
 use super::replies::Refused;
 use crate::access::{Access, Action, Answer, Caller, Rule, Verdict, Wish};
-use crate::log::Rarely;
+use crate::log::RateLimitedLog;
 use crate::net::turns;
 use crate::peer::{Certified, Peer};
 use crate::server::Server;
@@ -85,7 +85,7 @@ pub(super) async fn admit(
             Answer::NotWithThisToken => (Some(rule), true),
             Answer::Nothing(error) => {
                 server.metrics().auth_request_failures.up();
-                if let Some(suppressed) = SILENCES.ask(Instant::now()) {
+                if let Some(suppressed) = SILENCES.should_log(Instant::now()) {
                     tracing::warn!(rule = %rule.name(), error, suppressed, "not let in, since who is asked gives no answer");
                 }
                 return Err(Refused::undecided());
@@ -93,7 +93,7 @@ pub(super) async fn admit(
         },
         Verdict::Refused { rule, token_would_help } => (rule, token_would_help),
     };
-    if let Some(suppressed) = REFUSALS.ask(Instant::now()) {
+    if let Some(suppressed) = REFUSALS.should_log(Instant::now()) {
         let rule = rule.map_or("none applies", |rule| rule.name());
         tracing::warn!(peer = %visitor.peer, action = action.as_str(), rule, suppressed, "not let in");
     }
@@ -177,7 +177,7 @@ const NO_TOKEN: &str = "Bearer realm=\"ws-router\"";
 const BAD_TOKEN: &str = "Bearer realm=\"ws-router\", error=\"invalid_token\"";
 
 /// Anybody can cause refusals at will.
-static REFUSALS: Rarely = Rarely::new(Duration::from_secs(10));
+static REFUSALS: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
 
 /// A program that is asked and gives no answer does so for every request.
-static SILENCES: Rarely = Rarely::new(Duration::from_secs(10));
+static SILENCES: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));

@@ -9,10 +9,10 @@
 
 mod journal;
 mod messages;
-mod rarely;
+mod rate_limited;
 mod syslog;
 
-pub use rarely::Rarely;
+pub use rate_limited::RateLimitedLog;
 
 use std::env;
 use std::io::{self, IsTerminal};

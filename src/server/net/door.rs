@@ -12,7 +12,7 @@ use super::permit::Pending;
 use super::stream::Stream;
 use super::{Clients, Connection, Crowded, ListenError, Permit, connection_limit};
 use crate::config;
-use crate::log::Rarely;
+use crate::log::RateLimitedLog;
 use crate::metrics::{Front, Rejection};
 use crate::peer::Peer;
 
@@ -97,10 +97,10 @@ impl Door {
 
 /// Says which limit closed a connection. It may be a crowd behind one address, for which the limit is too low.
 fn tell(peer: &Peer, limit: &'static str) {
-    if let Some(suppressed) = CLOSED.ask(Instant::now()) {
+    if let Some(suppressed) = CLOSED.should_log(Instant::now()) {
         tracing::warn!(%peer, limit, suppressed, "connection closed; its network is at a limit");
     }
 }
 
 /// Callers can cause the warning at will.
-static CLOSED: Rarely = Rarely::new(Duration::from_secs(30));
+static CLOSED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(30));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::certificates::Certificates;
 use super::{Connection, Door, Listener, turns};
-use crate::log::Rarely;
+use crate::log::RateLimitedLog;
 use crate::peer::Peer;
 
 /// How the connections of a listener begin.
@@ -75,7 +75,7 @@ impl Greeting {
     /// somebody who goes past the proxy.
     fn no_header(&self, peer: &Peer, error: &io::Error) {
         self.door.front.proxy_failures.up();
-        if let Some(suppressed) = NO_HEADER.ask(Instant::now()) {
+        if let Some(suppressed) = NO_HEADER.should_log(Instant::now()) {
             tracing::warn!(%peer, %error, suppressed, "connection without a PROXY header closed; see listener.proxy-protocol");
         }
     }
@@ -86,4 +86,4 @@ impl Greeting {
 pub const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// Callers can cause the warning at will.
-static NO_HEADER: Rarely = Rarely::new(Duration::from_secs(30));
+static NO_HEADER: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(30));

@@ -19,7 +19,7 @@ use super::budget::Budget;
 use super::inbox::Inbox;
 use super::wire::{Common, Wire};
 use crate::events::Events;
-use crate::log::Rarely;
+use crate::log::RateLimitedLog;
 use crate::metrics::ThreadTotals;
 
 /// The token of the inbox's waker; slots are small numbers.
@@ -182,7 +182,7 @@ impl Thread {
         if closed > 0 {
             let relieved = &self.ledger.totals.relieved;
             relieved.set(relieved.value() + closed);
-            if let Some(suppressed) = RELIEVED.ask(Instant::now()) {
+            if let Some(suppressed) = RELIEVED.should_log(Instant::now()) {
                 tracing::warn!(members = closed, bytes, suppressed, "members closed for memory; see limits.memory");
             }
         }
@@ -234,7 +234,7 @@ const SWEEP: Duration = Duration::from_millis(500);
 /// How often memory is looked at closely: it can't grow by much meanwhile, and the look takes a while itself.
 const RELIEF: Duration = Duration::from_millis(20);
 /// Peers can cause the warning at will.
-static RELIEVED: Rarely = Rarely::new(Duration::from_secs(10));
+static RELIEVED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
 /// A sweep that is so late comes after a time in which the process didn't run: stopped, or its machine suspended.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// On a machine that is overloaded for good, sweeps come late all the time, and one of so many is made.
