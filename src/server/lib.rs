@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!             front (tokio, hyper)                                     relay threads (one a core, mio)
-//! socket ─► net (accept, TLS) ─► http (route) ─► directory ─► seat ─► │ inbox ─► shard: members, delivery ─► socket
+//! socket ─► net (accept, TLS) ─► http (route) ─► registry ─► seat ─► │ inbox ─► shard: members, delivery ─► socket
 //!              ▲                                     ▲                │          (frames in, one write a round out)
 //!         systemd (inherited fds, notify)       admin, metrics ◄── events, totals             ws-routerctl ─► admin
 //! ```
@@ -12,7 +12,7 @@
 //! interface, the daemon and the tests all stand on top of it.
 //!
 //! A *registration* has an id, a key, a host key and a kind (hostclient or lobby). A *member* is one websocket inside
-//! it, with a role (host, client, or peer of a lobby). The [`directory`] knows which registrations there are; a seat
+//! it, with a role (host, client, or peer of a lobby). The [`registry`] knows which registrations there are; a seat
 //! is a place in one; [`access`] says who may ask for them. A shard ([`ws_router_core::shard`]) is what one relay
 //! thread does, without the I/O: the members, who receives from whom, and the outboxes of slow ones. The [`relay`] is
 //! the loop around it that moves the bytes.
@@ -26,7 +26,7 @@
 //! - [`server`]: the router as one object, whose operations are the product's.
 //! - [`relay`]: the threads that move members' bytes, around a shard each.
 //! - [`snapshot`]: the format of the state that a new process takes over.
-//! - [`directory`]: which registrations there are, and who has a seat in them.
+//! - [`registry`]: which registrations there are, and who has a seat in them.
 //! - [`net`]: listening, accepting, TLS, PROXY headers, limits on clients.
 //! - [`access`]: which devices may register, connect and remove.
 //! - [`log`]: the journal, syslog or standard error.
@@ -47,7 +47,6 @@ pub mod access;
 pub mod admin;
 pub mod config;
 pub mod daemon;
-pub mod directory;
 pub mod events;
 pub mod handover;
 pub mod http;
@@ -55,6 +54,7 @@ pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod peer;
+pub mod registry;
 pub mod relay;
 pub mod server;
 pub mod snapshot;

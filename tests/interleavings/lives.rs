@@ -1,4 +1,4 @@
-//! The directory by itself: ids are taken, joined, left, removed and expired at once.
+//! The registry by itself: ids are taken, joined, left, removed and expired at once.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use ws_router_core::ids::RegistrationId;
 use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{Key, KeyHasher};
 
-use super::directory::{Directory, RegisterError, Request, Rules, Seat, SeatError};
 use super::events::Events;
+use super::registry::{RegisterError, Registry, Request, Rules, Seat, SeatError};
 use super::sync::Arc;
 
 pub(super) const ALL: &[(&str, fn())] = &[
@@ -22,7 +22,7 @@ pub(super) const ALL: &[(&str, fn())] = &[
     ("limits_hold_whoever_races", limits_hold),
 ];
 
-pub(super) fn directory(linger: Duration) -> Arc<Directory> {
+pub(super) fn registry(linger: Duration) -> Arc<Registry> {
     let rules = Rules {
         auto_remove: true,
         linger,
@@ -31,7 +31,7 @@ pub(super) fn directory(linger: Duration) -> Arc<Directory> {
         max_members: 2,
         quotas: Default::default(),
     };
-    Directory::new(KeyHasher::new([7; 32]), rules, Events::new())
+    Registry::new(KeyHasher::new([7; 32]), rules, Events::new())
 }
 
 pub(super) fn key(text: &str) -> Key {
@@ -49,73 +49,73 @@ pub(super) fn request(key_text: &str) -> Request {
     }
 }
 
-/// Whatever has no member ends in time, and the directory knows of as many members as there are.
-pub(super) fn is_sound(directory: &Directory, seats: usize) {
-    let all = directory.list();
+/// Whatever has no member ends in time, and the registry knows of as many members as there are.
+pub(super) fn is_sound(registry: &Registry, seats: usize) {
+    let all = registry.list();
     assert!(all.iter().all(|one| one.seats > 0 || one.expires.is_some()), "one is empty and stays for ever");
     assert!(all.iter().all(|one| one.seats == 0 || one.expires.is_none()), "one has members and will expire");
     assert!(all.iter().all(|one| one.registration.end().is_none()), "one has ended and is still there");
     assert_eq!(all.iter().map(|one| one.seats).sum::<usize>(), seats);
-    directory.sweep(Instant::now() + Duration::from_secs(1 << 20));
-    assert_eq!(directory.len(), all.iter().filter(|one| one.seats > 0).count());
+    registry.sweep(Instant::now() + Duration::from_secs(1 << 20));
+    assert_eq!(registry.len(), all.iter().filter(|one| one.seats > 0).count());
 }
 
 /// Takes a seat and becomes a member on it.
-fn join(directory: &Arc<Directory>, with: &str) -> Result<Seat, SeatError> {
-    directory.seat(ID, &key(with), None).map(|mut seat| {
-        seat.occupy();
+fn join(registry: &Arc<Registry>, with: &str) -> Result<Seat, SeatError> {
+    registry.seat(ID, &key(with), None).map(|mut seat| {
+        seat.activate();
         seat
     })
 }
 
 fn one_gets_the_id() {
-    let directory = directory(Duration::ZERO);
+    let registry = registry(Duration::ZERO);
     let race = |name: &'static str| {
-        let directory = Arc::clone(&directory);
-        thread::spawn(move || directory.register(&request(name), Instant::now()))
+        let registry = Arc::clone(&registry);
+        thread::spawn(move || registry.register(&request(name), Instant::now()))
     };
     let racers = ["a", "b", "c"].map(race);
     let results = racers.map(|racer| racer.join().unwrap());
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     assert!(results.iter().all(|result| result.is_ok() || *result == Err(RegisterError::Taken)));
-    is_sound(&directory, 0);
+    is_sound(&registry, 0);
 }
 
 fn nothing_stays_for_ever() {
-    let directory = directory(Duration::from_secs(300));
+    let registry = registry(Duration::from_secs(300));
     let now = Instant::now();
-    directory.register(&request("k"), now).unwrap();
+    registry.register(&request("k"), now).unwrap();
     let visit = || {
-        let directory = Arc::clone(&directory);
-        thread::spawn(move || drop(join(&directory, "k")))
+        let registry = Arc::clone(&registry);
+        thread::spawn(move || drop(join(&registry, "k")))
     };
     let sweep = |at: Instant| {
-        let directory = Arc::clone(&directory);
-        thread::spawn(move || directory.sweep(at))
+        let registry = Arc::clone(&registry);
+        thread::spawn(move || registry.sweep(at))
     };
     let again = {
-        let directory = Arc::clone(&directory);
-        thread::spawn(move || _ = directory.register(&request("k"), now))
+        let registry = Arc::clone(&registry);
+        thread::spawn(move || _ = registry.register(&request("k"), now))
     };
     for thread in [visit(), visit(), sweep(now + Duration::from_secs(601)), again] {
         thread.join().unwrap();
     }
-    is_sound(&directory, 0);
+    is_sound(&registry, 0);
 }
 
 fn a_seat_knows_its_end() {
-    let directory = directory(Duration::ZERO);
+    let registry = registry(Duration::ZERO);
     let now = Instant::now();
-    directory.register(&request("k"), now).unwrap();
+    registry.register(&request("k"), now).unwrap();
     let sweeper = {
-        let directory = Arc::clone(&directory);
-        thread::spawn(move || directory.sweep(now + Duration::from_secs(600)))
+        let registry = Arc::clone(&registry);
+        thread::spawn(move || registry.sweep(now + Duration::from_secs(600)))
     };
     let remover = {
-        let directory = Arc::clone(&directory);
-        thread::spawn(move || directory.remove(ID, &key("k"), &key("h")).is_ok())
+        let registry = Arc::clone(&registry);
+        thread::spawn(move || registry.remove(ID, &key("k"), &key("h")).is_ok())
     };
-    let seat = directory.seat(ID, &key("k"), None);
+    let seat = registry.seat(ID, &key("k"), None);
     sweeper.join().unwrap();
     let was_removed = remover.join().unwrap();
     match &seat {
@@ -124,59 +124,59 @@ fn a_seat_knows_its_end() {
         Err(error) => assert_eq!(*error, SeatError::Unknown),
     }
     let seats = usize::from(seat.is_ok() && !was_removed);
-    is_sound(&directory, seats);
+    is_sound(&registry, seats);
 }
 
 fn coming_back() {
-    let directory = directory(Duration::ZERO);
-    directory.register(&request("k"), Instant::now()).unwrap();
-    let seat = join(&directory, "k").unwrap();
+    let registry = registry(Duration::ZERO);
+    registry.register(&request("k"), Instant::now()).unwrap();
+    let seat = join(&registry, "k").unwrap();
     let leaver = thread::spawn(move || drop(seat));
-    let again = directory.register(&request("k"), Instant::now());
+    let again = registry.register(&request("k"), Instant::now());
     assert_eq!(again.unwrap().as_str(), ID, "it is free, or it is its own");
-    let seat = directory.seat(ID, &key("k"), None);
+    let seat = registry.seat(ID, &key("k"), None);
     leaver.join().unwrap();
     // The last leave may end the life that was just taken over, but never the one of a member.
     assert!(seat.as_ref().is_err_and(|error| *error == SeatError::Unknown) || seat.as_ref().is_ok());
     if let Ok(seat) = &seat {
         assert_eq!(seat.registration.end(), None);
     }
-    is_sound(&directory, usize::from(seat.is_ok()));
+    is_sound(&registry, usize::from(seat.is_ok()));
 }
 
 fn a_late_leave() {
-    let directory = directory(Duration::ZERO);
-    directory.register(&request("k"), Instant::now()).unwrap();
-    let old = join(&directory, "k").unwrap();
+    let registry = registry(Duration::ZERO);
+    registry.register(&request("k"), Instant::now()).unwrap();
+    let old = join(&registry, "k").unwrap();
     let leaver = thread::spawn(move || drop(old));
     let next = {
-        let directory = Arc::clone(&directory);
+        let registry = Arc::clone(&registry);
         thread::spawn(move || {
-            directory.force_remove(ID, ws_router_admin_api::peer::Peer::Unix { uid: 0, pid: 1 });
-            directory.register(&request("other"), Instant::now()).unwrap();
-            join(&directory, "other").unwrap()
+            registry.force_remove(ID, ws_router_admin_api::peer::Peer::Unix { uid: 0, pid: 1 });
+            registry.register(&request("other"), Instant::now()).unwrap();
+            join(&registry, "other").unwrap()
         })
     };
     leaver.join().unwrap();
     let seat = next.join().unwrap();
     assert_eq!(seat.registration.end(), None);
-    is_sound(&directory, 1);
+    is_sound(&registry, 1);
     drop(seat);
-    assert!(directory.is_empty());
+    assert!(registry.is_empty());
 }
 
 fn a_copy_is_whole() {
-    let old = directory(Duration::ZERO);
+    let old = registry(Duration::ZERO);
     let now = Instant::now();
     old.register(&request("k"), now).unwrap();
     let come_and_go = {
-        let directory = Arc::clone(&old);
+        let registry = Arc::clone(&old);
         thread::spawn(move || {
-            drop(join(&directory, "k"));
-            _ = directory.register(&request("k"), now);
+            drop(join(&registry, "k"));
+            _ = registry.register(&request("k"), now);
         })
     };
-    let copy = old.state(now);
+    let copy = old.snapshot(now);
     come_and_go.join().unwrap();
     let rules = Rules {
         auto_remove: true,
@@ -186,30 +186,30 @@ fn a_copy_is_whole() {
         max_members: 2,
         quotas: Default::default(),
     };
-    let new = Directory::succeed(copy, rules, Events::new(), now);
-    new.settle(Duration::from_secs(60), now);
+    let new = Registry::restore(copy, rules, Events::new(), now);
+    new.finish_restore(Duration::from_secs(60), now);
     let serials: Vec<_> = new.list().iter().map(|one| one.registration.serial).collect();
     is_sound(&new, 0);
     let id = new.register(&request("k"), now).unwrap();
     let serial = new.find(id.as_str()).unwrap().registration.serial;
     assert!(serials.iter().all(|old| *old < serial), "a serial is given twice");
-    assert!(new.retake(ID, serial, Role::Peer).is_some());
+    assert!(new.restore_seat(ID, serial, Role::Peer).is_some());
 }
 
 fn limits_hold() {
-    let directory = directory(Duration::ZERO);
+    let registry = registry(Duration::ZERO);
     let take = |number: usize| {
-        let directory = Arc::clone(&directory);
+        let registry = Arc::clone(&registry);
         thread::spawn(move || {
             let mine = Request { wanted: None, ..request(["a", "b", "c", "d"][number]) };
-            let id = directory.register(&mine, Instant::now());
-            id.ok().map(|id| (0..3).filter_map(|_| directory.seat(id.as_str(), &mine.key, None).ok()).collect())
+            let id = registry.register(&mine, Instant::now());
+            id.ok().map(|id| (0..3).filter_map(|_| registry.seat(id.as_str(), &mine.key, None).ok()).collect())
         })
     };
     let taken = [0, 1, 2, 3].map(take).map(|thread| thread.join().unwrap());
     let seats: Vec<Vec<_>> = taken.into_iter().flatten().collect();
     assert_eq!(seats.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
-    is_sound(&directory, 6);
+    is_sound(&registry, 6);
 }
 
 const ID: &str = "my-device";

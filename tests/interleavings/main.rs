@@ -15,14 +15,14 @@ mod sync {
     pub use shuttle::sync::{Mutex, MutexGuard};
 }
 
-#[path = "../../src/server/directory/mod.rs"]
-mod directory;
 #[path = "../../src/server/events/mod.rs"]
 mod events;
 #[path = "../../src/server/metrics/mod.rs"]
 mod metrics;
 #[path = "../../src/server/net/permit.rs"]
 mod permit;
+#[path = "../../src/server/registry/mod.rs"]
+mod registry;
 
 /// What the modules find as `crate::peer`.
 mod peer {

@@ -1,4 +1,4 @@
-//! The directory beside a relay thread: a join that races with a removal.
+//! The registry beside a relay thread: a join that races with a removal.
 //!
 //! The relay thread is as small as can be: it takes commands in order, looks at the registration's end before it lets
 //! a member in (as `src/server/relay/thread.rs` does), and closes the members of one that has ended.
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use shuttle::thread;
 use ws_router_core::ids::Serial;
 
-use super::directory::{Directory, Seat};
-use super::lives::{directory, is_sound, key, request};
+use super::lives::{is_sound, key, registry, request};
+use super::registry::{Registry, Seat};
 use super::sync::{Arc, Mutex};
 
 pub(super) const ALL: &[(&str, fn())] = &[
@@ -46,7 +46,7 @@ fn relay(inbox: Arc<Inbox>, commands: usize) -> thread::JoinHandle<Vec<Seat>> {
                     continue;
                 }
                 Some(Command::Join(mut seat)) => {
-                    seat.occupy();
+                    seat.activate();
                     if seat.registration.end().is_none() {
                         members.push(seat);
                     }
@@ -60,8 +60,8 @@ fn relay(inbox: Arc<Inbox>, commands: usize) -> thread::JoinHandle<Vec<Seat>> {
     })
 }
 
-fn join(directory: &Arc<Directory>, inbox: &Inbox) -> bool {
-    let seat = directory.seat("my-device", &key("k"), None);
+fn join(registry: &Arc<Registry>, inbox: &Inbox) -> bool {
+    let seat = registry.seat("my-device", &key("k"), None);
     let is_in = seat.is_ok();
     // One that gets no seat still counts as a command, so that the relay knows when it is done.
     inbox.push(seat.map_or(Command::Leave, Command::Join));
@@ -69,51 +69,51 @@ fn join(directory: &Arc<Directory>, inbox: &Inbox) -> bool {
 }
 
 fn removal() {
-    let (directory, inbox) = (directory(Duration::ZERO), Arc::new(Inbox::default()));
-    directory.register(&request("k"), Instant::now()).unwrap();
+    let (registry, inbox) = (registry(Duration::ZERO), Arc::new(Inbox::default()));
+    registry.register(&request("k"), Instant::now()).unwrap();
     let relay = relay(Arc::clone(&inbox), 3);
     let joins: Vec<_> = (0..2)
         .map(|_| {
-            let (directory, inbox) = (Arc::clone(&directory), Arc::clone(&inbox));
-            thread::spawn(move || join(&directory, &inbox))
+            let (registry, inbox) = (Arc::clone(&registry), Arc::clone(&inbox));
+            thread::spawn(move || join(&registry, &inbox))
         })
         .collect();
-    let ended = directory.remove("my-device", &key("k"), &key("h")).unwrap();
+    let ended = registry.remove("my-device", &key("k"), &key("h")).unwrap();
     inbox.push(Command::End(ended.serial));
     for join in joins {
         join.join().unwrap();
     }
     let members = relay.join().unwrap();
     assert!(members.is_empty(), "somebody is a member of what was removed");
-    assert!(directory.is_empty());
+    assert!(registry.is_empty());
 }
 
 fn removal_and_next_life() {
-    let (directory, inbox) = (directory(Duration::ZERO), Arc::new(Inbox::default()));
-    directory.register(&request("k"), Instant::now()).unwrap();
+    let (registry, inbox) = (registry(Duration::ZERO), Arc::new(Inbox::default()));
+    registry.register(&request("k"), Instant::now()).unwrap();
     let relay = relay(Arc::clone(&inbox), 2);
     let joining = {
-        let (directory, inbox) = (Arc::clone(&directory), Arc::clone(&inbox));
-        thread::spawn(move || join(&directory, &inbox))
+        let (registry, inbox) = (Arc::clone(&registry), Arc::clone(&inbox));
+        thread::spawn(move || join(&registry, &inbox))
     };
-    let ended = directory.force_remove("my-device", ws_router_admin_api::peer::Peer::Unix { uid: 0, pid: 1 }).unwrap();
-    directory.register(&request("k"), Instant::now()).unwrap();
+    let ended = registry.force_remove("my-device", ws_router_admin_api::peer::Peer::Unix { uid: 0, pid: 1 }).unwrap();
+    registry.register(&request("k"), Instant::now()).unwrap();
     inbox.push(Command::End(ended.serial));
     joining.join().unwrap();
     let members = relay.join().unwrap();
     assert!(members.iter().all(|seat| seat.registration.end().is_none() && seat.registration.serial != ended.serial));
-    is_sound(&directory, members.len());
+    is_sound(&registry, members.len());
 }
 
 fn coming_and_going() {
-    let (directory, inbox) = (directory(Duration::ZERO), Arc::new(Inbox::default()));
-    directory.register(&request("k"), Instant::now()).unwrap();
+    let (registry, inbox) = (registry(Duration::ZERO), Arc::new(Inbox::default()));
+    registry.register(&request("k"), Instant::now()).unwrap();
     let relay = relay(Arc::clone(&inbox), 4);
     let device = || {
-        let (directory, inbox) = (Arc::clone(&directory), Arc::clone(&inbox));
+        let (registry, inbox) = (Arc::clone(&registry), Arc::clone(&inbox));
         thread::spawn(move || {
-            _ = directory.register(&request("k"), Instant::now());
-            join(&directory, &inbox);
+            _ = registry.register(&request("k"), Instant::now());
+            join(&registry, &inbox);
             inbox.push(Command::Leave);
         })
     };
@@ -122,5 +122,5 @@ fn coming_and_going() {
     }
     let members = relay.join().unwrap();
     assert!(members.iter().all(|seat| seat.registration.end().is_none()));
-    is_sound(&directory, members.len());
+    is_sound(&registry, members.len());
 }

@@ -86,7 +86,7 @@ async fn whoever_no_rule_lets_in_may_neither_register_nor_connect_nor_remove() {
     }
     assert!(answers[0].body.contains("access rules"), "{}", answers[0].body);
     assert_eq!(server.front.refusals(Refusal::Access), answers.len() as u64);
-    assert_eq!(server.directory.len(), 1);
+    assert_eq!(server.registry.len(), 1);
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 

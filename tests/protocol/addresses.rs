@@ -30,19 +30,19 @@ async fn behind_proxy(change: impl FnOnce(&mut Config)) -> Server {
     Server::start(config).await
 }
 
-/// Registers in the directory itself, since not every test's router can be asked plainly.
+/// Registers in the registry itself, since not every test's router can be asked plainly.
 async fn lobby(server: &Server) -> String {
     use ws_router_core::kind::Kind;
     use ws_router_core::secret::Key;
-    use ws_router_server::directory::Request;
+    use ws_router_server::registry::Request;
     let (key, host_key) = (Key::new("k".into()), Key::new("h".into()));
     let request = Request { key, host_key, kind: Kind::Lobby, wanted: None, reject_taken: false, rule: None };
-    server.directory.register(&request, std::time::Instant::now()).unwrap().to_string()
+    server.registry.register(&request, std::time::Instant::now()).unwrap().to_string()
 }
 
 /// What the router knows of where the only member of a registration comes from.
 async fn address_of_member(server: &Server, id: &str) -> String {
-    let registration = server.directory.find(id).unwrap().registration;
+    let registration = server.registry.find(id).unwrap().registration;
     let members = server.relay.members(&registration).await;
     assert_eq!(members.len(), 1);
     members[0].peer.to_string()

@@ -185,7 +185,7 @@ async fn a_removed_registration_closes_its_members_with_4001() {
     let removed = admin.document("DELETE", &format!("/v1/registrations/{id}")).await;
     assert_eq!(removed["removed"], id);
     assert_eq!((close_code(&mut first).await, close_code(&mut second).await), (4001, 4001));
-    assert!(admin.server.directory.is_empty());
+    assert!(admin.server.registry.is_empty());
     until("the closes are counted", || closes(&admin, CloseReason::RemovedByAdmin) == 2).await;
     assert_eq!(admin.ask("DELETE", &format!("/v1/registrations/{id}")).await.status, 404);
 }
@@ -332,7 +332,7 @@ async fn a_registrations_history_outlives_it() {
     first.close(Some(CloseFrame { code: 1001.into(), reason: "".into() })).await.unwrap();
     until("the first has left", || closes(&admin, CloseReason::Left) == 1).await;
     drop(second);
-    until("the registration has ended", || admin.server.directory.is_empty()).await;
+    until("the registration has ended", || admin.server.registry.is_empty()).await;
     let history = admin.document("GET", &path).await;
     assert_eq!((&history["id"], &history["forgotten"]), (&id.as_str().into(), &0.into()));
     let events: Vec<_> =
@@ -350,7 +350,7 @@ async fn a_listener_that_lags_is_told_how_much_it_missed() {
     let mut stream = follow(&admin).await;
     // The test has one thread: nobody reads in between.
     for _ in 0..5000 {
-        admin.server.events.tell(EventKind::Reloaded);
+        admin.server.events.publish(EventKind::Reloaded);
     }
     let missed = event(&mut stream).await.unwrap();
     assert_eq!((&missed["event"], &missed["count"]), (&"missed".into(), &904.into()));

@@ -118,7 +118,7 @@ async fn a_no_is_a_no_and_no_answer_lets_nobody_in() {
         assert_eq!(answer.header("retry-after").is_some(), status == 503, "{said}");
         assert_eq!(server.front.refusals(Refusal::Access), 1, "{said}");
         assert_eq!(server.front.auth_request_failures.value(), u64::from(status == 503), "{said}");
-        assert!(server.directory.is_empty());
+        assert!(server.registry.is_empty());
     }
     let nobody = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };
     assert_eq!(server(vec![nobody]).await.get(&format!("/register?{LOBBY}")).await.status, 503);

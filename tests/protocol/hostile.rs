@@ -275,7 +275,7 @@ async fn a_storm_of_guessed_tokens_is_answered_401_and_then_429() {
     assert_eq!(statuses, [(401, 50), (429, 150)].into());
     assert_eq!(scene.server.front.refusals(Refusal::Access), 50);
     assert_eq!(scene.server.front.refusals(Refusal::TooOften), 150);
-    assert_eq!(scene.server.directory.len(), 1);
+    assert_eq!(scene.server.registry.len(), 1);
     scene.check_pair().await;
 }
 
@@ -298,7 +298,7 @@ async fn a_storm_of_registrations_is_answered_429_and_at_the_limit_503() {
     assert_eq!(statuses[&200], 59);
     assert_eq!(scene.server.front.refusals(Refusal::TooOften), statuses[&429]);
     assert_eq!(scene.server.front.refusals(Refusal::Full), statuses[&503]);
-    assert_eq!(scene.server.directory.len(), 60);
+    assert_eq!(scene.server.registry.len(), 60);
     scene.check_pair().await;
 }
 

@@ -55,7 +55,7 @@ async fn a_network_that_registers_too_often_waits_and_others_do_not() {
     }
     assert_too_often(&ask(&server, "2001:db8::2", &register).await, 3600);
     assert_eq!(server.front.refusals(Refusal::TooOften), 1);
-    assert_eq!(server.directory.len(), 2);
+    assert_eq!(server.registry.len(), 2);
     for other in ["2001:db8:0:1::1", "192.0.2.1"] {
         assert_eq!(ask(&server, other, &register).await.status, 200);
     }

@@ -101,7 +101,7 @@ async fn much_goes_through_as_it_is_and_both_ends_say_so() {
     assert!(received.output == data && sent.output.is_empty());
     assert_eq!(sent.told, "sent 100.0 MiB, received 0 B, everything arrived\n");
     assert_eq!(received.told, "sent 0 B, received 100.0 MiB, everything arrived\n");
-    until("the registration ends", || server.directory.is_empty()).await;
+    until("the registration ends", || server.registry.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +284,7 @@ async fn what_cannot_begin_says_why() {
     assert_eq!(taken.status, Some(1));
     assert!(taken.told.starts_with("ws-routerctl: 403 Forbidden: "), "{}", taken.told);
     assert!(!taken.told.contains(KEY));
-    assert_eq!(server.directory.list().len(), 1);
+    assert_eq!(server.registry.list().len(), 1);
     server.stop().await;
     assert_eq!(End::client(&server, &[]).ended().await.status, Some(69));
 }

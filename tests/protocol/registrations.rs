@@ -103,7 +103,7 @@ async fn a_removed_id_is_free_again_and_its_old_members_hear_nothing_of_the_new_
     drop(old);
     two.say("still").await;
     one.expect("still").await;
-    assert_eq!(server.directory.find("living-room").unwrap().seats, 2);
+    assert_eq!(server.registry.find("living-room").unwrap().seats, 2);
 }
 
 #[tokio::test]
@@ -113,9 +113,9 @@ async fn a_registration_ends_with_its_last_member() {
     let host = Device::join(server.connect().await, &format!("/connect?id={id}&key=k&sock_type=host")).await;
     let client = Device::join(server.connect().await, &format!("/connect?id={id}&key=k&sock_type=client")).await;
     drop(host);
-    until("the host is gone", || server.directory.find(&id).is_some_and(|found| found.seats == 1)).await;
+    until("the host is gone", || server.registry.find(&id).is_some_and(|found| found.seats == 1)).await;
     drop(client);
-    until("the registration has ended", || server.directory.find(&id).is_none()).await;
+    until("the registration has ended", || server.registry.find(&id).is_none()).await;
     assert_eq!(status(&server, &format!("/connect?id={id}&key=k&sock_type=host")).await, 404);
 }
 
@@ -138,12 +138,12 @@ async fn under_a_linger_both_clients_come_back_with_the_old_id_and_go_on() {
                 device.expect_close(CloseReason::Left).await;
             }
         }
-        until("both are gone", || server.directory.find(&id).is_some_and(|found| found.seats == 0)).await;
+        until("both are gone", || server.registry.find(&id).is_some_and(|found| found.seats == 0)).await;
     }
-    server.directory.sweep(Instant::now() + Duration::from_secs(59));
+    server.registry.sweep(Instant::now() + Duration::from_secs(59));
     drop(Device::join(server.connect().await, &targets[0]).await);
-    until("it is gone again", || server.directory.find(&id).is_some_and(|found| found.expires.is_some())).await;
-    server.directory.sweep(Instant::now() + Duration::from_secs(61));
+    until("it is gone again", || server.registry.find(&id).is_some_and(|found| found.expires.is_some())).await;
+    server.registry.sweep(Instant::now() + Duration::from_secs(61));
     assert_eq!(status(&server, &targets[0]).await, 404);
 }
 
@@ -179,5 +179,5 @@ async fn whoever_joins_while_the_registration_is_removed_is_refused_or_closed() 
         tokio::join!(join(), join(), remove, join(), join());
     }
     until("nobody is left", || server.front.connections.value() == 0).await;
-    assert!(server.directory.is_empty());
+    assert!(server.registry.is_empty());
 }

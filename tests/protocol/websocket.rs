@@ -275,7 +275,7 @@ async fn the_only_receiver_that_takes_nothing_stalls_and_its_sender_goes_on() {
     let mut lobby = Lobby::start(|config| config.websocket.stall_timeout = Duration::from_secs(1)).await;
     // The other leaves, and one who doesn't read comes instead.
     lobby.other = lobby.join_with_little_room().await;
-    until("the other is gone", || lobby.server.directory.list()[0].seats == 2).await;
+    until("the other is gone", || lobby.server.registry.list()[0].seats == 2).await;
     // It is read from again as soon as nobody holds it up any more.
     let sending = async {
         while closes(&lobby.server, CloseReason::TooSlow) == 0 {

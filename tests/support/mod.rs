@@ -23,10 +23,10 @@ use tokio_util::task::TaskTracker;
 use ws_router_admin_api::ListenAddress;
 use ws_router_server::access::Access;
 use ws_router_server::config::Config;
-use ws_router_server::directory::Directory;
 use ws_router_server::events::Events;
 use ws_router_server::metrics::Front;
 use ws_router_server::net::{Certificates, Listener};
+use ws_router_server::registry::Registry;
 use ws_router_server::relay::Relay;
 use ws_router_server::server;
 
@@ -38,7 +38,7 @@ pub struct Server {
     pub https: Option<SocketAddr>,
     /// The router itself.
     pub router: Arc<server::Server>,
-    pub directory: Arc<Directory>,
+    pub registry: Arc<Registry>,
     pub relay: Relay,
     pub front: Arc<Front>,
     pub events: Events,
@@ -72,7 +72,7 @@ impl Server {
         Self {
             http,
             https,
-            directory: router.registry().clone(),
+            registry: router.registry().clone(),
             relay: router.relay().clone(),
             front: router.metrics().clone(),
             events: router.events().clone(),

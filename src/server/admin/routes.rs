@@ -14,8 +14,8 @@ use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::stream::Lines;
 use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
-use crate::directory::Summary;
 use crate::peer::Peer;
+use crate::registry::Summary;
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use ws_router_core::close::CloseReason;
 use ws_router_core::shard::Traffic;
 
 use super::{Context, process, wire};
-use crate::directory::Summary;
 use crate::metrics::{Refusal, Rejection};
+use crate::registry::Summary;
 use crate::relay::MemberView;
 
 /// Gathers all numbers.

@@ -32,7 +32,7 @@ impl Events {
     }
 
     /// Remembers what happened, and tells all listeners.
-    pub fn tell(&self, kind: EventKind) {
+    pub fn publish(&self, kind: EventKind) {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let event = Event { at_ms: since_epoch.as_millis() as u64, kind };
         self.history().record(&event);

@@ -10,8 +10,8 @@ use super::admission::Admission;
 use super::query::Form;
 use super::replies::{Refused, Reply, text};
 use crate::config::Config;
-use crate::directory::Request;
 use crate::peer::Peer;
+use crate::registry::Request;
 use crate::server::{Server, Unavailable};
 
 /// Answers with the id and nothing else: devices put the body into a URL as it is.

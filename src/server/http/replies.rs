@@ -13,8 +13,8 @@ use http_body_util::Full;
 
 use super::query::Unfit;
 use crate::access::Action;
-use crate::directory::SeatError;
 use crate::metrics::Refusal;
+use crate::registry::SeatError;
 use crate::server::{JoinError, RegisterError, RemoveError, Unavailable};
 
 /// An answer to a request.
@@ -170,7 +170,7 @@ impl From<Unavailable> for Refused {
 
 impl From<RegisterError> for Refused {
     fn from(error: RegisterError) -> Self {
-        use crate::directory::RegisterError as Rejected;
+        use crate::registry::RegisterError as Rejected;
         match error {
             RegisterError::Unavailable(error) => error.into(),
             RegisterError::TooManyWrongKeys(wait) => Self::too_many_wrong_keys(wait),

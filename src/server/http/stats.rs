@@ -1,6 +1,6 @@
 //! `/stats`: the registrations and the machine's memory, for those who turned it on.
 //!
-//! The field names are those that existing tools read. A registration that ends is gone from the directory at once, so
+//! The field names are those that existing tools read. A registration that ends is gone from the registry at once, so
 //! `destroy` is always false here.
 
 use http::StatusCode;
@@ -10,8 +10,8 @@ use ws_router_core::ids::RegistrationId;
 use ws_router_core::kind::Kind;
 
 use super::replies::{Refused, Reply, json};
-use crate::directory::Summary;
 use crate::metrics::Refusal;
+use crate::registry::Summary;
 use crate::server::Server;
 
 #[derive(Serialize)]

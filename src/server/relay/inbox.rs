@@ -12,9 +12,9 @@ use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::shard::{MemberState, Rates, Rules, Traffic};
 
 use super::MemberView;
-use crate::directory::Seat;
 use crate::net::Socket;
 use crate::peer::Peer;
+use crate::registry::Seat;
 use crate::snapshot::MemberSnapshot;
 
 /// What a relay thread is asked to do.

@@ -24,11 +24,11 @@ use ws_router_core::kind::Role;
 use ws_router_core::shard::{MemberState, Rates, Rules, Traffic};
 
 use crate::config;
-use crate::directory::{Registration, Seat};
 use crate::events::Events;
 use crate::metrics::{Front, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::Peer;
+use crate::registry::{Registration, Seat};
 use crate::snapshot::MemberSnapshot;
 use crate::sys::TcpState;
 pub use budget::{Budget, CONNECTION, REGISTRATION, REQUEST, TLS_SESSION};

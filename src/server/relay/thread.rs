@@ -216,7 +216,7 @@ impl Thread {
     }
 }
 
-/// A probe's registration; the directory's serials count from one and won't get here.
+/// A probe's registration; the registry's serials count from one and won't get here.
 pub(super) fn probe_serial(number: u64) -> Serial {
     Serial(u64::MAX - number)
 }

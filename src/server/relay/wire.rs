@@ -14,10 +14,10 @@ use ws_router_core::shard::TcpTransit;
 use ws_router_core::shard::{Departure, Link, Received};
 
 use super::tls::Tls;
-use crate::directory::Seat;
 use crate::events::Events;
 use crate::net::{Permit, Plain, Socket, Transport};
 use crate::peer::Peer;
+use crate::registry::Seat;
 use crate::sys::{self, TcpState};
 
 /// What all connections of a thread share.
@@ -175,7 +175,7 @@ impl Link for Wire {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
         let Departure { reason, code, silent, tally } = *departure;
-        self.common.events.tell(EventKind::Left {
+        self.common.events.publish(EventKind::Left {
             registration,
             member,
             role,

@@ -18,15 +18,15 @@ use ws_router_admin_api::event::EventKind;
 use ws_router_admin_api::{self as wire, DrainPhase};
 use ws_router_core::close::CloseReason;
 
-use crate::directory::{Directory, Registration};
 use crate::events::Events;
+use crate::registry::{Registration, Registry};
 use crate::relay::Relay;
 use crate::snapshot::DrainState;
 
 /// Whether the router admits newcomers, and how it closes its members when it doesn't.
 #[derive(Debug)]
 pub(super) struct Drain {
-    registry: Arc<Directory>,
+    registry: Arc<Registry>,
     relay: Relay,
     events: Events,
     /// Whether newcomers are rejected.
@@ -38,7 +38,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    pub(super) fn new(registry: Arc<Directory>, relay: Relay, events: Events) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, relay: Relay, events: Events) -> Self {
         let (plan, progress) = (Mutex::default(), watch::Sender::default());
         Self { registry, relay, events, is_closed: AtomicBool::default(), stays: AtomicBool::default(), plan, progress }
     }
@@ -48,7 +48,7 @@ impl Drain {
         self.close();
         let members = self.seats();
         tracing::info!(members, over_ms = millis(over), "draining");
-        self.events.tell(EventKind::DrainBegun { over_ms: millis(over) });
+        self.events.publish(EventKind::DrainBegun { over_ms: millis(over) });
         self.follow(Plan::new(self.occupied(), members, over, now), now)
     }
 
@@ -72,7 +72,7 @@ impl Drain {
         let mut plan = self.plan();
         if plan.take().is_some() {
             tracing::info!("in service again");
-            self.events.tell(EventKind::DrainUndone);
+            self.events.publish(EventKind::DrainUndone);
         }
         self.publish(None, DrainPhase::Serving, now)
     }
@@ -96,7 +96,7 @@ impl Drain {
         }
         let stays = self.stays.load(Ordering::Relaxed);
         tracing::info!(stays, "drained");
-        self.events.tell(EventKind::Drained);
+        self.events.publish(EventKind::Drained);
         self.publish(Some(plan), DrainPhase::Drained, now);
         !stays
     }

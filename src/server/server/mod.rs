@@ -28,11 +28,11 @@ use ws_router_core::shard::{Rates, Traffic};
 
 use crate::access::Access;
 use crate::config::{Config, Limits, Problems};
-use crate::directory::{self, Directory, Registration, Request, SeatError, Summary};
 use crate::events::Events;
 use crate::metrics::{Front, Rejection, ThreadTotals};
 use crate::net::{Clients, Door, Place, Socket};
 use crate::peer::Peer;
+use crate::registry::{self, Registration, Registry, Request, SeatError, Summary};
 use crate::relay::{self, Budget, MemberView, Relay};
 use crate::sys;
 use drain::Drain;
@@ -42,7 +42,7 @@ pub use restore::{FrozenServer, Inherited, RELEASE_TIME, ask_to_reconnect};
 /// A running router.
 #[derive(Debug)]
 pub struct Server {
-    registry: Arc<Directory>,
+    registry: Arc<Registry>,
     relay: Relay,
     access: watch::Sender<Arc<Access>>,
     config: watch::Sender<Arc<Config>>,
@@ -59,10 +59,10 @@ impl Server {
     /// Starts the relay threads, and restores what an old process handed over.
     pub fn start(config: Config, inherited: Option<Inherited>) -> Result<Arc<Self>, StartError> {
         let access = Access::load(&config.access).map_err(StartError::Access)?;
-        let (events, metrics, rules) = (Events::new(), Arc::<Front>::default(), directory::Rules::of(&config));
+        let (events, metrics, rules) = (Events::new(), Arc::<Front>::default(), registry::Rules::of(&config));
         let registry = match &inherited {
             Some(inherited) => inherited.registry(rules, &events),
-            None => Directory::new(KeyHasher::new(random_secret()?), rules, events.clone()),
+            None => Registry::new(KeyHasher::new(random_secret()?), rules, events.clone()),
         };
         let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok());
         let threads = threads.map_or(1, NonZeroUsize::get);
@@ -97,7 +97,7 @@ impl Server {
         let registered = self.registry.register(request, Instant::now());
         // Keys that aren't those of a taken id may be a way to guess them.
         if let Some(wanted) = &request.wanted
-            && registered.as_ref().map_or_else(|error| *error == directory::RegisterError::Taken, |id| id != wanted)
+            && registered.as_ref().map_or_else(|error| *error == registry::RegisterError::Taken, |id| id != wanted)
         {
             self.record_failed_key(client, wanted.as_str());
         }
@@ -126,8 +126,8 @@ impl Server {
     pub async fn remove(&self, id: &str, key: &Key, host_key: &Key, client: &Peer) -> Result<(), RemoveError> {
         self.check_key_attempts(client, id).map_err(RemoveError::TooManyWrongKeys)?;
         let ended = self.registry.remove(id, key, host_key).map_err(|error| match error {
-            directory::RemoveError::Unknown => RemoveError::Unknown,
-            directory::RemoveError::WrongKey => {
+            registry::RemoveError::Unknown => RemoveError::Unknown,
+            registry::RemoveError::WrongKey => {
                 self.record_failed_key(client, id);
                 RemoveError::WrongKey
             }
@@ -162,7 +162,7 @@ impl Server {
     pub fn apply(&self, config: Config, access: Access) -> ReloadReport {
         let mut changed = self.config.borrow().differences(&config).live;
         let need_restart = self.initial.differences(&config).need_restart;
-        self.registry.set_rules(directory::Rules::of(&config));
+        self.registry.set_rules(registry::Rules::of(&config));
         self.relay.reconfigure(&config.websocket, config.relay.busy_poll);
         self.relay.budget().set_limit(memory_limit(&config.limits));
         self.config.send_replace(Arc::new(config));
@@ -170,7 +170,7 @@ impl Server {
         let files = self.access.borrow().changed_files(&before);
         changed.extend(files.iter().map(|file| format!("tokens {}", file.display())));
         self.metrics.reloads.up();
-        self.events.tell(EventKind::Reloaded);
+        self.events.publish(EventKind::Reloaded);
         ReloadReport { changed, need_restart }
     }
 
@@ -299,7 +299,7 @@ impl Server {
 
     /// The registry itself. For tests.
     #[doc(hidden)]
-    pub fn registry(&self) -> &Arc<Directory> {
+    pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 
@@ -442,7 +442,7 @@ pub enum RegisterError {
     TooManyWrongKeys(Duration),
     /// The registry rejects it.
     #[error(transparent)]
-    Rejected(#[from] directory::RegisterError),
+    Rejected(#[from] registry::RegisterError),
 }
 
 /// Reason why a device can't join.

@@ -16,9 +16,9 @@ use ws_router_core::close::CloseReason;
 use ws_router_core::frame::close_frame;
 
 use super::Server;
-use crate::directory::{self, Directory};
 use crate::events::Events;
 use crate::net::Socket;
+use crate::registry::{self, Registry};
 use crate::relay::Frozen;
 use crate::snapshot::{RestartCounts, Snapshot};
 
@@ -33,9 +33,9 @@ pub struct Inherited {
 
 impl Inherited {
     /// Restores the registrations and their history.
-    pub(super) fn registry(&self, rules: directory::Rules, events: &Events) -> Arc<Directory> {
+    pub(super) fn registry(&self, rules: registry::Rules, events: &Events) -> Arc<Registry> {
         self.snapshot.decode_events().iter().for_each(|event| events.history().record(event));
-        Directory::succeed(self.snapshot.directory.clone(), rules, events.clone(), Instant::now())
+        Registry::restore(self.snapshot.registry.clone(), rules, events.clone(), Instant::now())
     }
 }
 
@@ -60,7 +60,7 @@ impl Server {
     /// Asks the members whose connections can't move to reconnect, not all at once; their registrations wait for
     /// them. To be followed by [`Server::snapshot`], or by [`Server::cancel_release`].
     pub async fn release_immovable(&self) {
-        let mut rules = directory::Rules::of(&self.config.borrow());
+        let mut rules = registry::Rules::of(&self.config.borrow());
         rules.linger = rules.linger.max(COME_BACK);
         self.registry.set_rules(rules);
         let total = self.relay.release(0, CloseReason::Restarting).await;
@@ -81,7 +81,7 @@ impl Server {
 
     /// Returns to the configured rules after a hand-over that failed.
     pub fn cancel_release(&self) {
-        self.registry.set_rules(directory::Rules::of(&self.config.borrow()));
+        self.registry.set_rules(registry::Rules::of(&self.config.borrow()));
     }
 
     pub(super) async fn take_snapshot(&self) -> FrozenServer {
@@ -93,7 +93,7 @@ impl Server {
         let (now, metrics) = (Instant::now(), &self.metrics);
         let snapshot = Snapshot {
             program: env!("CARGO_PKG_VERSION").into(),
-            directory: self.registry.state(now),
+            registry: self.registry.snapshot(now),
             last_member: self.relay.last_member(),
             listeners: Vec::new(),
             members,
@@ -116,7 +116,8 @@ impl Server {
         self.relay.skip_members(state.last_member);
         let mut restored = Vec::with_capacity(total);
         for (member, descriptor) in state.members.into_iter().zip(members) {
-            let seat = self.registry.retake(member.registration.as_str(), member.member.serial, member.member.role);
+            let seat =
+                self.registry.restore_seat(member.registration.as_str(), member.member.serial, member.member.role);
             let Some(seat) = seat else {
                 ask_to_reconnect(descriptor);
                 continue;
@@ -128,7 +129,7 @@ impl Server {
         self.metrics.carried.set(state.restarts.carried + count as u64);
         self.metrics.lost.set(state.restarts.lost + (total - count) as u64);
         self.relay.succeed(restored);
-        self.registry.settle(COME_BACK, Instant::now());
+        self.registry.finish_restore(COME_BACK, Instant::now());
         tracing::info!(old_version = state.program, members = count, lost = total - count, "carried over");
         if let Some(drain) = state.drain {
             self.drain.resume(drain, Instant::now());

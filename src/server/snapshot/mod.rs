@@ -23,8 +23,8 @@ use ws_router_admin_api::event::Event;
 use ws_router_core::ids::RegistrationId;
 use ws_router_core::shard::MemberState;
 
-use crate::directory::DirectoryState;
 use crate::peer::Peer;
+use crate::registry::RegistrySnapshot;
 
 /// Everything that the new process has to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,7 +32,8 @@ pub struct Snapshot {
     /// Version of the program that wrote it.
     pub program: String,
     /// Registrations.
-    pub directory: DirectoryState,
+    #[serde(rename = "directory")]
+    pub registry: RegistrySnapshot,
     /// Highest member number that was given.
     pub last_member: u64,
     /// Key of each listener's descriptor.

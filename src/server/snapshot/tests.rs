@@ -5,8 +5,8 @@ use ws_router_core::kind::Kind;
 use ws_router_core::secret::{Key, KeyHasher};
 
 use super::*;
-use crate::directory::{Directory, Request, Rules};
 use crate::events::Events;
+use crate::registry::{Registry, Request, Rules};
 
 fn snapshot() -> Snapshot {
     let rules = Rules {
@@ -17,7 +17,7 @@ fn snapshot() -> Snapshot {
         max_members: 10,
         quotas: Default::default(),
     };
-    let directory = Directory::new(KeyHasher::new([7; 32]), rules, Events::new());
+    let registry = Registry::new(KeyHasher::new([7; 32]), rules, Events::new());
     let request = Request {
         kind: Kind::Lobby,
         key: Key::new("k".into()),
@@ -26,10 +26,10 @@ fn snapshot() -> Snapshot {
         reject_taken: false,
         rule: None,
     };
-    directory.register(&request, Instant::now()).unwrap();
+    registry.register(&request, Instant::now()).unwrap();
     Snapshot {
         program: "0.0.0".into(),
-        directory: directory.state(Instant::now()),
+        registry: registry.snapshot(Instant::now()),
         last_member: 7,
         listeners: vec!["bound:127.0.0.1:0".into()],
         members: Vec::new(),
@@ -47,9 +47,9 @@ fn a_sealed_snapshot_is_read_again_and_can_not_be_changed() {
     assert!(writer.write_all(b"x").is_err());
     let read = Snapshot::open(sealed).unwrap();
     assert_eq!((read.last_member, read.listeners.len()), (7, 1));
-    assert_eq!(rmp_serde::to_vec_named(&read.directory).unwrap().len(), {
+    assert_eq!(rmp_serde::to_vec_named(&read.registry).unwrap().len(), {
         let again = Snapshot::from_bytes(&read.to_bytes().unwrap()).unwrap();
-        rmp_serde::to_vec_named(&again.directory).unwrap().len()
+        rmp_serde::to_vec_named(&again.registry).unwrap().len()
     });
 }
 

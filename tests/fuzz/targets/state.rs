@@ -1,11 +1,11 @@
 //! A snapshot: whatever it says, it is refused or read; reading never takes much more memory than there are
-//! bytes; what was read is written the same; and a directory and a shard go on with it without harm.
+//! bytes; what was read is written the same; and a registry and a shard go on with it without harm.
 
 use std::time::{Duration, Instant};
 
 use ws_router_core::shard::{Moment, Shard};
-use ws_router_server::directory::{Directory, Rules};
 use ws_router_server::events::Events;
+use ws_router_server::registry::{Registry, Rules};
 use ws_router_server::snapshot::Snapshot;
 
 use super::frames;
@@ -31,19 +31,21 @@ pub fn run(body: &[u8]) {
 
 fn go_on(state: Snapshot) {
     let (now, rules) = (Instant::now(), rules());
-    let directory = Directory::succeed(state.directory, rules.clone(), Events::new(), now);
+    let registry = Registry::restore(state.registry, rules.clone(), Events::new(), now);
     let mut shard = Shard::new(frames::rules(1 << 20));
     let mut seats = Vec::new();
     for carried in state.members {
         let member = &carried.member;
-        let Some(seat) = directory.retake(carried.registration.as_str(), member.serial, member.role) else { continue };
+        let Some(seat) = registry.restore_seat(carried.registration.as_str(), member.serial, member.role) else {
+            continue;
+        };
         let pipe = Pipe::with_room(1 << 30);
         pipe.borrow_mut().inbound.extend([0x82, 0x81, 1, 2, 3, 4, 5, 0x80, 0x80, 1, 2, 3, 4, 0x88, 0x80, 1, 2, 3, 4]);
         if let Ok(slot) = shard.restore(carried.member, End(pipe), NOW) {
             seats.push((slot, seat));
         }
     }
-    directory.settle(Duration::from_secs(60), now);
+    registry.finish_restore(Duration::from_secs(60), now);
     for (slot, _) in &seats {
         shard.writable(*slot, NOW);
         shard.readable(*slot, false, NOW);
@@ -58,11 +60,11 @@ fn go_on(state: Snapshot) {
     assert!(shard.is_empty());
     assert_eq!(shard.tally().outbox_bytes, 0);
     drop(seats);
-    let known = directory.state(now);
-    let again = Directory::succeed(known, rules, Events::new(), now);
-    assert_eq!(again.len(), directory.len());
-    directory.sweep(now + Duration::from_secs(200 * 365 * 86_400));
-    assert!(directory.is_empty());
+    let known = registry.snapshot(now);
+    let again = Registry::restore(known, rules, Events::new(), now);
+    assert_eq!(again.len(), registry.len());
+    registry.sweep(now + Duration::from_secs(200 * 365 * 86_400));
+    assert!(registry.is_empty());
 }
 
 fn rules() -> Rules {

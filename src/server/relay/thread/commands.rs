@@ -16,9 +16,9 @@ use super::super::MemberView;
 use super::super::inbox::{Command, Successor, TrafficPart};
 use super::super::wire::Wire;
 use super::{Stop, Thread};
-use crate::directory::Seat;
 use crate::net::Socket;
 use crate::peer::Peer;
+use crate::registry::Seat;
 use crate::snapshot::MemberSnapshot;
 
 impl Thread {
@@ -90,11 +90,11 @@ impl Thread {
     }
 
     fn reserve(&mut self, id: MemberId, mut seat: Seat, peer: Peer) -> usize {
-        seat.occupy();
+        seat.activate();
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
-        self.common.events.tell(EventKind::Joined { registration: registration.id.clone(), member: id, role, peer });
+        self.common.events.publish(EventKind::Joined { registration: registration.id.clone(), member: id, role, peer });
         let wire = Wire::awaited(id, seat, peer, &self.common);
         let slot = self.shard.join_away(&newcomer, wire, self.now.after(HANDSHAKE), self.now);
         self.awaited.insert(id, slot);

@@ -2,7 +2,7 @@ use ws_router_core::kind::Kind;
 use ws_router_core::secret::{Key, KeyHasher};
 
 use super::*;
-use crate::directory::{Request, Rules};
+use crate::registry::{Request, Rules};
 
 /// Registrations with so many members each.
 fn occupied(seats: &[u64]) -> Vec<(Arc<Registration>, u64)> {
@@ -14,14 +14,14 @@ fn occupied(seats: &[u64]) -> Vec<(Arc<Registration>, u64)> {
         max_members: 100,
         quotas: Default::default(),
     };
-    let directory = Directory::new(KeyHasher::new([7; 32]), rules, Events::new());
+    let registry = Registry::new(KeyHasher::new([7; 32]), rules, Events::new());
     let key = || Key::new("k".into());
     for _ in seats {
         let request =
             Request { kind: Kind::Lobby, key: key(), host_key: key(), wanted: None, reject_taken: false, rule: None };
-        directory.register(&request, Instant::now()).unwrap();
+        registry.register(&request, Instant::now()).unwrap();
     }
-    directory.list().into_iter().map(|one| one.registration).zip(seats.iter().copied()).collect()
+    registry.list().into_iter().map(|one| one.registration).zip(seats.iter().copied()).collect()
 }
 
 /// How many registrations are closed in each second.

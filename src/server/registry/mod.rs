@@ -6,22 +6,18 @@
 //! arrives at the relay thread, which looks there before it lets a member in. Relay threads come here only when a
 //! member leaves, never for a message.
 
-mod ends;
 mod entries;
-mod outcome;
-mod rules;
-mod succession;
+mod restore;
 
-pub use outcome::{RegisterError, RemoveError, SeatError};
-pub use rules::{Quota, Rules};
-pub use succession::DirectoryState;
+pub use entries::{Quota, Rules};
+pub use restore::RegistrySnapshot;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::events::Events;
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use ends::{End, Ended};
-use entries::{Entry, Inner};
+use crate::metrics::Count;
+use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering, PoisonError};
+use entries::{Entries, Entry};
 use ws_router_admin_api::event::{EndReason, EventKind};
 use ws_router_admin_api::peer::Peer;
 use ws_router_core::ids::{RegistrationId, Sequence, Serial};
@@ -43,7 +39,7 @@ pub struct Registration {
     pub rule: Option<Arc<str>>,
     key: KeyHash,
     host_key: KeyHash,
-    end: End,
+    end: EndMark,
 }
 
 impl Registration {
@@ -89,39 +85,39 @@ pub struct Seat {
     /// As what.
     pub role: Role,
     /// Whether somebody has become a member on it.
-    is_occupied: bool,
-    directory: Arc<Directory>,
+    is_active: bool,
+    registry: Arc<Registry>,
 }
 
 impl Seat {
     /// Takes note that its holder is a member now. A seat that is given back before, as when a thread is too busy to let
     /// anybody in, leaves the registration as it was: nobody has joined, so nobody has left.
-    pub fn occupy(&mut self) {
-        self.is_occupied = true;
+    pub fn activate(&mut self) {
+        self.is_active = true;
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.directory.vacate(&self.registration, self.is_occupied, Instant::now());
+        self.registry.release(&self.registration, self.is_active, Instant::now());
     }
 }
 
 /// All registrations.
 #[derive(Debug)]
-pub struct Directory {
+pub struct Registry {
     hasher: KeyHasher,
     serials: Sequence,
     events: Events,
-    ended: Ended,
-    inner: Mutex<Inner>,
+    ended: EndCounts,
+    inner: Mutex<Entries>,
 }
 
-impl Directory {
-    /// Makes an empty directory.
+impl Registry {
+    /// Makes an empty registry.
     pub fn new(hasher: KeyHasher, rules: Rules, events: Events) -> Arc<Self> {
-        let (serials, ended) = (Sequence::after(0), Ended::default());
-        Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(Inner::new(rules)) })
+        let (serials, ended) = (Sequence::after(0), EndCounts::default());
+        Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(Entries::new(rules)) })
     }
 
     /// Makes a registration, or finds the one that the same device made before (same id, kind and keys).
@@ -133,9 +129,9 @@ impl Directory {
         {
             let known = &entry.registration;
             if known.kind == request.kind && known.key == key && known.host_key == host_key {
-                inner.reclaim(id, now);
+                inner.renew(id, now);
                 drop(inner);
-                self.events.tell(EventKind::Reclaimed { registration: id.clone() });
+                self.events.publish(EventKind::Reclaimed { registration: id.clone() });
                 return Ok(id.clone());
             }
             if request.reject_taken {
@@ -160,12 +156,12 @@ impl Directory {
             rule: request.rule.clone(),
             key,
             host_key,
-            end: End::none(),
+            end: EndMark::none(),
         });
-        inner.insert(Entry { registration, seats: 0, claimed: false, deadline: None });
+        inner.insert(Entry { registration, seats: 0, ever_joined: false, deadline: None });
         inner.set_deadline(&id, now);
         drop(inner);
-        self.events.tell(EventKind::Registered { registration: id.clone(), kind: request.kind });
+        self.events.publish(EventKind::Registered { registration: id.clone(), kind: request.kind });
         Ok(id)
     }
 
@@ -173,7 +169,7 @@ impl Directory {
     pub fn seat(self: &Arc<Self>, id: &str, key: &Key, role: Option<Role>) -> Result<Seat, SeatError> {
         let key = self.hasher.hash(key);
         let mut inner = self.lock();
-        let Inner { rules, entries, .. } = &mut *inner;
+        let Entries { rules, entries, .. } = &mut *inner;
         let entry = entries.get_mut(id).ok_or(SeatError::Unknown)?;
         if entry.registration.key != key {
             return Err(SeatError::WrongKey);
@@ -189,7 +185,7 @@ impl Directory {
         entry.seats += 1;
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
-        Ok(Seat { registration, role, is_occupied: false, directory: Arc::clone(self) })
+        Ok(Seat { registration, role, is_active: false, registry: Arc::clone(self) })
     }
 
     /// Ends a registration by request; the caller then has the relay close its members.
@@ -203,14 +199,14 @@ impl Directory {
         }
         let ended = inner.end(id, EndReason::Removed).ok_or(RemoveError::Unknown)?;
         drop(inner);
-        self.tell_end(&ended, None);
+        self.publish_ended(&ended, None);
         Ok(ended)
     }
 
     /// Ends a registration for an administrator; the caller then has the relay close its members.
     pub fn force_remove(&self, id: &str, by: Peer) -> Option<Arc<Registration>> {
         let ended = self.lock().end(id, EndReason::RemovedByAdmin)?;
-        self.tell_end(&ended, Some(by));
+        self.publish_ended(&ended, Some(by));
         Some(ended)
     }
 
@@ -247,12 +243,12 @@ impl Directory {
             let mut inner = self.lock();
             let Some((_, id)) = inner.deadlines.first_key_value().filter(|((when, _), _)| *when <= now) else { return };
             let id = id.clone();
-            let claimed = inner.entries.get(&id).is_some_and(|entry| entry.claimed);
-            let reason = if claimed { EndReason::Lingered } else { EndReason::Unclaimed };
+            let ever_joined = inner.entries.get(&id).is_some_and(|entry| entry.ever_joined);
+            let reason = if ever_joined { EndReason::Lingered } else { EndReason::Unclaimed };
             let ended = inner.end(id.as_str(), reason);
             drop(inner);
             if let Some(ended) = ended {
-                self.tell_end(&ended, None);
+                self.publish_ended(&ended, None);
             }
         }
     }
@@ -262,7 +258,7 @@ impl Directory {
         self.lock().rules = rules;
     }
 
-    fn vacate(&self, registration: &Arc<Registration>, was_occupied: bool, now: Instant) {
+    fn release(&self, registration: &Arc<Registration>, was_active: bool, now: Instant) {
         let mut inner = self.lock();
         let rules = (inner.rules.auto_remove, inner.rules.linger);
         let Some(entry) = inner.entries.get_mut(registration.id.as_str()) else { return };
@@ -270,12 +266,12 @@ impl Directory {
             return;
         }
         entry.seats -= 1;
-        entry.claimed |= was_occupied;
+        entry.ever_joined |= was_active;
         if entry.seats > 0 {
             return;
         }
         let ended = match rules {
-            (true, Duration::ZERO) if entry.claimed => inner.end(registration.id.as_str(), EndReason::Emptied),
+            (true, Duration::ZERO) if entry.ever_joined => inner.end(registration.id.as_str(), EndReason::Emptied),
             _ => {
                 inner.set_deadline(&registration.id, now);
                 None
@@ -283,7 +279,7 @@ impl Directory {
         };
         drop(inner);
         if let Some(ended) = ended {
-            self.tell_end(&ended, None);
+            self.publish_ended(&ended, None);
         }
     }
 
@@ -292,18 +288,110 @@ impl Directory {
         self.ended.all()
     }
 
-    fn tell_end(&self, ended: &Registration, by: Option<Peer>) {
+    fn publish_ended(&self, ended: &Registration, by: Option<Peer>) {
         if let Some(reason) = ended.end() {
             self.ended.up(reason);
-            self.events.tell(EventKind::Ended { registration: ended.id.clone(), reason, by });
+            self.events.publish(EventKind::Ended { registration: ended.id.clone(), reason, by });
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         // Nothing under the lock panics half-way, so a poisoned one is as good as new.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Why there is no registration for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The wanted id is taken by somebody with other keys.
+    #[error("the id is taken")]
+    Taken,
+    /// There are as many registrations as allowed.
+    #[error("limits.registrations is reached")]
+    Full,
+    /// There are as many registrations as the access rule allows.
+    #[error("the access rule allows no more registrations")]
+    Quota,
+}
+
+/// Why there is no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SeatError {
+    /// No registration has this id.
+    #[error("no such registration")]
+    Unknown,
+    /// The key isn't the registration's.
+    #[error("wrong key")]
+    WrongKey,
+    /// A hostclient registration wants to know whether host or client joins.
+    #[error("the role is missing")]
+    RoleRequired,
+    /// The registration has as many members as allowed.
+    #[error("the registration has as many members as allowed")]
+    Full,
+}
+
+/// Why nothing was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    /// No registration has this id.
+    #[error("no such registration")]
+    Unknown,
+    /// One of the keys isn't the registration's.
+    #[error("wrong key")]
+    WrongKey,
+}
+
+/// The mark of a registration's end; set once, and seen without a lock.
+#[derive(Debug)]
+pub(super) struct EndMark(AtomicU8);
+
+impl EndMark {
+    /// Makes the mark of a registration that lives.
+    pub(super) fn none() -> Self {
+        Self(AtomicU8::new(ALIVE))
+    }
+
+    /// Tells why it ended, if it did.
+    pub(super) fn reason(&self) -> Option<EndReason> {
+        let mark = self.0.load(Ordering::Acquire);
+        ENDS.iter().find(|(code, _)| *code == mark).map(|(_, reason)| *reason)
+    }
+
+    /// Marks it as ended.
+    pub(super) fn set(&self, reason: EndReason) {
+        let code = ENDS.iter().find(|(_, known)| *known == reason).map_or(ALIVE, |(code, _)| *code);
+        self.0.store(code, Ordering::Release);
+    }
+}
+
+/// How many registrations have ended in this process.
+#[derive(Debug, Default)]
+pub(super) struct EndCounts([Count; ENDS.len()]);
+
+impl EndCounts {
+    /// Counts one.
+    pub(super) fn up(&self, reason: EndReason) {
+        if let Some(at) = ENDS.iter().position(|(_, known)| *known == reason) {
+            self.0[at].up();
+        }
+    }
+
+    /// Tells how many there were for each reason.
+    pub(super) fn all(&self) -> impl Iterator<Item = (EndReason, u64)> {
+        ENDS.iter().zip(&self.0).map(|((_, reason), count)| (*reason, count.value()))
+    }
+}
+
+const ALIVE: u8 = 0;
+const ENDS: [(u8, EndReason); 5] = [
+    (1, EndReason::Removed),
+    (2, EndReason::RemovedByAdmin),
+    (3, EndReason::Emptied),
+    (4, EndReason::Lingered),
+    (5, EndReason::Unclaimed),
+];
 
 #[cfg(test)]
 mod tests;

@@ -1,20 +1,21 @@
-//! The registrations under the directory's lock: by id, by the time of their end, and counted by access rule.
+//! The registrations under the registry's lock: by id, by the time of their end, and counted by access rule.
 //!
 //! Every change keeps the three in step, so that nothing is left behind that would never end. Nothing here waits, tells
 //! or asks anybody.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ws_router_admin_api::event::EndReason;
 use ws_router_core::ids::{RegistrationId, Serial};
 
-use super::{Registration, Rules, Summary};
+use super::{Registration, Summary};
+use crate::config::{self, Config};
 use crate::sync::Arc;
 
 /// All registrations, in every order that is asked for.
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct Entries {
     pub(super) rules: Rules,
     pub(super) entries: HashMap<RegistrationId, Entry>,
     /// Of the entries without seats, those that end by themselves.
@@ -30,12 +31,12 @@ pub(super) struct Entry {
     /// Places taken: by members, and by those about to be one.
     pub(super) seats: usize,
     /// Whether anybody has ever been a member.
-    pub(super) claimed: bool,
+    pub(super) ever_joined: bool,
     /// When it ends by itself; only without seats.
     pub(super) deadline: Option<Instant>,
 }
 
-impl Inner {
+impl Entries {
     /// Begins without any.
     pub(super) fn new(rules: Rules) -> Self {
         Self { rules, entries: HashMap::new(), deadlines: BTreeMap::new(), by_rule: HashMap::new() }
@@ -82,10 +83,10 @@ impl Inner {
     }
 
     /// Gives an empty registration's device as much time as a new one's.
-    pub(super) fn reclaim(&mut self, id: &RegistrationId, now: Instant) {
+    pub(super) fn renew(&mut self, id: &RegistrationId, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.seats == 0 {
-            entry.claimed = false;
+            entry.ever_joined = false;
             self.set_deadline(id, now);
         }
     }
@@ -94,7 +95,7 @@ impl Inner {
     pub(super) fn set_deadline(&mut self, id: &RegistrationId, now: Instant) {
         self.clear_deadline(id.as_str());
         let Some(entry) = self.entries.get_mut(id) else { return };
-        let patience = match (entry.claimed, self.rules.auto_remove) {
+        let patience = match (entry.ever_joined, self.rules.auto_remove) {
             (false, _) => self.rules.unclaimed_timeout,
             (true, true) => self.rules.linger,
             (true, false) => return,
@@ -117,5 +118,53 @@ impl Entry {
     /// Shows it.
     pub(super) fn summary(&self) -> Summary {
         Summary { registration: Arc::clone(&self.registration), seats: self.seats, expires: self.deadline }
+    }
+}
+
+/// The rules by which registrations live.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Whether a registration ends when its last member has left.
+    pub auto_remove: bool,
+    /// How long an emptied registration is kept.
+    pub linger: Duration,
+    /// How long a registration that nobody joined is kept.
+    pub unclaimed_timeout: Duration,
+    /// Registrations in all.
+    pub max_registrations: usize,
+    /// Members of one registration.
+    pub max_members: usize,
+    /// What access rules bound further, by their names.
+    pub quotas: HashMap<Arc<str>, Quota>,
+}
+
+impl Rules {
+    /// Returns the rules that a configuration sets.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            auto_remove: config.registration.auto_remove,
+            linger: config.registration.linger,
+            unclaimed_timeout: config.registration.unclaimed_timeout,
+            max_registrations: config.limits.registrations,
+            max_members: config.limits.members,
+            quotas: config.access.iter().enumerate().filter_map(|(index, rule)| Quota::of(index, rule)).collect(),
+        }
+    }
+}
+
+/// What an access rule bounds of the registrations that were made under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Registrations at a time.
+    pub registrations: Option<usize>,
+    /// Members of each.
+    pub members: Option<usize>,
+}
+
+impl Quota {
+    /// Returns what a rule bounds, with its name, if it bounds anything.
+    fn of(index: usize, rule: &config::Rule) -> Option<(Arc<str>, Self)> {
+        let quota = Self { registrations: rule.registrations, members: rule.members };
+        (quota != Self::default()).then(|| (rule.title(index).into(), quota))
     }
 }

@@ -1,4 +1,4 @@
-//! Random histories of the directory against a model that is a list; a history that differs is shrunk.
+//! Random histories of the registry against a model that is a list; a history that differs is shrunk.
 
 use proptest::prelude::*;
 
@@ -40,12 +40,12 @@ struct Known {
     keys: usize,
     kind: Kind,
     seats: usize,
-    claimed: bool,
+    ever_joined: bool,
     ends: Option<Instant>,
 }
 
 struct World {
-    directory: Arc<Directory>,
+    registry: Arc<Registry>,
     rules: Rules,
     model: Vec<Known>,
     /// Whose, and in which life of the id.
@@ -60,8 +60,8 @@ impl World {
     fn new(auto_remove: bool, lingers: bool) -> Self {
         let linger = Duration::from_secs(if lingers { 300 } else { 0 });
         let rules = Rules { auto_remove, linger, max_registrations: 4, max_members: 2, ..rules() };
-        let directory = directory(rules.clone());
-        Self { directory, rules, model: Vec::new(), seats: Vec::new(), now: Instant::now() }
+        let registry = registry(rules.clone());
+        Self { registry, rules, model: Vec::new(), seats: Vec::new(), now: Instant::now() }
     }
 
     /// The id at a place in the model, or one that nobody has.
@@ -86,7 +86,7 @@ impl World {
                     Some(known) if known.keys != one || known.keys != other => Err(RemoveError::WrongKey),
                     Some(_) => Ok(EndReason::Removed),
                 };
-                let ended = self.directory.remove(&id, &key(KEYS[one]), &host_key(other));
+                let ended = self.registry.remove(&id, &key(KEYS[one]), &host_key(other));
                 assert_eq!(ended.map(|ended| ended.end().unwrap()), expected);
                 if expected.is_ok() {
                     self.model.retain(|known| known.id != id);
@@ -95,14 +95,14 @@ impl World {
             Act::ForceRemove(at) => {
                 let id = self.id(at);
                 assert_eq!(
-                    self.directory.force_remove(&id, Peer::Unix { uid: 0, pid: 1 }).is_some(),
+                    self.registry.force_remove(&id, Peer::Unix { uid: 0, pid: 1 }).is_some(),
                     self.known(&id).is_some()
                 );
                 self.model.retain(|known| known.id != id);
             }
             Act::Pass(seconds) => {
                 self.now += Duration::from_secs(seconds);
-                self.directory.sweep(self.now);
+                self.registry.sweep(self.now);
                 self.model.retain(|known| known.ends.is_none_or(|ends| ends > self.now));
             }
             Act::Succeed => self.succeed(),
@@ -111,7 +111,7 @@ impl World {
 
     fn register(&mut self, wanted: Option<&str>, keys: usize, kind: Kind, reject_taken: bool) {
         let request = Request { kind, key: key(KEYS[keys]), host_key: host_key(keys), reject_taken, ..request(wanted) };
-        let result = self.directory.register(&request, self.now);
+        let result = self.registry.register(&request, self.now);
         let (now, ends) = (self.now, self.now + self.rules.unclaimed_timeout);
         let is_full = self.model.len() >= self.rules.max_registrations;
         let known = wanted.and_then(|id| self.known(id));
@@ -119,7 +119,7 @@ impl World {
             Some(known) if known.keys == keys && known.kind == kind => {
                 assert_eq!(result.unwrap().as_str(), known.id);
                 if known.seats == 0 {
-                    (known.claimed, known.ends) = (false, Some(ends));
+                    (known.ever_joined, known.ends) = (false, Some(ends));
                 }
             }
             Some(_) if reject_taken => assert_eq!(result, Err(RegisterError::Taken)),
@@ -130,14 +130,14 @@ impl World {
                 assert_eq!(is_free && wanted.is_some(), Some(id.as_str()) == wanted);
                 let id = id.to_string();
                 assert!(self.known(&id).is_none(), "{id} at {now:?} is another's");
-                self.model.push(Known { id, keys, kind, seats: 0, claimed: false, ends: Some(ends) });
+                self.model.push(Known { id, keys, kind, seats: 0, ever_joined: false, ends: Some(ends) });
             }
         }
     }
 
     fn seat(&mut self, id: &str, keys: usize, role: Option<Role>) {
         let most = self.rules.max_members;
-        let taken = self.directory.seat(id, &key(KEYS[keys]), role);
+        let taken = self.registry.seat(id, &key(KEYS[keys]), role);
         let expected = match self.known(id) {
             None => Err(SeatError::Unknown),
             Some(known) if known.keys != keys => Err(SeatError::WrongKey),
@@ -157,14 +157,14 @@ impl World {
         let seat = self.seats.swap_remove(at);
         let registration = Arc::clone(&seat.registration);
         std::mem::forget(seat);
-        self.directory.vacate(&registration, was_member, self.now);
+        self.registry.release(&registration, was_member, self.now);
         if registration.end().is_some_and(|reason| reason != EndReason::Emptied) {
             return;
         }
         let (now, Rules { auto_remove, linger, unclaimed_timeout, .. }) = (self.now, self.rules.clone());
         let known = self.known(registration.id.as_str()).expect("it lives, and the model knows it");
-        (known.seats, known.claimed) = (known.seats - 1, known.claimed || was_member);
-        if known.seats == 0 && !known.claimed {
+        (known.seats, known.ever_joined) = (known.seats - 1, known.ever_joined || was_member);
+        if known.seats == 0 && !known.ever_joined {
             known.ends = Some(now + unclaimed_timeout);
         } else if known.seats == 0 && auto_remove {
             known.ends = Some(now + linger);
@@ -174,24 +174,24 @@ impl World {
 
     /// Goes on as a successor, with all members.
     fn succeed(&mut self) {
-        let bytes = rmp_serde::to_vec_named(&self.directory.state(self.now)).unwrap();
+        let bytes = rmp_serde::to_vec_named(&self.registry.snapshot(self.now)).unwrap();
         let state = rmp_serde::from_slice(&bytes).unwrap();
-        let new = Directory::succeed(state, self.rules.clone(), Events::new(), self.now);
+        let new = Registry::restore(state, self.rules.clone(), Events::new(), self.now);
         for seat in std::mem::take(&mut self.seats) {
             let known = &seat.registration;
-            self.seats.extend(new.retake(known.id.as_str(), known.serial, seat.role));
+            self.seats.extend(new.restore_seat(known.id.as_str(), known.serial, seat.role));
             std::mem::forget(seat);
         }
-        new.settle(Duration::ZERO, self.now);
+        new.finish_restore(Duration::ZERO, self.now);
         // Only members are handed over, and those about to be one are waited for.
-        self.model.iter_mut().for_each(|known| known.claimed |= known.seats > 0);
-        self.directory = new;
+        self.model.iter_mut().for_each(|known| known.ever_joined |= known.seats > 0);
+        self.registry = new;
     }
 
     fn check(&self) {
         let shown = |id: &str, seats: usize, ends: bool| (id.to_owned(), seats, ends);
         let mut real: Vec<_> = self
-            .directory
+            .registry
             .list()
             .iter()
             .map(|s| shown(s.registration.id.as_str(), s.seats, s.expires.is_some()))
@@ -200,7 +200,7 @@ impl World {
         real.sort();
         model.sort();
         assert_eq!(real, model);
-        assert_eq!(self.directory.lock().deadlines.len(), model.iter().filter(|(.., ends)| *ends).count());
+        assert_eq!(self.registry.lock().deadlines.len(), model.iter().filter(|(.., ends)| *ends).count());
         for seat in &self.seats {
             let is_known = self.model.iter().any(|known| known.id == seat.registration.id.as_str() && known.seats > 0);
             assert!(is_known || seat.registration.end().is_some());
@@ -216,7 +216,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn in_any_history_the_directory_knows_what_a_list_would(
+    fn in_any_history_the_registry_knows_what_a_list_would(
         acts in prop::collection::vec(act(), 1..60),
         auto_remove: bool,
         lingers: bool,

@@ -8,22 +8,21 @@ use ws_router_core::ids::{RegistrationId, Sequence, Serial};
 use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{KeyHash, KeyHasher};
 
-use super::ends::{End, Ended};
-use super::entries::{Entry, Inner};
-use super::{Directory, Registration, Rules, Seat};
+use super::entries::{Entries, Entry};
+use super::{EndCounts, EndMark, Registration, Registry, Rules, Seat};
 use crate::events::Events;
 use crate::sync::{Arc, Mutex};
 
 /// All registrations. Times are relative to the moment of the copy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DirectoryState {
+pub struct RegistrySnapshot {
     hasher: KeyHasher,
     last_serial: u64,
-    registrations: Vec<RegistrationState>,
+    registrations: Vec<RegistrationSnapshot>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct RegistrationState {
+struct RegistrationSnapshot {
     id: RegistrationId,
     serial: Serial,
     kind: Kind,
@@ -31,39 +30,40 @@ struct RegistrationState {
     created_ms: u64,
     key: KeyHash,
     host_key: KeyHash,
-    is_claimed: bool,
+    #[serde(rename = "is_claimed")]
+    ever_joined: bool,
     ends_in_ms: Option<u64>,
     /// A predecessor that knew no access rules had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rule: Option<Arc<str>>,
 }
 
-impl Directory {
+impl Registry {
     /// Copies all registrations.
-    pub fn state(&self, now: Instant) -> DirectoryState {
+    pub fn snapshot(&self, now: Instant) -> RegistrySnapshot {
         let inner = self.lock();
         let registrations = inner.entries.values().map(|entry| {
             let known = &entry.registration;
-            RegistrationState {
+            RegistrationSnapshot {
                 id: known.id.clone(),
                 serial: known.serial,
                 kind: known.kind,
                 created_ms: known.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
                 key: known.key.clone(),
                 host_key: known.host_key.clone(),
-                is_claimed: entry.claimed || entry.seats > 0,
+                ever_joined: entry.ever_joined || entry.seats > 0,
                 rule: known.rule.clone(),
                 ends_in_ms: entry.deadline.map(|deadline| deadline.saturating_duration_since(now).as_millis() as u64),
             }
         });
         let registrations = registrations.collect();
-        DirectoryState { hasher: self.hasher.clone(), last_serial: self.serials.last(), registrations }
+        RegistrySnapshot { hasher: self.hasher.clone(), last_serial: self.serials.last(), registrations }
     }
 
     /// Goes on with a predecessor's registrations. Those that had members are without a deadline until
-    /// [`Directory::settle`].
-    pub fn succeed(state: DirectoryState, rules: Rules, events: Events, now: Instant) -> Arc<Self> {
-        let mut inner = Inner::new(rules);
+    /// [`Registry::finish_restore`].
+    pub fn restore(state: RegistrySnapshot, rules: Rules, events: Events, now: Instant) -> Arc<Self> {
+        let mut inner = Entries::new(rules);
         let mut taken = HashSet::new();
         for known in state.registrations {
             // A second one would leave a deadline behind that never goes away.
@@ -78,38 +78,38 @@ impl Directory {
                 rule: known.rule,
                 key: known.key,
                 host_key: known.host_key,
-                end: End::none(),
+                end: EndMark::none(),
             });
             let deadline = known.ends_in_ms.map(|ms| now + Duration::from_millis(ms.min(FAR_FUTURE_MS)));
             if let Some(deadline) = deadline {
                 inner.deadlines.insert((deadline, known.serial), known.id);
             }
-            inner.insert(Entry { registration, seats: 0, claimed: known.is_claimed, deadline });
+            inner.insert(Entry { registration, seats: 0, ever_joined: known.ever_joined, deadline });
         }
         let serials = Sequence::after(0);
         serials.skip(state.last_serial);
-        let ended = Ended::default();
+        let ended = EndCounts::default();
         Arc::new(Self { hasher: state.hasher, serials, events, ended, inner: Mutex::new(inner) })
     }
 
     /// Takes the seat of a predecessor's member again, without its key; `None` if its registration isn't known.
-    pub fn retake(self: &Arc<Self>, id: &str, serial: Serial, role: Role) -> Option<Seat> {
+    pub fn restore_seat(self: &Arc<Self>, id: &str, serial: Serial, role: Role) -> Option<Seat> {
         let mut inner = self.lock();
         let entry = inner.entries.get_mut(id).filter(|entry| entry.registration.serial == serial)?;
         entry.seats += 1;
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
-        Some(Seat { registration, role, is_occupied: true, directory: Arc::clone(self) })
+        Some(Seat { registration, role, is_active: true, registry: Arc::clone(self) })
     }
 
     /// Gives registrations whose members couldn't be carried over the time that these have to come back.
-    pub fn settle(&self, patience: Duration, now: Instant) {
+    pub fn finish_restore(&self, patience: Duration, now: Instant) {
         let mut inner = self.lock();
         let (auto_remove, linger) = (inner.rules.auto_remove, inner.rules.linger);
         let deadline = now + linger.max(patience);
         let orphans = inner.entries.values_mut().filter(|entry| entry.seats == 0 && entry.deadline.is_none());
         let mut deadlines = Vec::new();
-        for entry in orphans.filter(|entry| auto_remove || !entry.claimed) {
+        for entry in orphans.filter(|entry| auto_remove || !entry.ever_joined) {
             entry.deadline = Some(deadline);
             deadlines.push(((deadline, entry.registration.serial), entry.registration.id.clone()));
         }
