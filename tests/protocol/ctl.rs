@@ -262,7 +262,7 @@ async fn a_token_is_made_with_its_line_and_lets_a_check_in() {
     let url = format!("http://{}", admin.server.http);
     let (status, out, _) = check(&url, &[]).await;
     assert_eq!(status, 1);
-    assert!(out.contains("401 Unauthorized: a token is needed"), "{out}");
+    assert!(out.contains("401 Unauthorized: a token is required"), "{out}");
     let (status, out, _) = check(&url, &["--token-file", secret.to_str().unwrap()]).await;
     assert_eq!(status, 0, "{out}");
     let (status, _, errors) = check(&url, &["--token-file", folder.path().join("none").to_str().unwrap()]).await;

@@ -1,11 +1,11 @@
-//! Who may register, connect and remove: the configuration's `[[access]]` rules, with the files that they name read.
+//! Access rules: which clients may register, connect and remove, by the configuration's `[[access]]` and the files that
+//! it names.
 //!
-//! The rules are looked at in their order, and the first one that applies decides: one that has something to say about
-//! the action, and whose conditions all hold. If there are rules and none applies, the answer is no; without any rule
-//! it is yes. It is a pure decision over what is known of the one who asks, made for each request anew, so that a reload
-//! holds from the next request on. Whoever is a member already stays one.
+//! The first rule that applies decides: one that concerns the action and whose conditions all hold. If there are rules
+//! and none applies, access is denied; without any rule it is granted. The decision is a pure function of what is known
+//! of the client and is made for each request, so a reload takes effect with the next request. Existing members stay.
 
-mod ask;
+mod external;
 mod tokens;
 
 use std::path::PathBuf;
@@ -15,22 +15,22 @@ use nix::unistd::User;
 use ws_router_core::secret::Token;
 use ws_router_core::shard::Rates;
 
-pub use ask::{Answer, Authority, Wish};
+pub use external::{AuthRequest, AuthorizerError, Decision, ExternalAuthorizer};
 
 use crate::config::{self, Allow, ClientNames, Problems};
 use crate::peer::{Certified, Peer, Peers};
 use tokens::Tokens;
 
-/// The rules in force; a reload publishes new ones.
+/// Receiver of the rules in force, which a reload replaces.
 pub type Live = tokio::sync::watch::Receiver<Arc<Access>>;
 
-/// All rules.
+/// All access rules, in their order.
 #[derive(Debug, Default)]
 pub struct Access {
     rules: Vec<Rule>,
 }
 
-/// A rule that can be asked.
+/// One access rule.
 #[derive(Debug)]
 pub struct Rule {
     name: Arc<str>,
@@ -41,22 +41,22 @@ pub struct Rule {
     certificates: Option<ClientNames>,
     origins: Vec<String>,
     rates: Option<Rates>,
-    authority: Option<Authority>,
+    authorizer: Option<ExternalAuthorizer>,
 }
 
-/// What somebody would like to do.
+/// Action that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// To make a registration, or to take one's own over again.
+    /// Making a registration, or taking over one's own.
     Register,
-    /// To become a member.
+    /// Becoming a member.
     Connect,
-    /// To end a registration; who may register may do that.
+    /// Ending a registration; allowed to clients that may register.
     Remove,
 }
 
 impl Action {
-    /// Shows the action as logs have it.
+    /// Returns the action's name in logs and for external authorizers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Register => "register",
@@ -66,39 +66,39 @@ impl Action {
     }
 }
 
-/// What is known of the one who asks.
+/// Client that makes a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
-    /// Where it comes from.
+    /// Address of the client.
     pub peer: Peer,
-    /// The user whose process has made the connection, if it was made on this machine.
+    /// User of the client's process, if it is connected by a Unix socket.
     pub user: Option<u32>,
-    /// The certificate that it showed, if it did and the listener's authorities have signed it.
+    /// Client certificate, verified against the listener's authorities.
     pub certificate: Option<&'a Certified>,
-    /// The web page's origin, if there is one.
+    /// Origin of the web page that makes the request.
     pub origin: Option<&'a str>,
-    /// The token that it showed.
+    /// Token of the request, known or not.
     pub token: Option<&'a Token>,
 }
 
-/// The answer.
+/// Decision of the rules.
 #[derive(Debug, Clone, Copy)]
 pub enum Verdict<'a> {
-    /// There are no rules.
+    /// There are no rules, so everything is allowed.
     Open,
-    /// This rule lets it in, once its authority has said yes, if it has one.
+    /// This rule allows it, if its external authorizer does too.
     Allowed(&'a Rule),
-    /// It isn't let in.
-    Refused {
-        /// By this rule; `None` if none applies.
+    /// Access is denied.
+    Denied {
+        /// Rule that denies it; `None` if none applies.
         rule: Option<&'a Rule>,
-        /// Whether one would have let it in if it had shown a token that is known.
+        /// Whether a known token would make a rule allow it.
         token_would_help: bool,
     },
 }
 
 impl Access {
-    /// Reads what the rules name: files of tokens, and users of this machine; or tells everything that is wrong.
+    /// Loads the token files and looks up the users that the rules name. Fails with all problems at once.
     pub fn load(rules: &[config::Rule]) -> Result<Self, Problems> {
         let (mut problems, mut read) = (Vec::new(), Vec::new());
         let rules = rules.iter().enumerate().map(|(index, rule)| {
@@ -106,13 +106,14 @@ impl Access {
             Rule {
                 allow: rule.allow,
                 networks: rule.networks.clone(),
-                users: rule.users.iter().filter_map(|user| number(user, &name, &mut problems)).collect(),
-                tokens: rule.tokens.as_ref().map(|path| shared(path, &mut read, &mut problems)),
+                users: rule.users.iter().filter_map(|user| user_id(user, &name, &mut problems)).collect(),
+                tokens: rule.tokens.as_ref().map(|path| load_tokens(path, &mut read, &mut problems)),
                 certificates: rule.client_certificates.clone(),
                 origins: rule.origins.clone(),
                 rates: (rule.messages.is_some() || rule.bytes.is_some())
                     .then_some(Rates { messages: rule.messages, bytes: rule.bytes }),
-                authority: rule.ask.as_ref().map(|ask| Authority::new(ask, rule.ask_timeout.unwrap_or(ASK_TIMEOUT))),
+                authorizer: (rule.ask.as_ref())
+                    .map(|ask| ExternalAuthorizer::new(ask, rule.ask_timeout.unwrap_or(ASK_TIMEOUT))),
                 name: name.into(),
             }
         });
@@ -120,34 +121,34 @@ impl Access {
         if problems.is_empty() { Ok(Self { rules }) } else { Err(Problems(problems)) }
     }
 
-    /// Decides.
+    /// Decides whether a client may do something.
     pub fn decide(&self, action: Action, caller: &Caller<'_>) -> Verdict<'_> {
         if self.rules.is_empty() {
             return Verdict::Open;
         }
         let mut token_would_help = false;
-        for rule in self.rules.iter().filter(|rule| rule.concerns(action) && rule.holds_but_for_token(caller)) {
+        for rule in self.rules.iter().filter(|rule| rule.concerns(action) && rule.holds_except_token(caller)) {
             match (rule.knows_token(caller), rule.allow) {
-                (true, Allow::None) => return Verdict::Refused { rule: Some(rule), token_would_help },
+                (true, Allow::None) => return Verdict::Denied { rule: Some(rule), token_would_help },
                 (true, _) => return Verdict::Allowed(rule),
                 (false, Allow::None) => {}
                 (false, _) => token_would_help = true,
             }
         }
-        Verdict::Refused { rule: None, token_would_help }
+        Verdict::Denied { rule: None, token_would_help }
     }
 
-    /// Tells whether any rule looks at tokens; if none does, a parameter of that name is nothing to us.
-    pub fn looks_at_tokens(&self) -> bool {
-        self.rules.iter().any(|rule| rule.tokens.is_some() || rule.authority.is_some())
+    /// Returns whether any rule uses tokens. If none does, a parameter `token` is ignored.
+    pub fn uses_tokens(&self) -> bool {
+        self.rules.iter().any(|rule| rule.tokens.is_some() || rule.authorizer.is_some())
     }
 
-    /// Tells whether a rule names this origin.
+    /// Returns whether a rule allows something to this origin by name.
     pub fn names_origin(&self, origin: &str) -> bool {
         self.rules.iter().any(|rule| rule.allow != Allow::None && rule.has_origin(origin))
     }
 
-    /// Names the files of tokens that say something else than they did before.
+    /// Returns the token files whose contents differ from those of an earlier load.
     pub fn changed_files(&self, before: &Self) -> Vec<PathBuf> {
         let all = |access: &Self| access.rules.iter().filter_map(|rule| rule.tokens.clone()).collect::<Vec<_>>();
         let known = all(before);
@@ -159,17 +160,17 @@ impl Access {
 }
 
 impl Rule {
-    /// What the rule is called.
+    /// The rule's name, or its number.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Who is to be asked before the rule lets anybody in.
-    pub fn authority(&self) -> Option<&Authority> {
-        self.authority.as_ref()
+    /// The external authorizer that has to allow a request as well.
+    pub fn authorizer(&self) -> Option<&ExternalAuthorizer> {
+        self.authorizer.as_ref()
     }
 
-    /// How much a member may send whom the rule lets in.
+    /// Limits of what a member that the rule allows may send.
     pub fn rates(&self) -> Option<Rates> {
         self.rates
     }
@@ -179,7 +180,7 @@ impl Rule {
         if action == Action::Connect { connects } else { registers }
     }
 
-    fn holds_but_for_token(&self, caller: &Caller<'_>) -> bool {
+    fn holds_except_token(&self, caller: &Caller<'_>) -> bool {
         let from = self.networks.is_empty() || self.networks.contain(&caller.peer);
         let is_user = self.users.is_empty() || caller.user.is_some_and(|user| self.users.contains(&user));
         let has_certificate = match (&self.certificates, caller.certificate) {
@@ -187,7 +188,7 @@ impl Rule {
             (Some(_), None) => false,
             (Some(ClientNames::Of(wanted)), Some(shown)) => shown.names.iter().any(|name| wanted.contains(name)),
         };
-        // Who names no origin is no web page, and may say what it likes.
+        // Requests without an Origin header don't come from a browser page.
         let has_origin = self.origins.is_empty() || caller.origin.is_none_or(|origin| self.has_origin(origin));
         from && is_user && has_certificate && has_origin
     }
@@ -201,23 +202,23 @@ impl Rule {
     }
 }
 
-/// Finds a user's number.
-fn number(user: &config::User, rule: &str, problems: &mut Vec<String>) -> Option<u32> {
+/// Looks up a user's id.
+fn user_id(user: &config::User, rule: &str, problems: &mut Vec<String>) -> Option<u32> {
     let name = match user {
         config::User::Id(id) => return Some(*id),
         config::User::Name(name) => name,
     };
     let why = match User::from_name(name) {
         Ok(Some(user)) => return Some(user.uid.as_raw()),
-        Ok(None) => "there is no such user; mend the name, or write the number".to_owned(),
-        Err(error) => format!("the system doesn't tell who that is ({error}); write the number"),
+        Ok(None) => "no such user; fix the name, or write the numeric id".to_owned(),
+        Err(error) => format!("the user database can't be read ({error}); write the numeric id"),
     };
     problems.push(format!("access rule {rule}: user {name:?}: {why}"));
     None
 }
 
-/// Reads a file of tokens, once however many rules name it.
-fn shared(path: &PathBuf, read: &mut Vec<Arc<Tokens>>, problems: &mut Vec<String>) -> Arc<Tokens> {
+/// Loads a token file, once even if several rules name it.
+fn load_tokens(path: &PathBuf, read: &mut Vec<Arc<Tokens>>, problems: &mut Vec<String>) -> Arc<Tokens> {
     if let Some(known) = read.iter().find(|tokens| tokens.path() == path) {
         return Arc::clone(known);
     }
@@ -226,7 +227,7 @@ fn shared(path: &PathBuf, read: &mut Vec<Arc<Tokens>>, problems: &mut Vec<String
     tokens
 }
 
-/// A device waits ten seconds for HTTP, and for a websocket five.
+/// Default of `ask-timeout`. Devices in the field wait ten seconds for an HTTP answer, and five for a websocket's.
 const ASK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::Rule as Wish;
+use crate::config::Rule as RuleConfig;
 use crate::peer::Range;
 
-fn access(rules: Vec<Wish>) -> Access {
+fn access(rules: Vec<RuleConfig>) -> Access {
     Access::load(&rules).unwrap()
 }
 
@@ -18,12 +18,12 @@ fn from(address: &str) -> Caller<'static> {
     }
 }
 
-/// Names the rule that lets somebody do something; `None` if none does.
+/// Returns the name of the rule that allows an action; `None` if none does.
 fn allowed<'a>(access: &'a Access, action: Action, caller: &Caller<'_>) -> Option<&'a str> {
     match access.decide(action, caller) {
         Verdict::Open => Some("open"),
         Verdict::Allowed(rule) => Some(&rule.name),
-        Verdict::Refused { .. } => None,
+        Verdict::Denied { .. } => None,
     }
 }
 
@@ -31,15 +31,15 @@ fn networks(all: &[&str]) -> Peers {
     all.iter().map(|network| network.parse::<Range>().unwrap()).collect()
 }
 
-fn problems(rules: &[Wish]) -> Vec<String> {
+fn problems(rules: &[RuleConfig]) -> Vec<String> {
     Access::load(rules).unwrap_err().0
 }
 
 #[test]
-fn without_rules_everybody_may_and_with_rules_only_those_to_whom_one_applies() {
+fn without_rules_all_is_allowed_and_with_rules_what_one_of_them_allows() {
     let caller = from("192.0.2.1");
     assert_eq!(allowed(&access(vec![]), Action::Register, &caller), Some("open"));
-    let inside = Wish { networks: networks(&["10.0.0.0/8", "2001:db8::/32"]), ..Wish::default() };
+    let inside = RuleConfig { networks: networks(&["10.0.0.0/8", "2001:db8::/32"]), ..RuleConfig::default() };
     let access = access(vec![inside]);
     assert_eq!(allowed(&access, Action::Register, &caller), None);
     for near in ["10.1.2.3", "[2001:db8::1]", "[::ffff:10.0.0.1]"] {
@@ -51,10 +51,10 @@ fn without_rules_everybody_may_and_with_rules_only_those_to_whom_one_applies() {
 
 #[test]
 fn the_first_rule_that_concerns_the_action_decides() {
-    let named = |name: &str, allow| Wish { name: Some(name.into()), allow, ..Wish::default() };
+    let named = |name: &str, allow| RuleConfig { name: Some(name.into()), allow, ..RuleConfig::default() };
     let access = access(vec![
-        Wish { networks: networks(&["192.0.2.66/32"]), ..named("banned", Allow::None) },
-        Wish { networks: networks(&["192.0.2.0/24"]), ..named("near", Allow::Register) },
+        RuleConfig { networks: networks(&["192.0.2.66/32"]), ..named("banned", Allow::None) },
+        RuleConfig { networks: networks(&["192.0.2.0/24"]), ..named("near", Allow::Register) },
         named("all", Allow::Connect),
     ]);
     let decide = |action, address: &str| allowed(&access, action, &from(address));
@@ -69,11 +69,11 @@ fn the_first_rule_that_concerns_the_action_decides() {
 
 #[test]
 fn all_conditions_of_a_rule_must_hold() {
-    let access = access(vec![Wish {
+    let access = access(vec![RuleConfig {
         users: vec![config::User::Id(1000)],
         origins: vec!["https://example.com".into()],
         client_certificates: Some(ClientNames::Of(vec!["device-1".into()])),
-        ..Wish::default()
+        ..RuleConfig::default()
     }]);
     let certificate = Certified { names: vec!["other".into(), "device-1".into()] };
     let right = Caller {
@@ -105,12 +105,12 @@ fn a_token_would_help_only_where_nothing_else_is_missing() {
     let path = folder.path().join("tokens");
     std::fs::write(&path, format!("# devices\n\n phone:{}\n", token.hash())).unwrap();
     let access = access(vec![
-        Wish { networks: networks(&["192.0.2.0/24"]), tokens: Some(path.clone()), ..Wish::default() },
-        Wish { networks: networks(&["192.0.2.0/25"]), allow: Allow::None, ..Wish::default() },
+        RuleConfig { networks: networks(&["192.0.2.0/24"]), tokens: Some(path.clone()), ..RuleConfig::default() },
+        RuleConfig { networks: networks(&["192.0.2.0/25"]), allow: Allow::None, ..RuleConfig::default() },
     ]);
     let would_help = |caller: &Caller<'_>| match access.decide(Action::Connect, caller) {
-        Verdict::Refused { token_would_help, .. } => token_would_help,
-        _ => panic!("let in"),
+        Verdict::Denied { token_would_help, .. } => token_would_help,
+        _ => panic!("allowed"),
     };
     let near = from("192.0.2.1");
     assert!(would_help(&near) && would_help(&from("192.0.2.200")));
@@ -121,48 +121,48 @@ fn a_token_would_help_only_where_nothing_else_is_missing() {
 }
 
 #[test]
-fn a_file_of_tokens_is_told_by_its_lines_and_never_repeated() {
+fn problems_of_a_token_file_name_the_line_and_never_repeat_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens");
     let hash = Token::new("x".into()).hash();
     let text = format!("phone:{hash}\nhunter2\nbad name:{hash}\nlaptop:hunter2\ntablet:{hash}\n");
     std::fs::write(&path, text).unwrap();
-    let with = |path: &Path| Wish { tokens: Some(path.into()), ..Wish::default() };
+    let with = |path: &Path| RuleConfig { tokens: Some(path.into()), ..RuleConfig::default() };
     let shown = path.display();
-    // Two rules that name the same file tell of it once.
+    // Two rules that name the same file report it once.
     let expected = [
-        format!("tokens {shown}:2: no line NAME:HASH; \"ws-routerctl token NAME\" makes one"),
-        format!("tokens {shown}:3: the name is unfit; write 1 to 64 letters, digits and - _ . @"),
-        format!("tokens {shown}:4: the hash isn't 64 hex digits; \"ws-routerctl token NAME\" makes one"),
-        format!("tokens {shown}:5: this hash is in another line already; remove one of them"),
+        format!("tokens {shown}:2: not NAME:HASH; \"ws-routerctl token NAME\" makes one"),
+        format!("tokens {shown}:3: the name is not valid; use 1 to 64 letters, digits and - _ . @"),
+        format!("tokens {shown}:4: the hash is not 64 hex digits; \"ws-routerctl token NAME\" makes one"),
+        format!("tokens {shown}:5: another line has the same hash; remove one of them"),
     ];
     assert_eq!(problems(&[with(&path), with(&path)]), expected);
     let missing = folder.path().join("none");
     assert!(
         problems(&[with(&missing)])[0]
-            .ends_with("/none: no such file; make it with \"ws-routerctl token NAME\", or mend the path")
+            .ends_with("/none: no such file; make it with \"ws-routerctl token NAME\", or fix the path")
     );
 }
 
 #[test]
-fn a_user_is_found_by_name_or_told_to_be_missing() {
-    let by_name = |name: &str| Wish { users: vec![config::User::Name(name.into())], ..Wish::default() };
+fn a_user_is_found_by_name_or_reported_as_missing() {
+    let by_name = |name: &str| RuleConfig { users: vec![config::User::Name(name.into())], ..RuleConfig::default() };
     let access = access(vec![by_name("root")]);
     let root = Caller { user: Some(0), ..from("127.0.0.1") };
     assert_eq!(allowed(&access, Action::Register, &root), Some("1"));
-    let unknown = problems(&[Wish::default(), by_name("no-such-user")]);
-    let expected = "access rule 2: user \"no-such-user\": there is no such user; mend the name, or write the number";
+    let unknown = problems(&[RuleConfig::default(), by_name("no-such-user")]);
+    let expected = "access rule 2: user \"no-such-user\": no such user; fix the name, or write the numeric id";
     assert_eq!(unknown, [expected]);
 }
 
 #[test]
-fn files_of_tokens_that_changed_are_named() {
+fn changed_token_files_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (folder.path().join("one"), folder.path().join("other"));
     for path in [&one, &other] {
         std::fs::write(path, "").unwrap();
     }
-    let rules = [&one, &other, &one].map(|path| Wish { tokens: Some(path.clone()), ..Wish::default() });
+    let rules = [&one, &other, &one].map(|path| RuleConfig { tokens: Some(path.clone()), ..RuleConfig::default() });
     let before = Access::load(&rules).unwrap();
     assert!(Access::load(&rules).unwrap().changed_files(&before).is_empty());
     std::fs::write(&one, format!("phone:{}\n", Token::from_bits([3; 32]).hash())).unwrap();

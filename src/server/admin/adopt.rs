@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, Interest};
@@ -18,12 +18,13 @@ use tokio::sync::oneshot;
 use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::{BODY_TIMEOUT, Command};
+use crate::http::headers::has_token;
 use crate::sys;
 
 /// Answers the request for a hand-over.
 pub(super) fn agree(session: &Session, mut head: Parts) -> Reply {
     let upgrade = head.extensions.remove::<OnUpgrade>();
-    match upgrade.filter(|_| names(&head.headers, header::UPGRADE, PROTOCOL)) {
+    match upgrade.filter(|_| has_token(&head.headers, &header::UPGRADE, PROTOCOL)) {
         Some(upgrade) => {
             session.take_over(upgrade);
             reply::switching(PROTOCOL)
@@ -86,12 +87,6 @@ async fn adopt(stream: &UnixStream, session: &Session) -> Result<(), String> {
 
 async fn descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
     stream.async_io(Interest::READABLE, || sys::recv_fd(stream)).await
-}
-
-/// Tells whether a header's list of words has this one.
-fn names(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
-    let lists = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
 }
 
 /// What the connection becomes.

@@ -1,9 +1,9 @@
-//! Who a request is from, where proxies stand in between: `X-Forwarded-For`, or `Forwarded` (RFC 7239).
+//! Address of a client behind trusted proxies, from `X-Forwarded-For` or `Forwarded` (RFC 7239).
 //!
-//! A header is believed only of a peer that the configuration trusts, and only the one header that it names: what a
-//! client writes into the other one means nothing. Each proxy appends whom it got the request from, so the list is
-//! walked from its end, over the proxies that are trusted themselves, up to the first address that isn't. What stands
-//! before that is the client's own talk. An entry that is no address ends the walk, too.
+//! A header counts only if it comes from a trusted peer, and only the one that the configuration names: a client can
+//! write anything into the other. Each proxy appends the address from which it received the request, so the list is
+//! read from its end, past trusted proxies, up to the first address that isn't one. Everything before that was written
+//! by the client. An entry that isn't an address ends the search, too.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,7 +13,7 @@ use http::header::{FORWARDED, HeaderName};
 use crate::config::{self, ForwardedHeader};
 use crate::peer::{Peer, Peers};
 
-/// Tells whose request it is that came from `peer`.
+/// Returns the client of a request that `peer` sent.
 pub fn client(peer: Peer, headers: &HeaderMap, rules: &config::Http) -> Peer {
     let trusted = &rules.trusted_proxies;
     if !trusted.contain(&peer) {
@@ -25,7 +25,7 @@ pub fn client(peer: Peer, headers: &HeaderMap, rules: &config::Http) -> Peer {
     }
 }
 
-/// Who a hop is, as a proxy tells it.
+/// Hop as a proxy reports it.
 enum Hop {
     Address(SocketAddr),
     /// A Unix socket.
@@ -55,7 +55,7 @@ fn walk<'a>(
     client
 }
 
-/// The lines of a header, in their order; one that isn't text ends the walk as an entry that is no address.
+/// Returns the lines of a header in their order. One that isn't text ends the search, as an entry without an address.
 fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"))
 }
@@ -64,8 +64,8 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(',')
 }
 
-/// Splits at the commas that stand outside of quotes. Where a quote isn't closed, somebody may mean to swallow what the
-/// proxies append behind it, so then every comma counts.
+/// Splits at the commas outside of quotes. If a quote isn't closed, every comma counts: a client must not be able to hide
+/// what the proxies append.
 fn elements(line: &str) -> impl Iterator<Item = &str> {
     let mut state = Quoting::Outside;
     line.chars().for_each(|character| _ = state.is_separator(character, ','));
@@ -73,7 +73,7 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
     line.split(move |character| if is_closed { state.is_separator(character, ',') } else { character == ',' })
 }
 
-/// Reads a hop's `for` (RFC 7239 section 4).
+/// Parses the `for` parameter of an element (RFC 7239 section 4).
 fn for_node(element: &str) -> Option<Hop> {
     let mut state = Quoting::Outside;
     let mut pairs = element.split(move |character| state.is_separator(character, ';'));
@@ -87,7 +87,7 @@ fn for_node(element: &str) -> Option<Hop> {
     }
 }
 
-/// Reads an address with or without a port; an IPv6 address may lack its brackets, as it does in `X-Forwarded-For`.
+/// Parses an address with or without a port. An IPv6 address may lack its brackets, as in `X-Forwarded-For`.
 fn node(text: &str) -> Option<Hop> {
     let text = text.trim();
     if text == "unix:" {
@@ -103,7 +103,7 @@ fn node(text: &str) -> Option<Hop> {
     bare.parse::<std::net::Ipv6Addr>().ok().map(|address| Hop::Address(SocketAddr::new(address.into(), 0)))
 }
 
-/// Where in a text with quoted strings one is (RFC 9110 section 5.6.4).
+/// Position in a text with quoted strings (RFC 9110 section 5.6.4).
 #[derive(Clone, Copy)]
 enum Quoting {
     Outside,
@@ -112,7 +112,7 @@ enum Quoting {
 }
 
 impl Quoting {
-    /// Goes on by a character, and tells whether it separates.
+    /// Advances by a character; returns whether it is a separator.
     fn is_separator(&mut self, character: char, separator: char) -> bool {
         *self = match (*self, character) {
             (Self::Outside, '"') | (Self::Escaped, _) => Self::Inside,

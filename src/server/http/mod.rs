@@ -1,21 +1,22 @@
-//! The public routes: register, connect, remove, health, statistics, and a page to try them on.
+//! Public HTTP routes: register, connect, remove, health, statistics, and a page to try them.
 //!
 //! [`serve`] runs the accept loop of a listener, and [`serve_connection`] one connection: requests one after the other,
-//! each answered by `routes`, until the peer leaves, is too slow, or becomes a websocket and goes to a relay thread. All
-//! of it happens in the one task that the accept loop runs for the connection, so no other task needs to be tracked.
+//! each answered by `routes`, until the peer closes, is too slow, or becomes a websocket and moves to a relay thread.
+//! All of it runs in the connection's task of the accept loop, so no other task needs to be tracked.
 
-mod admission;
+mod authorize;
 mod body;
 mod connect;
 mod console;
-#[doc(hidden)] // For the fuzzer, as `query`.
+#[doc(hidden)] // Public for the fuzz targets.
 pub mod forwarded;
-mod pace;
-mod parting;
-#[doc(hidden)] // For the fuzzer, which looks at the parser itself.
+pub mod headers;
+mod lingering_close;
+#[doc(hidden)] // Public for the fuzz targets.
 pub mod query;
+mod rate_limit;
 mod register;
-mod replies;
+mod responses;
 mod routes;
 mod stats;
 
@@ -23,11 +24,11 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use admission::Visitor;
+use authorize::ClientInfo;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pace::Earlier;
+use rate_limit::RequestCount;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,7 +37,7 @@ use crate::config;
 use crate::net::{self, Connection, Listener};
 use crate::server::Server;
 
-/// Accepts connections on a listener until `stop`, and answers each in a task of `tasks`.
+/// Accepts connections on a listener until `stop`, and serves each in a task of `tasks`.
 pub async fn serve(server: Arc<Server>, listener: Listener, tasks: TaskTracker, stop: CancellationToken) {
     let (gate, until) = (server.door(), stop.clone());
     let serve = move |connection| {
@@ -46,31 +47,31 @@ pub async fn serve(server: Arc<Server>, listener: Listener, tasks: TaskTracker, 
     net::accept(listener, gate, tasks, stop, serve).await;
 }
 
-/// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. Then the request in
-/// progress is finished, and a client that hasn't sent one yet may do so for a moment.
+/// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. At `stop`, the
+/// request in progress is finished, and a client that hasn't sent one yet may do so within [`net::LAST_CALL`].
 pub async fn serve_connection(server: &Server, mut connection: Connection, stop: CancellationToken) {
     let (peer, certificate) = (connection.peer(), connection.certified());
-    let visitor = Visitor::new(peer, certificate.as_ref());
+    let client = ClientInfo::new(peer, certificate.as_ref());
     let protocol = {
         let config = server.config();
         connection.set_write_patience(config.http.request_timeout);
         protocol(&config.http)
     };
-    // At most one request of a connection becomes a websocket, and it is the last.
+    // At most one request of a connection becomes a websocket, and it is the last one.
     let joining = Mutex::new(None);
-    let (asked, earlier) = (Notify::new(), Earlier::default());
-    let answer = service_fn(async |request| {
-        asked.notify_one();
-        let (reply, joins) = routes::answer(server, request, visitor, &earlier).await;
-        if joins.is_some() {
-            *joining.lock().unwrap_or_else(PoisonError::into_inner) = joins;
+    let (received, requests) = (Notify::new(), RequestCount::default());
+    let handler = service_fn(async |request| {
+        received.notify_one();
+        let (response, member) = routes::handle(server, request, client, &requests).await;
+        if member.is_some() {
+            *joining.lock().unwrap_or_else(PoisonError::into_inner) = member;
         }
-        Ok::<_, Infallible>(reply)
+        Ok::<_, Infallible>(response)
     });
-    let mut http = protocol.serve_connection(TokioIo::new(connection), answer).with_upgrades();
+    let mut http = protocol.serve_connection(TokioIo::new(connection), handler).with_upgrades();
     let ended = tokio::select! {
         ended = &mut http => Some(ended),
-        () = last_call(&stop, &asked) => None,
+        () = last_call(&stop, &received) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -85,19 +86,19 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
     }
     if let Some(joining) = joining.into_inner().unwrap_or_else(PoisonError::into_inner) {
         joining.finish(peer).await;
-    } else if let Some((connection, has_begun)) = rest {
+    } else if let Some((connection, is_partial)) = rest {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = parting::part(server, connection, ended.err(), has_begun) => {}
+            () = lingering_close::close(server, connection, ended.err(), is_partial) => {}
         }
     }
 }
 
-/// Waits for the stop, and then for the request of a connection that was taken from the queue just before: it may be on
-/// its way, and whoever still waits in the queue is answered by a successor.
-async fn last_call(stop: &CancellationToken, asked: &Notify) {
+/// Waits for `stop`, and then for a first request for at most [`net::LAST_CALL`]: that of a connection that was accepted
+/// just before may still be in transit. Connections still in the listen queue are served by the new process.
+async fn last_call(stop: &CancellationToken, received: &Notify) {
     stop.cancelled().await;
-    let _ = tokio::time::timeout(net::LAST_CALL, asked.notified()).await;
+    let _ = tokio::time::timeout(net::LAST_CALL, received.notified()).await;
 }
 
 fn protocol(rules: &config::Http) -> http1::Builder {
@@ -105,13 +106,13 @@ fn protocol(rules: &config::Http) -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol
         .timer(TokioTimer::new())
-        // A client may end its half of the connection right behind its request.
+        // A client may close its half of the connection right after its request.
         .half_close(true)
         .header_read_timeout(rules.request_timeout)
         .max_header_size(max_head)
-        .max_buf_size(max_head.max(LEAST_BUFFER));
+        .max_buf_size(max_head.max(MIN_BUFFER));
     protocol
 }
 
-/// The least buffer that hyper takes.
-const LEAST_BUFFER: usize = 8192;
+/// Smallest buffer that hyper accepts.
+const MIN_BUFFER: usize = 8192;

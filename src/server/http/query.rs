@@ -1,55 +1,61 @@
-//! The parameters of a request, from its query or a form body (application/x-www-form-urlencoded).
+//! Parameters of a request, from its query or a form body (application/x-www-form-urlencoded).
 //!
-//! Nothing is decoded but what is asked for, so unknown parameters are free to be anything. What is asked for is taken
-//! strictly: `+` is a space, an escape has two hex digits, and the result is UTF-8. Both ends of a pair must come to
-//! the same key from the same text, so nothing is guessed. No error repeats a value, since it may be a key.
+//! Only a requested parameter is decoded, so unknown ones may be malformed. Decoding is strict: `+` is a space, an escape
+//! has two hex digits, and the result is UTF-8. Two devices must get the same key from the same text, so nothing is
+//! guessed. No error repeats a value, since it may be a key.
 
 use std::borrow::Cow;
 
-/// The parameters of a request, still escaped; has no `Debug`, since keys are among them.
+/// Parameters of a request, still escaped. It has no `Debug`, since keys are among them.
 #[derive(Clone, Copy)]
 pub struct Form<'a>(&'a [u8]);
 
-/// Why a parameter can't be taken.
+/// Error in a parameter, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum ParamError {
+    /// A required parameter is missing.
     #[error("parameter {0} is missing")]
     Missing(&'static str),
-    #[error("parameter {0} is there more than once; give it once")]
+    /// A parameter is there more than once.
+    #[error("parameter {0} is repeated; send it once")]
     Repeated(&'static str),
+    /// A parameter has no value.
     #[error("parameter {0} is empty; give it a value")]
     Empty(&'static str),
-    #[error("parameter {0} is too long; {MAX_VALUE} bytes are allowed")]
+    /// A decoded value is longer than [`MAX_VALUE`].
+    #[error("parameter {0} is too long; the limit is {MAX_VALUE} bytes")]
     TooLong(&'static str),
+    /// A percent sign isn't followed by two hex digits.
     #[error("parameter {0} has a broken escape; write a percent sign as %25")]
     Escape(&'static str),
+    /// A decoded value isn't UTF-8.
     #[error("parameter {0} is not UTF-8; escape the bytes of its UTF-8 form")]
     NotUtf8(&'static str),
 }
 
 impl<'a> Form<'a> {
-    /// Takes a query, or a form's body.
+    /// Wraps a query, or the body of a form.
     pub fn new(raw: &'a [u8]) -> Self {
         Self(raw)
     }
 
-    /// Decodes a parameter that must be there once and not be empty.
-    pub fn required(self, name: &'static str) -> Result<Cow<'a, str>, Unfit> {
-        self.optional(name)?.ok_or(Unfit::Missing(name))
+    /// Decodes a parameter that must be present once and not be empty.
+    pub fn required(self, name: &'static str) -> Result<Cow<'a, str>, ParamError> {
+        self.optional(name)?.ok_or(ParamError::Missing(name))
     }
 
-    /// Decodes a parameter that may be missing; what is there must be there once and not be empty.
-    pub fn optional(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Unfit> {
+    /// Decodes a parameter that may be missing. If present, it must be so once and not be empty.
+    pub fn optional(self, name: &'static str) -> Result<Option<Cow<'a, str>>, ParamError> {
         let mut values = self.fields().filter(|(found, _)| is_name(found, name)).map(|(_, value)| value);
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
-            return Err(Unfit::Repeated(name));
+            return Err(ParamError::Repeated(name));
         }
         let value = match decode(value) {
-            Ok(bytes) if bytes.is_empty() => return Err(Unfit::Empty(name)),
-            Ok(bytes) if bytes.len() > MAX_VALUE => return Err(Unfit::TooLong(name)),
-            Ok(bytes) => into_text(bytes).ok_or(Unfit::NotUtf8(name))?,
-            Err(BrokenEscape) => return Err(Unfit::Escape(name)),
+            Ok(bytes) if bytes.is_empty() => return Err(ParamError::Empty(name)),
+            Ok(bytes) if bytes.len() > MAX_VALUE => return Err(ParamError::TooLong(name)),
+            Ok(bytes) => into_text(bytes).ok_or(ParamError::NotUtf8(name))?,
+            Err(BrokenEscape) => return Err(ParamError::Escape(name)),
         };
         Ok(Some(value))
     }
@@ -62,7 +68,7 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Compares a name as it stands in the form; almost always it has no escape.
+/// Compares a name of the form, which is decoded only if it has an escape.
 fn is_name(found: &[u8], name: &str) -> bool {
     found == name.as_bytes() || (found.contains(&b'%') && decode(found).is_ok_and(|found| *found == *name.as_bytes()))
 }
@@ -101,7 +107,7 @@ fn into_text(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Bytes of a decoded value: far above any password, far below what would burden the hash of keys.
+/// Bytes of a decoded value at most: far above any password, and cheap to hash.
 pub(super) const MAX_VALUE: usize = 1024;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The parameters of a request: decoded as a reference does it, refused without a word of what they hold.
 
-use ws_router_server::http::query::{Form, Unfit};
+use ws_router_server::http::query::{Form, ParamError};
 
 pub fn run(bytes: &[u8]) {
     let form = Form::new(bytes);
@@ -17,7 +17,7 @@ pub fn run(bytes: &[u8]) {
         }
         let required = form.required(name);
         match found {
-            Ok(None) => assert_eq!(required, Err(Unfit::Missing(name))),
+            Ok(None) => assert_eq!(required, Err(ParamError::Missing(name))),
             other => assert_eq!(required.map(Some), other),
         }
     }
@@ -38,7 +38,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// Decodes a field at a time, into a copy.
-fn reference(bytes: &[u8], name: &'static str) -> Result<Option<String>, Unfit> {
+fn reference(bytes: &[u8], name: &'static str) -> Result<Option<String>, ParamError> {
     let mut found = Vec::new();
     for field in bytes.split(|byte| *byte == b'&') {
         let end = field.iter().position(|byte| *byte == b'=').unwrap_or(field.len());
@@ -49,14 +49,14 @@ fn reference(bytes: &[u8], name: &'static str) -> Result<Option<String>, Unfit> 
     match found[..] {
         [] => Ok(None),
         [one] => {
-            let value = unescape(one).ok_or(Unfit::Escape(name))?;
+            let value = unescape(one).ok_or(ParamError::Escape(name))?;
             match value.len() {
-                0 => Err(Unfit::Empty(name)),
-                1..=MAX_VALUE => String::from_utf8(value).map(Some).map_err(|_| Unfit::NotUtf8(name)),
-                _ => Err(Unfit::TooLong(name)),
+                0 => Err(ParamError::Empty(name)),
+                1..=MAX_VALUE => String::from_utf8(value).map(Some).map_err(|_| ParamError::NotUtf8(name)),
+                _ => Err(ParamError::TooLong(name)),
             }
         }
-        _ => Err(Unfit::Repeated(name)),
+        _ => Err(ParamError::Repeated(name)),
     }
 }
 

@@ -53,8 +53,8 @@ fn lets_in(access: &Access, token: Option<&Token>) -> bool {
 }
 
 const PROBLEMS: [&str; 4] = [
-    "no line NAME:HASH; \"ws-routerctl token NAME\" makes one",
-    "the name is unfit; write 1 to 64 letters, digits and - _ . @",
-    "the hash isn't 64 hex digits; \"ws-routerctl token NAME\" makes one",
-    "this hash is in another line already; remove one of them",
+    "not NAME:HASH; \"ws-routerctl token NAME\" makes one",
+    "the name is not valid; use 1 to 64 letters, digits and - _ . @",
+    "the hash is not 64 hex digits; \"ws-routerctl token NAME\" makes one",
+    "another line has the same hash; remove one of them",
 ];

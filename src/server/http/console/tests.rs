@@ -1,14 +1,14 @@
 use super::*;
 
 #[test]
-fn the_page_asks_nobody_else_for_anything() {
+fn the_page_has_no_external_resources() {
     for outside in ["http://", "https://", "//cdn", "src=", "@import", "url(", "style=\"", "onclick=", "innerHTML"] {
         assert!(!PAGE.contains(outside), "{outside}");
     }
 }
 
 #[test]
-fn script_and_style_carry_the_nonce_and_stand_once_each() {
+fn script_and_style_have_the_nonce_and_appear_once() {
     for mark in ["<script nonce=\"{nonce}\">", "<style nonce=\"{nonce}\">"] {
         assert_eq!(PAGE.matches(mark).count(), 1, "{mark}");
     }
@@ -16,10 +16,10 @@ fn script_and_style_carry_the_nonce_and_stand_once_each() {
 }
 
 #[test]
-fn each_answer_has_a_nonce_of_its_own() {
+fn each_response_has_its_own_nonce() {
     let policy = || {
-        let reply = page();
-        reply.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned()
+        let response = page();
+        response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned()
     };
     let (one, other) = (policy(), policy());
     assert!(one.contains("script-src 'nonce-") && one.starts_with("default-src 'none'; "), "{one}");

@@ -14,7 +14,7 @@ fn doubled_and_trailing_slashes_are_tolerated() {
 }
 
 #[test]
-fn a_prefix_may_be_there_or_not() {
+fn a_prefix_is_optional() {
     for path in ["/relay/register", "//relay//register/", "/register"] {
         assert_eq!(Route::find(path, "/relay"), Some(Route::Register), "{path}");
     }
@@ -22,13 +22,13 @@ fn a_prefix_may_be_there_or_not() {
     for path in ["/relay", "/relay/relay/register", "/relayregister", "/other/register", "/register/relay"] {
         assert_eq!(Route::find(path, "/relay"), None, "{path}");
     }
-    // A prefix that is named like a route takes nothing away.
+    // A prefix with a route's name hides no route.
     assert_eq!(Route::find("/connect/connect", "/connect"), Some(Route::Connect));
     assert_eq!(Route::find("/connect", "/connect"), Some(Route::Connect));
 }
 
 #[test]
-fn other_paths_lead_nowhere() {
+fn other_paths_are_unknown() {
     for path in ["", "/", "//", "*", "/Register", "/register/x", "/%72egister", "/../register"] {
         assert_eq!(Route::find(path, ""), None, "{path}");
     }

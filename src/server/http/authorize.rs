@@ -1,0 +1,185 @@
+//! Authorization of requests: collects what is known of the client, and applies the access rules to it.
+//!
+//! It comes before anything else is looked at, so that a client without access learns nothing of the registrations. A
+//! token may be given in three ways: in the `Authorization` header (RFC 6750), where programs put it; and for web pages,
+//! which can't set that header on a websocket, as a subprotocol `token.TOKEN` beside `ws-router`, or as the parameter
+//! `token`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{self, HeaderMap, HeaderValue};
+use ws_router_core::secret::Token;
+use ws_router_core::shard::Rates;
+
+use super::headers::{list, single};
+use super::query::{Form, ParamError};
+use super::responses::HttpError;
+use crate::access::{Access, Action, AuthRequest, AuthorizerError, Caller, Decision, Rule, Verdict};
+use crate::log::RateLimitedLog;
+use crate::net::turns;
+use crate::peer::{Certified, Peer};
+use crate::server::Server;
+
+/// The client at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientInfo<'a> {
+    /// Address of the connection's other end, or the one that a trusted proxy there reports.
+    pub(super) peer: Peer,
+    /// Whether a proxy reported the address.
+    pub(super) is_forwarded: bool,
+    /// User of the process at the other end of a Unix socket.
+    user: Option<u32>,
+    certificate: Option<&'a Certified>,
+}
+
+impl<'a> ClientInfo<'a> {
+    /// Describes the client of a connection.
+    pub(super) fn new(peer: Peer, certificate: Option<&'a Certified>) -> Self {
+        let user = match peer {
+            Peer::Unix { uid, .. } => Some(uid),
+            Peer::Inet(_) => None,
+        };
+        Self { peer, is_forwarded: false, user, certificate }
+    }
+
+    /// Replaces a proxy's address by the client's own.
+    pub(super) fn forwarded_for(self, peer: Peer) -> Self {
+        Self { peer, is_forwarded: peer != self.peer, ..self }
+    }
+}
+
+/// What the access rules grant to a request; empty if there are no rules.
+#[derive(Debug, Default)]
+pub(super) struct Grant {
+    /// Name of the rule that allows the request.
+    pub(super) rule: Option<Arc<str>>,
+    /// Limits of what the client may send as a member.
+    pub(super) rates: Option<Box<Rates>>,
+}
+
+/// Checks that the access rules allow a client an action.
+pub(super) async fn authorize(
+    server: &Server,
+    action: Action,
+    client: ClientInfo<'_>,
+    headers: &HeaderMap,
+    form: Form<'_>,
+) -> Result<Grant, HttpError> {
+    let access = server.access();
+    let token = token(&access, headers, form)?;
+    let caller = Caller {
+        peer: client.peer,
+        user: client.user,
+        certificate: client.certificate,
+        origin: origin(headers),
+        token: token.as_ref(),
+    };
+    let (rule, token_would_help) = match access.decide(action, &caller) {
+        Verdict::Open => return Ok(Grant::default()),
+        Verdict::Allowed(rule) => match decide_externally(rule, action, &caller, form).await {
+            Ok(Decision::Allow) => {
+                tracing::debug!(peer = %client.peer, action = action.as_str(), rule = %rule.name(), "access granted");
+                return Ok(Grant { rule: Some(Arc::clone(rule.name())), rates: rule.rates().map(Box::new) });
+            }
+            Ok(Decision::Deny) => (Some(rule), false),
+            Ok(Decision::DenyToken) => (Some(rule), true),
+            Err(error) => {
+                server.metrics().auth_request_failures.up();
+                if let Some(suppressed) = FAILURES.should_log(Instant::now()) {
+                    let rule = rule.name();
+                    tracing::warn!(%rule, %error, suppressed, "access denied: external authorizer gave no decision");
+                }
+                return Err(HttpError::undecided());
+            }
+        },
+        Verdict::Denied { rule, token_would_help } => (rule, token_would_help),
+    };
+    if let Some(suppressed) = DENIALS.should_log(Instant::now()) {
+        let rule = rule.map_or("none applies", |rule| rule.name());
+        tracing::warn!(peer = %client.peer, action = action.as_str(), rule, suppressed, "access denied");
+    }
+    Err(match (token_would_help, token) {
+        (true, None) => {
+            HttpError::unauthorized(NO_TOKEN, "a token is required; send it as Authorization: Bearer TOKEN")
+        }
+        (true, Some(_)) => HttpError::unauthorized(BAD_TOKEN, "the token is not valid; ask the operator for a new one"),
+        (false, _) => HttpError::forbidden(action),
+    })
+}
+
+/// Chooses a subprotocol for a client that offers `ws-router`: a browser that offers any fails the connection when none
+/// is chosen.
+pub(super) fn subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut offered = list(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+    offered.any(|offered| offered == SUBPROTOCOL).then(|| HeaderValue::from_static(SUBPROTOCOL))
+}
+
+/// Returns the request's origin. One that is there more than once or isn't text is empty, which no rule names.
+pub(super) fn origin(headers: &HeaderMap) -> Option<&str> {
+    let is_there = headers.contains_key(header::ORIGIN);
+    is_there.then(|| single(headers, &header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default())
+}
+
+/// Returns the token of a request, if any rule uses tokens.
+fn token(access: &Access, headers: &HeaderMap, form: Form<'_>) -> Result<Option<Token>, ParamError> {
+    if !access.uses_tokens() {
+        return Ok(None);
+    }
+    let offered =
+        || list(headers, &header::SEC_WEBSOCKET_PROTOCOL).find_map(|offered| offered.strip_prefix(TOKEN_PROTOCOL));
+    let found = match bearer(headers).or_else(offered) {
+        Some(token) => Some(token.to_owned()),
+        None => form.optional("token")?.map(|token| token.into_owned()),
+    };
+    Ok(found.map(Token::new))
+}
+
+/// Asks the rule's external authorizer, if it has one.
+async fn decide_externally(
+    rule: &Rule,
+    action: Action,
+    caller: &Caller<'_>,
+    form: Form<'_>,
+) -> Result<Decision, AuthorizerError> {
+    let Some(authorizer) = rule.authorizer() else { return Ok(Decision::Allow) };
+    // The route itself answers for missing and malformed parameters.
+    let parameter = |name| form.optional(name).ok().flatten();
+    let (id, kind, role) = match action {
+        Action::Register => (parameter("id_req"), parameter("reg_type"), None),
+        Action::Connect => (parameter("id"), None, parameter("sock_type")),
+        Action::Remove => (parameter("id"), None, None),
+    };
+    turns::take(turns::QUESTION);
+    let request = AuthRequest { id: id.as_deref(), kind: kind.as_deref(), role: role.as_deref() };
+    let decision = authorizer.authorize(action, caller, &request).await;
+    // Many requests to an authorizer that hangs time out at the same moment.
+    turns::take(turns::QUESTION);
+    decision
+}
+
+/// Returns the token of `Authorization: Bearer TOKEN`. Other schemes are ignored: they may be for a proxy in front.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| value.to_str().ok()).find_map(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    })
+}
+
+/// Subprotocol that a client offers beside its token, so that there is one to choose.
+const SUBPROTOCOL: &str = "ws-router";
+
+/// Prefix of the subprotocol that carries a token.
+const TOKEN_PROTOCOL: &str = "token.";
+
+/// Challenge for a request without a token (RFC 6750 section 3).
+const NO_TOKEN: &str = "Bearer realm=\"ws-router\"";
+
+/// Challenge for a request with an unknown token.
+const BAD_TOKEN: &str = "Bearer realm=\"ws-router\", error=\"invalid_token\"";
+
+/// Denied requests, which any client can cause.
+static DENIALS: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
+
+/// Failures of an external authorizer, which repeat with every request while it is down.
+static FAILURES: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));

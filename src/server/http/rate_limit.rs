@@ -1,0 +1,50 @@
+//! Request rates of a client's network: a request over its limit gets 429 with the time to wait, before anything else is
+//! spent on it.
+//!
+//! A direct client's connection is counted when it is accepted, so its first request isn't counted again. Behind a
+//! trusted proxy one connection carries the requests of many clients, and only the request names its client, so every
+//! request is counted. Wrong keys are counted by [`Server`], for every operation with which a key could be guessed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::authorize::ClientInfo;
+use super::responses::HttpError;
+use crate::config::Config;
+use crate::net::Clients;
+use crate::peer::Peer;
+use crate::server::Server;
+
+/// Requests that a connection has carried so far: none, or some.
+#[derive(Debug, Default)]
+pub(super) struct RequestCount(AtomicBool);
+
+impl RequestCount {
+    /// Counts a request; returns whether it is the connection's first.
+    fn is_first(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// Counts a request for `limits.connection-rate`, unless its connection was counted when it was accepted.
+pub(super) fn check_request_rate(
+    server: &Server,
+    client: ClientInfo<'_>,
+    requests: &RequestCount,
+    config: &Config,
+) -> Result<(), HttpError> {
+    if requests.is_first() && !client.is_forwarded {
+        return Ok(());
+    }
+    let Some(network) = Clients::network_of(&client.peer, &config.http) else { return Ok(()) };
+    let counted = server.clients().connect(network, &config.limits.connection_rate);
+    counted.map_err(|wait| HttpError::too_often("too many requests from your network; wait before the next one", wait))
+}
+
+/// Counts a request for a registration for `limits.register-rate`.
+pub(super) fn check_register_rate(server: &Server, client: &Peer, config: &Config) -> Result<(), HttpError> {
+    let Some(network) = Clients::network_of(client, &config.http) else { return Ok(()) };
+    let counted = server.clients().register(network, &config.limits.register_rate);
+    counted.map_err(|wait| {
+        HttpError::too_often("too many registrations from your network; wait before the next one", wait)
+    })
+}
