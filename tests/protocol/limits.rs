@@ -192,14 +192,14 @@ async fn without_memory_newcomers_are_refused_and_those_who_are_there_go_on() {
     let target = format!("/connect?id={id}&key=k");
     let mut one = Device::join(server.connect().await, &target).await;
     let mut other = Device::join(server.connect().await, &target).await;
-    server.relay.budget().set_limit(1);
+    server.relay.memory().set_limit(1);
     for refused in [server.get(&format!("/register?{LOBBY}")).await, connect(&server, "192.0.2.1", &id, "k").await.1] {
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
     }
     assert_eq!(server.front.out_of_memory.value(), 2);
     one.say("still here").await;
     assert_eq!(other.frame().await, Heard::Text("still here".into()));
-    server.relay.budget().set_limit(u64::MAX);
+    server.relay.memory().set_limit(u64::MAX);
     assert_eq!(server.register(LOBBY).await.len(), 32);
 }
 

@@ -243,7 +243,7 @@ async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the
             assert_eq!(device.hear().await, Heard::Close(reason.code().unwrap(), reason.text().into()));
         }
         // Whatever the threads did behind the close frames, they have done it now.
-        assert!(relay.probe(Duration::from_secs(10)).await);
+        assert!(relay.self_test(Duration::from_secs(10)).await);
         let is_open_until_the_end_of_file = offence_ends_decoding(reason);
         for device in &mut closing {
             let end = tokio::time::timeout(Duration::ZERO, device.0.read_u8()).await;
@@ -251,7 +251,7 @@ async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the
             device.raw(&frame(0x82, &[0; 100_000])).await;
             device.raw(&frame(0x88, &1000_u16.to_be_bytes())).await;
             if is_open_until_the_end_of_file {
-                assert!(relay.probe(Duration::from_secs(10)).await);
+                assert!(relay.self_test(Duration::from_secs(10)).await);
                 let end = tokio::time::timeout(Duration::ZERO, device.0.read_u8()).await;
                 assert!(end.is_err(), "{reason:?}: it ended before the end of the stream: {end:?}");
                 device.0.shutdown().await.unwrap();

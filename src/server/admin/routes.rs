@@ -85,7 +85,7 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
         (Resource::Connection(number), &Method::GET) => connection(session, number).await,
         (Resource::Connection(number), &Method::DELETE) => disconnect(session, number).await,
         (Resource::Events, &Method::GET) => {
-            reply::lines(Lines::of_events(session.context.server.events().listen(), session.stop.clone()))
+            reply::lines(Lines::of_events(session.context.server.events().subscribe(), session.stop.clone()))
         }
         (Resource::Drain, &Method::GET) => {
             reply::lines(Lines::of_drain(session.context.drain.clone(), session.stop.clone()))

@@ -26,7 +26,7 @@ impl Story {
     /// Begins with what happens from now on.
     pub(super) fn begin(events: &Events) -> Self {
         let (wishes, taken) = mpsc::channel(1);
-        Self { wishes, _task: AbortOnDropHandle::new(tokio::spawn(tell(events.listen(), taken))) }
+        Self { wishes, _task: AbortOnDropHandle::new(tokio::spawn(tell(events.subscribe(), taken))) }
     }
 
     /// Returns when all is written that has happened; to be called before the process ends.

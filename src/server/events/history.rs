@@ -1,9 +1,9 @@
-//! The last events of each registration, for the question why a device went away.
+//! The last events of each registration, which answer why a device was disconnected.
 //!
-//! Bounded three ways, so that no peer can fill the memory with its past: a registration keeps its last [`EVENTS`]; of
-//! those that have ended the latest [`ENDED`] are kept, for [`KEPT`]; and all together keep [`TOTAL`] events, beyond
-//! which the longest ended go first, and then a registration keeps only its last [`LEAST`]. A registration costs some
-//! hundred bytes and 56 for each event. Joins and leaves come here, messages never.
+//! Memory is bounded in three ways. A registration keeps its last [`MAX_PER_REGISTRATION`] events. The latest
+//! [`MAX_ENDED`] registrations that have ended are kept, for [`RETENTION`]. All together keep [`MAX_TOTAL`] events; beyond
+//! that the earliest ended registrations are dropped first, and then each registration keeps only its last
+//! [`MIN_PER_REGISTRATION`]. A registration takes some hundred bytes, and 56 for each event.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -15,35 +15,35 @@ use ws_router_core::kind::{Kind, Role};
 
 use crate::peer::Peer;
 
-/// What is remembered of all registrations.
+/// Last events of all registrations.
 #[derive(Debug, Default)]
 pub struct History {
-    stories: HashMap<RegistrationId, Story>,
-    /// Those that have ended, the earliest first; some of them may have come to life again since.
+    registrations: HashMap<RegistrationId, Timeline>,
+    /// Registrations that have ended, the earliest first; some of them may have been made again since.
     ended: VecDeque<(u64, RegistrationId)>,
-    /// Events of all stories.
+    /// Number of events of all registrations.
     total: usize,
 }
 
-/// What is remembered of one registration, over all lives of its id.
+/// Events of one id, over all registrations that have had it.
 #[derive(Debug, Default)]
-struct Story {
+struct Timeline {
     events: VecDeque<Entry>,
-    /// Events that are forgotten already.
-    forgotten: u64,
-    /// When and why the last life ended, if no other one has begun.
+    /// Number of events that have been dropped.
+    dropped: u64,
+    /// Time and reason of the end of the last registration, if no other one has been made.
     ended: Option<(u64, EndReason)>,
 }
 
-/// An event without the id that it is kept under.
+/// An event without the id, which is the key of its timeline.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     at_ms: u64,
-    what: Kept,
+    kind: EntryKind,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kept {
+enum EntryKind {
     Registered(Kind),
     Reclaimed,
     Ended {
@@ -67,107 +67,114 @@ enum Kept {
 }
 
 impl History {
-    /// Remembers an event, if it is a registration's.
+    /// Records an event, if it concerns a registration.
     pub fn record(&mut self, event: &Event) {
-        let Some((registration, what)) = Kept::of(&event.kind) else { return };
-        self.forget_ended(event.at_ms);
-        if what.is_of_the_removed() && !self.stories.contains_key(registration.as_str()) {
-            // It is forgotten already, and nothing would ever end it again.
+        let Some((registration, kind)) = EntryKind::split(&event.kind) else { return };
+        self.drop_ended(event.at_ms);
+        if kind.is_leave_after_removal() && !self.registrations.contains_key(registration.as_str()) {
+            // The registration has been dropped, and no later event would end its new timeline.
             return;
         }
-        let is_full = self.total >= TOTAL;
-        let story = self.stories.entry(registration.clone()).or_default();
-        story.add(Entry { at_ms: event.at_ms, what });
+        let is_full = self.total >= MAX_TOTAL;
+        let timeline = self.registrations.entry(registration.clone()).or_default();
+        timeline.add(Entry { at_ms: event.at_ms, kind });
         self.total += 1;
-        self.total -= story.trim(if is_full { LEAST } else { EVENTS });
-        if matches!(what, Kept::Ended { .. }) {
-            story.events.shrink_to_fit();
+        self.total -= timeline.trim(if is_full { MIN_PER_REGISTRATION } else { MAX_PER_REGISTRATION });
+        if matches!(kind, EntryKind::Ended { .. }) {
+            timeline.events.shrink_to_fit();
             self.ended.push_back((event.at_ms, registration.clone()));
         }
     }
 
-    /// Tells a registration's events, the earliest first, and how many before them are forgotten; `None` if nothing is
-    /// known of it.
+    /// Returns a registration's events, the earliest first, and how many before them have been dropped; `None` if the id
+    /// is unknown.
     pub fn of(&self, id: &RegistrationId) -> Option<(u64, Vec<Event>)> {
-        let story = self.stories.get(id.as_str())?;
-        Some((story.forgotten, story.events.iter().map(|entry| entry.event(id)).collect()))
+        let timeline = self.registrations.get(id.as_str())?;
+        Some((timeline.dropped, timeline.events.iter().map(|entry| entry.event(id)).collect()))
     }
 
-    /// Copies the last events of all registrations for a successor, the living ones' before those of the ended.
-    pub fn carried(&self) -> Vec<Event> {
-        let (ended, living): (Vec<_>, Vec<_>) = self.stories.iter().partition(|(_, story)| story.ended.is_some());
+    /// Copies the last events of all registrations for a new process. Those of registrations that have ended come last
+    /// in the choice.
+    pub fn export(&self) -> Vec<Event> {
+        let (ended, living): (Vec<_>, Vec<_>) =
+            self.registrations.iter().partition(|(_, timeline)| timeline.ended.is_some());
         let mut events = Vec::new();
-        for (id, story) in living.into_iter().chain(ended) {
-            events.extend(story.last(LEAST).map(|entry| entry.event(id)));
-            if events.len() >= CARRIED {
+        for (id, timeline) in living.into_iter().chain(ended) {
+            events.extend(timeline.last(MIN_PER_REGISTRATION).map(|entry| entry.event(id)));
+            if events.len() >= MAX_CARRIED {
                 break;
             }
         }
-        // In the order in which they happened, or those that ended could not be forgotten in theirs.
+        // Sorted by time, since the new process drops ended registrations in the order of its records.
         events.sort_by_key(|event| event.at_ms);
         events
     }
 
-    /// Forgets those that have ended too long ago, or are too many.
-    fn forget_ended(&mut self, now_ms: u64) {
-        let oldest = now_ms.saturating_sub(KEPT.as_millis() as u64);
+    /// Drops registrations that have ended too long ago, or are too many.
+    fn drop_ended(&mut self, now_ms: u64) {
+        let oldest = now_ms.saturating_sub(RETENTION.as_millis() as u64);
         while let Some((at_ms, _)) = self.ended.front()
-            && (*at_ms < oldest || self.ended.len() > ENDED || self.total >= TOTAL)
+            && (*at_ms < oldest || self.ended.len() > MAX_ENDED || self.total >= MAX_TOTAL)
         {
             let Some((at_ms, id)) = self.ended.pop_front() else { return };
-            // Another life of the id may have begun, or ended later.
-            if self.stories.get(id.as_str()).is_some_and(|story| story.ended.is_some_and(|(at, _)| at == at_ms))
-                && let Some(story) = self.stories.remove(id.as_str())
+            // The id may have been registered again, and that registration may have ended later.
+            if self
+                .registrations
+                .get(id.as_str())
+                .is_some_and(|timeline| timeline.ended.is_some_and(|(at, _)| at == at_ms))
+                && let Some(timeline) = self.registrations.remove(id.as_str())
             {
-                self.total -= story.events.len();
+                self.total -= timeline.events.len();
             }
         }
     }
 }
 
-impl Story {
+impl Timeline {
     fn add(&mut self, entry: Entry) {
-        self.ended = match (entry.what, self.ended) {
-            (Kept::Ended { reason, .. }, _) => Some((entry.at_ms, reason)),
-            (Kept::Registered(_) | Kept::Reclaimed, _) => None,
-            (Kept::Joined { .. } | Kept::Left { .. }, ended) => ended.filter(|(_, reason)| reason.may_have_members()),
+        self.ended = match (entry.kind, self.ended) {
+            (EntryKind::Ended { reason, .. }, _) => Some((entry.at_ms, reason)),
+            (EntryKind::Registered(_) | EntryKind::Reclaimed, _) => None,
+            (EntryKind::Joined { .. } | EntryKind::Left { .. }, ended) => {
+                ended.filter(|(_, reason)| reason.may_have_members())
+            }
         };
         self.events.push_back(entry);
     }
 
-    /// Forgets the first events until no more than so many are left, but never how it ended; tells how many these were.
+    /// Drops the first events until `most` are left, but never the end; returns how many were dropped.
     fn trim(&mut self, most: usize) -> usize {
         let too_many = self.events.len().saturating_sub(most);
         for _ in 0..too_many {
-            let first = self.events.front().is_some_and(|entry| self.is_the_end(entry));
+            let first = self.events.front().is_some_and(|entry| self.is_end(entry));
             self.events.remove(usize::from(first));
         }
-        self.forgotten += too_many as u64;
+        self.dropped += too_many as u64;
         too_many
     }
 
-    /// The last events, how it ended always among them.
+    /// Returns the last events, always with the end among them.
     fn last(&self, most: usize) -> impl Iterator<Item = &Entry> {
         let first = self.events.len().saturating_sub(most);
-        let end = self.events.iter().position(|entry| self.is_the_end(entry)).filter(|at| *at < first);
+        let end = self.events.iter().position(|entry| self.is_end(entry)).filter(|at| *at < first);
         let entries = self.events.iter().enumerate();
         let chosen = move |at| end == Some(at) || at >= first + usize::from(end.is_some());
         entries.filter(move |(at, _)| chosen(*at)).map(|(_, entry)| entry)
     }
 
-    fn is_the_end(&self, entry: &Entry) -> bool {
-        matches!(entry.what, Kept::Ended { .. }) && self.ended.is_some_and(|(at_ms, _)| at_ms == entry.at_ms)
+    fn is_end(&self, entry: &Entry) -> bool {
+        matches!(entry.kind, EntryKind::Ended { .. }) && self.ended.is_some_and(|(at_ms, _)| at_ms == entry.at_ms)
     }
 }
 
-impl Kept {
-    /// Tells whether it is about a member whose registration was removed under it.
-    fn is_of_the_removed(&self) -> bool {
+impl EntryKind {
+    /// Returns whether it is the leave of a member whose registration was removed.
+    fn is_leave_after_removal(&self) -> bool {
         matches!(self, Self::Left { reason: CloseReason::Removed | CloseReason::RemovedByAdmin, .. })
     }
 
-    /// Takes what is a registration's.
-    fn of(kind: &EventKind) -> Option<(&RegistrationId, Self)> {
+    /// Splits an event into its registration and the rest; `None` if it concerns none.
+    fn split(kind: &EventKind) -> Option<(&RegistrationId, Self)> {
         Some(match kind {
             EventKind::Registered { registration, kind } => (registration, Self::Registered(*kind)),
             EventKind::Reclaimed { registration } => (registration, Self::Reclaimed),
@@ -197,12 +204,12 @@ impl Kept {
 impl Entry {
     fn event(&self, id: &RegistrationId) -> Event {
         let registration = id.clone();
-        let kind = match self.what {
-            Kept::Registered(kind) => EventKind::Registered { registration, kind },
-            Kept::Reclaimed => EventKind::Reclaimed { registration },
-            Kept::Ended { reason, by } => EventKind::Ended { registration, reason, by },
-            Kept::Joined { member, role, peer } => EventKind::Joined { registration, member, role, peer },
-            Kept::Left { member, role, reason, code, silent_ms, messages_in, messages_out } => {
+        let kind = match self.kind {
+            EntryKind::Registered(kind) => EventKind::Registered { registration, kind },
+            EntryKind::Reclaimed => EventKind::Reclaimed { registration },
+            EntryKind::Ended { reason, by } => EventKind::Ended { registration, reason, by },
+            EntryKind::Joined { member, role, peer } => EventKind::Joined { registration, member, role, peer },
+            EntryKind::Left { member, role, reason, code, silent_ms, messages_in, messages_out } => {
                 let silent_ms = silent_ms.into();
                 EventKind::Left { registration, member, role, reason, code, silent_ms, messages_in, messages_out }
             }
@@ -212,17 +219,17 @@ impl Entry {
 }
 
 /// Events of one registration: some hours of a device with a bad network.
-const EVENTS: usize = 32;
-/// Events that a registration keeps in any case: how it began is forgotten first, how it ended is not.
-const LEAST: usize = 8;
-/// Registrations that have ended.
-const ENDED: usize = 10_000;
-/// How long they are remembered: long enough for somebody to complain.
-const KEPT: Duration = Duration::from_secs(6 * 60 * 60);
-/// Events in all: seven megabytes.
-const TOTAL: usize = 131_072;
-/// Events that a successor gets: they travel while everybody waits.
-const CARRIED: usize = 32_768;
+const MAX_PER_REGISTRATION: usize = 32;
+/// Events that a registration keeps in any case. The earliest are dropped first, the end never.
+const MIN_PER_REGISTRATION: usize = 8;
+/// Most registrations that have ended.
+const MAX_ENDED: usize = 10_000;
+/// Time for which they are kept: long enough for somebody to complain.
+const RETENTION: Duration = Duration::from_secs(6 * 60 * 60);
+/// Most events in all: seven megabytes.
+const MAX_TOTAL: usize = 131_072;
+/// Most events handed over to a new process: members wait for them.
+const MAX_CARRIED: usize = 32_768;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
-//! What happens to registrations and members: told to whoever listens on the admin interface, and remembered for a while.
+//! Events of registrations and members: published to subscribers, and kept in a history.
 //!
-//! A bounded broadcast: a listener that reads too slowly misses events and is told how many; nobody waits for it. The
-//! [`history`](History) keeps each registration's last events, also after its end, so that it can be asked later why a
-//! device went away. Messages are no events: only joins, leaves and what happens to a registration as a whole get here.
+//! Subscribers, such as clients of the admin interface, read from a bounded broadcast channel. A subscriber that reads
+//! too slowly misses events and gets their number; publishing never waits. The [`History`] keeps each registration's last
+//! events beyond its end, in order to answer later why a device was disconnected. Messages cause no events.
 
 mod history;
 
@@ -14,40 +14,40 @@ pub use history::History;
 use tokio::sync::broadcast;
 use ws_router_admin_api::event::{Event, EventKind};
 
-/// Where events go to and come from; cheap to clone.
+/// Handle to the channel and the history of events; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Events(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    listeners: broadcast::Sender<Arc<Event>>,
+    subscribers: broadcast::Sender<Arc<Event>>,
     history: Mutex<History>,
 }
 
 impl Events {
-    /// Makes a stream without listeners, and an empty history.
+    /// Creates a channel without subscribers, and an empty history.
     pub fn new() -> Self {
         let history = Mutex::new(History::default());
-        Self(Arc::new(Inner { listeners: broadcast::Sender::new(BACKLOG), history }))
+        Self(Arc::new(Inner { subscribers: broadcast::Sender::new(BACKLOG), history }))
     }
 
-    /// Remembers what happened, and tells all listeners.
+    /// Records an event in the history, and sends it to all subscribers.
     pub fn publish(&self, kind: EventKind) {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let event = Event { at_ms: since_epoch.as_millis() as u64, kind };
         self.history().record(&event);
-        if self.0.listeners.receiver_count() > 0 {
-            // A listener that went away in between is no loss.
-            let _ = self.0.listeners.send(Arc::new(event));
+        if self.0.subscribers.receiver_count() > 0 {
+            // Fails if the last subscriber has unsubscribed in the meantime.
+            let _ = self.0.subscribers.send(Arc::new(event));
         }
     }
 
-    /// Listens from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.0.listeners.subscribe()
+    /// Subscribes to the events from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.0.subscribers.subscribe()
     }
 
-    /// What is remembered. The lock is held as long as the guard lives, and everybody who joins or leaves waits for it.
+    /// Locks the history. Joins and leaves wait while the guard is held.
     pub fn history(&self) -> MutexGuard<'_, History> {
         self.0.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,5 +59,5 @@ impl Default for Events {
     }
 }
 
-/// Events that a slow listener may be behind: some seconds of a busy router, half a megabyte at most.
+/// Events that a slow subscriber may be behind: some seconds of a busy router, half a megabyte at most.
 const BACKLOG: usize = 4096;

@@ -1,7 +1,7 @@
-//! The registrations under the registry's lock: by id, by the time of their end, and counted by access rule.
+//! The tables behind the registry's lock: registrations by id, by deadline, and counted by access rule.
 //!
-//! Every change keeps the three in step, so that nothing is left behind that would never end. Nothing here waits, tells
-//! or asks anybody.
+//! Every method leaves the three consistent, so that no registration is left behind that would never end. Nothing here
+//! waits or publishes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -13,36 +13,36 @@ use super::{Registration, Summary};
 use crate::config::{self, Config};
 use crate::sync::Arc;
 
-/// All registrations, in every order that is asked for.
+/// All registrations, indexed by id, deadline and access rule.
 #[derive(Debug)]
 pub(super) struct Entries {
     pub(super) rules: Rules,
     pub(super) entries: HashMap<RegistrationId, Entry>,
-    /// Of the entries without seats, those that end by themselves.
+    /// Registrations that have a deadline, by deadline.
     pub(super) deadlines: BTreeMap<(Instant, Serial), RegistrationId>,
-    /// How many entries were made under each access rule.
+    /// Number of registrations made under each access rule.
     by_rule: HashMap<Arc<str>, usize>,
 }
 
-/// One of them.
+/// A registration, and the state that only the registry knows.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) registration: Arc<Registration>,
-    /// Places taken: by members, and by those about to be one.
+    /// Seats taken: those of members, and of joins in progress.
     pub(super) seats: usize,
-    /// Whether anybody has ever been a member.
+    /// Whether it has had a member since its device registered.
     pub(super) ever_joined: bool,
-    /// When it ends by itself; only without seats.
+    /// Time at which it ends by itself; only while no seat is taken.
     pub(super) deadline: Option<Instant>,
 }
 
 impl Entries {
-    /// Begins without any.
+    /// Creates empty tables.
     pub(super) fn new(rules: Rules) -> Self {
         Self { rules, entries: HashMap::new(), deadlines: BTreeMap::new(), by_rule: HashMap::new() }
     }
 
-    /// Draws an id that is free; a second draw happens about never.
+    /// Draws a random id that is free.
     pub(super) fn fresh_id(&self) -> RegistrationId {
         loop {
             let id = RegistrationId::from_uuid(uuid::Uuid::new_v4());
@@ -52,7 +52,7 @@ impl Entries {
         }
     }
 
-    /// Adds a new one.
+    /// Adds a registration.
     pub(super) fn insert(&mut self, entry: Entry) {
         if let Some(rule) = &entry.registration.rule {
             *self.by_rule.entry(Arc::clone(rule)).or_default() += 1;
@@ -60,13 +60,13 @@ impl Entries {
         self.entries.insert(entry.registration.id.clone(), entry);
     }
 
-    /// Tells whether an access rule allows another registration.
+    /// Returns whether an access rule allows another registration.
     pub(super) fn has_room_under(&self, rule: Option<&Arc<str>>) -> bool {
         let quota = rule.and_then(|rule| Some((rule, self.rules.quotas.get(rule)?.registrations?)));
         quota.is_none_or(|(rule, quota)| self.by_rule.get(rule).copied().unwrap_or_default() < quota)
     }
 
-    /// Takes one out, and marks it as ended.
+    /// Removes a registration, and marks it as ended.
     pub(super) fn end(&mut self, id: &str, reason: EndReason) -> Option<Arc<Registration>> {
         self.clear_deadline(id);
         let entry = self.entries.remove(id)?;
@@ -82,7 +82,7 @@ impl Entries {
         Some(entry.registration)
     }
 
-    /// Gives an empty registration's device as much time as a new one's.
+    /// Renews an empty registration for its device, which then has as much time to join as after registering.
     pub(super) fn renew(&mut self, id: &RegistrationId, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.seats == 0 {
@@ -91,7 +91,7 @@ impl Entries {
         }
     }
 
-    /// Sets the time of its end, as the rules and its past have it; an empty one that has none stays.
+    /// Sets the deadline of an empty registration; without one, if the rules keep it.
     pub(super) fn set_deadline(&mut self, id: &RegistrationId, now: Instant) {
         self.clear_deadline(id.as_str());
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -105,7 +105,7 @@ impl Entries {
         self.deadlines.insert((deadline, entry.registration.serial), id.clone());
     }
 
-    /// Takes away the time of its end, if it has one.
+    /// Clears the deadline of a registration, if it has one.
     pub(super) fn clear_deadline(&mut self, id: &str) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if let Some(deadline) = entry.deadline.take() {
@@ -115,26 +115,26 @@ impl Entries {
 }
 
 impl Entry {
-    /// Shows it.
+    /// Returns the registration with its current state.
     pub(super) fn summary(&self) -> Summary {
         Summary { registration: Arc::clone(&self.registration), seats: self.seats, expires: self.deadline }
     }
 }
 
-/// The rules by which registrations live.
+/// Rules for the lifetime of registrations, and limits on them.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Whether a registration ends when its last member has left.
+    /// Whether a registration ends after its last member has left.
     pub auto_remove: bool,
-    /// How long an emptied registration is kept.
+    /// Time for which a registration is kept after its last member has left.
     pub linger: Duration,
-    /// How long a registration that nobody joined is kept.
+    /// Time for which a registration is kept until its first member joins.
     pub unclaimed_timeout: Duration,
-    /// Registrations in all.
+    /// Most registrations.
     pub max_registrations: usize,
-    /// Members of one registration.
+    /// Most members of one registration.
     pub max_members: usize,
-    /// What access rules bound further, by their names.
+    /// Quotas of access rules, by the names of the rules.
     pub quotas: HashMap<Arc<str>, Quota>,
 }
 
@@ -152,17 +152,17 @@ impl Rules {
     }
 }
 
-/// What an access rule bounds of the registrations that were made under it.
+/// Limits of an access rule on the registrations that were made under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quota {
-    /// Registrations at a time.
+    /// Most registrations at a time.
     pub registrations: Option<usize>,
-    /// Members of each.
+    /// Most members of each.
     pub members: Option<usize>,
 }
 
 impl Quota {
-    /// Returns what a rule bounds, with its name, if it bounds anything.
+    /// Returns the quota of a rule with its name, if the rule has one.
     fn of(index: usize, rule: &config::Rule) -> Option<(Arc<str>, Self)> {
         let quota = Self { registrations: rule.registrations, members: rule.members };
         (quota != Self::default()).then(|| (rule.title(index).into(), quota))

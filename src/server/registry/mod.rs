@@ -1,10 +1,9 @@
-//! Which registrations there are, with which keys, on which relay thread, and until when.
+//! The registrations: their ids, their keys, their seats, and the times at which they end.
 //!
-//! The one place where an id comes to life and ends. Taking an id, taking a seat and leaving it are each one step
-//! under one lock that is held for a few instructions, so of two racing requests exactly one gets an id, and a join
-//! that races with a removal either is refused or finds its registration's end marked ([`Registration::end`]) when it
-//! arrives at the relay thread, which looks there before it lets a member in. Relay threads come here only when a
-//! member leaves, never for a message.
+//! Registering, taking a seat and releasing it are one step each, under one lock that is held for a few instructions.
+//! So of two racing requests exactly one gets an id, and a join that races with a removal either fails or finds the end
+//! of its registration marked ([`Registration::end`]) when it arrives at the relay thread, which checks that before it
+//! admits the member. Relay threads call the registry only when a member leaves, never for a message.
 
 mod entries;
 mod restore;
@@ -24,18 +23,18 @@ use ws_router_core::ids::{RegistrationId, Sequence, Serial};
 use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{Key, KeyHash, KeyHasher};
 
-/// What is known of a registration by everybody who holds a seat in it.
+/// A registration, shared by the registry and the holders of its seats.
 #[derive(Debug)]
 pub struct Registration {
-    /// Tells this life of the id from the next.
+    /// Number of the registration, which distinguishes it from others that have the same id before or after it.
     pub serial: Serial,
-    /// The id that devices know.
+    /// The id by which devices join.
     pub id: RegistrationId,
-    /// Who hears whom.
+    /// The kind, which determines who receives from whom.
     pub kind: Kind,
-    /// When it was asked for.
+    /// Time at which it was made.
     pub created: SystemTime,
-    /// The access rule under which it was made, if there was one.
+    /// The access rule under which it was made, if any.
     pub rule: Option<Arc<str>>,
     key: KeyHash,
     host_key: KeyHash,
@@ -43,55 +42,55 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Tells why the registration ended, or `None` while it lives.
+    /// Returns why the registration ended; `None` while it exists.
     pub fn end(&self) -> Option<EndReason> {
         self.end.reason()
     }
 }
 
-/// What a device asks for when it registers.
+/// A request to register.
 #[derive(Debug)]
 pub struct Request {
-    /// Who is to hear whom.
+    /// The kind of the registration.
     pub kind: Kind,
-    /// What members must show.
+    /// The key that members must present.
     pub key: Key,
-    /// What, beside the key, the one who removes must show.
+    /// The key that, with `key`, allows to remove the registration.
     pub host_key: Key,
-    /// An id that the device would like to have.
+    /// The id that the device asks for.
     pub wanted: Option<RegistrationId>,
-    /// Whether to refuse a wanted id that is taken, instead of giving a fresh one.
+    /// Whether to fail if the wanted id is taken, instead of giving another one.
     pub reject_taken: bool,
-    /// The access rule that lets the device in, if there is one.
+    /// The access rule that admits the device, if any.
     pub rule: Option<Arc<str>>,
 }
 
-/// A line of the list of registrations.
+/// A registration with its current state.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// The registration.
     pub registration: Arc<Registration>,
-    /// Seats taken: members, and those about to be.
+    /// Seats taken: those of members, and of joins in progress.
     pub seats: usize,
-    /// When it ends if nobody joins.
+    /// Time at which it ends if nobody joins.
     pub expires: Option<Instant>,
 }
 
-/// A place in a registration, given back when dropped.
+/// A seat in a registration, released when dropped.
 #[derive(Debug)]
 pub struct Seat {
-    /// Where.
+    /// The registration.
     pub registration: Arc<Registration>,
-    /// As what.
+    /// The role of the member.
     pub role: Role,
-    /// Whether somebody has become a member on it.
+    /// Whether its holder has become a member.
     is_active: bool,
     registry: Arc<Registry>,
 }
 
 impl Seat {
-    /// Takes note that its holder is a member now. A seat that is given back before, as when a thread is too busy to let
-    /// anybody in, leaves the registration as it was: nobody has joined, so nobody has left.
+    /// Records that its holder is a member now. A seat that is released before, as when a relay thread is too busy,
+    /// leaves the registration as it was: nobody has joined, so nobody has left.
     pub fn activate(&mut self) {
         self.is_active = true;
     }
@@ -114,13 +113,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Makes an empty registry.
+    /// Creates an empty registry.
     pub fn new(hasher: KeyHasher, rules: Rules, events: Events) -> Arc<Self> {
         let (serials, ended) = (Sequence::after(0), EndCounts::default());
         Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(Entries::new(rules)) })
     }
 
-    /// Makes a registration, or finds the one that the same device made before (same id, kind and keys).
+    /// Makes a registration, or returns the id of the one that the same device made before (same id, kind and keys).
     pub fn register(&self, request: &Request, now: Instant) -> Result<RegistrationId, RegisterError> {
         let (key, host_key) = (self.hasher.hash(&request.key), self.hasher.hash(&request.host_key));
         let mut inner = self.lock();
@@ -165,7 +164,7 @@ impl Registry {
         Ok(id)
     }
 
-    /// Takes a seat; `role` is what a hostclient registration's device said to be, and ignored in a lobby.
+    /// Takes a seat. `role` is required in a hostclient registration, and ignored in a lobby.
     pub fn seat(self: &Arc<Self>, id: &str, key: &Key, role: Option<Role>) -> Result<Seat, SeatError> {
         let key = self.hasher.hash(key);
         let mut inner = self.lock();
@@ -188,12 +187,12 @@ impl Registry {
         Ok(Seat { registration, role, is_active: false, registry: Arc::clone(self) })
     }
 
-    /// Ends a registration by request; the caller then has the relay close its members.
+    /// Ends a registration for a device that has both keys; the caller then closes its members.
     pub fn remove(&self, id: &str, key: &Key, host_key: &Key) -> Result<Arc<Registration>, RemoveError> {
         let (key, host_key) = (self.hasher.hash(key), self.hasher.hash(host_key));
         let mut inner = self.lock();
         let known = &inner.entries.get(id).ok_or(RemoveError::Unknown)?.registration;
-        // Both are compared, so that the time doesn't tell which one is wrong.
+        // Both are always compared, so that the time doesn't reveal which one is wrong.
         if !((known.key == key) & (known.host_key == host_key)) {
             return Err(RemoveError::WrongKey);
         }
@@ -203,7 +202,7 @@ impl Registry {
         Ok(ended)
     }
 
-    /// Ends a registration for an administrator; the caller then has the relay close its members.
+    /// Ends a registration for an administrator; the caller then closes its members.
     pub fn force_remove(&self, id: &str, by: Peer) -> Option<Arc<Registration>> {
         let ended = self.lock().end(id, EndReason::RemovedByAdmin)?;
         self.publish_ended(&ended, Some(by));
@@ -222,22 +221,22 @@ impl Registry {
         all
     }
 
-    /// Tells how many registrations there are.
+    /// Returns the number of registrations.
     pub fn len(&self) -> usize {
         self.lock().entries.len()
     }
 
-    /// Counts the seats that are taken in all registrations.
+    /// Returns the number of seats taken in all registrations.
     pub fn seats(&self) -> usize {
         self.lock().entries.values().map(|entry| entry.seats).sum()
     }
 
-    /// Tells whether there is none.
+    /// Returns whether there are no registrations.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Ends all registrations whose time has come; called by a coarse timer.
+    /// Ends all registrations whose deadline has passed. Due every second or so.
     pub fn sweep(&self, now: Instant) {
         loop {
             let mut inner = self.lock();
@@ -253,11 +252,12 @@ impl Registry {
         }
     }
 
-    /// Changes the rules; deadlines that are set already stay as they are.
+    /// Changes the rules. Deadlines that are already set stay.
     pub fn set_rules(&self, rules: Rules) {
         self.lock().rules = rules;
     }
 
+    /// Releases a seat, and ends the registration if it was the last one and the rules say so.
     fn release(&self, registration: &Arc<Registration>, was_active: bool, now: Instant) {
         let mut inner = self.lock();
         let rules = (inner.rules.auto_remove, inner.rules.linger);
@@ -283,11 +283,12 @@ impl Registry {
         }
     }
 
-    /// Tells how many registrations have ended in this process, by reason.
+    /// Returns how many registrations have ended in this process, by reason.
     pub fn ended(&self) -> impl Iterator<Item = (EndReason, u64)> {
         self.ended.all()
     }
 
+    /// Counts and publishes the end of a registration.
     fn publish_ended(&self, ended: &Registration, by: Option<Peer>) {
         if let Some(reason) = ended.end() {
             self.ended.up(reason);
@@ -296,35 +297,35 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        // Nothing under the lock panics half-way, so a poisoned one is as good as new.
+        // No operation panics half-way, so the state behind a poisoned lock is consistent.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Why there is no registration for a request.
+/// Error of [`Registry::register`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
-    /// The wanted id is taken by somebody with other keys.
+    /// The wanted id is taken by a registration with another kind or other keys.
     #[error("the id is taken")]
     Taken,
-    /// There are as many registrations as allowed.
+    /// `limits.registrations` is reached.
     #[error("limits.registrations is reached")]
     Full,
-    /// There are as many registrations as the access rule allows.
+    /// The access rule allows no more registrations.
     #[error("the access rule allows no more registrations")]
     Quota,
 }
 
-/// Why there is no seat.
+/// Error of [`Registry::seat`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SeatError {
     /// No registration has this id.
     #[error("no such registration")]
     Unknown,
-    /// The key isn't the registration's.
+    /// The key is wrong.
     #[error("wrong key")]
     WrongKey,
-    /// A hostclient registration wants to know whether host or client joins.
+    /// A hostclient registration requires a role.
     #[error("the role is missing")]
     RoleRequired,
     /// The registration has as many members as allowed.
@@ -332,53 +333,53 @@ pub enum SeatError {
     Full,
 }
 
-/// Why nothing was removed.
+/// Error of [`Registry::remove`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
     /// No registration has this id.
     #[error("no such registration")]
     Unknown,
-    /// One of the keys isn't the registration's.
+    /// One of the keys is wrong.
     #[error("wrong key")]
     WrongKey,
 }
 
-/// The mark of a registration's end; set once, and seen without a lock.
+/// Why a registration ended, if it did; set once, and read without a lock.
 #[derive(Debug)]
 pub(super) struct EndMark(AtomicU8);
 
 impl EndMark {
-    /// Makes the mark of a registration that lives.
+    /// Creates the mark of a registration that exists.
     pub(super) fn none() -> Self {
         Self(AtomicU8::new(ALIVE))
     }
 
-    /// Tells why it ended, if it did.
+    /// Returns why it ended, if it did.
     pub(super) fn reason(&self) -> Option<EndReason> {
         let mark = self.0.load(Ordering::Acquire);
         ENDS.iter().find(|(code, _)| *code == mark).map(|(_, reason)| *reason)
     }
 
-    /// Marks it as ended.
+    /// Marks the registration as ended.
     pub(super) fn set(&self, reason: EndReason) {
         let code = ENDS.iter().find(|(_, known)| *known == reason).map_or(ALIVE, |(code, _)| *code);
         self.0.store(code, Ordering::Release);
     }
 }
 
-/// How many registrations have ended in this process.
+/// Numbers of registrations that have ended in this process, by reason.
 #[derive(Debug, Default)]
 pub(super) struct EndCounts([Count; ENDS.len()]);
 
 impl EndCounts {
-    /// Counts one.
+    /// Counts one more.
     pub(super) fn up(&self, reason: EndReason) {
         if let Some(at) = ENDS.iter().position(|(_, known)| *known == reason) {
             self.0[at].up();
         }
     }
 
-    /// Tells how many there were for each reason.
+    /// Returns how many there were for each reason.
     pub(super) fn all(&self) -> impl Iterator<Item = (EndReason, u64)> {
         ENDS.iter().zip(&self.0).map(|((_, reason), count)| (*reason, count.value()))
     }

@@ -1,4 +1,5 @@
-//! The registrations as they are handed over to a successor: with the value that hashes their keys, so never to a disk.
+//! The part of a snapshot that holds the registrations. It contains the secret that hashes their keys, so it is never
+//! written to disk.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +14,7 @@ use super::{EndCounts, EndMark, Registration, Registry, Rules, Seat};
 use crate::events::Events;
 use crate::sync::{Arc, Mutex};
 
-/// All registrations. Times are relative to the moment of the copy.
+/// A copy of all registrations. Times are relative to the moment of the copy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RegistrySnapshot {
     hasher: KeyHasher,
@@ -33,7 +34,7 @@ struct RegistrationSnapshot {
     #[serde(rename = "is_claimed")]
     ever_joined: bool,
     ends_in_ms: Option<u64>,
-    /// A predecessor that knew no access rules had none.
+    /// Missing in snapshots of versions without access rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rule: Option<Arc<str>>,
 }
@@ -60,13 +61,13 @@ impl Registry {
         RegistrySnapshot { hasher: self.hasher.clone(), last_serial: self.serials.last(), registrations }
     }
 
-    /// Goes on with a predecessor's registrations. Those that had members are without a deadline until
+    /// Creates a registry from a snapshot. Registrations that had members have no deadline until
     /// [`Registry::finish_restore`].
     pub fn restore(state: RegistrySnapshot, rules: Rules, events: Events, now: Instant) -> Arc<Self> {
         let mut inner = Entries::new(rules);
         let mut taken = HashSet::new();
         for known in state.registrations {
-            // A second one would leave a deadline behind that never goes away.
+            // A duplicate would leave a deadline behind that is never cleared.
             if inner.entries.contains_key(&known.id) || !taken.insert(known.serial) {
                 continue;
             }
@@ -92,7 +93,7 @@ impl Registry {
         Arc::new(Self { hasher: state.hasher, serials, events, ended, inner: Mutex::new(inner) })
     }
 
-    /// Takes the seat of a predecessor's member again, without its key; `None` if its registration isn't known.
+    /// Takes a seat for a member of the old process, without a key; `None` if its registration isn't there.
     pub fn restore_seat(self: &Arc<Self>, id: &str, serial: Serial, role: Role) -> Option<Seat> {
         let mut inner = self.lock();
         let entry = inner.entries.get_mut(id).filter(|entry| entry.registration.serial == serial)?;
@@ -102,7 +103,8 @@ impl Registry {
         Some(Seat { registration, role, is_active: true, registry: Arc::clone(self) })
     }
 
-    /// Gives registrations whose members couldn't be carried over the time that these have to come back.
+    /// Sets deadlines for the registrations whose members couldn't be carried over: `patience` is the time that these
+    /// have to reconnect.
     pub fn finish_restore(&self, patience: Duration, now: Instant) {
         let mut inner = self.lock();
         let (auto_remove, linger) = (inner.rules.auto_remove, inner.rules.linger);
@@ -117,5 +119,5 @@ impl Registry {
     }
 }
 
-/// A century: a time that a damaged state can't make overflow.
+/// A century: the longest time accepted from a snapshot, so that a damaged one can't cause an overflow.
 const FAR_FUTURE_MS: u64 = 100 * 365 * 86_400_000;

@@ -1,4 +1,4 @@
-//! The one way into a relay thread: commands, in order, bounded, with a wake-up.
+//! The only way into a relay thread: a bounded queue of commands that wakes it.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -17,75 +17,59 @@ use crate::peer::Peer;
 use crate::registry::Seat;
 use crate::snapshot::MemberSnapshot;
 
-/// What a relay thread is asked to do.
+/// A command to a relay thread.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Let a member in whose connection follows; the answer tells that it hears from now on.
-    Reserve {
-        id: MemberId,
-        seat: Box<Seat>,
-        peer: Peer,
-        rates: Option<Box<Rates>>,
-        done: oneshot::Sender<()>,
-    },
-    /// The connection of a member, and the bytes that came behind its handshake.
-    Attach {
-        id: MemberId,
-        socket: Box<Socket>,
-        early: Bytes,
-    },
-    /// The connection of a member won't come.
+    /// Adds a member whose connection follows. From the answer on, messages to it are queued.
+    Reserve { id: MemberId, seat: Box<Seat>, peer: Peer, rates: Option<Box<Rates>>, done: oneshot::Sender<()> },
+    /// Attaches the connection of a member, with the bytes received after its handshake.
+    Attach { id: MemberId, socket: Box<Socket>, early: Bytes },
+    /// Removes a member whose handshake failed.
     Abandon(MemberId),
-    Probe {
-        ids: [MemberId; 2],
-        serial: Serial,
-        ends: Box<[std::os::unix::net::UnixStream; 2]>,
-    },
+    /// Adds the two members of a self-test.
+    SelfTest { ids: [MemberId; 2], serial: Serial, ends: Box<[std::os::unix::net::UnixStream; 2]> },
+    /// Closes all members of a registration.
     End(Serial, CloseReason),
+    /// Lists the members of a registration.
     Members(Serial, oneshot::Sender<Vec<MemberView>>),
-    /// Sum up what some registrations have passed on, from a place in their list on.
-    Traffic {
-        from: usize,
-        answer: oneshot::Sender<TrafficPart>,
-    },
+    /// Returns the traffic of some registrations, from a position in their list on.
+    Traffic { from: usize, answer: oneshot::Sender<TrafficPart> },
+    /// Returns the traffic of one registration.
     TrafficOf(Serial, oneshot::Sender<Traffic>),
+    /// Finds a member.
     Find(MemberId, oneshot::Sender<Option<MemberView>>),
+    /// Closes a member's connection; the answer is whether there was one.
     Disconnect(MemberId, CloseReason, oneshot::Sender<bool>),
-    /// All members of a predecessor: none may be read from before the others are there to hear it.
-    Succeed(Vec<Successor>),
-    /// Close some of the members that can't be carried over; the answer is how many of them are left.
-    Release {
-        reason: CloseReason,
-        at_most: usize,
-        left: oneshot::Sender<usize>,
-    },
-    /// Copy all members for a successor, and then do nothing until the receiver wakes or breaks.
-    Freeze {
-        copies: oneshot::Sender<Vec<(MemberSnapshot, RawFd)>>,
-        thaw: std::sync::mpsc::Receiver<()>,
-    },
+    /// Adds all members of an old process at once, so that none is read from before the others can receive.
+    Restore(Vec<RestoredMember>),
+    /// Closes some of the members that can't move to a new process; the answer is how many of them are left.
+    Release { reason: CloseReason, at_most: usize, left: oneshot::Sender<usize> },
+    /// Copies all members for a new process, and stops the thread until the sender of `thaw` is dropped.
+    Freeze { copies: oneshot::Sender<Vec<(MemberSnapshot, RawFd)>>, thaw: std::sync::mpsc::Receiver<()> },
+    /// Applies new limits and timeouts, and how long the thread polls without sleeping.
     Reconfigure(Box<Rules>, Duration),
-    /// Close everybody, and end when all connections are gone or the time is over; the sender is dropped then.
+    /// Closes all members, and ends the thread when their connections are gone or the time is over; then the sender is
+    /// dropped.
     Stop(CloseReason, Duration, oneshot::Sender<()>),
 }
 
-/// What some registrations of a thread have passed on.
+/// Traffic of some registrations of a thread.
 #[derive(Debug, Default)]
 pub(super) struct TrafficPart {
     pub(super) of: Vec<(Serial, Traffic)>,
-    /// Where to go on; the rest is another command, so that the thread does something else in between.
+    /// Position at which the next command continues; messages are relayed in between.
     pub(super) next: Option<usize>,
 }
 
-/// A predecessor's member, with its connection and where its stream stands.
+/// A member of an old process, with its connection and the state of its stream.
 #[derive(Debug)]
-pub(super) struct Successor {
+pub(super) struct RestoredMember {
     pub(super) seat: Seat,
     pub(super) state: MemberState,
     pub(super) socket: Socket,
 }
 
-/// Commands that wait for a thread, and what wakes it.
+/// Commands that wait for a thread, and its waker.
 #[derive(Debug)]
 pub(super) struct Inbox {
     waker: mio::Waker,
@@ -97,22 +81,22 @@ impl Inbox {
         Self { waker, waiting: Mutex::new(VecDeque::new()) }
     }
 
-    /// Puts in a command that a peer caused; gives it back when as many wait as may.
-    pub(super) fn offer(&self, command: Command) -> Result<(), Command> {
+    /// Adds a command that a peer caused; returns it if the inbox is full.
+    pub(super) fn try_push(&self, command: Command) -> Result<(), Command> {
         let mut waiting = self.lock();
-        if waiting.len() >= BOUND {
+        if waiting.len() >= CAPACITY {
             return Err(command);
         }
         self.put(&mut waiting, command);
         Ok(())
     }
 
-    /// Puts in a command of the daemon's own; those are as few as registrations and administrators.
+    /// Adds a command of the daemon's own, without a bound: there are as few of them as registrations and administrators.
     pub(super) fn push(&self, command: Command) {
         self.put(&mut self.lock(), command);
     }
 
-    /// Takes the first of those that wait into an empty list; tells whether some are left, for which nobody is woken.
+    /// Moves the first commands into `into`; returns whether some are left, for which the waker won't be called again.
     pub(super) fn take(&self, at_most: usize, into: &mut Vec<Command>) -> bool {
         let mut waiting = self.lock();
         let count = waiting.len().min(at_most);
@@ -125,7 +109,7 @@ impl Inbox {
         if waiting.len() == 1
             && let Err(error) = self.waker.wake()
         {
-            tracing::error!(%error, "a relay thread can't be woken");
+            tracing::error!(%error, "cannot wake a relay thread");
         }
     }
 
@@ -135,4 +119,4 @@ impl Inbox {
 }
 
 /// Joins that may wait: some tenths of a second of a mass reconnect, a few megabytes.
-const BOUND: usize = 8192;
+const CAPACITY: usize = 8192;

@@ -1,14 +1,14 @@
 //! The relay threads: each runs an event loop over the sockets of its registrations and a [`ws_router_core::shard`] core.
 //!
 //! A registration lives on exactly one thread, chosen by its serial, so that a message crosses no lock, no channel
-//! and no task. The front reaches a thread only through its bounded inbox.
+//! and no task. The rest of the daemon reaches a thread only through its bounded [`inbox`].
 
-mod budget;
+mod connection;
 mod inbox;
-mod probe;
+mod memory;
+mod self_test;
 mod thread;
 mod tls;
-mod wire;
 
 use std::collections::HashMap;
 use std::io;
@@ -31,20 +31,20 @@ use crate::peer::Peer;
 use crate::registry::{Registration, Seat};
 use crate::snapshot::MemberSnapshot;
 use crate::sys::TcpState;
-pub use budget::{Budget, CONNECTION, REGISTRATION, REQUEST, TLS_SESSION};
-use inbox::{Command, Inbox, Successor, TrafficPart};
-use thread::{Ledger, Thread};
+use inbox::{Command, Inbox, RestoredMember, TrafficPart};
+pub use memory::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
+use thread::{Stats, Thread};
 
-/// A handle on all relay threads; cheap to clone.
+/// Handle to all relay threads; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Relay(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     threads: Vec<Handle>,
-    budget: Arc<Budget>,
+    memory: Arc<MemoryBudget>,
     members: Sequence,
-    probes: Sequence,
+    self_tests: Sequence,
 }
 
 #[derive(Debug)]
@@ -53,38 +53,38 @@ struct Handle {
     totals: Arc<ThreadTotals>,
 }
 
-/// What the admin interface shows of a member.
+/// A member as the admin interface shows it.
 #[derive(Debug, Clone)]
 pub struct MemberView {
     /// The member's number.
     pub id: MemberId,
-    /// Where it is a member.
+    /// The registration that it belongs to.
     pub registration: RegistrationId,
-    /// As what.
+    /// The role that it joined with.
     pub role: Role,
-    /// From where.
+    /// The other end of its connection.
     pub peer: Peer,
-    /// Whether through TLS.
+    /// Whether its connection is encrypted.
     pub tls: bool,
-    /// How long it has been there.
+    /// Time since it joined.
     pub age: Duration,
-    /// How long nothing has been heard of it.
+    /// Time since its last byte was received.
     pub silent: Duration,
     /// Messages received from it.
     pub messages_in: u64,
     /// Payload bytes received from it.
     pub bytes_in: u64,
-    /// Messages handed to it.
+    /// Messages sent to it.
     pub messages_out: u64,
-    /// Bytes handed to it, frame headers included.
+    /// Bytes sent to it, frame headers included.
     pub bytes_out: u64,
     /// Bytes that wait for its socket.
     pub outbox: u64,
-    /// What the kernel knows of its connection.
+    /// The kernel's view of its connection; `None` unless it is TCP.
     pub tcp: Option<TcpState>,
 }
 
-/// A member whose connection is on its way; it leaves again when this is dropped.
+/// A member whose handshake is in progress. Dropping it removes the member again.
 #[derive(Debug)]
 pub struct Reservation {
     id: MemberId,
@@ -93,7 +93,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Hands the connection over, with the bytes that came behind its handshake.
+    /// Hands the connection over to the relay thread, with the bytes received after its handshake.
     pub fn attach(mut self, socket: Socket, early: Bytes) {
         self.is_open = false;
         self.inbox.push(Command::Attach { id: self.id, socket: Box::new(socket), early });
@@ -108,16 +108,16 @@ impl Drop for Reservation {
     }
 }
 
-/// All members as they are while the threads hold still.
+/// A copy of all members. The relay threads stand still until it is dropped.
 #[derive(Debug)]
 pub struct Frozen {
-    /// Each member and its descriptor, which stays the thread's.
+    /// Each member and its descriptor, which the relay thread continues to own.
     pub members: Vec<(MemberSnapshot, RawFd)>,
-    /// The threads go on when these are dropped.
+    /// The threads resume when these are dropped.
     _hold: Vec<std::sync::mpsc::Sender<()>>,
 }
 
-/// The thread's inbox is full; the caller answers 503.
+/// Error returned when a thread's inbox is full; answered with 503.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy;
 
@@ -131,33 +131,33 @@ impl Relay {
         front: &Arc<Front>,
     ) -> io::Result<Self> {
         let totals: Vec<_> = (0..threads.max(1)).map(|_| Arc::new(ThreadTotals::default())).collect();
-        let budget = Arc::new(Budget::new(Arc::clone(front), totals.clone()));
+        let memory = Arc::new(MemoryBudget::new(Arc::clone(front), totals.clone()));
         let start = |(number, totals)| {
-            let ledger = Ledger { totals, budget: Arc::clone(&budget) };
-            start_thread(number, rules(websocket), busy_poll, events.clone(), ledger)
+            let stats = Stats { totals, memory: Arc::clone(&memory) };
+            start_thread(number, rules(websocket), busy_poll, events.clone(), stats)
         };
         let threads = totals.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
-        Ok(Self(Arc::new(Inner { threads, budget, members: Sequence::after(0), probes: Sequence::after(0) })))
+        Ok(Self(Arc::new(Inner { threads, memory, members: Sequence::after(0), self_tests: Sequence::after(0) })))
     }
 
-    /// The memory for all that peers can make us hold.
-    pub fn budget(&self) -> &Budget {
-        &self.0.budget
+    /// The limit on the memory that peers can make the router hold.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.0.memory
     }
 
-    /// Lets a member in before its handshake is answered, so that it hears everything that is sent after the answer;
-    /// what it hears waits for its connection. A registration that ended meanwhile closes it at once. `rates` say how much
-    /// it may send.
+    /// Adds a member before its handshake is answered, so that it receives everything sent after the answer; messages
+    /// to it are queued until its connection is attached. It is closed at once if its registration has ended in the
+    /// meantime. `rates` bound what it may send.
     pub async fn reserve(&self, seat: Seat, peer: Peer, rates: Option<Box<Rates>>) -> Result<Reservation, Busy> {
         let id = MemberId(self.0.members.next());
         let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
         let (done, is_done) = oneshot::channel();
-        inbox.offer(Command::Reserve { id, seat: Box::new(seat), peer, rates, done }).map_err(|_| Busy)?;
+        inbox.try_push(Command::Reserve { id, seat: Box::new(seat), peer, rates, done }).map_err(|_| Busy)?;
         let reservation = Reservation { id, inbox, is_open: true };
         is_done.await.map(|()| reservation).map_err(|_| Busy)
     }
 
-    /// Closes all members of a registration that has ended.
+    /// Closes all members of a registration that has ended in the registry.
     pub fn end(&self, registration: &Registration, reason: CloseReason) {
         self.inbox_of(registration.serial).push(Command::End(registration.serial, reason));
     }
@@ -169,7 +169,7 @@ impl Relay {
         members.await.unwrap_or_default()
     }
 
-    /// Sums up what the registrations have passed on; those that have no members aren't among them.
+    /// Returns how much each registration has relayed, without those that have no members.
     pub async fn traffic(&self) -> HashMap<Serial, Traffic> {
         let mut all = HashMap::new();
         for thread in &self.0.threads {
@@ -185,7 +185,7 @@ impl Relay {
         all
     }
 
-    /// Sums up what a registration has passed on.
+    /// Returns how much a registration has relayed.
     pub async fn traffic_of(&self, registration: &Registration) -> Traffic {
         let (answer, traffic) = oneshot::channel();
         self.inbox_of(registration.serial).push(Command::TrafficOf(registration.serial, answer));
@@ -204,7 +204,7 @@ impl Relay {
         None
     }
 
-    /// Closes a member's connection; tells whether there was one.
+    /// Closes a member's connection; returns whether there was one.
     pub async fn disconnect(&self, id: MemberId, reason: CloseReason) -> bool {
         for thread in &self.0.threads {
             let (answer, was_there) = oneshot::channel();
@@ -216,24 +216,24 @@ impl Relay {
         false
     }
 
-    /// Takes new limits and times for open and future connections.
+    /// Applies new limits and timeouts to open and future connections.
     pub fn reconfigure(&self, websocket: &config::Websocket, busy_poll: Duration) {
         for thread in &self.0.threads {
             thread.inbox.push(Command::Reconfigure(Box::new(rules(websocket)), busy_poll));
         }
     }
 
-    /// Reads each thread's numbers.
+    /// Returns the counters of each thread.
     pub fn totals(&self) -> Vec<Arc<ThreadTotals>> {
         self.0.threads.iter().map(|thread| Arc::clone(&thread.totals)).collect()
     }
 
-    /// Sends a message through each thread, between two members of its own; tells whether all arrived in time.
-    pub async fn probe(&self, patience: Duration) -> bool {
+    /// Sends a message through each thread, between two members made for it; returns whether all arrived in time.
+    pub async fn self_test(&self, patience: Duration) -> bool {
         let all = async {
             for thread in &self.0.threads {
                 let ids = [MemberId(self.0.members.next()), MemberId(self.0.members.next())];
-                probe::pass_through(&thread.inbox, ids, self.0.probes.next()).await?;
+                self_test::pass_through(&thread.inbox, ids, self.0.self_tests.next()).await?;
             }
             io::Result::Ok(())
         };
@@ -249,34 +249,34 @@ impl Relay {
         };
         let ended: Vec<_> = self.0.threads.iter().map(stop).collect();
         for thread in ended {
-            // Nothing is sent: the sender's end is the thread's.
+            // Resolves when the thread drops its end; nothing is ever sent.
             let _ = thread.await;
         }
     }
 
-    /// Goes on with a predecessor's members.
-    pub fn succeed(&self, members: impl IntoIterator<Item = (Seat, MemberState, Socket)>) {
-        let mut by_thread: Vec<Vec<Successor>> = self.0.threads.iter().map(|_| Vec::new()).collect();
+    /// Adds the members of an old process.
+    pub fn restore(&self, members: impl IntoIterator<Item = (Seat, MemberState, Socket)>) {
+        let mut by_thread: Vec<Vec<RestoredMember>> = self.0.threads.iter().map(|_| Vec::new()).collect();
         for (seat, state, socket) in members {
-            by_thread[self.thread_of(seat.registration.serial)].push(Successor { seat, state, socket });
+            by_thread[self.thread_of(seat.registration.serial)].push(RestoredMember { seat, state, socket });
         }
         for (thread, members) in self.0.threads.iter().zip(by_thread) {
-            thread.inbox.push(Command::Succeed(members));
+            thread.inbox.push(Command::Restore(members));
         }
     }
 
-    /// Leaves out the member numbers up to `last`, which a predecessor gave.
+    /// Skips the member numbers up to `last`, which an old process has given.
     pub fn skip_members(&self, last: u64) {
         self.0.members.skip(last);
     }
 
-    /// Tells the highest member number given.
+    /// Returns the highest member number given.
     pub fn last_member(&self) -> u64 {
         self.0.members.last()
     }
 
-    /// Closes up to `at_most` members of each thread that can't be carried over to a successor; tells how many of their
-    /// connections are left.
+    /// Closes up to `at_most` members of each thread whose connections can't move to a new process; returns how many of
+    /// these are left.
     pub async fn release(&self, at_most: usize, reason: CloseReason) -> usize {
         let mut all = 0;
         for thread in &self.0.threads {
@@ -287,16 +287,16 @@ impl Relay {
         all
     }
 
-    /// Copies all members that can be carried over, with their descriptors, and holds all threads until the copy is
-    /// dropped.
+    /// Copies all members whose connections can move to a new process, with their descriptors, and stops all threads
+    /// until the copy is dropped.
     pub async fn freeze(&self) -> Frozen {
-        let ask = |thread: &Handle| {
+        let freeze = |thread: &Handle| {
             let (copies, answer) = oneshot::channel();
             let (hold, thaw) = std::sync::mpsc::channel();
             thread.inbox.push(Command::Freeze { copies, thaw });
             (answer, hold)
         };
-        let asked: Vec<_> = self.0.threads.iter().map(ask).collect();
+        let asked: Vec<_> = self.0.threads.iter().map(freeze).collect();
         let mut frozen = Frozen { members: Vec::new(), _hold: Vec::new() };
         for (answer, hold) in asked {
             frozen.members.extend(answer.await.unwrap_or_default());
@@ -314,19 +314,13 @@ impl Relay {
     }
 }
 
-fn start_thread(
-    number: usize,
-    rules: Rules,
-    busy_poll: Duration,
-    events: Events,
-    ledger: Ledger,
-) -> io::Result<Handle> {
+fn start_thread(number: usize, rules: Rules, busy_poll: Duration, events: Events, stats: Stats) -> io::Result<Handle> {
     let poll = mio::Poll::new()?;
     let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), thread::WAKE)?));
-    let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&ledger.totals) };
+    let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&stats.totals) };
     let run = move || {
-        if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, ledger).run() {
-            // A router without one of its threads is worse than one that its supervisor starts again.
+        if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, stats).run() {
+            // A restart by the service manager is better than a router that lacks one of its threads.
             panic!("the event queue of a relay thread failed: {error}");
         }
     };

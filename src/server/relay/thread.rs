@@ -1,4 +1,4 @@
-//! One relay thread: wait for readiness, let the shard do its round, take commands, sweep now and then.
+//! One relay thread: an event loop that waits for readiness, runs the shard, handles commands and sweeps periodically.
 
 mod commands;
 
@@ -15,46 +15,46 @@ use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::shard::{Moment, Rules, Shard};
 
-use super::budget::Budget;
+use super::connection::{Connection, ThreadContext};
 use super::inbox::Inbox;
-use super::wire::{Common, Wire};
+use super::memory::MemoryBudget;
 use crate::events::Events;
 use crate::log::RateLimitedLog;
 use crate::metrics::ThreadTotals;
 
-/// The token of the inbox's waker; slots are small numbers.
+/// Token of the inbox's waker. Tokens of connections are their slots, which are small numbers.
 pub(super) const WAKE: Token = Token(usize::MAX);
 
-/// A relay thread's state; lives on its stack.
+/// State of a relay thread, on that thread's stack.
 pub(super) struct Thread {
     poll: Poll,
     inbox: Arc<Inbox>,
-    shard: Shard<Wire>,
-    common: Rc<Common>,
-    ledger: Ledger,
-    /// When memory may be looked at closely again.
-    next_relief: Moment,
+    shard: Shard<Connection>,
+    context: Rc<ThreadContext>,
+    stats: Stats,
+    /// Time from which load may be shed again.
+    next_shed: Moment,
     begin: Instant,
     now: Moment,
     busy_poll: Duration,
-    /// Deliveries whose time has been counted.
+    /// Deliveries whose latency has been recorded.
     timed: u64,
-    /// Commands wait that nobody wakes it for.
+    /// Whether commands wait for which the waker won't be called.
     has_commands: bool,
-    /// Members whose connections are on their way, with their slots.
-    awaited: HashMap<MemberId, usize>,
+    /// Slots of the members whose handshake is in progress.
+    away: HashMap<MemberId, usize>,
     stop: Option<Stop>,
 }
 
-/// Where a thread writes what it does, and reads how much memory there is.
-pub(super) struct Ledger {
-    /// Its own numbers.
+/// The numbers that a thread shares with the rest of the process.
+pub(super) struct Stats {
+    /// Counters that only this thread writes.
     pub(super) totals: Arc<ThreadTotals>,
-    /// What all threads share.
-    pub(super) budget: Arc<Budget>,
+    /// The memory limit of all threads together.
+    pub(super) memory: Arc<MemoryBudget>,
 }
 
-/// How the thread ends.
+/// A stop in progress.
 struct Stop {
     reason: CloseReason,
     deadline: Moment,
@@ -68,56 +68,56 @@ impl Thread {
         rules: Rules,
         busy_poll: Duration,
         events: Events,
-        ledger: Ledger,
+        stats: Stats,
     ) -> Self {
-        let common = Rc::new(Common { events, sealed: RefCell::new(vec![0; SEALED]) });
-        let (shard, begin, now) = (Shard::new(rules), Instant::now(), BEGIN);
+        let context = Rc::new(ThreadContext { events, ciphertext: RefCell::new(vec![0; CIPHERTEXT]) });
+        let (shard, begin, now) = (Shard::new(rules), Instant::now(), EPOCH);
         Self {
             poll,
             inbox,
             shard,
-            common,
-            ledger,
-            next_relief: now,
+            context,
+            stats,
+            next_shed: now,
             begin,
             now,
             busy_poll,
             timed: 0,
             has_commands: false,
-            awaited: HashMap::new(),
+            away: HashMap::new(),
             stop: None,
         }
     }
 
-    /// Runs until it is told to stop; fails when the kernel's event queue does.
+    /// Runs the event loop until [`Command::Stop`](super::inbox::Command::Stop); fails only if polling fails.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut readiness = Readiness::with_capacity(EVENTS);
-        let mut commands = Vec::with_capacity(COMMANDS_A_ROUND);
+        let mut commands = Vec::with_capacity(COMMANDS_PER_ITERATION);
         let (mut next_sweep, mut last_event, mut put_off) = (self.now.after(SWEEP), self.begin, 0);
         loop {
-            let timeout = self.patience(next_sweep, last_event);
+            let timeout = self.poll_timeout(next_sweep, last_event);
             match self.poll.poll(&mut readiness, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             let woken = Instant::now();
-            self.now = BEGIN.after(woken.duration_since(self.begin));
+            self.now = EPOCH.after(woken.duration_since(self.begin));
             if !readiness.is_empty() {
                 last_event = woken;
             }
             self.shard.begin_iteration(readiness.iter().filter(|event| event.is_readable()).count());
-            self.has_commands |= self.serve(&readiness);
+            self.has_commands |= self.dispatch(&readiness);
             self.shard.resume(self.now);
             if self.has_commands {
-                self.has_commands = self.inbox.take(COMMANDS_A_ROUND, &mut commands);
+                self.has_commands = self.inbox.take(COMMANDS_PER_ITERATION, &mut commands);
                 for command in commands.drain(..) {
-                    self.obey(command);
+                    self.handle(command);
                 }
             }
-            self.shard.flush_some(WRITES_A_ROUND, self.now);
-            self.time(woken);
+            self.shard.flush_some(WRITES_PER_ITERATION, self.now);
+            self.record_latency(woken);
             if self.now >= next_sweep {
-                // After a standstill, signs of life may be there that nobody has read yet, until a round takes in all.
+                // After a standstill, pongs may wait in sockets that haven't been read yet: sweep once all have been.
                 let stood_still = self.now.since(next_sweep) >= STANDSTILL;
                 let is_behind = stood_still || (put_off > 0 && readiness.iter().count() == EVENTS);
                 if is_behind && put_off < MOST_PUT_OFF {
@@ -128,8 +128,8 @@ impl Thread {
                 }
                 next_sweep = self.now.after(SWEEP);
             }
-            self.publish();
-            self.relieve();
+            self.publish_totals();
+            self.shed_load();
             if let Some(stop) = &self.stop
                 && (self.shard.is_empty() || self.now >= stop.deadline)
             {
@@ -138,10 +138,10 @@ impl Thread {
         }
     }
 
-    /// How long to sleep at most.
-    fn patience(&self, next_sweep: Moment, last_event: Instant) -> Duration {
-        let is_looking = !self.busy_poll.is_zero() && last_event.elapsed() < self.busy_poll;
-        if self.has_commands || self.shard.has_work() || is_looking {
+    /// Returns how long the thread may sleep at most.
+    fn poll_timeout(&self, next_sweep: Moment, last_event: Instant) -> Duration {
+        let is_polling = !self.busy_poll.is_zero() && last_event.elapsed() < self.busy_poll;
+        if self.has_commands || self.shard.has_work() || is_polling {
             return Duration::ZERO;
         }
         let next = self.stop.as_ref().map_or(next_sweep, |stop| stop.deadline.min(next_sweep));
@@ -149,8 +149,8 @@ impl Thread {
         next.since(self.now).max(Duration::from_millis(1))
     }
 
-    /// Lets every connection that is ready have its turn; tells whether commands wait.
-    fn serve(&mut self, readiness: &Readiness) -> bool {
+    /// Reads and writes every connection that is ready; returns whether commands wait.
+    fn dispatch(&mut self, readiness: &Readiness) -> bool {
         let mut has_commands = false;
         for event in readiness {
             if event.token() == WAKE {
@@ -168,37 +168,38 @@ impl Thread {
         has_commands
     }
 
-    /// Closes those who hold most when all peers together hold more than the budget.
-    fn relieve(&mut self) {
-        let budget = &self.ledger.budget;
-        if budget.to_free(self.shard.held()) == 0 || self.now < self.next_relief {
+    /// Closes the members that hold most when the memory limit is nearly reached.
+    fn shed_load(&mut self) {
+        let memory = &self.stats.memory;
+        if memory.excess(self.shard.held()) == 0 || self.now < self.next_shed {
             return;
         }
-        self.next_relief = self.now.after(RELIEF);
+        self.next_shed = self.now.after(SHED_INTERVAL);
         self.shard.measure();
-        self.ledger.totals.held.set(self.shard.held());
-        let bytes = budget.to_free(self.shard.held());
+        self.stats.totals.held.set(self.shard.held());
+        let bytes = memory.excess(self.shard.held());
         let closed = if bytes > 0 { self.shard.shed_load(bytes, self.now) } else { 0 };
         if closed > 0 {
-            let relieved = &self.ledger.totals.relieved;
+            let relieved = &self.stats.totals.relieved;
             relieved.set(relieved.value() + closed);
-            if let Some(suppressed) = RELIEVED.should_log(Instant::now()) {
+            if let Some(suppressed) = LOAD_SHED.should_log(Instant::now()) {
                 tracing::warn!(members = closed, bytes, suppressed, "members closed for memory; see limits.memory");
             }
         }
     }
 
-    /// Counts how long the round's messages took.
-    fn time(&mut self, woken: Instant) {
+    /// Records how long this iteration's deliveries took.
+    fn record_latency(&mut self, woken: Instant) {
         let delivered = self.shard.tally().deliveries;
         if delivered != self.timed {
-            self.ledger.totals.latency.observe(woken.elapsed(), delivered - self.timed);
+            self.stats.totals.latency.observe(woken.elapsed(), delivered - self.timed);
             self.timed = delivered;
         }
     }
 
-    fn publish(&self) {
-        let (tally, totals) = (self.shard.tally(), &self.ledger.totals);
+    /// Copies the shard's numbers to where the rest of the process reads them.
+    fn publish_totals(&self) {
+        let (tally, totals) = (self.shard.tally(), &self.stats.totals);
         totals.held.set(self.shard.held());
         totals.members.set(tally.members);
         totals.messages_in.set(tally.messages_in);
@@ -216,28 +217,29 @@ impl Thread {
     }
 }
 
-/// A probe's registration; the registry's serials count from one and won't get here.
-pub(super) fn probe_serial(number: u64) -> Serial {
+/// Returns the serial of a self-test's registration. The registry counts from one and never reaches these.
+pub(super) fn self_test_serial(number: u64) -> Serial {
     Serial(u64::MAX - number)
 }
 
-/// The first moment of a thread: late enough that a predecessor's members can have come before it.
-const BEGIN: Moment = Moment(100 * 365 * 86_400_000);
-/// Readiness taken at once.
+/// First moment of a thread's clock, with room before it for the times of restored members.
+const EPOCH: Moment = Moment(100 * 365 * 86_400_000);
+/// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
-/// Commands obeyed in a round, a few microseconds each: a mass join is let in by and by, beside those who talk.
-const COMMANDS_A_ROUND: usize = 32;
-/// Writes at the end of a round, some microseconds each: a pair doesn't wait until a thousand have had their message.
-const WRITES_A_ROUND: usize = 32;
-/// How often the silent, the stalled and the overdue are looked for.
+/// Commands handled in an iteration, some microseconds each, so that a mass join doesn't delay messages.
+const COMMANDS_PER_ITERATION: usize = 32;
+/// Writes at the end of an iteration, some microseconds each, so that a large fan-out doesn't delay other registrations.
+const WRITES_PER_ITERATION: usize = 32;
+/// Interval at which timeouts are checked.
 const SWEEP: Duration = Duration::from_millis(500);
-/// How often memory is looked at closely: it can't grow by much meanwhile, and the look takes a while itself.
-const RELIEF: Duration = Duration::from_millis(20);
-/// Peers can cause the warning at will.
-static RELIEVED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
-/// A sweep that is so late comes after a time in which the process didn't run: stopped, or its machine suspended.
+/// Shortest interval between measurements of memory under pressure: measuring takes time, and memory can't grow by much
+/// in between.
+const SHED_INTERVAL: Duration = Duration::from_millis(20);
+/// Limits a warning that peers can trigger.
+static LOAD_SHED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
+/// Delay of a sweep from which the process counts as having stood still: stopped, or on a suspended machine.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// On a machine that is overloaded for good, sweeps come late all the time, and one of so many is made.
+/// Sweeps that may be skipped in a row. On an overloaded machine every sweep is late.
 const MOST_PUT_OFF: u32 = 8;
-/// Sealed bytes read at once.
-const SEALED: usize = 256 << 10;
+/// Bytes of TLS records read at once.
+const CIPHERTEXT: usize = 256 << 10;

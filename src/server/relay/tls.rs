@@ -1,45 +1,45 @@
-//! A TLS session above a socket, without an event loop of its own: rustls's state machine, fed and emptied by hand.
+//! TLS over a non-blocking socket: rustls's state machine, driven by the relay thread.
 //!
-//! What is received is read into the thread's one buffer for sealed bytes, never more at once than there is room for
-//! when it is opened, so that nothing decrypted is left behind that no readiness would announce.
+//! Records are read into one buffer of the thread, never more at once than there is room for when they are decrypted.
+//! So no plaintext stays behind in the session, for which the socket would never become readable.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 
 use rustls::ServerConnection;
 use ws_router_core::shard::Received;
 
-use super::wire::{Bare, would_block_is_nothing};
+use super::connection::{PlainStream, would_block_as_zero};
 
-/// A connection with TLS.
+/// A TLS connection after its handshake.
 #[derive(Debug)]
 pub(super) struct Tls {
-    bare: Bare,
+    socket: PlainStream,
     session: ServerConnection,
-    /// Whether the peer is to be told that nothing more comes, once all is out.
+    /// Whether the sending direction is shut down once everything has been sent.
     finishing: bool,
-    /// Whether the peer broke the session; what it sent before is still heard.
+    /// Whether the peer broke the protocol; plaintext received before is still delivered.
     is_broken: bool,
 }
 
 impl Tls {
-    /// Takes over a session whose handshake is done.
-    pub(super) fn new(bare: Bare, mut session: ServerConnection) -> Self {
-        session.set_buffer_limit(Some(SEALED_AHEAD));
-        Self { bare, session, finishing: false, is_broken: false }
+    /// Takes over a session whose handshake is complete.
+    pub(super) fn new(socket: PlainStream, mut session: ServerConnection) -> Self {
+        session.set_buffer_limit(Some(CIPHERTEXT_BUFFER));
+        Self { socket, session, finishing: false, is_broken: false }
     }
 
-    pub(super) fn bare(&self) -> &Bare {
-        &self.bare
+    pub(super) fn socket(&self) -> &PlainStream {
+        &self.socket
     }
 
-    pub(super) fn bare_mut(&mut self) -> &mut Bare {
-        &mut self.bare
+    pub(super) fn socket_mut(&mut self) -> &mut PlainStream {
+        &mut self.socket
     }
 
-    /// Receives and opens what fits into the buffers.
-    pub(super) fn receive(&mut self, buffers: &mut [IoSliceMut<'_>], sealed: &mut [u8]) -> io::Result<Received> {
+    /// Receives and decrypts as much as fits into the buffers.
+    pub(super) fn receive(&mut self, buffers: &mut [IoSliceMut<'_>], ciphertext: &mut [u8]) -> io::Result<Received> {
         let mut target = Target { buffers, current: 0, offset: 0, filled: 0 };
-        let end = self.open(&mut target, sealed);
+        let end = self.decrypt_into(&mut target, ciphertext);
         match (target.filled, end) {
             (0, Err(error)) => Err(error),
             (bytes, Ok(End::Full | End::OfStream)) => Ok(Received { bytes, more: true }),
@@ -47,8 +47,8 @@ impl Tls {
         }
     }
 
-    /// Opens records until the target is full or the socket has no more.
-    fn open(&mut self, target: &mut Target<'_, '_>, sealed: &mut [u8]) -> io::Result<End> {
+    /// Decrypts records until the target is full or the socket has no more.
+    fn decrypt_into(&mut self, target: &mut Target<'_, '_>, ciphertext: &mut [u8]) -> io::Result<End> {
         loop {
             match target.fill_from(&mut self.session) {
                 Ok(()) => return Ok(End::Full),
@@ -57,24 +57,24 @@ impl Tls {
                 Err(_) if self.is_broken => return Err(ErrorKind::InvalidData.into()),
                 Err(_) => {}
             }
-            let room = target.room().min(sealed.len());
-            let bytes = self.bare.read(&mut sealed[..room])?;
+            let room = target.room().min(ciphertext.len());
+            let bytes = self.socket.read(&mut ciphertext[..room])?;
             if bytes == 0 {
                 return Ok(End::OfStream);
             }
-            self.unseal(&sealed[..bytes], target)?;
+            self.decrypt(&ciphertext[..bytes], target)?;
             if self.session.wants_write() {
-                self.push_out()?;
+                self.flush()?;
             }
         }
     }
 
-    /// Opens what has come, as far as it means anything.
-    fn unseal(&mut self, mut sealed: &[u8], target: &mut Target<'_, '_>) -> io::Result<()> {
-        while !sealed.is_empty() {
-            // Behind the peer's close_notify the session takes no more, and what comes there is to be ignored
+    /// Decrypts received bytes, up to the end of the session.
+    fn decrypt(&mut self, mut ciphertext: &[u8], target: &mut Target<'_, '_>) -> io::Result<()> {
+        while !ciphertext.is_empty() {
+            // After the peer's close_notify the session takes no more, and further bytes are ignored
             // (RFC 8446 section 6.1).
-            if self.session.read_tls(&mut sealed)? == 0 {
+            if self.session.read_tls(&mut ciphertext)? == 0 {
                 return Ok(());
             }
             self.is_broken = self.session.process_new_packets().is_err();
@@ -89,7 +89,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Seals and sends as much as the socket takes, and some more that waits here for it.
+    /// Encrypts and sends as much as the socket takes, and buffers up to [`CIPHERTEXT_BUFFER`] more.
     pub(super) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut sent = 0;
         for slice in slices {
@@ -97,44 +97,44 @@ impl Tls {
             while !rest.is_empty() {
                 let taken = self.session.writer().write(rest)?;
                 (sent, rest) = (sent + taken, &rest[taken..]);
-                if !rest.is_empty() && !self.push_out()? {
+                if !rest.is_empty() && !self.flush()? {
                     return Ok(sent);
                 }
             }
         }
-        self.push_out()?;
+        self.flush()?;
         Ok(sent)
     }
 
-    /// Sends sealed records; tells whether all are out.
-    pub(super) fn push_out(&mut self) -> io::Result<bool> {
+    /// Sends buffered records; returns whether none is left.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
         while self.session.wants_write() {
-            if would_block_is_nothing(self.session.write_tls(&mut self.bare))? == 0 {
+            if would_block_as_zero(self.session.write_tls(&mut self.socket))? == 0 {
                 return Ok(false);
             }
         }
         if self.finishing {
-            self.bare.shutdown();
+            self.socket.shutdown();
         }
         Ok(true)
     }
 
-    /// Says goodbye on this layer, too.
+    /// Sends close_notify, and then shuts the sending direction down.
     pub(super) fn finish(&mut self) {
         self.session.send_close_notify();
         self.finishing = true;
-        // A peer that is gone already needn't be told; one that takes nothing now is told when it does.
-        let _ = self.push_out();
+        // Fails only if the connection is gone. If the socket is full, the rest follows when it is writable.
+        let _ = self.flush();
     }
 }
 
-/// Where opening stopped.
+/// Why decrypting stopped.
 enum End {
     Full,
     OfStream,
 }
 
-/// Buffers that are filled one after the other.
+/// Buffers that are filled in order.
 struct Target<'a, 'b> {
     buffers: &'a mut [IoSliceMut<'b>],
     /// The buffer that is being filled, and how far.
@@ -148,7 +148,7 @@ impl Target<'_, '_> {
         self.buffers.iter().map(|buffer| buffer.len()).sum::<usize>() - self.filled
     }
 
-    /// Takes what is open already; fails as the session's reader does when there is no more.
+    /// Reads available plaintext; fails as the session's reader does when there is no more.
     fn fill_from(&mut self, session: &mut ServerConnection) -> io::Result<()> {
         while let Some(buffer) = self.buffers.get_mut(self.current) {
             if self.offset == buffer.len() {
@@ -166,5 +166,5 @@ impl Target<'_, '_> {
     }
 }
 
-/// Sealed bytes that may wait for the socket; what comes above stays in the outbox, where it is counted.
-const SEALED_AHEAD: usize = 64 << 10;
+/// Ciphertext that may wait for the socket; everything above stays in the outbox, where it is counted.
+const CIPHERTEXT_BUFFER: usize = 64 << 10;

@@ -33,7 +33,7 @@ use crate::metrics::{Front, Rejection, ThreadTotals};
 use crate::net::{Clients, Door, Place, Socket};
 use crate::peer::Peer;
 use crate::registry::{self, Registration, Registry, Request, SeatError, Summary};
-use crate::relay::{self, Budget, MemberView, Relay};
+use crate::relay::{self, MemberView, MemoryBudget, Relay};
 use crate::sys;
 use drain::Drain;
 pub use drain::STEP as DRAIN_INTERVAL;
@@ -68,7 +68,7 @@ impl Server {
         let threads = threads.map_or(1, NonZeroUsize::get);
         let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone(), &metrics)
             .map_err(StartError::Threads)?;
-        relay.budget().set_limit(memory_limit(&config.limits));
+        relay.memory().set_limit(memory_limit(&config.limits));
         let config = Arc::new(config);
         let server = Arc::new(Self {
             drain: Drain::new(Arc::clone(&registry), relay.clone(), events.clone()),
@@ -164,7 +164,7 @@ impl Server {
         let need_restart = self.initial.differences(&config).need_restart;
         self.registry.set_rules(registry::Rules::of(&config));
         self.relay.reconfigure(&config.websocket, config.relay.busy_poll);
-        self.relay.budget().set_limit(memory_limit(&config.limits));
+        self.relay.memory().set_limit(memory_limit(&config.limits));
         self.config.send_replace(Arc::new(config));
         let before = self.access.send_replace(Arc::new(access));
         let files = self.access.borrow().changed_files(&before);
@@ -242,8 +242,8 @@ impl Server {
     }
 
     /// The memory that peers can make the router hold.
-    pub fn memory(&self) -> &Budget {
-        self.relay.budget()
+    pub fn memory(&self) -> &MemoryBudget {
+        self.relay.memory()
     }
 
     /// The counters of everything outside the relay threads.
@@ -332,7 +332,7 @@ impl Server {
 
     /// Sends a message through each relay thread; returns whether all arrived in time.
     pub async fn self_test(&self, patience: Duration) -> bool {
-        self.relay.probe(patience).await
+        self.relay.self_test(patience).await
     }
 }
 
@@ -343,7 +343,7 @@ impl Server {
         if self.is_draining() {
             return Err(Unavailable::Draining);
         }
-        if self.relay.budget().is_tight() {
+        if self.relay.memory().is_tight() {
             self.metrics.out_of_memory.up();
             return Err(Unavailable::OutOfMemory);
         }

@@ -86,7 +86,7 @@ impl Server {
 
     pub(super) async fn take_snapshot(&self) -> FrozenServer {
         // Before the threads stand still, since it takes a while.
-        let carried = self.events.history().carried();
+        let carried = self.events.history().export();
         let history = Snapshot::encode_events(&carried);
         let mut frozen = self.relay.freeze().await;
         let (members, descriptors) = std::mem::take(&mut frozen.members).into_iter().unzip();
@@ -128,7 +128,7 @@ impl Server {
         self.metrics.restarts.set(state.restarts.count + 1);
         self.metrics.carried.set(state.restarts.carried + count as u64);
         self.metrics.lost.set(state.restarts.lost + (total - count) as u64);
-        self.relay.succeed(restored);
+        self.relay.restore(restored);
         self.registry.finish_restore(COME_BACK, Instant::now());
         tracing::info!(old_version = state.program, members = count, lost = total - count, "carried over");
         if let Some(drain) = state.drain {

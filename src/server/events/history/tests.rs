@@ -49,9 +49,9 @@ fn a_registration_is_remembered_after_its_end_and_for_a_while() {
     let events = [registered(1, "my-device"), joined(2, "my-device", 7), ended(3, "my-device")];
     let mut history = history(&events);
     assert_eq!(history.of(&id("my-device")), Some((0, events.to_vec())));
-    history.record(&registered(3 + KEPT.as_millis() as u64, "other-device"));
+    history.record(&registered(3 + RETENTION.as_millis() as u64, "other-device"));
     assert!(history.of(&id("my-device")).is_some());
-    history.record(&registered(4 + KEPT.as_millis() as u64, "third-device"));
+    history.record(&registered(4 + RETENTION.as_millis() as u64, "third-device"));
     assert_eq!(history.of(&id("my-device")), None);
     assert_eq!(history.total, 2);
 }
@@ -60,13 +60,13 @@ fn a_registration_is_remembered_after_its_end_and_for_a_while() {
 fn only_the_last_events_of_a_registration_are_kept_and_the_others_counted() {
     let events: Vec<_> = (0..100).map(|at| joined(at, "my-device", at)).collect();
     let (forgotten, kept) = history(&events).of(&id("my-device")).unwrap();
-    assert_eq!((forgotten, kept.len()), (100 - EVENTS as u64, EVENTS));
+    assert_eq!((forgotten, kept.len()), (100 - MAX_PER_REGISTRATION as u64, MAX_PER_REGISTRATION));
     assert_eq!(kept.last(), events.last());
 }
 
 #[test]
 fn an_id_that_lives_again_goes_on_with_its_story() {
-    let later = KEPT.as_millis() as u64 + 10;
+    let later = RETENTION.as_millis() as u64 + 10;
     let mut history = history(&[registered(1, "my-device"), ended(2, "my-device"), registered(3, "my-device")]);
     history.record(&registered(later, "other-device"));
     assert_eq!(history.of(&id("my-device")).unwrap().1.len(), 3);
@@ -75,18 +75,18 @@ fn an_id_that_lives_again_goes_on_with_its_story() {
 #[test]
 fn those_that_are_removed_with_members_are_forgotten_as_the_others_are() {
     let mut history = History::default();
-    for number in 0..ENDED as u64 + 100 {
+    for number in 0..MAX_ENDED as u64 + 100 {
         let name = format!("device-{number}");
         for event in [registered(1, &name), joined(1, &name, number), removed(1, &name), left(1, &name, number)] {
             history.record(&event);
         }
     }
-    assert!(history.stories.len() <= ENDED + 1, "{}", history.stories.len());
-    // Whose story is forgotten before they left begins no other one.
+    assert!(history.registrations.len() <= MAX_ENDED + 1, "{}", history.registrations.len());
+    // Whose timeline is forgotten before they left begins no other one.
     history.record(&left(2, "device-0", 0));
     assert_eq!(history.of(&id("device-0")), None);
-    history.record(&registered(2 + KEPT.as_millis() as u64, "other-device"));
-    assert_eq!((history.stories.len(), history.total), (1, 1));
+    history.record(&registered(2 + RETENTION.as_millis() as u64, "other-device"));
+    assert_eq!((history.registrations.len(), history.total), (1, 1));
 }
 
 #[test]
@@ -97,39 +97,42 @@ fn how_a_crowd_lost_its_registration_is_not_forgotten_for_all_who_left_then() {
     events.extend(crowd.map(|member| left(101 + member, "my-device", member)));
     let history = history(&events);
     let (forgotten, kept) = history.of(&id("my-device")).unwrap();
-    assert_eq!((forgotten, kept.len()), (201 - EVENTS as u64, EVENTS));
+    assert_eq!((forgotten, kept.len()), (201 - MAX_PER_REGISTRATION as u64, MAX_PER_REGISTRATION));
     assert_eq!((&kept[0], kept.last()), (&events[100], events.last()));
-    let carried = history.carried();
-    assert_eq!((carried.len(), &carried[0]), (LEAST, &events[100]));
+    let carried = history.export();
+    assert_eq!((carried.len(), &carried[0]), (MIN_PER_REGISTRATION, &events[100]));
 }
 
 #[test]
 fn who_comes_after_a_registration_ended_without_members_is_in_its_next_life() {
     // What two threads tell at once may come in either order.
     let history = history(&[registered(2, "my-device"), ended(1, "my-device"), joined(3, "my-device", 1)]);
-    assert!(history.stories["my-device"].ended.is_none());
+    assert!(history.registrations["my-device"].ended.is_none());
 }
 
 #[test]
 fn the_ended_make_room_and_then_each_keeps_its_last_events() {
     let mut history = history(&[registered(0, "ended-device"), ended(0, "ended-device")]);
-    for number in 0..TOTAL / EVENTS + 1 {
-        for member in 0..EVENTS as u64 {
+    for number in 0..MAX_TOTAL / MAX_PER_REGISTRATION + 1 {
+        for member in 0..MAX_PER_REGISTRATION as u64 {
             history.record(&joined(1, &format!("device-{number}"), member));
         }
     }
     assert_eq!(history.of(&id("ended-device")), None);
-    assert!(history.total <= TOTAL + LEAST, "{}", history.total);
-    assert_eq!(history.of(&id("device-0")).unwrap().1.len(), EVENTS);
-    assert_eq!(history.of(&id(&format!("device-{}", TOTAL / EVENTS))).unwrap().1.len(), LEAST);
+    assert!(history.total <= MAX_TOTAL + MIN_PER_REGISTRATION, "{}", history.total);
+    assert_eq!(history.of(&id("device-0")).unwrap().1.len(), MAX_PER_REGISTRATION);
+    assert_eq!(
+        history.of(&id(&format!("device-{}", MAX_TOTAL / MAX_PER_REGISTRATION))).unwrap().1.len(),
+        MIN_PER_REGISTRATION
+    );
 }
 
 #[test]
 fn a_successor_gets_the_last_events_as_they_are_told() {
     let mut events: Vec<_> = (0..20).map(|at| joined(at, "my-device", at)).collect();
     events.push(ended(20, "my-device"));
-    let carried = history(&events).carried();
-    assert_eq!(carried, events[events.len() - LEAST..]);
+    let carried = history(&events).export();
+    assert_eq!(carried, events[events.len() - MIN_PER_REGISTRATION..]);
     let bytes = rmp_serde::to_vec_named(&carried).unwrap();
     assert_eq!(rmp_serde::from_slice::<Vec<Event>>(&bytes).unwrap(), carried);
     assert_eq!(history(&carried).of(&id("my-device")), Some((0, carried)));

@@ -1,4 +1,4 @@
-//! What a relay thread does when it is asked: lets members in, takes them over, closes and shows them, and holds still.
+//! Handlers of the commands that a relay thread receives through its inbox.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use ws_router_core::kind::Role;
 use ws_router_core::shard::{MemberState, MemberSummary, Newcomer};
 
 use super::super::MemberView;
-use super::super::inbox::{Command, Successor, TrafficPart};
-use super::super::wire::Wire;
+use super::super::connection::Connection;
+use super::super::inbox::{Command, RestoredMember, TrafficPart};
 use super::{Stop, Thread};
 use crate::net::Socket;
 use crate::peer::Peer;
@@ -22,9 +22,9 @@ use crate::registry::Seat;
 use crate::snapshot::MemberSnapshot;
 
 impl Thread {
-    /// Does what the front asks for.
-    pub(super) fn obey(&mut self, command: Command) {
-        // Whoever asked may have gone away meanwhile; then the answer is for nobody.
+    /// Handles a command.
+    pub(super) fn handle(&mut self, command: Command) {
+        // Answers are ignored if the task that sent the command has been dropped.
         match command {
             Command::Reserve { id, seat, peer, rates, done } => {
                 let slot = self.reserve(id, *seat, peer);
@@ -35,22 +35,22 @@ impl Thread {
             }
             Command::Attach { id, socket, early } => self.attach(id, *socket, &early),
             Command::Abandon(id) => self.abandon(id),
-            Command::Probe { ids, serial, ends } => {
+            Command::SelfTest { ids, serial, ends } => {
                 for (id, end) in ids.into_iter().zip(*ends) {
                     let newcomer = Newcomer { id, serial, role: Role::Peer, counts: false };
-                    let slot = self.shard.join(&newcomer, Wire::probe(id, end, &self.common), self.now);
+                    let slot = self.shard.join(&newcomer, Connection::self_test(id, end, &self.context), self.now);
                     self.watch(slot, id);
                 }
             }
             Command::End(serial, reason) => self.shard.end(serial, reason, self.now),
             Command::Members(serial, answer) => {
                 let views = self.shard.members_of(serial).enumerate();
-                let views = views.filter_map(|(at, summary)| self.view(&summary, at < ASKED)).collect();
+                let views = views.filter_map(|(at, summary)| self.view(&summary, at < MAX_TCP_QUERIES)).collect();
                 let _ = answer.send(views);
             }
             Command::Traffic { from, answer } => {
                 let mut of = Vec::new();
-                let next = self.shard.traffic(from, SUMMED, |serial, traffic| of.push((serial, traffic)));
+                let next = self.shard.traffic(from, TRAFFIC_PER_COMMAND, |serial, traffic| of.push((serial, traffic)));
                 let _ = answer.send(TrafficPart { of, next });
             }
             Command::TrafficOf(serial, answer) => {
@@ -62,19 +62,19 @@ impl Thread {
             Command::Disconnect(id, reason, answer) => {
                 let _ = answer.send(self.shard.disconnect(id, reason, self.now));
             }
-            Command::Succeed(members) => {
-                let arrived: Vec<_> = members.into_iter().map(|member| self.succeed(member)).collect();
+            Command::Restore(members) => {
+                let arrived: Vec<_> = members.into_iter().map(|member| self.restore(member)).collect();
                 for (slot, id) in arrived {
                     self.watch(slot, id);
                 }
             }
             Command::Release { reason, at_most, left } => {
-                let _ = left.send(self.shard.close_some(Wire::is_tls, at_most, reason, self.now));
+                let _ = left.send(self.shard.close_some(Connection::is_tls, at_most, reason, self.now));
             }
             Command::Freeze { copies, thaw } => {
                 self.shard.flush(self.now);
-                if copies.send(self.copies()).is_ok() {
-                    // Woken or broken, it goes on: what came meanwhile waits in the kernel.
+                if copies.send(self.export()).is_ok() {
+                    // Returns when the sender is dropped. Bytes that arrive until then wait in the kernel.
                     let _ = thaw.recv();
                 }
             }
@@ -94,10 +94,15 @@ impl Thread {
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
         let role = newcomer.role;
-        self.common.events.publish(EventKind::Joined { registration: registration.id.clone(), member: id, role, peer });
-        let wire = Wire::awaited(id, seat, peer, &self.common);
-        let slot = self.shard.join_away(&newcomer, wire, self.now.after(HANDSHAKE), self.now);
-        self.awaited.insert(id, slot);
+        self.context.events.publish(EventKind::Joined {
+            registration: registration.id.clone(),
+            member: id,
+            role,
+            peer,
+        });
+        let connection = Connection::away(id, seat, peer, &self.context);
+        let slot = self.shard.join_away(&newcomer, connection, self.now.after(HANDSHAKE), self.now);
+        self.away.insert(id, slot);
         let end = registration.end().map(ws_router_admin_api::event::EndReason::close_reason);
         if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
             self.shard.close(slot, id, reason, self.now);
@@ -106,55 +111,55 @@ impl Thread {
     }
 
     fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
-        let Some(slot) = self.awaited.remove(&id) else { return };
-        // It may have been closed meanwhile, and its time may be over; then the slot can be another's.
-        let Some(wire) = self.shard.link_mut(slot).filter(|wire| wire.id == id) else { return };
-        wire.attach(socket);
+        let Some(slot) = self.away.remove(&id) else { return };
+        // The member may be gone already, and its slot taken by another one.
+        let Some(connection) = self.shard.link_mut(slot).filter(|connection| connection.id == id) else { return };
+        connection.attach(socket);
         self.watch(slot, id);
         self.shard.arrived(slot, early, self.now);
     }
 
     fn abandon(&mut self, id: MemberId) {
-        if let Some(slot) = self.awaited.remove(&id) {
+        if let Some(slot) = self.away.remove(&id) {
             self.shard.close(slot, id, CloseReason::Lost, self.now);
         }
     }
 
-    /// Goes on with a predecessor's member, or tells it to come back if that can't be.
-    fn succeed(&mut self, member: Successor) -> (usize, MemberId) {
-        let Successor { seat, state, socket } = member;
+    /// Adds a member of an old process, or asks it to reconnect if its state can't be restored.
+    fn restore(&mut self, member: RestoredMember) -> (usize, MemberId) {
+        let RestoredMember { seat, state, socket } = member;
         let (id, serial, role) = (state.id, seat.registration.serial, seat.role);
-        let mut wire = Wire::awaited(id, seat, socket.peer, &self.common);
-        wire.attach(socket);
-        let slot = self.shard.restore(state, wire, self.now).unwrap_or_else(|wire| {
+        let mut connection = Connection::away(id, seat, socket.peer, &self.context);
+        connection.attach(socket);
+        let slot = self.shard.restore(state, connection, self.now).unwrap_or_else(|connection| {
             let newcomer = Newcomer { id, serial, role, counts: true };
-            let slot = self.shard.join(&newcomer, wire, self.now);
+            let slot = self.shard.join(&newcomer, connection, self.now);
             self.shard.close(slot, id, CloseReason::Restarting, self.now);
             slot
         });
         (slot, id)
     }
 
-    /// Copies all members that can move.
-    fn copies(&self) -> Vec<(MemberSnapshot, RawFd)> {
-        let carry = |(wire, member): (&Wire, MemberState)| {
-            let registration = wire.seat.as_ref()?.registration.id.clone();
-            Some((MemberSnapshot { registration, member, peer: wire.peer }, wire.movable()?))
+    /// Copies all members whose connections can move to a new process.
+    fn export(&self) -> Vec<(MemberSnapshot, RawFd)> {
+        let carry = |(connection, member): (&Connection, MemberState)| {
+            let registration = connection.seat.as_ref()?.registration.id.clone();
+            Some((MemberSnapshot { registration, member, peer: connection.peer }, connection.movable()?))
         };
         self.shard.export(self.now).filter_map(carry).collect()
     }
 
-    /// Has the event loop announce when a connection is ready.
+    /// Registers a connection with the event loop.
     fn watch(&mut self, slot: usize, id: MemberId) {
-        let Some(source) = self.shard.link_mut(slot).and_then(Wire::source) else { return };
+        let Some(source) = self.shard.link_mut(slot).and_then(Connection::source) else { return };
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(source, Token(slot), interests) {
-            tracing::warn!(%error, member = %id, "a connection can't be watched");
+            tracing::warn!(%error, member = %id, "cannot register a connection with the event loop");
             self.shard.close(slot, id, CloseReason::Lost, self.now);
         }
     }
 
-    fn view(&self, summary: &MemberSummary<'_, Wire>, with_tcp: bool) -> Option<MemberView> {
+    fn view(&self, summary: &MemberSummary<'_, Connection>, with_tcp: bool) -> Option<MemberView> {
         Some(MemberView {
             id: summary.id,
             registration: summary.link.seat.as_ref()?.registration.id.clone(),
@@ -173,9 +178,9 @@ impl Thread {
     }
 }
 
-/// How long a member's handshake may take before its place is given up.
+/// Time after which a member whose connection hasn't been attached is removed.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// Members of one registration of which the kernel is asked for an administrator: some hundred microseconds.
-const ASKED: usize = 500;
-/// Registrations and members whose numbers are summed up in a round for an administrator: some ten microseconds.
-const SUMMED: usize = 1000;
+/// Members of one registration for which the kernel is queried: some hundred microseconds.
+const MAX_TCP_QUERIES: usize = 500;
+/// Registrations and members whose traffic is summed up by one command: some ten microseconds.
+const TRAFFIC_PER_COMMAND: usize = 1000;

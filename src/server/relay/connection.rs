@@ -1,4 +1,4 @@
-//! A member's connection as its shard sees it: a socket, plain or with TLS, and the seat that it fills.
+//! A member's connection: the shard's [`Link`] over a plain or TLS socket, and the seat that the member holds.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -20,153 +20,154 @@ use crate::peer::Peer;
 use crate::registry::Seat;
 use crate::sys::{self, TcpState};
 
-/// What all connections of a thread share.
+/// State that all connections of a thread share.
 #[derive(Debug)]
-pub(super) struct Common {
-    /// Told of those who leave.
+pub(super) struct ThreadContext {
+    /// Receives an event when a member leaves.
     pub(super) events: Events,
-    /// Where what TLS connections receive is put before it is decrypted.
-    pub(super) sealed: RefCell<Vec<u8>>,
+    /// Buffer into which TLS connections read records before decrypting them.
+    pub(super) ciphertext: RefCell<Vec<u8>>,
 }
 
 /// A member's connection.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Connection {
     stream: Stream,
     pub(super) id: MemberId,
     pub(super) peer: Peer,
-    /// Given back as soon as the membership ends; a probe has none.
+    /// Released as soon as the membership ends; self-test connections have none.
     pub(super) seat: Option<Seat>,
     _permit: Option<Permit>,
-    common: Rc<Common>,
+    context: Rc<ThreadContext>,
 }
 
 #[derive(Debug)]
 enum Stream {
-    /// Not there yet: the member is in its room already while its handshake is answered, and what it hears waits.
-    Awaited,
-    Bare(Bare),
+    /// The member has joined, but its handshake is still in progress; messages to it are queued.
+    Away,
+    Plain(PlainStream),
     Tls(Box<Tls>),
 }
 
-/// A socket in the thread's event loop.
+/// A non-blocking socket of the thread's event loop.
 #[derive(Debug)]
-pub(super) enum Bare {
+pub(super) enum PlainStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Wire {
-    /// Makes a member's connection before it is there.
-    pub(super) fn awaited(id: MemberId, seat: Seat, peer: Peer, common: &Rc<Common>) -> Self {
-        Self { stream: Stream::Awaited, id, peer, seat: Some(seat), _permit: None, common: Rc::clone(common) }
+impl Connection {
+    /// Creates the connection of a member whose handshake is in progress.
+    pub(super) fn away(id: MemberId, seat: Seat, peer: Peer, context: &Rc<ThreadContext>) -> Self {
+        Self { stream: Stream::Away, id, peer, seat: Some(seat), _permit: None, context: Rc::clone(context) }
     }
 
-    /// Takes the connection over from the front.
+    /// Attaches the socket once the handshake is done.
     pub(super) fn attach(&mut self, socket: Socket) {
         self.stream = match socket.transport {
-            Transport::Plain(plain) => Stream::Bare(plain.into()),
+            Transport::Plain(plain) => Stream::Plain(plain.into()),
             Transport::Tls(plain, session) => Stream::Tls(Box::new(Tls::new(plain.into(), *session))),
         };
         self._permit = Some(socket.permit);
     }
 
-    /// Makes one end of a probe.
-    pub(super) fn probe(id: MemberId, stream: std::os::unix::net::UnixStream, common: &Rc<Common>) -> Self {
-        let stream = Stream::Bare(Bare::Unix(UnixStream::from_std(stream)));
+    /// Creates a connection of a self-test.
+    pub(super) fn self_test(id: MemberId, stream: std::os::unix::net::UnixStream, context: &Rc<ThreadContext>) -> Self {
+        let stream = Stream::Plain(PlainStream::Unix(UnixStream::from_std(stream)));
         let peer = Peer::Unix { uid: 0, pid: 0 };
-        Self { stream, id, peer, seat: None, _permit: None, common: Rc::clone(common) }
+        Self { stream, id, peer, seat: None, _permit: None, context: Rc::clone(context) }
     }
 
-    /// The socket's descriptor, if a successor can go on with it: TLS can't move, since its keys are in this process.
+    /// Returns the descriptor if the connection can move to a new process. TLS connections can't, since their keys stay in
+    /// this one.
     pub(super) fn movable(&self) -> Option<RawFd> {
         match &self.stream {
-            Stream::Bare(Bare::Tcp(stream)) => Some(stream.as_raw_fd()),
-            Stream::Bare(Bare::Unix(stream)) => Some(stream.as_raw_fd()),
-            Stream::Awaited | Stream::Tls(_) => None,
+            Stream::Plain(PlainStream::Tcp(stream)) => Some(stream.as_raw_fd()),
+            Stream::Plain(PlainStream::Unix(stream)) => Some(stream.as_raw_fd()),
+            Stream::Away | Stream::Tls(_) => None,
         }
     }
 
-    /// Asks the kernel how the connection does; `None` unless it is TCP.
+    /// Queries the kernel for the state of the connection; `None` unless it is TCP.
     pub(super) fn tcp(&self) -> Option<TcpState> {
-        self.ask(sys::tcp_state)
+        self.query(sys::tcp_state)
     }
 
-    fn ask<T>(&self, question: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
-        let bare = match &self.stream {
-            Stream::Awaited => return None,
-            Stream::Bare(bare) => bare,
-            Stream::Tls(tls) => tls.bare(),
+    fn query<T>(&self, call: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
+        let plain = match &self.stream {
+            Stream::Away => return None,
+            Stream::Plain(plain) => plain,
+            Stream::Tls(tls) => tls.socket(),
         };
-        match bare {
-            Bare::Tcp(stream) => question(stream.as_fd()),
-            Bare::Unix(_) => None,
+        match plain {
+            PlainStream::Tcp(stream) => call(stream.as_fd()),
+            PlainStream::Unix(_) => None,
         }
     }
 
-    /// Tells whether the connection is encrypted.
+    /// Returns whether the connection is encrypted.
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
     }
 
-    /// The socket, for the event loop.
+    /// Returns the socket to register with the event loop.
     pub(super) fn source(&mut self) -> Option<&mut dyn Source> {
-        let bare = match &mut self.stream {
-            Stream::Awaited => return None,
-            Stream::Bare(bare) => bare,
-            Stream::Tls(tls) => tls.bare_mut(),
+        let plain = match &mut self.stream {
+            Stream::Away => return None,
+            Stream::Plain(plain) => plain,
+            Stream::Tls(tls) => tls.socket_mut(),
         };
-        Some(match bare {
-            Bare::Tcp(stream) => stream,
-            Bare::Unix(stream) => stream,
+        Some(match plain {
+            PlainStream::Tcp(stream) => stream,
+            PlainStream::Unix(stream) => stream,
         })
     }
 }
 
-impl Link for Wire {
+impl Link for Connection {
     fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
         match &mut self.stream {
-            Stream::Awaited => Err(io::ErrorKind::WouldBlock.into()),
-            Stream::Bare(bare) => {
+            Stream::Away => Err(io::ErrorKind::WouldBlock.into()),
+            Stream::Plain(plain) => {
                 let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-                let bytes = bare.read_vectored(buffers)?;
+                let bytes = plain.read_vectored(buffers)?;
                 Ok(Received { bytes, more: bytes == room })
             }
-            Stream::Tls(tls) => tls.receive(buffers, &mut self.common.sealed.borrow_mut()),
+            Stream::Tls(tls) => tls.receive(buffers, &mut self.context.ciphertext.borrow_mut()),
         }
     }
 
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.stream {
-            Stream::Awaited => Ok(0),
-            Stream::Bare(bare) => would_block_is_nothing(bare.write_vectored(slices)),
+            Stream::Away => Ok(0),
+            Stream::Plain(plain) => would_block_as_zero(plain.write_vectored(slices)),
             Stream::Tls(tls) => tls.send(slices),
         }
     }
 
     fn flush(&mut self) -> io::Result<bool> {
         match &mut self.stream {
-            Stream::Awaited => Ok(false),
-            Stream::Bare(_) => Ok(true),
-            Stream::Tls(tls) => tls.push_out(),
+            Stream::Away => Ok(false),
+            Stream::Plain(_) => Ok(true),
+            Stream::Tls(tls) => tls.flush(),
         }
     }
 
     fn has_unread(&self) -> bool {
         match &self.stream {
-            Stream::Awaited | Stream::Bare(_) => false,
+            Stream::Away | Stream::Plain(_) => false,
             Stream::Tls(_) => true,
         }
     }
 
     fn transit(&self) -> Option<TcpTransit> {
-        self.ask(sys::tcp_transit)
+        self.query(sys::tcp_transit)
     }
 
     fn finish(&mut self) {
         match &mut self.stream {
-            Stream::Awaited => {}
-            Stream::Bare(bare) => bare.shutdown(),
+            Stream::Away => {}
+            Stream::Plain(plain) => plain.shutdown(),
             Stream::Tls(tls) => tls.finish(),
         }
     }
@@ -175,7 +176,7 @@ impl Link for Wire {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
         let Departure { reason, code, silent, tally } = *departure;
-        self.common.events.publish(EventKind::Left {
+        self.context.events.publish(EventKind::Left {
             registration,
             member,
             role,
@@ -188,10 +189,10 @@ impl Link for Wire {
     }
 }
 
-impl Bare {
-    /// Tells the peer that nothing more comes.
+impl PlainStream {
+    /// Shuts down the sending direction.
     pub(super) fn shutdown(&self) {
-        // A peer that is gone already needn't be told.
+        // Fails only if the connection is already gone.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -199,7 +200,7 @@ impl Bare {
     }
 }
 
-impl Read for Bare {
+impl Read for PlainStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         retry(|| match self {
             Self::Tcp(stream) => stream.read(buffer),
@@ -218,7 +219,7 @@ impl Read for Bare {
     }
 }
 
-impl Write for Bare {
+impl Write for PlainStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         retry(|| match self {
             Self::Tcp(stream) => stream.write(bytes),
@@ -241,7 +242,7 @@ impl Write for Bare {
     }
 }
 
-impl From<Plain> for Bare {
+impl From<Plain> for PlainStream {
     fn from(plain: Plain) -> Self {
         match plain {
             Plain::Tcp(stream) => Self::Tcp(TcpStream::from_std(stream)),
@@ -250,15 +251,15 @@ impl From<Plain> for Bare {
     }
 }
 
-/// Reads "would block" as nothing sent.
-pub(super) fn would_block_is_nothing(outcome: io::Result<usize>) -> io::Result<usize> {
+/// Maps `WouldBlock` to zero bytes sent.
+pub(super) fn would_block_as_zero(outcome: io::Result<usize>) -> io::Result<usize> {
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
         outcome => outcome,
     }
 }
 
-/// Repeats a call that a signal interrupted.
+/// Repeats a call for as long as signals interrupt it.
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
@@ -274,8 +275,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_stays_small() {
-        // In debug builds mio remembers more of a socket.
-        assert!(size_of::<Wire>() <= if cfg!(debug_assertions) { 120 } else { 104 });
+        // In debug builds mio keeps more state with a socket.
+        assert!(size_of::<Connection>() <= if cfg!(debug_assertions) { 120 } else { 104 });
         assert!(size_of::<Seat>() <= 24);
     }
 }

@@ -1,25 +1,25 @@
-//! One budget of memory for all that peers can make us hold (`limits.memory`).
+//! The limit on the memory that peers can make the router hold (`limits.memory`).
 //!
-//! Relay threads say each round what their members' streams take; connections, requests in progress and registrations
-//! count with what one of them may cost. Near the budget nobody new is let in ([`Budget::is_tight`]), and each thread that
-//! holds its share or more closes those who hold most, until there is room again. So the kernel never has to decide,
-//! which would end everybody.
+//! Each relay thread publishes in every iteration how much its members' streams hold; connections, requests in progress
+//! and registrations count with a fixed estimate each. Near the limit newcomers are rejected
+//! ([`MemoryBudget::is_tight`]), and each thread that holds at least its share closes the members that hold most, until
+//! there is room again. The alternative is the kernel's OOM killer, which ends the router for everybody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::metrics::{Front, ThreadTotals};
 
-/// What there is and what is taken.
+/// The memory limit and its use.
 #[derive(Debug)]
-pub struct Budget {
+pub struct MemoryBudget {
     limit: AtomicU64,
     front: Arc<Front>,
     threads: Vec<Arc<ThreadTotals>>,
 }
 
-impl Budget {
-    /// Makes a budget without a limit.
+impl MemoryBudget {
+    /// Creates a budget without a limit.
     pub(super) fn new(front: Arc<Front>, threads: Vec<Arc<ThreadTotals>>) -> Self {
         Self { limit: AtomicU64::new(u64::MAX), front, threads }
     }
@@ -29,12 +29,12 @@ impl Budget {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Tells the limit in bytes.
+    /// Returns the limit in bytes.
     pub fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Bytes that all peers together make us hold.
+    /// Returns how many bytes all peers together make the router hold.
     pub fn used(&self) -> u64 {
         let front = &self.front;
         self.streams()
@@ -44,19 +44,19 @@ impl Budget {
             + front.registrations.value() * REGISTRATION
     }
 
-    /// Tells whether so little is left that nobody new is to be let in.
+    /// Returns whether so little is left that newcomers are rejected.
     pub fn is_tight(&self) -> bool {
         self.used() >= self.limit() / 16 * 15
     }
 
-    /// Returns how much a thread that holds `own` has to free, from where newcomers are rejected, so that there is no state in
-    /// which they are rejected for good and nothing is freed.
-    pub(super) fn to_free(&self, own: u64) -> u64 {
+    /// Returns how many bytes a thread that holds `own` has to free. It starts where newcomers are rejected, so that they
+    /// are never rejected for good while nothing is freed.
+    pub(super) fn excess(&self, own: u64) -> u64 {
         let (limit, used) = (self.limit(), self.used());
         if !self.is_tight() || own.saturating_mul(self.threads.len() as u64) < self.streams() {
             return 0;
         }
-        // A little more than needed, so that it isn't needed again at once.
+        // More than necessary, so that the limit isn't reached again at once.
         (used - limit / 8 * 7).min(own)
     }
 
@@ -65,43 +65,43 @@ impl Budget {
     }
 }
 
-/// A member without anything on its way, and its socket's place in the event loops.
+/// Estimate for an idle member and its socket's entries in the event loops.
 pub const CONNECTION: u64 = 1 << 10;
-/// What a TLS session takes beside it, with the records that may wait for the socket.
+/// Estimate for a TLS session, with the records that may wait for the socket.
 pub const TLS_SESSION: u64 = 32 << 10;
-/// A request in progress: its task and its buffers, before `http.max-head` and `http.max-body` make them larger.
+/// Estimate for a request in progress: its task and its buffers, before `http.max-head` and `http.max-body` make them larger.
 pub const REQUEST: u64 = 24 << 10;
-/// A registration: its id, the hashes of its keys, and its place in the tables.
+/// Estimate for a registration: its id, the hashes of its keys, and its table entries.
 pub const REGISTRATION: u64 = 512;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn budget(held: &[u64], limit: u64) -> Budget {
+    fn budget(held: &[u64], limit: u64) -> MemoryBudget {
         let threads = held.iter().map(|held| {
             let totals = ThreadTotals::default();
             totals.held.set(*held);
             Arc::new(totals)
         });
-        let budget = Budget::new(Arc::default(), threads.collect());
+        let budget = MemoryBudget::new(Arc::default(), threads.collect());
         budget.set_limit(limit);
         budget
     }
 
     #[test]
     fn nothing_is_freed_below_the_limit_and_a_little_more_than_needed_above() {
-        assert_eq!(budget(&[920], 1000).to_free(920), 0);
-        assert_eq!(budget(&[1000], 1000).to_free(1000), 125);
-        assert_eq!(budget(&[1100], 1000).to_free(1100), 225);
-        assert_eq!(budget(&[u64::MAX / 2], u64::MAX).to_free(u64::MAX / 2), 0);
+        assert_eq!(budget(&[920], 1000).excess(920), 0);
+        assert_eq!(budget(&[1000], 1000).excess(1000), 125);
+        assert_eq!(budget(&[1100], 1000).excess(1100), 225);
+        assert_eq!(budget(&[u64::MAX / 2], u64::MAX).excess(u64::MAX / 2), 0);
     }
 
     #[test]
     fn the_thread_that_holds_more_frees_it() {
         let budget = budget(&[1000, 200], 1000);
-        assert_eq!(budget.to_free(200), 0);
-        assert!(budget.to_free(1000) > 200);
+        assert_eq!(budget.excess(200), 0);
+        assert!(budget.excess(1000) > 200);
     }
 
     #[test]
