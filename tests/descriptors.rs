@@ -18,7 +18,7 @@ async fn accepting_goes_on_by_itself_when_there_are_descriptors_again() {
     setrlimit(Resource::RLIMIT_NOFILE, 128, hard).unwrap();
     let hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     let caller = caller.connect(server.http).await.unwrap();
-    until("accepting fails", || server.front.accept_errors.value() > 1).await;
+    until("accepting fails", || server.metrics.accept_errors.value() > 1).await;
     drop(hoard);
     let answer = exchange(caller, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!(answer.body, "ok");

@@ -11,7 +11,7 @@ use ws_router_admin_api::cli::{Control, Router};
 use ws_router_admin_api::event::EndReason;
 use ws_router_core::close::CloseReason;
 use ws_router_server::config::{Config, names};
-use ws_router_server::metrics::{Refusal, Rejection, Sort, families};
+use ws_router_server::metrics::{MetricKind, Refusal, Rejection, families};
 
 const DAEMON: &str = include_str!("../man/ws-router.8");
 const CONTROL: &str = include_str!("../man/ws-routerctl.1");
@@ -72,8 +72,8 @@ fn each_metric_stands_in_the_daemons_page_with_its_help_and_none_else() {
 
 #[test]
 fn the_dashboard_and_the_alerts_ask_only_for_metrics_that_are_there() {
-    let parts = |family: &families::Family| match family.sort {
-        Sort::Histogram => ["_bucket", "_sum", "_count"].map(|part| format!("{}{part}", family.name)).to_vec(),
+    let parts = |family: &families::Family| match family.kind {
+        MetricKind::Histogram => ["_bucket", "_sum", "_count"].map(|part| format!("{}{part}", family.name)).to_vec(),
         _ => vec![family.name.to_owned()],
     };
     let known: BTreeSet<_> = families::ALL.iter().flat_map(parts).collect();

@@ -57,7 +57,7 @@ async fn no_key_no_query_and_no_payload_is_ever_logged() {
     server.post("/remove", &format!("id={id}&key=hunter2&host_key=hunter2&token=hunter2")).await;
     while member.next().await.is_some_and(|message| message.is_ok()) {}
     drop(member);
-    until("the member is gone", || server.front.connections.value() == 0).await;
+    until("the member is gone", || server.metrics.connections.value() == 0).await;
     let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("request answered") && logged.contains("route=\"register\""), "{logged}");
     assert!(logged.contains("access denied"), "{logged}");

@@ -13,7 +13,7 @@ pub use ws_router_admin_api::peer::Peer;
 
 /// What a client has proved to be by a certificate that the listener's authorities have signed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Certified {
+pub struct ClientIdentity {
     /// The names in it: its subject's common name, and alternative names (DNS, e-mail and URI).
     pub names: Vec<String>,
 }

@@ -29,7 +29,10 @@ mod peer {
     pub use ws_router_server::peer::*;
 }
 
-/// What `permit` is beside in the router.
+/// What `permit` finds as `super`.
+use ws_router_server::net::NetworkSlot;
+
+/// What `permit` finds as `crate::config`.
 mod config {
     pub use ws_router_server::config::{Config, Limits, Rule};
 }

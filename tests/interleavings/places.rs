@@ -2,8 +2,8 @@
 
 use shuttle::thread;
 
-use super::metrics::Front;
-use super::permit::Pending;
+use super::metrics::FrontendMetrics;
+use super::permit::PendingGuard;
 use super::sync::{Arc, AtomicU64, Ordering};
 
 pub(super) const ALL: &[(&str, fn())] = &[
@@ -12,23 +12,23 @@ pub(super) const ALL: &[(&str, fn())] = &[
 ];
 
 fn the_limit_holds() {
-    let (front, held) = (Arc::new(Front::default()), Arc::new(AtomicU64::new(0)));
+    let (metrics, held) = (Arc::new(FrontendMetrics::default()), Arc::new(AtomicU64::new(0)));
     let come = || {
-        let (front, held) = (Arc::clone(&front), Arc::clone(&held));
+        let (metrics, held) = (Arc::clone(&metrics), Arc::clone(&held));
         thread::spawn(move || {
             for _ in 0..2 {
-                let Some(place) = Pending::take(&front, 2) else { continue };
+                let Some(guard) = PendingGuard::take(&metrics, 2) else { continue };
                 assert!(held.fetch_add(1, Ordering::SeqCst) < 2, "three are on their way");
                 held.fetch_sub(1, Ordering::SeqCst);
-                drop(place);
+                drop(guard);
             }
         })
     };
     for thread in [come(), come(), come()] {
         thread.join().unwrap();
     }
-    assert_eq!(front.pending.value(), 0);
-    assert!(Pending::take(&front, 1).is_some());
+    assert_eq!(metrics.pending.value(), 0);
+    assert!(PendingGuard::take(&metrics, 1).is_some());
 }
 
 fn numbers() {

@@ -85,7 +85,7 @@ async fn whoever_no_rule_lets_in_may_neither_register_nor_connect_nor_remove() {
         assert_eq!((answer.status, answer.header("www-authenticate")), (403, None), "{answer:?}");
     }
     assert!(answers[0].body.contains("access rules"), "{}", answers[0].body);
-    assert_eq!(server.front.refusals(Refusal::Access), answers.len() as u64);
+    assert_eq!(server.metrics.refusals(Refusal::Access), answers.len() as u64);
     assert_eq!(server.registry.len(), 1);
     assert_eq!(server.get("/healthz").await.status, 200);
 }
@@ -155,7 +155,7 @@ async fn a_missing_and_an_unknown_token_are_asked_for_as_rfc_6750_has_it() {
     for unfit in ["token=", "token=a&token=b", "token=%zz"] {
         assert_eq!(server.get(&format!("{register}&{unfit}")).await.status, 400, "{unfit}");
     }
-    assert_eq!(server.front.refusals(Refusal::Access), 3);
+    assert_eq!(server.metrics.refusals(Refusal::Access), 3);
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn a_rule_bounds_registrations_and_their_members() {
     let connect = format!("/connect?id={id}&key=k");
     let _member = server.websocket(&connect).await.unwrap();
     assert_eq!(upgrade(&server, &connect, "").await.status, 503);
-    assert_eq!(server.front.refusals(Refusal::Full), 2);
+    assert_eq!(server.metrics.refusals(Refusal::Full), 2);
     assert_eq!(server.get(&format!("/remove?id={id}&key=k&host_key=h")).await.status, 200);
     server.register(LOBBY).await;
 }

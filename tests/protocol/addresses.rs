@@ -75,7 +75,7 @@ async fn a_member_behind_a_proxy_has_its_own_address_by_either_version_of_the_he
         let _member = joined(server.connect().await, &header, &id).await;
         assert_eq!(address_of_member(&server, &id).await, address);
     }
-    assert_eq!(server.front.proxy_failures.value(), 0);
+    assert_eq!(server.metrics.proxy_failures.value(), 0);
 }
 
 #[tokio::test]
@@ -94,10 +94,10 @@ async fn a_connection_without_a_valid_header_is_closed_and_counted() {
     let server = behind_proxy(|_| {}).await;
     for (count, bytes) in [HEALTH, b"PROXY TCP4 nonsense\r\n", b"\r\n\r\n\0\r\nQUIT\nXXXX"].into_iter().enumerate() {
         assert_eq!(asked(&server, bytes).await.status, 0);
-        assert_eq!(server.front.proxy_failures.value(), count as u64 + 1);
+        assert_eq!(server.metrics.proxy_failures.value(), count as u64 + 1);
     }
-    assert_eq!(server.front.requests.value(), 0);
-    until("all are gone", || server.front.connections.value() == 0).await;
+    assert_eq!(server.metrics.requests.value(), 0);
+    until("all are gone", || server.metrics.connections.value() == 0).await;
 }
 
 #[tokio::test]
@@ -106,14 +106,14 @@ async fn a_header_that_does_not_come_in_time_is_not_waited_for() {
     let mut slow = server.connect().await;
     slow.write_all(b"PROXY TCP4 192.0.2.1 ").await.unwrap();
     assert_eq!(slow.read(&mut [0; 10]).await.unwrap_or(0), 0);
-    assert_eq!(server.front.proxy_failures.value(), 1);
+    assert_eq!(server.metrics.proxy_failures.value(), 1);
 }
 
 #[tokio::test]
 async fn nobody_but_a_trusted_proxy_is_believed() {
     let server = behind_proxy(|config| config.http.trusted_proxies = peers(&["192.0.2.0/24", "unix"])).await;
     assert_eq!(asked(&server, &[&binary(0x21), HEALTH].concat()).await.status, 0);
-    assert_eq!(server.front.proxy_failures.value(), 1);
+    assert_eq!(server.metrics.proxy_failures.value(), 1);
     server.reconfigure(|config| config.http.trusted_proxies = peers(&["127.0.0.0/8"]));
     assert_eq!(asked(&server, &[&binary(0x21), HEALTH].concat()).await.status, 200);
 }

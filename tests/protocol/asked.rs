@@ -116,8 +116,8 @@ async fn a_no_is_a_no_and_no_answer_lets_nobody_in() {
         let answer = server.get(&format!("/register?{LOBBY}")).await;
         assert_eq!(answer.status, status, "{said}");
         assert_eq!(answer.header("retry-after").is_some(), status == 503, "{said}");
-        assert_eq!(server.front.refusals(Refusal::Access), 1, "{said}");
-        assert_eq!(server.front.auth_request_failures.value(), u64::from(status == 503), "{said}");
+        assert_eq!(server.metrics.refusals(Refusal::Access), 1, "{said}");
+        assert_eq!(server.metrics.auth_request_failures.value(), u64::from(status == 503), "{said}");
         assert!(server.registry.is_empty());
     }
     let nobody = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };
@@ -159,7 +159,7 @@ async fn a_crowd_whose_questions_hang_takes_no_more_than_there_are_and_those_who
         crowd.spawn(ask(1));
         let refused = crowd.join_next().await.unwrap().unwrap();
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
-        assert_eq!(server.front.refusals(Refusal::Access), count);
+        assert_eq!(server.metrics.refusals(Refusal::Access), count);
     }
     assert_eq!(crowd.len(), 256);
     one.send(Message::text("still here")).await.unwrap();

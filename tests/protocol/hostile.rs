@@ -95,8 +95,8 @@ async fn who_drips_a_head_is_answered_408_and_counted() {
     while let Some(answer) = dripping.join_next().await {
         assert_eq!(answer.unwrap().status, 408);
     }
-    assert_eq!(scene.server.front.refusals(Refusal::Timeout), 30);
-    until("their places are free", || scene.server.front.pending.value() == 0).await;
+    assert_eq!(scene.server.metrics.refusals(Refusal::Timeout), 30);
+    until("their places are free", || scene.server.metrics.pending.value() == 0).await;
     scene.check_pair().await;
 }
 
@@ -121,7 +121,7 @@ async fn who_drips_a_frame_is_heard_when_it_is_whole_and_holds_up_nobody() {
 #[tokio::test]
 async fn who_never_ends_a_goodbye_loses_its_connection() {
     let mut scene = Scene::start(|config| config.websocket.close_timeout = Duration::from_millis(200)).await;
-    let before = scene.server.front.connections.value();
+    let before = scene.server.metrics.connections.value();
     let target = lobby(&scene.server).await;
     let mut rude = Device::join(scene.server.connect().await, &target).await;
     let mut silent = Device::join(scene.server.connect().await, &target).await;
@@ -130,10 +130,10 @@ async fn who_never_ends_a_goodbye_loses_its_connection() {
     assert!(matches!(rude.hear().await, Heard::Close(1002, _)));
     assert!(matches!(silent.hear().await, Heard::Close(1000, _)));
     scene.check_pair().await;
-    let front = scene.server.front.clone();
+    let metrics = scene.server.metrics.clone();
     let mut more = rude.0;
     let talking = tokio::spawn(async move { while more.write_all(b"and another thing").await.is_ok() {} });
-    until("both connections are gone", || front.connections.value() == before).await;
+    until("both connections are gone", || metrics.connections.value() == before).await;
     talking.await.unwrap();
     until("both are counted", || {
         closes(&scene.server, CloseReason::Protocol) == 1 && closes(&scene.server, CloseReason::Left) == 1
@@ -249,8 +249,8 @@ async fn a_storm_of_wrong_keys_is_answered_403_and_then_429() {
         *statuses.entry(read_head(&mut stream).await.status).or_insert(0) += 1;
     }
     assert_eq!(statuses, [(403, 50), (429, 150)].into());
-    assert_eq!(scene.server.front.refusals(Refusal::WrongKey), 50);
-    assert_eq!(scene.server.front.refusals(Refusal::TooOften), 150);
+    assert_eq!(scene.server.metrics.refusals(Refusal::WrongKey), 50);
+    assert_eq!(scene.server.metrics.refusals(Refusal::TooOften), 150);
     scene.check_pair().await;
 }
 
@@ -273,8 +273,8 @@ async fn a_storm_of_guessed_tokens_is_answered_401_and_then_429() {
         *statuses.entry(answer.status).or_insert(0) += 1;
     }
     assert_eq!(statuses, [(401, 50), (429, 150)].into());
-    assert_eq!(scene.server.front.refusals(Refusal::Access), 50);
-    assert_eq!(scene.server.front.refusals(Refusal::TooOften), 150);
+    assert_eq!(scene.server.metrics.refusals(Refusal::Access), 50);
+    assert_eq!(scene.server.metrics.refusals(Refusal::TooOften), 150);
     assert_eq!(scene.server.registry.len(), 1);
     scene.check_pair().await;
 }
@@ -296,8 +296,8 @@ async fn a_storm_of_registrations_is_answered_429_and_at_the_limit_503() {
     // One registration is the pair's.
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [200, 429, 503]);
     assert_eq!(statuses[&200], 59);
-    assert_eq!(scene.server.front.refusals(Refusal::TooOften), statuses[&429]);
-    assert_eq!(scene.server.front.refusals(Refusal::Full), statuses[&503]);
+    assert_eq!(scene.server.metrics.refusals(Refusal::TooOften), statuses[&429]);
+    assert_eq!(scene.server.metrics.refusals(Refusal::Full), statuses[&503]);
     assert_eq!(scene.server.registry.len(), 60);
     scene.check_pair().await;
 }
@@ -309,12 +309,12 @@ async fn a_crowd_that_says_nothing_takes_no_more_places_than_are_for_it() {
     for _ in 0..60 {
         crowd.push(scene.server.connect().await);
     }
-    let front = scene.server.front.clone();
-    until("the rest is turned away", || front.rejections(Rejection::Limit) == 40).await;
-    assert_eq!(front.pending.value(), 20);
+    let metrics = scene.server.metrics.clone();
+    until("the rest is rejected", || metrics.rejections(Rejection::Limit) == 40).await;
+    assert_eq!(metrics.pending.value(), 20);
     scene.check_pair().await;
     drop(crowd);
-    until("their places are free", || front.pending.value() == 0).await;
+    until("their places are free", || metrics.pending.value() == 0).await;
     assert_eq!(scene.server.get("/healthz").await.status, 200);
 }
 

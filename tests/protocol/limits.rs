@@ -54,7 +54,7 @@ async fn a_network_that_registers_too_often_waits_and_others_do_not() {
         assert_eq!(ask(&server, "2001:db8::1", &register).await.status, 200);
     }
     assert_too_often(&ask(&server, "2001:db8::2", &register).await, 3600);
-    assert_eq!(server.front.refusals(Refusal::TooOften), 1);
+    assert_eq!(server.metrics.refusals(Refusal::TooOften), 1);
     assert_eq!(server.registry.len(), 2);
     for other in ["2001:db8:0:1::1", "192.0.2.1"] {
         assert_eq!(ask(&server, other, &register).await.status, 200);
@@ -77,7 +77,7 @@ async fn wrong_keys_are_slowed_by_every_route_and_for_their_registration_alone()
     assert_too_often(&ask(&server, "192.0.2.1", &guess).await, 3600);
     assert_too_often(&ask(&server, "192.0.2.1", &format!("/remove?id={mine}&key=k&host_key=h")).await, 3600);
     assert_too_often(&connect(&server, "192.0.2.1", &mine, "k").await.1, 3600);
-    assert_eq!(server.front.refusals(Refusal::TooOften), 4);
+    assert_eq!(server.metrics.refusals(Refusal::TooOften), 4);
 
     assert_eq!(connect(&server, "192.0.2.1", &other, "k").await.1.status, 101);
     assert_eq!(connect(&server, "192.0.2.2", &mine, "k").await.1.status, 101);
@@ -93,7 +93,7 @@ async fn right_keys_and_unknown_ids_cost_nothing_however_often_they_come() {
         let again = ask(&server, "192.0.2.1", &format!("/register?{LOBBY}&id_req={id}")).await;
         assert_eq!((again.status, again.body), (200, id.clone()));
     }
-    assert_eq!(server.front.refusals(Refusal::TooOften), 0);
+    assert_eq!(server.metrics.refusals(Refusal::TooOften), 0);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_network_that_connects_too_often_is_closed_before_anything_is_read() {
         assert_eq!(exchange(server.connect().await, request("192.0.2.1").as_bytes()).await.status, 200);
     }
     assert_eq!(exchange(server.connect().await, request("192.0.2.1").as_bytes()).await.status, 0);
-    assert_eq!((server.front.rejections(Rejection::Rate), server.front.requests.value()), (1, 2));
+    assert_eq!((server.metrics.rejections(Rejection::Rate), server.metrics.requests.value()), (1, 2));
     assert_eq!(exchange(server.connect().await, request("192.0.2.2").as_bytes()).await.status, 200);
 }
 
@@ -143,7 +143,7 @@ async fn a_network_with_too_many_connections_is_refused_until_one_ends() {
     assert_eq!(answer.status, 101);
     let refused = connect(&server, "192.0.2.1", &id, "k").await.1;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
-    assert_eq!(server.front.rejections(Rejection::PerAddress), 1);
+    assert_eq!(server.metrics.rejections(Rejection::PerAddress), 1);
     assert_eq!(connect(&server, "192.0.2.2", &id, "k").await.1.status, 101);
     drop(first);
     let again = async { while connect(&server, "192.0.2.1", &id, "k").await.1.status != 101 {} };
@@ -165,7 +165,7 @@ async fn a_network_with_too_many_connections_is_closed_at_once_where_it_connects
     }
     let statuses: Vec<_> = streams.iter().map(|(_, status)| *status).collect();
     assert_eq!(statuses, [101, 0, 101]);
-    assert_eq!(server.front.rejections(Rejection::PerAddress), 1);
+    assert_eq!(server.metrics.rejections(Rejection::PerAddress), 1);
     streams[0].0.say("still here").await;
     assert_eq!(streams[2].0.frame().await, Heard::Text("still here".into()));
 }
@@ -178,7 +178,7 @@ async fn a_full_registration_takes_nobody_until_one_leaves_and_others_do() {
     let (_second, _) = connect(&server, "192.0.2.1", &full, "k").await;
     let refused = connect(&server, "192.0.2.1", &full, "k").await.1;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
-    assert_eq!(server.front.refusals(Refusal::Full), 1);
+    assert_eq!(server.metrics.refusals(Refusal::Full), 1);
     assert_eq!(connect(&server, "192.0.2.1", &other, "k").await.1.status, 101);
     drop(first);
     let again = async { while connect(&server, "192.0.2.1", &full, "k").await.1.status != 101 {} };
@@ -196,7 +196,7 @@ async fn without_memory_newcomers_are_refused_and_those_who_are_there_go_on() {
     for refused in [server.get(&format!("/register?{LOBBY}")).await, connect(&server, "192.0.2.1", &id, "k").await.1] {
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
     }
-    assert_eq!(server.front.out_of_memory.value(), 2);
+    assert_eq!(server.metrics.out_of_memory.value(), 2);
     one.say("still here").await;
     assert_eq!(other.frame().await, Heard::Text("still here".into()));
     server.relay.memory().set_limit(u64::MAX);

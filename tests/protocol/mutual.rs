@@ -98,7 +98,7 @@ async fn a_revoked_certificate_opens_nothing_and_others_do() {
         }
         let nameless = trusting(&[&TLS12, &TLS13]).with_no_client_auth();
         assert_eq!(registers(&secured, nameless).await, Some(403));
-        assert_eq!(secured.server.front.tls_failures.value(), 2);
+        assert_eq!(secured.server.metrics.tls_failures.value(), 2);
     }
 }
 

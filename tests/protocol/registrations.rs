@@ -67,7 +67,7 @@ async fn members_by_every_kind_of_listener_hear_each_other() {
             assert!(members[hearer].hear().await == Heard::Binary(message.clone()), "{hearer} of {talker}");
         }
     }
-    assert_eq!(secured.server.front.connections.value(), 4);
+    assert_eq!(secured.server.metrics.connections.value(), 4);
 }
 
 #[tokio::test]
@@ -178,6 +178,6 @@ async fn whoever_joins_while_the_registration_is_removed_is_refused_or_closed() 
         };
         tokio::join!(join(), join(), remove, join(), join());
     }
-    until("nobody is left", || server.front.connections.value() == 0).await;
+    until("nobody is left", || server.metrics.connections.value() == 0).await;
     assert!(server.registry.is_empty());
 }

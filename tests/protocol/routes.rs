@@ -49,7 +49,7 @@ async fn the_body_of_register_is_exactly_the_id() {
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     assert_eq!(answer.body.len(), 32);
     assert!(answer.body.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
-    assert_eq!((server.front.registered.value(), server.front.requests.value()), (1, 1));
+    assert_eq!((server.metrics.registered.value(), server.metrics.requests.value()), (1, 1));
     assert!(server.registry.find(&answer.body).is_some());
 }
 
@@ -101,7 +101,7 @@ async fn unfit_parameters_are_named_and_never_repeated() {
         assert_one_line(&answer);
         assert!(answer.body.contains(name) && !answer.body.contains("hunter2"), "{target}: {}", answer.body);
     }
-    assert_eq!(server.front.refusals(Refusal::Malformed), cases.len() as u64);
+    assert_eq!(server.metrics.refusals(Refusal::Malformed), cases.len() as u64);
     assert!(server.registry.is_empty());
 }
 
@@ -134,7 +134,7 @@ async fn taken_and_malformed_ids_are_refused_if_the_operator_wants_it() {
     assert_eq!(malformed.status, 400);
     assert!(malformed.body.contains("id_req"));
     assert_eq!(server.register(&format!("{LOBBY}&id_req=my-device-1")).await, "my-device-1");
-    assert_eq!(server.front.refusals(Refusal::Taken), 1);
+    assert_eq!(server.metrics.refusals(Refusal::Taken), 1);
 }
 
 #[tokio::test]
@@ -168,8 +168,8 @@ async fn removing_takes_both_keys() {
     let removed = server.get(&format!("/remove?id={id}&key=k&host_key=h")).await;
     assert_eq!((removed.status, removed.body.as_str()), (200, ""));
     assert_eq!(server.get(&format!("/remove?id={id}&key=k&host_key=h")).await.status, 404);
-    assert_eq!(server.front.refusals(Refusal::WrongKey), 2);
-    assert_eq!(server.front.refusals(Refusal::Unknown), 1);
+    assert_eq!(server.metrics.refusals(Refusal::WrongKey), 2);
+    assert_eq!(server.metrics.refusals(Refusal::Unknown), 1);
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn a_request_that_is_no_websocket_is_told_to_upgrade() {
     }
     let old = format!("GET {target} HTTP/1.0\r\n{UPGRADE}\r\n");
     assert_eq!(server.raw(old.as_bytes()).await.status, 426);
-    assert_eq!(server.front.refusals(Refusal::NoUpgrade), 5);
+    assert_eq!(server.metrics.refusals(Refusal::NoUpgrade), 5);
 }
 
 #[tokio::test]
@@ -261,7 +261,7 @@ async fn another_method_is_told_which_ones_there_are() {
         let answer = server.request(method, path, "", "").await;
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{method} {path}");
     }
-    assert_eq!(server.front.refusals(Refusal::Method), cases.len() as u64);
+    assert_eq!(server.metrics.refusals(Refusal::Method), cases.len() as u64);
 }
 
 #[tokio::test]
@@ -369,7 +369,7 @@ async fn a_connection_serves_one_request_after_the_other() {
     let answers = server.raw(format!("{once}{once}{last}").as_bytes()).await;
     assert_eq!(answers.status, 200);
     assert_eq!(answers.body.matches("HTTP/1.1 200 OK").count(), 2);
-    assert_eq!((server.front.accepted.value(), server.front.requests.value()), (1, 3));
+    assert_eq!((server.metrics.accepted.value(), server.metrics.requests.value()), (1, 3));
 }
 
 #[tokio::test]
@@ -383,7 +383,7 @@ async fn an_oversize_head_is_refused_and_counted() {
     let long = server.get(&format!("/healthz?{}", "x".repeat(9_000))).await;
     assert_eq!(long.status, 414);
     assert_one_line(&long);
-    until("the refusals are counted", || server.front.refusals(Refusal::TooLarge) == 3).await;
+    until("the refusals are counted", || server.metrics.refusals(Refusal::TooLarge) == 3).await;
 }
 
 #[tokio::test]
@@ -396,7 +396,7 @@ async fn an_oversize_body_is_refused_announced_or_not() {
     let head = "POST /register HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(server.raw(format!("{head}{chunk}{chunk}0\r\n\r\n").as_bytes()).await.status, 413);
     assert_eq!(server.post("/register", LOBBY).await.status, 200);
-    assert_eq!(server.front.refusals(Refusal::TooLarge), 2);
+    assert_eq!(server.metrics.refusals(Refusal::TooLarge), 2);
 }
 
 #[tokio::test]
@@ -404,7 +404,7 @@ async fn who_says_no_more_after_its_request_is_answered_all_the_same() {
     let server = server().await;
     for (path, before) in [("/healthz", 0), ("/nowhere", 1)] {
         let mut stream = server.connect().await;
-        until("the connection is accepted", || server.front.accepted.value() > before).await;
+        until("the connection is accepted", || server.metrics.accepted.value() > before).await;
         tokio::task::yield_now().await;
         // The server runs in this thread, so it finds the request and the end behind it at once.
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
@@ -423,9 +423,9 @@ async fn a_slow_head_or_body_is_ended_and_an_idle_connection_just_closed() {
     assert_eq!(body.status, 408);
     let idle = server.raw(b"").await;
     assert_eq!((idle.status, idle.head.as_str()), (0, ""));
-    assert_eq!(server.front.refusals(Refusal::Timeout), 2);
-    until("it is counted", || server.front.idle.value() == 1).await;
-    until("all places are free", || server.front.connections.value() == 0).await;
+    assert_eq!(server.metrics.refusals(Refusal::Timeout), 2);
+    until("it is counted", || server.metrics.idle.value() == 1).await;
+    until("all places are free", || server.metrics.connections.value() == 0).await;
 }
 
 #[tokio::test]
@@ -438,7 +438,7 @@ async fn one_who_asks_and_never_reads_loses_its_place() {
     for _ in 0..50 {
         server.register(LOBBY).await;
     }
-    until("others are gone", || server.front.connections.value() == 0).await;
+    until("others are gone", || server.metrics.connections.value() == 0).await;
     let mut stream = server.connect().await;
     let ask = "GET /stats HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
     let asking = async {
@@ -446,8 +446,8 @@ async fn one_who_asks_and_never_reads_loses_its_place() {
         while stream.write_all(ask.as_bytes()).await.is_ok() {}
     };
     asking.await;
-    until("the place is free", || server.front.connections.value() == 0).await;
-    assert_eq!((server.front.stalled.value(), server.front.idle.value()), (1, 0));
+    until("the place is free", || server.metrics.connections.value() == 0).await;
+    assert_eq!((server.metrics.stalled.value(), server.metrics.idle.value()), (1, 0));
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 
@@ -466,7 +466,7 @@ async fn rubbish_is_refused_and_the_others_notice_nothing() {
         let answer = server.raw(bytes).await;
         assert_eq!(answer.status, 400, "{answer:?}");
     }
-    until("all are counted", || server.front.refusals(Refusal::Malformed) == rubbish.len() as u64).await;
+    until("all are counted", || server.metrics.refusals(Refusal::Malformed) == rubbish.len() as u64).await;
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 
@@ -474,16 +474,16 @@ async fn rubbish_is_refused_and_the_others_notice_nothing() {
 async fn connections_above_the_limits_are_rejected_and_others_go_on() {
     let server = server_with(|config| config.limits.pending = 1).await;
     let mut first = server.connect().await;
-    until("the first is in", || server.front.pending.value() == 1).await;
+    until("the first is in", || server.metrics.pending.value() == 1).await;
     assert_eq!(server.get("/healthz").await.status, 0);
-    assert_eq!(server.front.rejections(Rejection::Limit), 1);
+    assert_eq!(server.metrics.rejections(Rejection::Limit), 1);
     let answer = exchange(&mut first, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert_eq!(answer.status, 200);
     drop(first);
     server.reconfigure(|config| config.limits.connections = Some(0));
-    until("the first is gone", || server.front.connections.value() == 0).await;
+    until("the first is gone", || server.metrics.connections.value() == 0).await;
     assert_eq!(server.get("/healthz").await.status, 0);
-    assert_eq!(server.front.rejections(Rejection::Limit), 2);
+    assert_eq!(server.metrics.rejections(Rejection::Limit), 2);
     server.reconfigure(|config| config.limits.connections = None);
     assert_eq!(server.get("/healthz").await.status, 200);
 }
@@ -495,12 +495,12 @@ async fn a_websocket_takes_no_place_among_those_that_are_not_one_yet() {
     let target = format!("/connect?id={id}&key=k");
     let mut members = Vec::new();
     for _ in 0..3 {
-        until("the last one's place is free", || server.front.pending.value() == 0).await;
+        until("the last one's place is free", || server.metrics.pending.value() == 0).await;
         members.push(server.websocket(&target).await.unwrap());
     }
     assert_eq!(server.registry.find(&id).unwrap().seats, 3);
-    assert_eq!(server.front.connections.value(), 3);
-    assert_eq!(server.front.rejections(Rejection::Limit), 0);
+    assert_eq!(server.metrics.connections.value(), 3);
+    assert_eq!(server.metrics.rejections(Rejection::Limit), 0);
 }
 
 #[tokio::test]
@@ -510,10 +510,10 @@ async fn a_peer_that_resets_frees_its_place() {
     for sent in [&b""[..], b"GET /hea", head.as_bytes()] {
         let mut stream = server.connect().await;
         stream.write_all(sent).await.unwrap();
-        until("it is in", || server.front.connections.value() == 1).await;
+        until("it is in", || server.metrics.connections.value() == 1).await;
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         drop(stream);
-        until("its place is free", || server.front.connections.value() == 0).await;
+        until("its place is free", || server.metrics.connections.value() == 0).await;
     }
     assert_eq!(server.get("/healthz").await.status, 200);
 }
@@ -528,8 +528,8 @@ async fn a_seat_is_given_back_when_its_device_vanishes() {
     assert_eq!(read_head(&mut stream).await.status, 101);
     drop(stream);
     until("the seat is free", || server.registry.find(&id).unwrap().seats == 0).await;
-    until("the connection is gone", || server.front.connections.value() == 0).await;
-    assert_eq!(server.front.pending.value(), 0);
+    until("the connection is gone", || server.metrics.connections.value() == 0).await;
+    assert_eq!(server.metrics.pending.value(), 0);
 }
 
 #[tokio::test]
@@ -539,9 +539,9 @@ async fn stopping_ends_idle_connections_and_the_accept_loop() {
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert_eq!(read_head(&mut idle).await.status, 200);
     let fresh = server.connect().await;
-    until("both are in", || server.front.connections.value() == 2).await;
+    until("both are in", || server.metrics.connections.value() == 2).await;
     server.stop().await;
-    assert_eq!(server.front.connections.value(), 0);
+    assert_eq!(server.metrics.connections.value(), 0);
     assert!(tokio::net::TcpStream::connect(server.http).await.is_err());
     drop(fresh);
 }
@@ -562,7 +562,7 @@ async fn a_unix_socket_serves_the_same_routes() {
 async fn a_connection_that_somebody_else_accepted_is_served() {
     let server = server().await;
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
-    let connection = server.router.door().adopt(far.into()).unwrap();
+    let connection = server.router.connection_gate().adopt(far.into()).unwrap();
     assert!(matches!(connection.peer(), Peer::Unix { pid, .. } if pid == std::process::id() as i32));
     near.set_nonblocking(true).unwrap();
     let near = tokio::net::UnixStream::from_std(near).unwrap();
@@ -570,7 +570,7 @@ async fn a_connection_that_somebody_else_accepted_is_served() {
     let serve = ws_router_server::http::serve_connection(&server.router, connection, CancellationToken::new());
     let (answer, ()) = tokio::join!(exchange(near, request), serve);
     assert_eq!(answer.body, "ok");
-    assert_eq!(server.front.connections.value(), 0);
+    assert_eq!(server.metrics.connections.value(), 0);
 }
 
 #[tokio::test]
@@ -582,10 +582,10 @@ async fn only_a_connected_stream_socket_is_adopted() {
     for (descriptor, what) in
         [(listening.into(), "not connected"), (datagrams.into(), "not a stream socket"), (file.into(), "socket")]
     {
-        let error = server.router.door().adopt(descriptor).unwrap_err().to_string();
+        let error = server.router.connection_gate().adopt(descriptor).unwrap_err().to_string();
         assert!(error.starts_with("handed-over connection: ") && error.contains(what), "{error}");
     }
-    assert_eq!(server.front.connections.value(), 0);
+    assert_eq!(server.metrics.connections.value(), 0);
 }
 
 #[tokio::test]
@@ -593,14 +593,14 @@ async fn a_connection_that_somebody_else_accepted_is_held_to_the_limits_too() {
     let server = server_with(|config| config.limits.pending = 1).await;
     let pair = || std::os::unix::net::UnixStream::pair().unwrap();
     let ((_near, far), (mut refused, second)) = (pair(), pair());
-    let first = server.router.door().adopt(far.into()).unwrap();
-    let error = server.router.door().adopt(second.into()).unwrap_err().to_string();
-    assert!(error.starts_with("handed-over connection: rejected; see limits."), "{error}");
+    let first = server.router.connection_gate().adopt(far.into()).unwrap();
+    let error = server.router.connection_gate().adopt(second.into()).unwrap_err().to_string();
+    assert!(error.starts_with("handed-over connection: rejected; raise limits."), "{error}");
     assert_eq!(std::io::Read::read(&mut refused, &mut [0; 1]).unwrap(), 0, "it is closed");
-    assert_eq!((server.front.rejections(Rejection::Limit), server.front.connections.value()), (1, 1));
+    assert_eq!((server.metrics.rejections(Rejection::Limit), server.metrics.connections.value()), (1, 1));
     drop(first);
     let (_other, third) = pair();
-    server.router.door().adopt(third.into()).unwrap();
+    server.router.connection_gate().adopt(third.into()).unwrap();
 }
 
 /// What the phone app sends: key = host key = the password with some characters bare, the id from the body as it is,
@@ -678,7 +678,7 @@ async fn members_hear_each_other() {
     let id = server.register(HOSTCLIENT).await;
     let mut host = server.websocket(&format!("/connect?id={id}&key=k&sock_type=host/")).await.unwrap();
     let mut client = server.websocket(&format!("/connect?id={id}&key=k&sock_type=client/")).await.unwrap();
-    until("both are in", || server.front.pending.value() == 0).await;
+    until("both are in", || server.metrics.pending.value() == 0).await;
     client.send(Message::text("question")).await.unwrap();
     assert_eq!(host.next().await.unwrap().unwrap(), Message::text("question"));
     host.send(Message::text("answer")).await.unwrap();

@@ -41,7 +41,7 @@ async fn assert_serves_both_versions(secured: &Secured) {
         assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
         assert_eq!(exchange(stream, HEALTH).await.body, "ok");
     }
-    assert_eq!(secured.server.front.tls_handshakes.value(), 2);
+    assert_eq!(secured.server.metrics.tls_handshakes.value(), 2);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn http_1_is_agreed_on_and_nothing_else() {
     let mut h2 = client(&[&TLS13]);
     h2.alpn_protocols = vec![b"h2".to_vec()];
     assert!(secured.dial(h2).await.is_err());
-    until("the failure is counted", || secured.server.front.tls_failures.value() == 1).await;
+    until("the failure is counted", || secured.server.metrics.tls_failures.value() == 1).await;
 }
 
 /// What the terminal client does: TLS without SNI, any certificate, a slash behind its role, a bare plus in its key.
@@ -166,8 +166,8 @@ async fn one_who_speaks_no_tls_or_nothing_is_counted_and_closed() {
     assert_eq!(plain.status, 0);
     let silent = exchange(TcpStream::connect(address).await.unwrap(), b"").await;
     assert_eq!(silent.head, "");
-    until("both are counted", || secured.server.front.tls_failures.value() == 2).await;
-    until("their places are free", || secured.server.front.connections.value() == 0).await;
+    until("both are counted", || secured.server.metrics.tls_failures.value() == 2).await;
+    until("their places are free", || secured.server.metrics.connections.value() == 0).await;
     let stream = secured.dial(client(&[&TLS13])).await.unwrap();
     assert_eq!(exchange(stream, HEALTH).await.body, "ok");
 }

@@ -175,7 +175,7 @@ async fn one_that_resets_its_connection_is_gone_and_counted() {
         until("it is counted", || lobby.closes(CloseReason::Lost) == number as u64 + 1).await;
         lobby.check_undisturbed("one was lost").await;
     }
-    until("the connections are gone", || lobby.server.front.connections.value() == 2).await;
+    until("the connections are gone", || lobby.server.metrics.connections.value() == 2).await;
 }
 
 #[tokio::test]

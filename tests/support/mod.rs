@@ -24,7 +24,7 @@ use ws_router_admin_api::ListenAddress;
 use ws_router_server::access::Access;
 use ws_router_server::config::Config;
 use ws_router_server::events::Events;
-use ws_router_server::metrics::Front;
+use ws_router_server::metrics::FrontendMetrics;
 use ws_router_server::net::{Certificates, Listener};
 use ws_router_server::registry::Registry;
 use ws_router_server::relay::Relay;
@@ -40,7 +40,7 @@ pub struct Server {
     pub router: Arc<server::Server>,
     pub registry: Arc<Registry>,
     pub relay: Relay,
-    pub front: Arc<Front>,
+    pub metrics: Arc<FrontendMetrics>,
     pub events: Events,
     pub certificates: Vec<Arc<Certificates>>,
     pub tasks: TaskTracker,
@@ -74,7 +74,7 @@ impl Server {
             https,
             registry: router.registry().clone(),
             relay: router.relay().clone(),
-            front: router.metrics().clone(),
+            metrics: router.metrics().clone(),
             events: router.events().clone(),
             router,
             certificates,

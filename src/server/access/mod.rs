@@ -18,7 +18,7 @@ use ws_router_core::shard::Rates;
 pub use external::{AuthRequest, AuthorizerError, Decision, ExternalAuthorizer};
 
 use crate::config::{self, Allow, ClientNames, Problems};
-use crate::peer::{Certified, Peer, Peers};
+use crate::peer::{ClientIdentity, Peer, Peers};
 use tokens::Tokens;
 
 /// Receiver of the rules in force, which a reload replaces.
@@ -74,7 +74,7 @@ pub struct Caller<'a> {
     /// User of the client's process, if it is connected by a Unix socket.
     pub user: Option<u32>,
     /// Client certificate, verified against the listener's authorities.
-    pub certificate: Option<&'a Certified>,
+    pub certificate: Option<&'a ClientIdentity>,
     /// Origin of the web page that makes the request.
     pub origin: Option<&'a str>,
     /// Token of the request, known or not.

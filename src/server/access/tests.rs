@@ -75,7 +75,7 @@ fn all_conditions_of_a_rule_must_hold() {
         client_certificates: Some(ClientNames::Of(vec!["device-1".into()])),
         ..RuleConfig::default()
     }]);
-    let certificate = Certified { names: vec!["other".into(), "device-1".into()] };
+    let certificate = ClientIdentity { names: vec!["other".into(), "device-1".into()] };
     let right = Caller {
         peer: Peer::Unix { uid: 1000, pid: 1 },
         user: Some(1000),
@@ -83,7 +83,7 @@ fn all_conditions_of_a_rule_must_hold() {
         origin: Some("https://EXAMPLE.com"),
         token: None,
     };
-    let stranger = Certified { names: vec!["device-2".into()] };
+    let stranger = ClientIdentity { names: vec!["device-2".into()] };
     assert_eq!(allowed(&access, Action::Register, &right), Some("1"));
     assert_eq!(allowed(&access, Action::Register, &Caller { origin: None, ..right }), Some("1"));
     for wrong in [

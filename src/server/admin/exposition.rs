@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use ws_router_core::close::CloseReason;
 
 use super::{Context, process, wire};
-use crate::metrics::{Count, Exposition, Refusal, Rejection, Spread, ThreadTotals, families};
+use crate::metrics::{Exposition, HistogramSnapshot, Refusal, Rejection, ThreadTotals, families};
 
 /// Writes all numbers down.
 pub(super) async fn text(context: &Context) -> String {
@@ -14,7 +14,7 @@ pub(super) async fn text(context: &Context) -> String {
     let (memory, descriptors) = process.unwrap_or_default();
     let mut text = Exposition::default();
     life(&mut text, context);
-    front(&mut text, context);
+    frontend(&mut text, context);
     relay(&mut text, context);
     text.one(&families::RESIDENT, memory.resident_bytes);
     text.one(&families::PEAK, memory.peak_bytes);
@@ -24,65 +24,65 @@ pub(super) async fn text(context: &Context) -> String {
 }
 
 fn life(text: &mut Exposition, context: &Context) {
-    let front = context.server.metrics();
+    let metrics = context.server.metrics();
     let started = SystemTime::now() - context.server.uptime();
     let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     text.each(&families::BUILD_INFO, "version", [(env!("CARGO_PKG_VERSION"), 1)]);
     text.one(&families::START_TIME, started.as_secs_f64());
     text.one(&families::DRAINING, u8::from(context.drain.borrow().state != wire::DrainPhase::Serving));
-    text.one(&families::RELOADS, front.reloads.value());
-    text.one(&families::FAILED_RELOADS, front.failed_reloads.value());
-    text.one(&families::CONFIG_STALE, front.config_stale.value());
-    text.one(&families::RESTARTS, front.restarts.value());
-    text.one(&families::CARRIED, front.carried.value());
-    text.one(&families::LOST, front.lost.value());
+    text.one(&families::RELOADS, metrics.reloads.value());
+    text.one(&families::FAILED_RELOADS, metrics.failed_reloads.value());
+    text.one(&families::CONFIG_STALE, metrics.config_stale.value());
+    text.one(&families::RESTARTS, metrics.restarts.value());
+    text.one(&families::CARRIED, metrics.carried.value());
+    text.one(&families::LOST, metrics.lost.value());
 }
 
-fn front(text: &mut Exposition, context: &Context) {
-    let front = context.server.metrics();
-    text.one(&families::CONNECTIONS, front.connections.value());
-    text.one(&families::PENDING, front.pending.value());
-    text.one(&families::ACCEPTED, front.accepted.value());
-    text.each(&families::REJECTED, "reason", Rejection::ALL.map(|why| (why.label(), front.rejections(why))));
-    text.one(&families::IDLE, front.idle.value());
-    text.one(&families::STALLED, front.stalled.value());
-    text.one(&families::ACCEPT_ERRORS, front.accept_errors.value());
-    text.one(&families::PROXY_FAILURES, front.proxy_failures.value());
-    text.one(&families::TLS_HANDSHAKES, front.tls_handshakes.value());
-    text.one(&families::TLS_FAILURES, front.tls_failures.value());
-    text.one(&families::TLS_SESSIONS, front.tls_sessions.value());
+fn frontend(text: &mut Exposition, context: &Context) {
+    let metrics = context.server.metrics();
+    text.one(&families::CONNECTIONS, metrics.connections.value());
+    text.one(&families::PENDING, metrics.pending.value());
+    text.one(&families::ACCEPTED, metrics.accepted.value());
+    text.each(&families::REJECTED, "reason", Rejection::ALL.map(|why| (why.label(), metrics.rejections(why))));
+    text.one(&families::IDLE, metrics.idle.value());
+    text.one(&families::STALLED, metrics.stalled.value());
+    text.one(&families::ACCEPT_ERRORS, metrics.accept_errors.value());
+    text.one(&families::PROXY_FAILURES, metrics.proxy_failures.value());
+    text.one(&families::TLS_HANDSHAKES, metrics.tls_handshakes.value());
+    text.one(&families::TLS_FAILURES, metrics.tls_failures.value());
+    text.one(&families::TLS_SESSIONS, metrics.tls_sessions.value());
     if let Some(ends) = context.certificates.iter().filter_map(|used| used.expires()).min() {
         text.one(&families::CERTIFICATE, ends);
     }
-    text.one(&families::REQUESTS, front.requests.value());
-    text.each(&families::REFUSED, "reason", Refusal::ALL.map(|why| (why.label(), front.refusals(why))));
-    text.one(&families::AUTH_FAILURES, front.auth_request_failures.value());
-    text.one(&families::OUT_OF_MEMORY, front.out_of_memory.value());
+    text.one(&families::REQUESTS, metrics.requests.value());
+    text.each(&families::REFUSED, "reason", Refusal::ALL.map(|why| (why.label(), metrics.refusals(why))));
+    text.one(&families::AUTH_FAILURES, metrics.auth_request_failures.value());
+    text.one(&families::OUT_OF_MEMORY, metrics.out_of_memory.value());
     text.one(&families::REGISTRATIONS, context.server.registrations());
-    text.one(&families::REGISTERED, front.registered.value());
+    text.one(&families::REGISTERED, metrics.registered.value());
     text.each(&families::ENDED, "reason", context.server.ended().map(|(why, count)| (why.label(), count)));
 }
 
 fn relay(text: &mut Exposition, context: &Context) {
     let threads = context.server.thread_totals();
-    let all = |number: fn(&ThreadTotals) -> &Count| threads.iter().map(|thread| number(thread).value()).sum::<u64>();
+    let all = |number: fn(&ThreadTotals) -> u64| threads.iter().map(|thread| number(thread)).sum::<u64>();
     let closes = |why| threads.iter().map(|thread| thread.closes(why)).sum();
-    let mut spread = Spread::default();
-    threads.iter().for_each(|thread| spread.add(&thread.latency));
+    let mut latency = HistogramSnapshot::default();
+    threads.iter().for_each(|thread| latency.add(&thread.latency));
     text.one(&families::THREADS, threads.len());
-    text.one(&families::MEMBERS, all(|thread| &thread.members));
+    text.one(&families::MEMBERS, all(|thread| thread.members.value()));
     text.each(&families::CLOSES, "reason", CloseReason::ALL.map(|why| (why.label(), closes(why))));
-    text.one(&families::STALLED_MESSAGES, all(|thread| &thread.stalled_messages));
-    text.one(&families::CLOSE_TIMEOUTS, all(|thread| &thread.close_timeouts));
-    text.one(&families::MESSAGES_IN, all(|thread| &thread.messages_in));
-    text.one(&families::BYTES_IN, all(|thread| &thread.bytes_in));
-    text.one(&families::MESSAGES_OUT, all(|thread| &thread.deliveries));
-    text.one(&families::BYTES_OUT, all(|thread| &thread.bytes_out));
-    text.one(&families::UNDELIVERED, all(|thread| &thread.messages_undelivered));
-    text.one(&families::READS_THROTTLED, all(|thread| &thread.reads_throttled));
-    text.one(&families::OUTBOX, all(|thread| &thread.outbox_bytes));
+    text.one(&families::STALLED_MESSAGES, all(|thread| thread.stalled_messages.value()));
+    text.one(&families::CLOSE_TIMEOUTS, all(|thread| thread.close_timeouts.value()));
+    text.one(&families::MESSAGES_IN, all(|thread| thread.messages_in.value()));
+    text.one(&families::BYTES_IN, all(|thread| thread.bytes_in.value()));
+    text.one(&families::MESSAGES_OUT, all(|thread| thread.deliveries.value()));
+    text.one(&families::BYTES_OUT, all(|thread| thread.bytes_out.value()));
+    text.one(&families::UNDELIVERED, all(|thread| thread.messages_undelivered.value()));
+    text.one(&families::READS_THROTTLED, all(|thread| thread.reads_throttled.value()));
+    text.one(&families::OUTBOX, all(|thread| thread.outbox_bytes.value()));
     text.one(&families::BUFFERED, context.server.memory().used());
     text.one(&families::BUFFERED_LIMIT, context.server.memory().limit());
-    text.one(&families::RELIEVED, all(|thread| &thread.relieved));
-    text.histogram(&families::LATENCY, &spread);
+    text.one(&families::RELIEVED, all(|thread| thread.relieved.value()));
+    text.histogram(&families::LATENCY, &latency);
 }

@@ -16,7 +16,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
     let process = tokio::task::spawn_blocking(|| (process::memory(), process::descriptors())).await;
     let (memory, descriptors) = process.unwrap_or_default();
     let threads = context.server.thread_totals();
-    let front = context.server.metrics();
+    let metrics = context.server.metrics();
     wire::Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -24,26 +24,26 @@ pub(super) async fn status(context: &Context) -> wire::Status {
         listeners: context.listeners.clone(),
         registrations: context.server.registrations() as u64,
         members: context.server.member_count(),
-        connections: front.connections.value(),
-        pending: front.pending.value(),
+        connections: metrics.connections.value(),
+        pending: metrics.pending.value(),
         front: wire::Front {
-            accepted: front.accepted.value(),
+            accepted: metrics.accepted.value(),
             connections_rejected: Rejection::ALL
                 .iter()
-                .map(|why| (why.label().to_owned(), front.rejections(*why)))
+                .map(|why| (why.label().to_owned(), metrics.rejections(*why)))
                 .collect(),
-            idle: front.idle.value(),
-            stalled: front.stalled.value(),
-            auth_request_failures: front.auth_request_failures.value(),
-            out_of_memory: front.out_of_memory.value(),
-            accept_errors: front.accept_errors.value(),
-            proxy_failures: front.proxy_failures.value(),
-            tls_handshakes: front.tls_handshakes.value(),
-            tls_failures: front.tls_failures.value(),
-            requests: front.requests.value(),
-            registered: front.registered.value(),
-            reloads: front.reloads.value(),
-            failed_reloads: front.failed_reloads.value(),
+            idle: metrics.idle.value(),
+            stalled: metrics.stalled.value(),
+            auth_request_failures: metrics.auth_request_failures.value(),
+            out_of_memory: metrics.out_of_memory.value(),
+            accept_errors: metrics.accept_errors.value(),
+            proxy_failures: metrics.proxy_failures.value(),
+            tls_handshakes: metrics.tls_handshakes.value(),
+            tls_failures: metrics.tls_failures.value(),
+            requests: metrics.requests.value(),
+            registered: metrics.registered.value(),
+            reloads: metrics.reloads.value(),
+            failed_reloads: metrics.failed_reloads.value(),
         },
         relay: wire::Relay {
             threads: threads.len() as u64,
@@ -59,14 +59,14 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             buffered_limit_bytes: context.server.memory().limit(),
             relieved: threads.iter().map(|thread| thread.relieved.value()).sum(),
         },
-        refusals: Refusal::ALL.iter().map(|why| (why.label().to_owned(), front.refusals(*why))).collect(),
+        refusals: Refusal::ALL.iter().map(|why| (why.label().to_owned(), metrics.refusals(*why))).collect(),
         closes: CloseReason::ALL
             .iter()
             .map(|why| (why.label().to_owned(), threads.iter().map(|thread| thread.closes(*why)).sum()))
             .collect(),
         memory,
         descriptors,
-        config_stale: front.config_stale.value() > 0,
+        config_stale: metrics.config_stale.value() > 0,
         drain: *context.drain.borrow(),
         handover: *context.handover.borrow(),
     }

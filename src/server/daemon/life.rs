@@ -138,7 +138,7 @@ impl Life {
     }
 
     fn adopt(&self, descriptor: OwnedFd) -> Result<(), String> {
-        let connection = self.server.door().adopt(descriptor).map_err(|error| error.to_string())?;
+        let connection = self.server.connection_gate().adopt(descriptor).map_err(|error| error.to_string())?;
         let (server, stop) = (Arc::clone(&self.server), self.stop.clone());
         self.tasks.spawn(async move { http::serve_connection(&server, connection, stop).await });
         Ok(())

@@ -44,7 +44,7 @@ impl Reload {
                 for problem in &problems.0 {
                     tracing::error!(error = problem, "not reloaded, the settings before stay in force");
                 }
-                self.server.metrics().failed_reloads.up();
+                self.server.metrics().failed_reloads.increment();
             }
         }
         result

@@ -39,14 +39,14 @@ impl Room {
     /// Holds what a configuration allows against it.
     pub(super) fn hold(self, config: &Config) -> WorstCase {
         let limits = &config.limits;
-        let possible = self.descriptors.saturating_sub(net::RESERVE as u64).max(self.descriptors / 2);
+        let possible = net::connections_within(self.descriptors);
         let connections = limits.connections.map_or(possible, |wanted| possible.min(wanted as u64));
         let budget = limits.memory.map_or(self.memory / 2, |memory| memory.as_u64());
         let own = own(config);
         let facts = vec![
             format!(
                 "connections: at most {connections}, and {} other descriptors, of {} that this process may open",
-                net::RESERVE,
+                net::RESERVED_DESCRIPTORS,
                 self.descriptors
             ),
             format!(

@@ -102,7 +102,7 @@ impl InheritedState {
                 let server = start(None)?;
                 if let Some(error) = error {
                     tracing::error!(%error, "the snapshot can't be used, members are told to come back");
-                    server.metrics().restarts.up();
+                    server.metrics().restarts.increment();
                     server.metrics().lost.set(members.len() as u64);
                     members.into_iter().for_each(ask_to_reconnect);
                 }

@@ -17,8 +17,8 @@ use super::query::{Form, ParamError};
 use super::responses::HttpError;
 use crate::access::{Access, Action, AuthRequest, AuthorizerError, Caller, Decision, Rule, Verdict};
 use crate::log::RateLimitedLog;
-use crate::net::turns;
-use crate::peer::{Certified, Peer};
+use crate::net::yield_budget;
+use crate::peer::{ClientIdentity, Peer};
 use crate::server::Server;
 
 /// The client at the other end of a connection.
@@ -30,12 +30,12 @@ pub(super) struct ClientInfo<'a> {
     pub(super) is_forwarded: bool,
     /// User of the process at the other end of a Unix socket.
     user: Option<u32>,
-    certificate: Option<&'a Certified>,
+    certificate: Option<&'a ClientIdentity>,
 }
 
 impl<'a> ClientInfo<'a> {
     /// Describes the client of a connection.
-    pub(super) fn new(peer: Peer, certificate: Option<&'a Certified>) -> Self {
+    pub(super) fn new(peer: Peer, certificate: Option<&'a ClientIdentity>) -> Self {
         let user = match peer {
             Peer::Unix { uid, .. } => Some(uid),
             Peer::Inet(_) => None,
@@ -85,7 +85,7 @@ pub(super) async fn authorize(
             Ok(Decision::Deny) => (Some(rule), false),
             Ok(Decision::DenyToken) => (Some(rule), true),
             Err(error) => {
-                server.metrics().auth_request_failures.up();
+                server.metrics().auth_request_failures.increment();
                 if let Some(suppressed) = FAILURES.should_log(Instant::now()) {
                     let rule = rule.name();
                     tracing::warn!(%rule, %error, suppressed, "access denied: external authorizer gave no decision");
@@ -150,11 +150,11 @@ async fn decide_externally(
         Action::Connect => (parameter("id"), None, parameter("sock_type")),
         Action::Remove => (parameter("id"), None, None),
     };
-    turns::take(turns::QUESTION);
+    yield_budget::spend(yield_budget::QUESTION);
     let request = AuthRequest { id: id.as_deref(), kind: kind.as_deref(), role: role.as_deref() };
     let decision = authorizer.authorize(action, caller, &request).await;
     // Many requests to an authorizer that hangs time out at the same moment.
-    turns::take(turns::QUESTION);
+    yield_budget::spend(yield_budget::QUESTION);
     decision
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn close(server: &Server, mut connection: Connection, error: Op
     match error {
         None => {}
         // The connection was only kept open; the peer expects no answer.
-        Some(error) if error.is_timeout() && !is_partial => return server.metrics().idle.up(),
+        Some(error) if error.is_timeout() && !is_partial => return server.metrics().idle.increment(),
         Some(error) if error.is_timeout() => send_timeout(server, &mut connection).await,
         Some(error) if error.is_parse_too_large() => count(server, Refusal::TooLarge),
         Some(error) if error.is_parse() => count(server, Refusal::Malformed),
@@ -40,7 +40,7 @@ async fn send_timeout(server: &Server, connection: &mut Connection) {
 }
 
 fn count(server: &Server, why: Refusal) {
-    server.metrics().requests.up();
+    server.metrics().requests.increment();
     server.metrics().refused(why);
 }
 

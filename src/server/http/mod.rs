@@ -39,7 +39,7 @@ use crate::server::Server;
 
 /// Accepts connections on a listener until `stop`, and serves each in a task of `tasks`.
 pub async fn serve(server: Arc<Server>, listener: Listener, tasks: TaskTracker, stop: CancellationToken) {
-    let (gate, until) = (server.door(), stop.clone());
+    let (gate, until) = (server.connection_gate(), stop.clone());
     let serve = move |connection| {
         let (server, stop) = (Arc::clone(&server), until.clone());
         async move { serve_connection(&server, connection, stop).await }
@@ -50,11 +50,11 @@ pub async fn serve(server: Arc<Server>, listener: Listener, tasks: TaskTracker, 
 /// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. At `stop`, the
 /// request in progress is finished, and a client that hasn't sent one yet may do so within [`net::LAST_CALL`].
 pub async fn serve_connection(server: &Server, mut connection: Connection, stop: CancellationToken) {
-    let (peer, certificate) = (connection.peer(), connection.certified());
+    let (peer, certificate) = (connection.peer(), connection.client_identity());
     let client = ClientInfo::new(peer, certificate.as_ref());
     let protocol = {
         let config = server.config();
-        connection.set_write_patience(config.http.request_timeout);
+        connection.set_write_timeout(config.http.request_timeout);
         protocol(&config.http)
     };
     // At most one request of a connection becomes a websocket, and it is the last one.

@@ -18,7 +18,7 @@ use super::{body, connect, console, forwarded, rate_limit, register, stats};
 use crate::access::Action;
 use crate::config::Config;
 use crate::metrics::Refusal;
-use crate::net::turns;
+use crate::net::yield_budget;
 use crate::server::Server;
 
 /// Public route.
@@ -44,14 +44,14 @@ pub(super) async fn handle(
     let client = client.forwarded_for(forwarded::client(client.peer, request.headers(), &config.http));
     let (method, page) = (request.method().clone(), authorize::origin(request.headers()).map(str::to_owned));
     let found = Route::find(request.uri().path(), &config.http.path_prefix);
-    turns::take(if matches!(found, Some(Route::Connect)) { turns::JOIN } else { turns::REQUEST });
+    yield_budget::spend(if matches!(found, Some(Route::Connect)) { yield_budget::JOIN } else { yield_budget::REQUEST });
     let result = match (rate_limit::check_request_rate(server, client, requests, &config), found) {
         (Err(error), _) => Err(error),
         _ if target_len(&request) > MAX_TARGET => Err(too_long()),
         (Ok(()), Some(route)) => dispatch(server, route, &mut request, client, &config).await,
         (Ok(()), None) => Err(unknown_path()),
     };
-    server.metrics().requests.up();
+    server.metrics().requests.increment();
     let (mut response, joining) = result.unwrap_or_else(|error| {
         server.metrics().refused(error.reason);
         (error.into_response(), None)

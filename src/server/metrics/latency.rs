@@ -1,42 +1,43 @@
-//! How long messages take through a relay thread: from its wake-up for them to the end of the round in which they were
+//! Latency of messages in a relay thread: from its wake-up for them to the end of the iteration in which they were
 //! written to their receivers' sockets, or put into outboxes.
 //!
-//! The clock is read once a round, and all that the round delivered counts with the whole round's time: an upper bound
-//! for each message, at no cost for the single one. A large room's messages, which go out over several rounds, count by
-//! receivers with the round that reached each. What waits in an outbox for a slow receiver is that receiver's
-//! time, and is seen in the outboxes' bytes.
+//! The clock is read once an iteration, and everything that the iteration delivered counts with its whole duration: an
+//! upper bound for each message, at no cost for the single one. The messages of a large room, which go out over several
+//! iterations, count for each receiver with the iteration that reached it. The time that a message waits in an outbox
+//! for a slow receiver is not part of it; the outboxes' bytes show that.
 
 use std::time::Duration;
 
-use super::Count;
+use super::Counter;
 
 /// A histogram with one writer.
 #[derive(Debug, Default)]
 pub struct Latency {
-    counts: [Count; BOUNDS.len() + 1],
-    nanos: Count,
+    counts: [Counter; BOUNDS.len() + 1],
+    nanos: Counter,
 }
 
-/// A copy of one or several histograms.
+/// A sum of histograms at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Spread {
-    /// How many messages took no longer than each of [`BOUNDS`] and longer than the one before; the last, longer.
+pub struct HistogramSnapshot {
+    /// Messages that took longer than the previous of [`BOUNDS`] and at most as long as this one; in the last place,
+    /// those above all bounds.
     pub counts: [u64; BOUNDS.len() + 1],
-    /// What all took together.
+    /// Sum of all latencies.
     pub sum: Duration,
 }
 
 impl Latency {
-    /// Counts `messages` that took so long; the thread is the only writer.
-    pub fn observe(&self, took: Duration, messages: u64) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let count = &self.counts[BOUNDS.partition_point(|bound| *bound < took)];
+    /// Counts `messages` that took `latency`; the thread is the only writer.
+    pub fn observe(&self, latency: Duration, messages: u64) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        let count = &self.counts[BOUNDS.partition_point(|bound| *bound < latency)];
         count.set(count.value() + messages);
         self.nanos.set(self.nanos.value().wrapping_add(nanos.wrapping_mul(messages)));
     }
 }
 
-impl Spread {
+impl HistogramSnapshot {
     /// Adds a histogram's numbers.
     pub fn add(&mut self, latency: &Latency) {
         for (all, one) in self.counts.iter_mut().zip(&latency.counts) {
@@ -46,7 +47,7 @@ impl Spread {
     }
 }
 
-/// The histogram's bounds: around the 20 to 60 us that a message takes through an idle router, and up to a second.
+/// Upper bounds of the buckets: from below the 20 to 60 µs of an idle router to one second.
 pub const BOUNDS: [Duration; 15] = [
     Duration::from_micros(10),
     Duration::from_micros(25),
@@ -71,12 +72,12 @@ mod tests {
 
     #[test]
     fn messages_count_in_the_first_bound_that_is_not_below_their_time() {
-        let (latency, mut spread) = (Latency::default(), Spread::default());
+        let (latency, mut snapshot) = (Latency::default(), HistogramSnapshot::default());
         latency.observe(Duration::from_micros(25), 3);
         latency.observe(Duration::from_micros(26), 1);
         latency.observe(Duration::from_secs(2), 2);
-        spread.add(&latency);
-        assert_eq!((spread.counts[1], spread.counts[2], spread.counts[BOUNDS.len()]), (3, 1, 2));
-        assert_eq!(spread.sum, Duration::from_micros(3 * 25 + 26 + 4_000_000));
+        snapshot.add(&latency);
+        assert_eq!((snapshot.counts[1], snapshot.counts[2], snapshot.counts[BOUNDS.len()]), (3, 1, 2));
+        assert_eq!(snapshot.sum, Duration::from_micros(3 * 25 + 26 + 4_000_000));
     }
 }

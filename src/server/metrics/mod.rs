@@ -1,8 +1,8 @@
-//! Counters and gauges of the whole process: what was accepted, refused, relayed and closed.
+//! Counters and gauges of the whole process.
 //!
-//! The front counts with atomics, since nothing there is hot. A relay thread keeps plain numbers of its own and
-//! publishes them once a round into its [`ThreadTotals`], so that the hot path touches no shared cache line.
-//! [`families`] has their names as monitoring sees them, and [`Exposition`] writes them down.
+//! The frontend counts with shared atomics, since nothing there is hot. A relay thread keeps plain numbers of its own
+//! and publishes them once an iteration into its [`ThreadTotals`], so that the hot path touches no shared cache line.
+//! [`families`] defines the names of the metrics, and [`Exposition`] writes them in Prometheus's format.
 
 pub mod families;
 mod latency;
@@ -10,62 +10,83 @@ mod text;
 
 use ws_router_core::close::CloseReason;
 
-pub use families::{Family, Sort};
-pub use latency::{BOUNDS, Latency, Spread};
+pub use families::{Family, MetricKind};
+pub use latency::{BOUNDS, HistogramSnapshot, Latency};
 pub use text::Exposition;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// A number that only grows, or a gauge that one writer sets.
+/// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     /// Adds one.
-    pub fn up(&self) {
+    pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes one off a gauge.
-    pub fn down(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Sets a gauge, or a counter that has one writer.
+    /// Publishes the number of a counter that has a single writer.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// Reads the number.
+    /// Returns the number.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Why a request was refused.
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Subtracts one.
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Sets the number.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Returns the number.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Reason for which a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// A parameter is missing, repeated, empty or malformed, or the request itself is.
+    /// The request is malformed, or a parameter is missing, repeated, empty or malformed.
     Malformed,
     /// A key is wrong.
     WrongKey,
-    /// There is no such registration, or no such path.
+    /// The registration or the path doesn't exist.
     Unknown,
-    /// A method that the path doesn't take.
+    /// The path doesn't support the method.
     Method,
-    /// No websocket upgrade, or not of version 13.
+    /// The request isn't an upgrade to websocket version 13.
     NoUpgrade,
-    /// The id that was asked for is taken.
+    /// The requested id is taken.
     Taken,
     /// A limit is reached.
     Full,
-    /// The client's network asks, registers or gives wrong keys too often.
+    /// The client's network exceeds a rate of requests, registrations or wrong keys.
     TooOften,
-    /// Head or body above their limits.
+    /// The head or the body is larger than its limit.
     TooLarge,
-    /// Head or body not complete within `http.request-timeout`.
+    /// The head or the body wasn't complete within `http.request-timeout`.
     Timeout,
-    /// The access rules let nobody like this one in.
+    /// The access rules deny the request.
     Access,
 }
 
@@ -85,7 +106,7 @@ impl Refusal {
         Self::Access,
     ];
 
-    /// The metric label.
+    /// Returns the metric label.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -103,7 +124,7 @@ impl Refusal {
     }
 }
 
-/// Why a connection was rejected.
+/// Reason for which a connection was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
     /// `limits.connections` or `limits.pending` is reached.
@@ -128,59 +149,59 @@ impl Rejection {
     }
 }
 
-/// What the front counts.
+/// Counters and gauges of the frontend.
 #[derive(Debug, Default)]
-pub struct Front {
+pub struct FrontendMetrics {
     /// Connections open now, websockets included.
-    pub connections: Count,
+    pub connections: Gauge,
     /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
-    pub pending: Count,
+    pub pending: Gauge,
     /// TLS sessions open now.
-    pub tls_sessions: Count,
-    /// Registrations now, as of a moment ago.
-    pub registrations: Count,
-    /// Requests refused because what peers make us hold is near `limits.memory`.
-    pub out_of_memory: Count,
+    pub tls_sessions: Gauge,
+    /// Registrations now.
+    pub registrations: Gauge,
+    /// Requests refused because buffered data is near `limits.memory`.
+    pub out_of_memory: Counter,
     /// Connections accepted since the start.
-    pub accepted: Count,
-    /// Connections closed because nothing was asked on them for `http.request-timeout`.
-    pub idle: Count,
-    /// Connections dropped because their client took nothing of an answer for `http.request-timeout`.
-    pub stalled: Count,
-    /// `accept` calls that failed.
-    pub accept_errors: Count,
-    /// Connections closed for want of a PROXY header from a proxy that is trusted.
-    pub proxy_failures: Count,
-    /// TLS handshakes that failed or took too long.
-    pub tls_failures: Count,
-    /// TLS handshakes done.
-    pub tls_handshakes: Count,
+    pub accepted: Counter,
+    /// Connections closed because no request came for the idle or the request timeout.
+    pub idle: Counter,
+    /// Connections dropped because their client read nothing of an answer for `http.request-timeout`.
+    pub stalled: Counter,
+    /// Calls of accept(2) that failed.
+    pub accept_errors: Counter,
+    /// Connections closed because no trusted proxy sent a valid PROXY header.
+    pub proxy_failures: Counter,
+    /// TLS handshakes that failed or timed out.
+    pub tls_failures: Counter,
+    /// TLS handshakes completed.
+    pub tls_handshakes: Counter,
     /// Registrations made since the start.
-    pub registered: Count,
-    /// Requests that were answered.
-    pub requests: Count,
-    /// Requests that an access rule's external authorizer gave no answer to.
-    pub auth_request_failures: Count,
+    pub registered: Counter,
+    /// Requests answered.
+    pub requests: Counter,
+    /// Requests that an external authorizer didn't answer.
+    pub auth_request_failures: Counter,
     /// Reloads that took effect.
-    pub reloads: Count,
-    /// Reloads that were refused because of the file.
-    pub failed_reloads: Count,
-    /// One while the settings from before a restart are in force, because the file has a mistake.
-    pub config_stale: Count,
-    /// Restarts that handed everything over, since the first process of this line.
-    pub restarts: Count,
-    /// Connections that were carried over by them.
-    pub carried: Count,
-    /// Connections that could not be.
-    pub lost: Count,
-    refusals: [Count; Refusal::ALL.len()],
-    rejections: [Count; Rejection::ALL.len()],
+    pub reloads: Counter,
+    /// Reloads refused because of a mistake in the configuration.
+    pub failed_reloads: Counter,
+    /// 1 while a mistake in the configuration keeps the settings from before a restart in force.
+    pub config_stale: Gauge,
+    /// Restarts with a hand-over since the last start without one.
+    pub restarts: Counter,
+    /// Connections carried over by restarts.
+    pub carried: Counter,
+    /// Connections that a restart couldn't carry over.
+    pub lost: Counter,
+    refusals: [Counter; Refusal::ALL.len()],
+    rejections: [Counter; Rejection::ALL.len()],
 }
 
-impl Front {
+impl FrontendMetrics {
     /// Counts a rejected connection.
     pub fn rejected(&self, why: Rejection) {
-        self.rejections[why as usize].up();
+        self.rejections[why as usize].increment();
     }
 
     /// Returns how many connections were rejected for this reason.
@@ -190,54 +211,54 @@ impl Front {
 
     /// Counts a refused request.
     pub fn refused(&self, why: Refusal) {
-        self.refusals[why as usize].up();
+        self.refusals[why as usize].increment();
     }
 
-    /// Reads how many requests were refused for this reason.
+    /// Returns how many requests were refused for this reason.
     pub fn refusals(&self, why: Refusal) -> u64 {
         self.refusals[why as usize].value()
     }
 }
 
-/// What one relay thread has done, published by it once a round.
+/// Counters and gauges of one relay thread, which publishes them once an iteration.
 #[derive(Debug, Default)]
 pub struct ThreadTotals {
     /// Members now.
-    pub members: Count,
+    pub members: Gauge,
     /// Messages received.
-    pub messages_in: Count,
+    pub messages_in: Counter,
     /// Payload bytes received.
-    pub bytes_in: Count,
-    /// Messages handed to receivers.
-    pub deliveries: Count,
+    pub bytes_in: Counter,
+    /// Messages handed to receivers, counted once for each receiver.
+    pub deliveries: Counter,
     /// Bytes handed to receivers, frame headers included.
-    pub bytes_out: Count,
+    pub bytes_out: Counter,
     /// Messages without a receiver.
-    pub messages_undelivered: Count,
-    /// Times that a member exceeded its rate and was not read from for a while.
-    pub reads_throttled: Count,
+    pub messages_undelivered: Counter,
+    /// Times that reading from a member paused because it exceeded its rate.
+    pub reads_throttled: Counter,
     /// Connections dropped because the closing handshake took longer than `websocket.close-timeout`.
-    pub close_timeouts: Count,
-    /// Bytes that wait in outboxes now.
-    pub outbox_bytes: Count,
-    /// Bytes of memory that members' streams take now: outboxes, unfinished messages, and what rooms have collected.
-    pub held: Count,
+    pub close_timeouts: Counter,
+    /// Bytes in outboxes now.
+    pub outbox_bytes: Gauge,
+    /// Bytes of memory that members' streams take now: outboxes, unfinished messages and pending broadcasts.
+    pub held: Gauge,
     /// Members closed because a message that they had started didn't grow for `websocket.stall-timeout`.
-    pub stalled_messages: Count,
+    pub stalled_messages: Counter,
     /// Members closed because of `limits.memory`.
-    pub relieved: Count,
-    /// How long messages took through the thread.
+    pub relieved: Counter,
+    /// Time that messages took through the thread.
     pub latency: Latency,
-    closes: [Count; CloseReason::ALL.len()],
+    closes: [Counter; CloseReason::ALL.len()],
 }
 
 impl ThreadTotals {
-    /// Sets how many connections ended for this reason; the thread is the only writer.
+    /// Sets how many memberships ended for this reason; the thread is the only writer.
     pub fn set_closes(&self, reason: CloseReason, count: u64) {
         self.closes[reason as usize].set(count);
     }
 
-    /// Reads how many connections ended for this reason.
+    /// Returns how many memberships ended for this reason.
     pub fn closes(&self, reason: CloseReason) -> u64 {
         self.closes[reason as usize].value()
     }

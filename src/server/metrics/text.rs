@@ -1,27 +1,27 @@
-//! Prometheus's text format, version 0.0.4: for each family a line of help, a line of type, and its numbers.
+//! Prometheus's text format, version 0.0.4: for each metric family a line of help, a line of type, and its samples.
 //!
-//! Written here in some lines because the numbers live where they are counted, and are only read for an answer; a
-//! library would want to own them. Nothing needs escapes: labels come from our enums, and help from our own words.
+//! It is written here and not by a library, since a library would own the numbers, which live where they are counted
+//! and are only read for an answer. Nothing needs escapes: labels and help texts are constants of this program.
 
 use std::fmt::{Display, Write};
 
-use super::{BOUNDS, Family, Sort, Spread};
+use super::{BOUNDS, Family, HistogramSnapshot, MetricKind};
 
-/// An answer that is being written.
+/// A metrics document under construction.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
 impl Exposition {
-    /// What the format is called in HTTP.
+    /// Media type of the format.
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Writes a family of one number.
+    /// Writes a family with a single sample.
     pub fn one(&mut self, family: &Family, value: impl Display) {
         self.head(family);
         self.line(format_args!("{} {value}", family.name));
     }
 
-    /// Writes a family of a number for each value of a label.
+    /// Writes a family with a sample for each value of a label.
     pub fn each<'a>(&mut self, family: &Family, label: &str, values: impl IntoIterator<Item = (&'a str, u64)>) {
         self.head(family);
         for (name, value) in values {
@@ -30,36 +30,36 @@ impl Exposition {
     }
 
     /// Writes a histogram, in seconds.
-    pub fn histogram(&mut self, family: &Family, spread: &Spread) {
+    pub fn histogram(&mut self, family: &Family, snapshot: &HistogramSnapshot) {
         self.head(family);
         let mut below = 0;
-        for (bound, count) in BOUNDS.iter().zip(spread.counts) {
+        for (bound, count) in BOUNDS.iter().zip(snapshot.counts) {
             below += count;
             self.line(format_args!("{}_bucket{{le=\"{}\"}} {below}", family.name, bound.as_secs_f64()));
         }
-        let all: u64 = spread.counts.iter().sum();
+        let all: u64 = snapshot.counts.iter().sum();
         self.line(format_args!("{}_bucket{{le=\"+Inf\"}} {all}", family.name));
-        self.line(format_args!("{}_sum {}", family.name, spread.sum.as_secs_f64()));
+        self.line(format_args!("{}_sum {}", family.name, snapshot.sum.as_secs_f64()));
         self.line(format_args!("{}_count {all}", family.name));
     }
 
-    /// Gives what was written.
+    /// Returns the document.
     pub fn into_text(self) -> String {
         self.0
     }
 
     fn head(&mut self, family: &Family) {
-        let sort = match family.sort {
-            Sort::Counter => "counter",
-            Sort::Gauge => "gauge",
-            Sort::Histogram => "histogram",
+        let kind = match family.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         self.line(format_args!("# HELP {} {}", family.name, family.help));
-        self.line(format_args!("# TYPE {} {sort}", family.name));
+        self.line(format_args!("# TYPE {} {kind}", family.name));
     }
 
     fn line(&mut self, line: impl Display) {
-        // A string takes whatever is written to it.
+        // Writing to a string can't fail.
         let _ = writeln!(self.0, "{line}");
     }
 }
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    const FAMILY: Family = Family { name: "x_total", sort: Sort::Counter, help: "Things." };
+    const FAMILY: Family = Family { name: "x_total", kind: MetricKind::Counter, help: "Things." };
 
     #[test]
     fn a_family_has_its_help_its_type_and_its_numbers() {
@@ -84,10 +84,10 @@ mod tests {
 
     #[test]
     fn a_histogram_adds_up() {
-        let mut spread = Spread { sum: Duration::from_millis(1500), ..Spread::default() };
-        (spread.counts[0], spread.counts[1], spread.counts[BOUNDS.len()]) = (1, 2, 4);
+        let mut snapshot = HistogramSnapshot { sum: Duration::from_millis(1500), ..HistogramSnapshot::default() };
+        (snapshot.counts[0], snapshot.counts[1], snapshot.counts[BOUNDS.len()]) = (1, 2, 4);
         let mut text = Exposition::default();
-        text.histogram(&Family { name: "x_seconds", sort: Sort::Histogram, help: "Time." }, &spread);
+        text.histogram(&Family { name: "x_seconds", kind: MetricKind::Histogram, help: "Time." }, &snapshot);
         let text = text.into_text();
         for line in ["{le=\"0.00001\"} 1", "{le=\"0.000025\"} 3", "{le=\"1\"} 3", "{le=\"+Inf\"} 7"] {
             assert!(text.contains(&format!("x_seconds_bucket{line}\n")), "{line}: {text}");

@@ -24,7 +24,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 
-use super::authorities::Authorities;
+use super::client_auth::ClientAuth;
 use crate::config;
 
 /// A certificate and key in use, replaced as a whole on reload.
@@ -39,7 +39,7 @@ pub struct Certificates {
 /// A rustls configuration, and the authorities that it was made with.
 #[derive(Debug)]
 struct InForce {
-    authorities: Authorities,
+    authorities: ClientAuth,
     config: Arc<ServerConfig>,
 }
 
@@ -53,7 +53,7 @@ impl Certificates {
     pub fn load(files: &config::Tls) -> Result<Arc<Self>, CertificateError> {
         let seen = Stamps::of(files);
         let current = Arc::new(Current(RwLock::new(Arc::new(read(files)?))));
-        let tls = RwLock::new(InForce::new(Authorities::read(files)?, files, &current)?);
+        let tls = RwLock::new(InForce::new(ClientAuth::read(files)?, files, &current)?);
         Ok(Arc::new(Self { files: files.clone(), seen: Mutex::new(seen), current, tls }))
     }
 
@@ -62,7 +62,7 @@ impl Certificates {
         // Taken before the files are read, so that a change in between is seen as one later; and kept even if the
         // files are bad, so that a half-done replacement is tried again when it changes, and not all the time.
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Stamps::of(&self.files);
-        let (fresh, authorities) = (read(&self.files)?, Authorities::read(&self.files)?);
+        let (fresh, authorities) = (read(&self.files)?, ClientAuth::read(&self.files)?);
         let are_others = self.tls.read().unwrap_or_else(PoisonError::into_inner).authorities != authorities;
         if are_others {
             let fresh = InForce::new(authorities, &self.files, &self.current)?;
@@ -105,7 +105,7 @@ impl Certificates {
 }
 
 impl InForce {
-    fn new(authorities: Authorities, files: &config::Tls, current: &Arc<Current>) -> Result<Self, CertificateError> {
+    fn new(authorities: ClientAuth, files: &config::Tls, current: &Arc<Current>) -> Result<Self, CertificateError> {
         let config = server_config(authorities.verifier(files)?, Arc::clone(current));
         let config = config.map_err(|error| CertificateError(format!("tls: {error}")))?;
         Ok(Self { authorities, config: Arc::new(config) })

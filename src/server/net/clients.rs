@@ -1,38 +1,36 @@
-//! What each client network does and holds: how often it connects, registers and gives wrong keys, and how many
-//! connections it has open.
+//! Rates and open connections of each client network.
 //!
-//! A network is an IPv4 address or an IPv6 /64, since whoever has one address of a /64 has them all. All devices behind
-//! one NAT are one network, so what is limited here is meant for the flood and not for the crowd: the buckets are as
-//! deep as the largest crowd that comes back at once. Nobody is banned: an empty bucket gives on at its rate, whatever
-//! was asked of it meanwhile. Peers on this machine and trusted proxies are no clients, and aren't limited as such.
+//! A network is an IPv4 address or an IPv6 /64, since a host with one address of a /64 usually has all of them. All
+//! devices behind one NAT are one network, so these limits are meant for floods and not for crowds: the buckets are as
+//! deep as the largest crowd that returns at once. No network is banned: an empty bucket refills at its rate, whatever
+//! was requested meanwhile. Peers on this machine and trusted proxies are not clients and have no network.
 //!
-//! Wrong keys are counted for each network *and* registration, so that a right key is never refused because of others
-//! behind the same NAT, unless they try keys of the very same registration; then it waits for its turn at the rate. To
-//! let right keys pass even so would tell the guesser which one it is.
+//! Wrong keys are counted for each network *and* registration, so that a right key is rejected only if others behind
+//! the same NAT try wrong keys of the same registration. Admitting right keys even then would tell a guesser which key
+//! is right.
 //!
-//! The tables are bounded: see `table`.
-
-mod table;
+//! All tables are bounded, see [`RateTable`].
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::permit::address_limit;
+use ws_router_core::rate::{Bucket, Rate};
+
+use super::permit::network_limit;
 use crate::config::{self, Config, RateLimit};
 use crate::peer::{Network, Peer};
-use table::Table;
 
-/// All client networks.
+/// Rates and open connections of all client networks.
 #[derive(Debug)]
 pub struct Clients {
-    began: Instant,
-    connects: Mutex<Table<Network>>,
-    registers: Mutex<Table<Network>>,
-    wrong_keys: Mutex<Table<(Network, u64)>>,
-    /// Shortens ids, so that a table of them is of one size.
+    start: Instant,
+    connects: Mutex<RateTable<Network>>,
+    registers: Mutex<RateTable<Network>>,
+    failed_keys: Mutex<RateTable<(Network, u64)>>,
+    /// Hashes ids, so that the keys of [`Self::failed_keys`] have a fixed size.
     ids: RandomState,
     open: Mutex<HashMap<Network, usize>>,
 }
@@ -40,10 +38,10 @@ pub struct Clients {
 impl Default for Clients {
     fn default() -> Self {
         Self {
-            began: Instant::now(),
+            start: Instant::now(),
             connects: Mutex::default(),
             registers: Mutex::default(),
-            wrong_keys: Mutex::default(),
+            failed_keys: Mutex::default(),
             ids: RandomState::new(),
             open: Mutex::default(),
         }
@@ -51,81 +49,83 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// Tells which network's limits hold for a peer: none for a process of this machine, and for a proxy itself.
+    /// Returns the network whose limits apply to a peer; `None` for a process of this machine and for a trusted proxy.
     pub fn network_of(peer: &Peer, http: &config::Http) -> Option<Network> {
         let address = peer.ip().filter(|address| !address.is_loopback())?;
         (!http.trusted_proxies.contain(peer)).then(|| Network::of(address))
     }
 
-    /// Counts a connection, or a request that is as good as one; tells how long to wait if there were too many.
+    /// Counts a connection, or a request that stands for one behind a proxy; above the rate, returns the time to wait.
     pub fn connect(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
         take(&self.connects, network, limit, self.now())
     }
 
-    /// Counts a request for a registration; tells how long to wait if there were too many.
+    /// Counts a request for a registration; above the rate, returns the time to wait.
     pub fn register(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
         take(&self.registers, network, limit, self.now())
     }
 
-    /// Tells how long to wait if too many keys for this id were wrong; to be asked before a key is looked at.
-    pub fn may_try(&self, network: Network, id: &str, limit: &RateLimit) -> Result<(), Duration> {
+    /// Returns the time to wait if the network has tried too many wrong keys of this id. Must be called before a key is
+    /// compared.
+    pub fn check_key_attempts(&self, network: Network, id: &str, limit: &RateLimit) -> Result<(), Duration> {
         let RateLimit(Some(rate)) = limit else { return Ok(()) };
-        match lock(&self.wrong_keys).wait(&(network, self.ids.hash_one(id)), rate, self.now()) {
+        match lock(&self.failed_keys).wait(&(network, self.ids.hash_one(id)), rate, self.now()) {
             Duration::ZERO => Ok(()),
             wait => Err(wait),
         }
     }
 
-    /// Counts a wrong key for this id.
-    pub fn tried_in_vain(&self, network: Network, id: &str, limit: &RateLimit) {
+    /// Counts a wrong key of this id.
+    pub fn record_failed_key(&self, network: Network, id: &str, limit: &RateLimit) {
         if let RateLimit(Some(rate)) = limit {
-            lock(&self.wrong_keys).charge((network, self.ids.hash_one(id)), rate, self.now());
+            lock(&self.failed_keys).charge((network, self.ids.hash_one(id)), rate, self.now());
         }
     }
 
-    /// Counts an open connection of a peer as long as the place lives, unless its network has as many as it may.
-    pub fn hold(self: &Arc<Self>, peer: &Peer, config: &Config) -> Result<Option<Place>, Crowded> {
+    /// Counts an open connection of a peer's network as long as the slot is held; fails at the network's limit.
+    pub fn hold(self: &Arc<Self>, peer: &Peer, config: &Config) -> Result<Option<NetworkSlot>, TooManyConnections> {
         match Self::network_of(peer, &config.http) {
-            Some(network) => self.place(network, address_limit(&config.limits)).map(Some).ok_or(Crowded),
+            Some(network) => self.slot(network, network_limit(&config.limits)).map(Some),
             None => Ok(None),
         }
     }
 
-    /// Counts an open connection that a predecessor let in.
-    pub fn hold_carried(self: &Arc<Self>, peer: &Peer, config: &Config) -> Option<Place> {
-        Self::network_of(peer, &config.http).and_then(|network| self.place(network, usize::MAX))
+    /// Counts an open connection that an old process admitted.
+    pub fn hold_carried(self: &Arc<Self>, peer: &Peer, config: &Config) -> Option<NetworkSlot> {
+        Self::network_of(peer, &config.http).and_then(|network| self.slot(network, usize::MAX).ok())
     }
 
-    fn place(self: &Arc<Self>, network: Network, limit: usize) -> Option<Place> {
+    fn slot(self: &Arc<Self>, network: Network, limit: usize) -> Result<NetworkSlot, TooManyConnections> {
         let mut open = lock(&self.open);
         let count = open.entry(network).or_default();
         if *count >= limit {
-            // A limit is never zero, so there is something in the entry.
-            return None;
+            // A limit is never zero, so the entry isn't empty.
+            return Err(TooManyConnections);
         }
         *count += 1;
-        Some(Place(Arc::clone(self), network))
+        Ok(NetworkSlot(Arc::clone(self), network))
     }
 
-    /// Tells how many connections a network has open.
+    /// Returns how many connections a network has open.
     pub fn open(&self, network: Network) -> usize {
         lock(&self.open).get(&network).copied().unwrap_or_default()
     }
 
     fn now(&self) -> Duration {
-        self.began.elapsed()
+        self.start.elapsed()
     }
 }
 
-/// A network has as many connections as it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Crowded;
+/// The error of a network that has as many connections as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the network has too many connections")]
+pub struct TooManyConnections;
 
-/// A connection's place among those of its network.
+/// Slot of an open connection among those of its client's network.
 #[derive(Debug)]
-pub struct Place(Arc<Clients>, Network);
+pub struct NetworkSlot(Arc<Clients>, Network);
 
-impl Drop for Place {
+impl Drop for NetworkSlot {
     fn drop(&mut self) {
         let Self(clients, network) = self;
         let mut open = lock(&clients.open);
@@ -133,8 +133,8 @@ impl Drop for Place {
             *count -= 1;
             if *count == 0 {
                 open.remove(network);
-                // After a crowd has gone, its table needn't stay.
-                if open.capacity() > ROOMY && open.len() < open.capacity() / 8 {
+                // The table of a crowd that has left is released.
+                if open.capacity() > SHRINK_ABOVE && open.len() < open.capacity() / 8 {
                     open.shrink_to_fit();
                 }
             }
@@ -142,7 +142,59 @@ impl Drop for Place {
     }
 }
 
-fn take(table: &Mutex<Table<Network>>, network: Network, limit: &RateLimit, now: Duration) -> Result<(), Duration> {
+/// Rate buckets by key, at most [`MAX_BUCKETS`]; a missing bucket is full.
+///
+/// When the table is full, buckets that have refilled are dropped, since they equal missing ones. If there are none,
+/// those that are closest to full are dropped, since they restrict least. An attacker with enough networks to gain from
+/// this has as many fresh buckets anyway.
+#[derive(Debug)]
+struct RateTable<K>(HashMap<K, Bucket>);
+
+impl<K> Default for RateTable<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash + Copy> RateTable<K> {
+    /// Takes a token, or returns the time to wait for one.
+    fn take(&mut self, key: K, rate: &Rate, now: Duration) -> Result<(), Duration> {
+        self.bucket(key, now).take(rate, now, 1)
+    }
+
+    /// Takes a token even if there is none, which makes the wait longer.
+    fn charge(&mut self, key: K, rate: &Rate, now: Duration) {
+        self.bucket(key, now).charge(rate, now, 1);
+    }
+
+    /// Returns the time to wait for a token.
+    fn wait(&self, key: &K, rate: &Rate, now: Duration) -> Duration {
+        self.0.get(key).map_or(Duration::ZERO, |bucket| bucket.wait(rate, now, 1))
+    }
+
+    fn bucket(&mut self, key: K, now: Duration) -> &mut Bucket {
+        if self.0.len() >= MAX_BUCKETS && !self.0.contains_key(&key) {
+            self.evict(now);
+        }
+        self.0.entry(key).or_default()
+    }
+
+    /// Drops full buckets, and of the others so many that half of [`MAX_BUCKETS`] remain, which makes the next eviction
+    /// rare.
+    fn evict(&mut self, now: Duration) {
+        self.0.retain(|_, bucket| !bucket.is_full(now));
+        if self.0.len() > MAX_BUCKETS / 2 {
+            let mut by_need: Vec<(Duration, K)> = self.0.iter().map(|(key, bucket)| (bucket.full_at(), *key)).collect();
+            let excess = by_need.len() - MAX_BUCKETS / 2;
+            by_need.select_nth_unstable_by_key(excess, |(full_at, _)| *full_at);
+            for (_, key) in &by_need[..excess] {
+                self.0.remove(key);
+            }
+        }
+    }
+}
+
+fn take(table: &Mutex<RateTable<Network>>, network: Network, limit: &RateLimit, now: Duration) -> Result<(), Duration> {
     match limit {
         RateLimit(Some(rate)) => lock(table).take(network, rate, now),
         RateLimit(None) => Ok(()),
@@ -153,8 +205,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A table that is smaller than this isn't worth shrinking.
-const ROOMY: usize = 4096;
+/// A table of at most this capacity isn't worth shrinking.
+const SHRINK_ABOVE: usize = 4096;
+
+/// Buckets in a table: a few megabytes.
+const MAX_BUCKETS: usize = 65_536;
 
 #[cfg(test)]
 mod tests;

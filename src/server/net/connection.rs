@@ -1,8 +1,8 @@
-//! An accepted connection between its handshake and its life as a websocket, as hyper reads and writes it.
+//! An accepted connection until it becomes a websocket, as hyper reads and writes it.
 //!
-//! It holds its permits, so that it is counted wherever it ends, and bounds how long a peer may take nothing of an
-//! answer: reading has a timeout in HTTP, and without one for writing a peer that asks and never reads would keep its
-//! place for ever.
+//! It holds its permits, so that it is counted wherever it ends, and closes itself when the peer doesn't read an
+//! answer: hyper has a timeout for reading only, and a peer that sends requests and never reads would keep its
+//! connection for ever.
 
 use std::future::Future;
 use std::io;
@@ -16,23 +16,24 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificates::Certificates;
-use super::certified::certified;
-use super::permit::Pending;
+use super::client_auth::client_identity;
+use super::permit::{ConnectionPermit, PendingGuard};
 use super::stream::Stream;
-use super::{Permit, Place, Socket, Transport, proxy};
-use crate::peer::{Certified, Peer, Peers};
+use super::{NetworkSlot, Socket, Transport, proxy};
+use crate::peer::{ClientIdentity, Peer, Peers};
 
-/// An accepted connection with its TLS handshake done, as hyper reads and writes it.
+/// An accepted connection, plain or with TLS.
 #[derive(Debug)]
 pub struct Connection {
     layer: Layer,
     peer: Peer,
-    permit: Permit,
-    /// Given back when the connection becomes a websocket.
-    pending: Pending,
-    patience: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
-    is_given_up: bool,
+    permit: ConnectionPermit,
+    /// Dropped when the connection becomes a websocket.
+    pending: PendingGuard,
+    write_timeout: Duration,
+    /// Runs while a write waits for the peer.
+    write_timer: Option<Pin<Box<Sleep>>>,
+    has_timed_out: bool,
 }
 
 #[derive(Debug)]
@@ -42,25 +43,25 @@ enum Layer {
 }
 
 impl Connection {
-    /// Who is at the other end.
+    /// Returns the other end of the connection.
     pub fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// Tells what the peer has proved to be by a certificate, if it showed one; the TLS handshake has checked it.
-    pub fn certified(&self) -> Option<Certified> {
+    /// Returns the names in the client certificate, if the peer presented one; the TLS handshake has verified it.
+    pub fn client_identity(&self) -> Option<ClientIdentity> {
         match &self.layer {
             Layer::Plain(_) => None,
-            Layer::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().map(certified),
+            Layer::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().map(client_identity),
         }
     }
 
-    /// Bounds how long the peer may take nothing of an answer; unbounded before.
-    pub fn set_write_patience(&mut self, patience: Duration) {
-        self.patience = patience;
+    /// Sets how long a write may wait for the peer; unlimited by default.
+    pub fn set_write_timeout(&mut self, timeout: Duration) {
+        self.write_timeout = timeout;
     }
 
-    /// Takes the connection from its event loop, for a relay thread.
+    /// Detaches the connection from its event loop, for a relay thread.
     pub fn into_socket(self) -> io::Result<Socket> {
         let transport = match self.layer {
             Layer::Plain(stream) => Transport::Plain(stream.into_plain()?),
@@ -72,26 +73,26 @@ impl Connection {
         Ok(Socket { transport, peer: self.peer, permit: self.permit })
     }
 
-    pub(super) fn plain(stream: Stream, peer: Peer, permit: Permit, pending: Pending) -> Self {
+    pub(super) fn plain(stream: Stream, peer: Peer, permit: ConnectionPermit, pending: PendingGuard) -> Self {
         let layer = Layer::Plain(stream);
-        Self { layer, peer, permit, pending, patience: UNBOUNDED, stalled: None, is_given_up: false }
+        Self { layer, peer, permit, pending, write_timeout: UNLIMITED, write_timer: None, has_timed_out: false }
     }
 
-    /// Keeps the connection's place among those of its client's network.
-    pub(super) fn keep(&mut self, place: Option<Place>) {
-        self.permit.keep(place);
+    /// Holds the connection's slot of its client's network.
+    pub(super) fn hold(&mut self, slot: Option<NetworkSlot>) {
+        self.permit.hold(slot);
     }
 
-    /// Has small writes sent at once.
-    pub(super) fn set_eager(&self) -> io::Result<()> {
+    /// Makes the kernel send small writes at once.
+    pub(super) fn disable_buffering(&self) -> io::Result<()> {
         match &self.layer {
-            Layer::Plain(stream) => stream.set_eager(),
-            Layer::Tls(stream) => stream.get_ref().0.set_eager(),
+            Layer::Plain(stream) => stream.disable_buffering(),
+            Layer::Tls(stream) => stream.get_ref().0.disable_buffering(),
         }
     }
 
-    /// Takes the client's address from the PROXY header that a trusted proxy sends first.
-    pub(super) async fn behind_proxy(mut self, trusted: &Peers) -> io::Result<Self> {
+    /// Reads the PROXY header that a trusted proxy sends first, and takes the client's address from it.
+    pub(super) async fn read_proxy_header(mut self, trusted: &Peers) -> io::Result<Self> {
         if !trusted.contain(&self.peer) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not from one of http.trusted-proxies"));
         }
@@ -103,9 +104,9 @@ impl Connection {
         Ok(self)
     }
 
-    /// Does the TLS handshake.
+    /// Runs the TLS handshake.
     pub(super) async fn into_tls(mut self, certificates: &Certificates) -> io::Result<Self> {
-        self.permit.seal();
+        self.permit.count_tls();
         let layer = match self.layer {
             Layer::Plain(stream) => {
                 let tls = TlsAcceptor::from(certificates.server_config()).accept(stream).await?;
@@ -116,13 +117,13 @@ impl Connection {
         Ok(Self { layer, ..self })
     }
 
-    /// Runs a write, and fails once the peer has taken nothing for as long as it may; that is counted once.
+    /// Runs a write, which fails once the peer has read nothing for the write timeout; that is counted once.
     fn write_with<T>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut (dyn AsyncWrite + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if self.is_given_up {
+        if self.has_timed_out {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let written = match &mut self.layer {
@@ -130,13 +131,13 @@ impl Connection {
             Layer::Tls(stream) => write(Pin::new(&mut **stream), cx),
         };
         if written.is_ready() {
-            self.stalled = None;
+            self.write_timer = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
-        stalled.as_mut().poll(cx).map(|()| {
-            self.is_given_up = true;
-            self.pending.front().stalled.up();
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.write_timeout)));
+        timer.as_mut().poll(cx).map(|()| {
+            self.has_timed_out = true;
+            self.pending.metrics().stalled.increment();
             Err(io::ErrorKind::TimedOut.into())
         })
     }
@@ -180,5 +181,5 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Longer than a process lives.
-const UNBOUNDED: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+/// A year, which is longer than a connection without a request lasts.
+const UNLIMITED: Duration = Duration::from_secs(60 * 60 * 24 * 365);

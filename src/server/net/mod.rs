@@ -5,29 +5,28 @@
 //! leaves its event loop as a [`Socket`] and goes to a relay thread.
 
 mod accept;
-mod authorities;
 mod certificates;
-mod certified;
+mod client_auth;
 mod clients;
 mod connection;
-mod door;
-mod greeting;
+mod connection_gate;
+mod handshake;
 mod listener;
 mod permit;
 pub mod proxy;
 mod socket;
 mod stream;
-pub mod turns;
 mod unix_socket;
+pub mod yield_budget;
 
 pub use accept::accept;
 pub use certificates::{CertificateError, Certificates};
-pub use clients::{Clients, Crowded, Place};
+pub use clients::{Clients, NetworkSlot, TooManyConnections};
 pub use connection::Connection;
-pub use door::Door;
-pub use greeting::LAST_CALL;
+pub use connection_gate::ConnectionGate;
+pub use handshake::LAST_CALL;
 pub use listener::{ListenError, Listener};
-pub use permit::{RESERVE, connection_limit};
-pub use socket::{Permit, Plain, Socket, Transport};
+pub use permit::{ConnectionPermit, RESERVED_DESCRIPTORS, connection_limit, connections_within};
+pub use socket::{Plain, Socket, Transport};
 pub use stream::Stream;
 pub use unix_socket::{SocketFile, UnixSocketError, bind_unix, rebind_unix};

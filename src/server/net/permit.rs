@@ -1,55 +1,115 @@
-//! How many connections there may be, and how many of them may still be on their way to a websocket.
+//! Limits of open connections, and the guards that count connections against them.
 //!
-//! Every connection holds a [`Permit`](super::Permit) as long as it lives. Until it is a websocket it also holds a
-//! [`Pending`], so that peers that open connections and say nothing can't take the descriptors of those who talk.
+//! Every connection holds a [`ConnectionPermit`] as long as it lives. Until it is a websocket it also holds a
+//! [`PendingGuard`], so that peers that open connections and send nothing can't use up the descriptors of members.
 
 use nix::sys::resource::{Resource, getrlimit};
 
+use super::NetworkSlot;
 use crate::config;
-use crate::metrics::Front;
+use crate::metrics::FrontendMetrics;
 use crate::sync::Arc;
 
-/// Tells how many connections may be open: `limits.connections`, or what the process's descriptor limit allows when
-/// that is unset or higher.
+/// Returns how many connections may be open: `limits.connections`, or what the process's descriptor limit allows if
+/// that is less or the key is unset.
 pub fn connection_limit(limits: &config::Limits) -> usize {
-    // A limit that can't be read is about as likely as one that is missing; then accept's own errors are the limit.
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
-    let room = descriptors.saturating_sub(RESERVE).max(descriptors / 2);
-    limits.connections.map_or(room, |wanted| wanted.min(room))
+    // Without a limit that can be read, accept's own errors are the limit.
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    let possible = usize::try_from(connections_within(descriptors)).unwrap_or(usize::MAX);
+    limits.connections.map_or(possible, |wanted| wanted.min(possible))
 }
 
-/// Tells how many connections one client network may have open: `limits.connections-per-address`, or three quarters of
-/// all, so that no single one can shut the others out.
-pub(super) fn address_limit(limits: &config::Limits) -> usize {
+/// Returns how many connections a process with this descriptor limit can hold: all but [`RESERVED_DESCRIPTORS`], and
+/// half of a limit that is smaller than that.
+pub fn connections_within(descriptors: u64) -> u64 {
+    descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2)
+}
+
+/// Returns how many connections one client network may have open: `limits.connections-per-address`, or three quarters
+/// of all, so that no network can exclude the others.
+pub(super) fn network_limit(limits: &config::Limits) -> usize {
     limits.connections_per_address.unwrap_or_else(|| (connection_limit(limits) / 4 * 3).max(1))
 }
 
-/// Counts a connection in [`Front::pending`] until it is a websocket.
+/// Counts an open connection in [`FrontendMetrics::connections`] until it is dropped.
 #[derive(Debug)]
-pub(super) struct Pending(Arc<Front>);
+pub struct ConnectionPermit {
+    metrics: Arc<FrontendMetrics>,
+    extra: Option<Box<Extra>>,
+}
 
-impl Pending {
-    /// Counts one more, unless there are `limit` already.
-    pub(super) fn take(front: &Arc<Front>, limit: usize) -> Option<Self> {
-        front.pending.up();
-        let pending = Self(Arc::clone(front));
-        (front.pending.value() <= limit as u64).then_some(pending)
+/// Further counts, boxed because most connections have none.
+#[derive(Debug, Default)]
+struct Extra {
+    /// Slot among the connections of the client's network.
+    slot: Option<NetworkSlot>,
+    /// Whether the connection counts as a TLS session.
+    has_tls: bool,
+}
+
+impl ConnectionPermit {
+    /// Counts one more connection; `None` if there are `limit` already.
+    pub fn take(metrics: &Arc<FrontendMetrics>, limit: usize) -> Option<Self> {
+        let permit = Self::unlimited(metrics);
+        (metrics.connections.value() <= limit as u64).then_some(permit)
     }
 
-    /// Where what becomes of the connection is counted.
-    pub(super) fn front(&self) -> &Front {
+    /// Counts one more connection to which no limit applies, such as one that an old process handed over.
+    pub fn unlimited(metrics: &Arc<FrontendMetrics>) -> Self {
+        metrics.connections.increment();
+        Self { metrics: Arc::clone(metrics), extra: None }
+    }
+
+    /// Counts the connection as a TLS session as well.
+    pub(super) fn count_tls(&mut self) {
+        if !std::mem::replace(&mut self.extra.get_or_insert_default().has_tls, true) {
+            self.metrics.tls_sessions.increment();
+        }
+    }
+
+    /// Holds the connection's slot of its client's network as well.
+    pub fn hold(&mut self, slot: Option<NetworkSlot>) {
+        if slot.is_some() {
+            self.extra.get_or_insert_default().slot = slot;
+        }
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.metrics.connections.decrement();
+        if self.extra.as_ref().is_some_and(|extra| extra.has_tls) {
+            self.metrics.tls_sessions.decrement();
+        }
+    }
+}
+
+/// Counts a connection in [`FrontendMetrics::pending`] until it is a websocket.
+#[derive(Debug)]
+pub(super) struct PendingGuard(Arc<FrontendMetrics>);
+
+impl PendingGuard {
+    /// Counts one more connection; `None` if there are `limit` already.
+    pub(super) fn take(metrics: &Arc<FrontendMetrics>, limit: usize) -> Option<Self> {
+        metrics.pending.increment();
+        let pending = Self(Arc::clone(metrics));
+        (metrics.pending.value() <= limit as u64).then_some(pending)
+    }
+
+    /// Returns the counters of the frontend.
+    pub(super) fn metrics(&self) -> &FrontendMetrics {
         &self.0
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingGuard {
     fn drop(&mut self) {
-        self.0.pending.down();
+        self.0.pending.decrement();
     }
 }
 
-/// Descriptors that no connection gets: listeners, event loops, the admin interface's connections, files being read.
-pub const RESERVE: usize = 256;
+/// Descriptors that are kept from connections: listeners, event loops, the admin interface's connections, files.
+pub const RESERVED_DESCRIPTORS: u64 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -58,20 +118,20 @@ mod tests {
     #[test]
     fn a_wanted_limit_holds_below_what_the_descriptors_allow() {
         let limits = |connections| config::Limits { connections, ..config::Limits::default() };
-        let room = connection_limit(&limits(None));
-        assert!(room > 0);
+        let possible = connection_limit(&limits(None));
+        assert!(possible > 0);
         assert_eq!(connection_limit(&limits(Some(1))), 1);
-        assert_eq!(connection_limit(&limits(Some(usize::MAX))), room);
+        assert_eq!(connection_limit(&limits(Some(usize::MAX))), possible);
     }
 
     #[test]
-    fn a_pending_place_is_given_back() {
-        let front = Arc::new(Front::default());
-        let first = Pending::take(&front, 1);
+    fn a_pending_slot_is_given_back() {
+        let metrics = Arc::new(FrontendMetrics::default());
+        let first = PendingGuard::take(&metrics, 1);
         assert!(first.is_some());
-        assert!(Pending::take(&front, 1).is_none());
+        assert!(PendingGuard::take(&metrics, 1).is_none());
         drop(first);
-        assert!(Pending::take(&front, 1).is_some());
-        assert_eq!(front.pending.value(), 0);
+        assert!(PendingGuard::take(&metrics, 1).is_some());
+        assert_eq!(metrics.pending.value(), 0);
     }
 }

@@ -16,14 +16,14 @@ use crate::peer::Peer;
 /// A connected stream socket.
 #[derive(Debug)]
 pub enum Stream {
-    /// Over the internet protocol.
+    /// A TCP connection.
     Tcp(TcpStream),
-    /// On this machine.
+    /// A connection to a Unix socket.
     Unix(UnixStream),
 }
 
 impl Stream {
-    /// Takes a socket that somebody else has accepted (inetd); another kind of descriptor is refused.
+    /// Takes a connected socket that another program (inetd) accepted; fails for other kinds of descriptors.
     pub(super) fn adopt(descriptor: OwnedFd) -> Result<Self, ListenError> {
         let refused = |error: io::Error| ListenError::Unavailable(format!("handed-over connection: {error}"));
         let is_unix = {
@@ -43,7 +43,7 @@ impl Stream {
         Self::from_descriptor(descriptor, is_unix).map_err(refused)
     }
 
-    /// Takes a connected socket of the given family.
+    /// Registers a connected socket of the given family with the event loop.
     pub(super) fn from_descriptor(descriptor: OwnedFd, is_unix: bool) -> io::Result<Self> {
         if is_unix {
             let socket = std::os::unix::net::UnixStream::from(descriptor);
@@ -56,9 +56,9 @@ impl Stream {
         }
     }
 
-    /// Has the kernel send small writes at once, since what is written here is gathered already, and keep little that
-    /// it can't send yet: what waits for a slow peer is to wait where it is counted and seen to move.
-    pub(super) fn set_eager(&self) -> io::Result<()> {
+    /// Makes the kernel send small writes at once, since writes are gathered already, and hold few bytes that it can't
+    /// send yet: what waits for a slow peer waits in the outbox, where it is counted and its progress is seen.
+    pub(super) fn disable_buffering(&self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => {
                 socket.set_nodelay(true)?;
@@ -68,7 +68,7 @@ impl Stream {
         }
     }
 
-    /// Asks the kernel who is at the other end.
+    /// Returns the other end of the connection, as the kernel knows it.
     pub(super) fn peer(&self) -> io::Result<Peer> {
         match self {
             Self::Tcp(socket) => socket.peer_addr().map(Peer::inet),
@@ -78,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// Takes the socket from its event loop; it stays non-blocking.
+    /// Detaches the socket from its event loop; it stays non-blocking.
     pub(super) fn into_plain(self) -> io::Result<Plain> {
         match self {
             Self::Tcp(socket) => socket.into_std().map(Plain::Tcp),
@@ -120,7 +120,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The kernel has what was written.
+        // Written bytes are the kernel's already.
         Poll::Ready(Ok(()))
     }
 
@@ -132,6 +132,6 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Bytes that the kernel holds without having sent them (TCP_NOTSENT_LOWAT, tcp(7)). Left alone, it takes megabytes; with
-/// much less than this, large messages go out in more pieces than need be (tests/bench/README.md).
+/// Bytes that the kernel holds without having sent them (TCP_NOTSENT_LOWAT, tcp(7)). By default it is megabytes; with
+/// much less than this, large messages are written in more pieces than necessary (tests/bench/README.md).
 const UNSENT: u32 = 512 << 10;

@@ -14,7 +14,7 @@ pub use restore::RegistrySnapshot;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::events::Events;
-use crate::metrics::Count;
+use crate::metrics::Counter;
 use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering, PoisonError};
 use entries::{Entries, Entry};
 use ws_router_admin_api::event::{EndReason, EventKind};
@@ -369,13 +369,13 @@ impl EndMark {
 
 /// Numbers of registrations that have ended in this process, by reason.
 #[derive(Debug, Default)]
-pub(super) struct EndCounts([Count; ENDS.len()]);
+pub(super) struct EndCounts([Counter; ENDS.len()]);
 
 impl EndCounts {
     /// Counts one more.
     pub(super) fn up(&self, reason: EndReason) {
         if let Some(at) = ENDS.iter().position(|(_, known)| *known == reason) {
-            self.0[at].up();
+            self.0[at].increment();
         }
     }
 

@@ -15,7 +15,7 @@ use ws_router_core::shard::{Departure, Link, Received};
 
 use super::tls::Tls;
 use crate::events::Events;
-use crate::net::{Permit, Plain, Socket, Transport};
+use crate::net::{ConnectionPermit, Plain, Socket, Transport};
 use crate::peer::Peer;
 use crate::registry::Seat;
 use crate::sys::{self, TcpState};
@@ -37,7 +37,7 @@ pub(super) struct Connection {
     pub(super) peer: Peer,
     /// Released as soon as the membership ends; self-test connections have none.
     pub(super) seat: Option<Seat>,
-    _permit: Option<Permit>,
+    _permit: Option<ConnectionPermit>,
     context: Rc<ThreadContext>,
 }
 

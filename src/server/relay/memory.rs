@@ -8,20 +8,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::metrics::{Front, ThreadTotals};
+use crate::metrics::{FrontendMetrics, ThreadTotals};
 
 /// The memory limit and its use.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: AtomicU64,
-    front: Arc<Front>,
+    metrics: Arc<FrontendMetrics>,
     threads: Vec<Arc<ThreadTotals>>,
 }
 
 impl MemoryBudget {
     /// Creates a budget without a limit.
-    pub(super) fn new(front: Arc<Front>, threads: Vec<Arc<ThreadTotals>>) -> Self {
-        Self { limit: AtomicU64::new(u64::MAX), front, threads }
+    pub(super) fn new(metrics: Arc<FrontendMetrics>, threads: Vec<Arc<ThreadTotals>>) -> Self {
+        Self { limit: AtomicU64::new(u64::MAX), metrics, threads }
     }
 
     /// Sets the limit in bytes.
@@ -36,12 +36,12 @@ impl MemoryBudget {
 
     /// Returns how many bytes all peers together make the router hold.
     pub fn used(&self) -> u64 {
-        let front = &self.front;
+        let metrics = &self.metrics;
         self.streams()
-            + front.connections.value() * CONNECTION
-            + front.tls_sessions.value() * TLS_SESSION
-            + front.pending.value() * REQUEST
-            + front.registrations.value() * REGISTRATION
+            + metrics.connections.value() * CONNECTION
+            + metrics.tls_sessions.value() * TLS_SESSION
+            + metrics.pending.value() * REQUEST
+            + metrics.registrations.value() * REGISTRATION
     }
 
     /// Returns whether so little is left that newcomers are rejected.
@@ -108,7 +108,7 @@ mod tests {
     fn it_is_tight_before_it_is_full_and_all_that_peers_cause_counts() {
         let budget = budget(&[900], 1000);
         assert!(!budget.is_tight());
-        budget.front.registrations.up();
+        budget.metrics.registrations.increment();
         assert!(budget.is_tight());
         assert_eq!(budget.used(), 900 + REGISTRATION);
     }

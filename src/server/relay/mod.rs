@@ -25,7 +25,7 @@ use ws_router_core::shard::{MemberState, Rates, Rules, Traffic};
 
 use crate::config;
 use crate::events::Events;
-use crate::metrics::{Front, ThreadTotals};
+use crate::metrics::{FrontendMetrics, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::Peer;
 use crate::registry::{Registration, Seat};
@@ -128,10 +128,10 @@ impl Relay {
         websocket: &config::Websocket,
         busy_poll: Duration,
         events: Events,
-        front: &Arc<Front>,
+        metrics: &Arc<FrontendMetrics>,
     ) -> io::Result<Self> {
         let totals: Vec<_> = (0..threads.max(1)).map(|_| Arc::new(ThreadTotals::default())).collect();
-        let memory = Arc::new(MemoryBudget::new(Arc::clone(front), totals.clone()));
+        let memory = Arc::new(MemoryBudget::new(Arc::clone(metrics), totals.clone()));
         let start = |(number, totals)| {
             let stats = Stats { totals, memory: Arc::clone(&memory) };
             start_thread(number, rules(websocket), busy_poll, events.clone(), stats)

@@ -29,8 +29,8 @@ use ws_router_core::shard::{Rates, Traffic};
 use crate::access::Access;
 use crate::config::{Config, Limits, Problems};
 use crate::events::Events;
-use crate::metrics::{Front, Rejection, ThreadTotals};
-use crate::net::{Clients, Door, Place, Socket};
+use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
+use crate::net::{Clients, ConnectionGate, NetworkSlot, Socket};
 use crate::peer::Peer;
 use crate::registry::{self, Registration, Registry, Request, SeatError, Summary};
 use crate::relay::{self, MemberView, MemoryBudget, Relay};
@@ -49,7 +49,7 @@ pub struct Server {
     /// The configuration of the start, against which changes that need a restart are reported.
     initial: Arc<Config>,
     clients: Arc<Clients>,
-    metrics: Arc<Front>,
+    metrics: Arc<FrontendMetrics>,
     events: Events,
     drain: Drain,
     started: Instant,
@@ -59,7 +59,7 @@ impl Server {
     /// Starts the relay threads, and restores what an old process handed over.
     pub fn start(config: Config, inherited: Option<Inherited>) -> Result<Arc<Self>, StartError> {
         let access = Access::load(&config.access).map_err(StartError::Access)?;
-        let (events, metrics, rules) = (Events::new(), Arc::<Front>::default(), registry::Rules::of(&config));
+        let (events, metrics, rules) = (Events::new(), Arc::<FrontendMetrics>::default(), registry::Rules::of(&config));
         let registry = match &inherited {
             Some(inherited) => inherited.registry(rules, &events),
             None => Registry::new(KeyHasher::new(random_secret()?), rules, events.clone()),
@@ -102,7 +102,7 @@ impl Server {
             self.record_failed_key(client, wanted.as_str());
         }
         let id = registered?;
-        self.metrics.registered.up();
+        self.metrics.registered.increment();
         Ok(id)
     }
 
@@ -169,7 +169,7 @@ impl Server {
         let before = self.access.send_replace(Arc::new(access));
         let files = self.access.borrow().changed_files(&before);
         changed.extend(files.iter().map(|file| format!("tokens {}", file.display())));
-        self.metrics.reloads.up();
+        self.metrics.reloads.increment();
         self.events.publish(EventKind::Reloaded);
         ReloadReport { changed, need_restart }
     }
@@ -247,7 +247,7 @@ impl Server {
     }
 
     /// The counters of everything outside the relay threads.
-    pub fn metrics(&self) -> &Arc<Front> {
+    pub fn metrics(&self) -> &Arc<FrontendMetrics> {
         &self.metrics
     }
 
@@ -272,9 +272,9 @@ impl Server {
     }
 
     /// Returns the gate that connections pass before anything is spent on them.
-    pub fn door(&self) -> Door {
-        let (front, clients) = (Arc::clone(&self.metrics), Arc::clone(&self.clients));
-        Door { live: self.config.subscribe(), front, clients }
+    pub fn connection_gate(&self) -> ConnectionGate {
+        let (metrics, clients) = (Arc::clone(&self.metrics), Arc::clone(&self.clients));
+        ConnectionGate { config: self.config.subscribe(), metrics, clients }
     }
 
     /// Returns how long ago the router was started.
@@ -344,7 +344,7 @@ impl Server {
             return Err(Unavailable::Draining);
         }
         if self.relay.memory().is_tight() {
-            self.metrics.out_of_memory.up();
+            self.metrics.out_of_memory.increment();
             return Err(Unavailable::OutOfMemory);
         }
         Ok(())
@@ -354,19 +354,19 @@ impl Server {
     fn check_key_attempts(&self, client: &Peer, id: &str) -> Result<(), Duration> {
         let config = self.config.borrow();
         let Some(network) = Clients::network_of(client, &config.http) else { return Ok(()) };
-        self.clients.may_try(network, id, &config.limits.wrong_key_rate)
+        self.clients.check_key_attempts(network, id, &config.limits.wrong_key_rate)
     }
 
     fn record_failed_key(&self, client: &Peer, id: &str) {
         let config = self.config.borrow();
         if let Some(network) = Clients::network_of(client, &config.http) {
-            self.clients.tried_in_vain(network, id, &config.limits.wrong_key_rate);
+            self.clients.record_failed_key(network, id, &config.limits.wrong_key_rate);
         }
     }
 
     /// Counts a connection of a client behind a proxy among those of its network; others were counted when they were
     /// accepted.
-    fn network_slot(&self, client: &Peer) -> Result<Option<Place>, JoinError> {
+    fn network_slot(&self, client: &Peer) -> Result<Option<NetworkSlot>, JoinError> {
         self.clients.hold(client, &self.config.borrow()).map_err(|_| {
             self.metrics.rejected(Rejection::PerAddress);
             JoinError::TooManyConnections
@@ -395,13 +395,13 @@ pub struct Join<'a> {
 #[derive(Debug)]
 pub struct Reservation {
     member: relay::Reservation,
-    slot: Option<Place>,
+    slot: Option<NetworkSlot>,
 }
 
 impl Reservation {
     /// Passes the connection to the relay thread, with the bytes that followed its handshake.
     pub fn attach(self, mut socket: Socket, early: Bytes) {
-        socket.permit.keep(self.slot);
+        socket.permit.hold(self.slot);
         self.member.attach(socket, early);
     }
 }

@@ -64,9 +64,9 @@ impl Server {
         rules.linger = rules.linger.max(COME_BACK);
         self.registry.set_rules(rules);
         let total = self.relay.release(0, CloseReason::Restarting).await;
-        let spread = Duration::from_millis(total as u64).min(RELEASE_TIME);
+        let latency = Duration::from_millis(total as u64).min(RELEASE_TIME);
         let patience = self.config.borrow().websocket.close_timeout;
-        let steps = (spread.as_millis() / STEP.as_millis()).max(1) as usize;
+        let steps = (latency.as_millis() / STEP.as_millis()).max(1) as usize;
         let at_once = total.div_ceil(steps);
         let all = async {
             let mut ticks = interval(STEP);
@@ -74,7 +74,7 @@ impl Server {
                 ticks.tick().await;
             }
         };
-        if total > 0 && timeout(spread + patience, all).await.is_err() {
+        if total > 0 && timeout(latency + patience, all).await.is_err() {
             tracing::warn!("not all members that can't be carried over have answered");
         }
     }
@@ -112,7 +112,7 @@ impl Server {
     /// Admits the members of an old process again, and resumes its drain.
     pub(super) fn restore(&self, inherited: Inherited) {
         let Inherited { snapshot: state, members } = inherited;
-        let (door, total) = (self.door(), state.members.len());
+        let (gate, total) = (self.connection_gate(), state.members.len());
         self.relay.skip_members(state.last_member);
         let mut restored = Vec::with_capacity(total);
         for (member, descriptor) in state.members.into_iter().zip(members) {
@@ -122,7 +122,7 @@ impl Server {
                 ask_to_reconnect(descriptor);
                 continue;
             };
-            restored.push((seat, member.member, Socket::carried(descriptor, member.peer, &door)));
+            restored.push((seat, member.member, Socket::carried(descriptor, member.peer, &gate)));
         }
         let count = restored.len();
         self.metrics.restarts.set(state.restarts.count + 1);

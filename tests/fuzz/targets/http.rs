@@ -42,7 +42,7 @@ async fn start() -> Server {
 async fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let (here, there) = UnixStream::pair().unwrap();
     let there: OwnedFd = there.into_std().unwrap().into();
-    let connection = server.router.door().adopt(there).unwrap();
+    let connection = server.router.connection_gate().adopt(there).unwrap();
     let serving = http::serve_connection(&server.router, connection, CancellationToken::new());
     let ((), answer) = tokio::join!(serving, converse(here, bytes));
     answer

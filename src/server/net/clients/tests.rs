@@ -1,5 +1,3 @@
-use ws_router_core::rate::Rate;
-
 use super::*;
 use crate::config::Http;
 use crate::peer::Range;
@@ -13,7 +11,7 @@ fn limit(text: &str) -> RateLimit {
 }
 
 #[test]
-fn neighbours_in_an_ipv6_network_share_a_bucket_and_ipv4_addresses_do_not() {
+fn neighbors_in_an_ipv6_network_share_a_bucket_and_ipv4_addresses_do_not() {
     let (clients, limit) = (Clients::default(), limit("1/h"));
     assert_eq!(clients.connect(network("2001:db8::1"), &limit), Ok(()));
     assert!(clients.connect(network("2001:db8::ffff:2"), &limit).is_err());
@@ -28,35 +26,35 @@ fn connecting_registering_and_guessing_are_counted_apart() {
     let (clients, limit, here) = (Clients::default(), limit("1/h"), network("192.0.2.1"));
     assert_eq!(clients.connect(here, &limit), Ok(()));
     assert_eq!(clients.register(here, &limit), Ok(()));
-    assert_eq!(clients.may_try(here, "my-device", &limit), Ok(()));
+    assert_eq!(clients.check_key_attempts(here, "my-device", &limit), Ok(()));
     assert!(clients.connect(here, &limit).is_err() && clients.register(here, &limit).is_err());
 }
 
 #[test]
-fn wrong_keys_hold_up_only_those_who_want_the_same_registration_from_the_same_network() {
+fn wrong_keys_delay_only_requests_for_the_same_registration_from_the_same_network() {
     let (clients, limit) = (Clients::default(), limit("1/h burst 2"));
     let (here, there) = (network("192.0.2.1"), network("192.0.2.2"));
     for _ in 0..2 {
-        assert_eq!(clients.may_try(here, "my-device", &limit), Ok(()));
-        clients.tried_in_vain(here, "my-device", &limit);
+        assert_eq!(clients.check_key_attempts(here, "my-device", &limit), Ok(()));
+        clients.record_failed_key(here, "my-device", &limit);
     }
-    assert!(clients.may_try(here, "my-device", &limit).is_err());
-    assert_eq!(clients.may_try(here, "other-device", &limit), Ok(()));
-    assert_eq!(clients.may_try(there, "my-device", &limit), Ok(()));
+    assert!(clients.check_key_attempts(here, "my-device", &limit).is_err());
+    assert_eq!(clients.check_key_attempts(here, "other-device", &limit), Ok(()));
+    assert_eq!(clients.check_key_attempts(there, "my-device", &limit), Ok(()));
 }
 
 #[test]
-fn what_is_unlimited_is_not_even_counted() {
+fn without_a_limit_nothing_is_counted() {
     let (clients, here) = (Clients::default(), network("192.0.2.1"));
     for _ in 0..10 {
         assert_eq!(clients.connect(here, &RateLimit(None)), Ok(()));
-        clients.tried_in_vain(here, "my-device", &RateLimit(None));
+        clients.record_failed_key(here, "my-device", &RateLimit(None));
     }
-    assert_eq!(clients.may_try(here, "my-device", &limit("1/h")), Ok(()));
+    assert_eq!(clients.check_key_attempts(here, "my-device", &limit("1/h")), Ok(()));
 }
 
 #[test]
-fn a_crowd_that_comes_back_at_once_is_let_in_by_the_defaults() {
+fn the_defaults_admit_a_crowd_that_returns_at_once() {
     let (clients, limits, school) = (Clients::default(), config::Limits::default(), network("192.0.2.1"));
     for _ in 0..30_000 {
         assert_eq!(clients.connect(school, &limits.connection_rate), Ok(()));
@@ -66,7 +64,7 @@ fn a_crowd_that_comes_back_at_once_is_let_in_by_the_defaults() {
 }
 
 #[test]
-fn processes_of_this_machine_and_proxies_are_no_clients() {
+fn processes_of_this_machine_and_trusted_proxies_have_no_network() {
     let trusted_proxies = ["10.0.0.0/8".parse::<Range>().unwrap()].into_iter().collect();
     let http = Http { trusted_proxies, ..Http::default() };
     let of = |address: &str| Clients::network_of(&Peer::Inet(address.parse().unwrap()), &http);
@@ -76,16 +74,51 @@ fn processes_of_this_machine_and_proxies_are_no_clients() {
 }
 
 #[test]
-fn places_are_counted_as_long_as_they_are_held() {
+fn slots_are_counted_as_long_as_they_are_held() {
     let (clients, here) = (Arc::new(Clients::default()), network("192.0.2.1"));
-    let first = clients.place(here, 2);
-    let second = clients.place(here, 2);
-    assert!(first.is_some() && second.is_some() && clients.place(here, 2).is_none());
-    assert!(clients.place(network("192.0.2.2"), 2).is_some());
+    let first = clients.slot(here, 2);
+    let second = clients.slot(here, 2);
+    assert!(first.is_ok() && second.is_ok() && clients.slot(here, 2).is_err());
+    assert!(clients.slot(network("192.0.2.2"), 2).is_ok());
     drop(first);
     assert_eq!(clients.open(here), 1);
-    assert!(clients.place(here, 2).is_some());
+    assert!(clients.slot(here, 2).is_ok());
     drop(second);
     assert_eq!(clients.open(here), 0);
     assert!(lock(&clients.open).is_empty());
+}
+
+const RATE: Rate = Rate::per_second(1, 2);
+
+#[test]
+fn the_table_is_bounded_and_keeps_the_emptiest_buckets() {
+    let (mut table, now) = (RateTable::default(), Duration::from_secs(1));
+    for greedy in 0..10_u32 {
+        table.charge(greedy, &RATE, now);
+        table.charge(greedy, &RATE, now);
+    }
+    for other in 10..(MAX_BUCKETS as u32 * 3) {
+        assert_eq!(table.take(other, &RATE, now), Ok(()));
+        assert!(table.0.len() <= MAX_BUCKETS);
+    }
+    for greedy in 0..10 {
+        assert_eq!(table.take(greedy, &RATE, now), Err(Duration::from_secs(1)));
+    }
+}
+
+#[test]
+fn full_buckets_are_dropped_first() {
+    let mut table = RateTable::default();
+    for one in 0..MAX_BUCKETS as u32 {
+        table.charge(one, &RATE, Duration::ZERO);
+    }
+    assert_eq!(table.take(u32::MAX, &RATE, Duration::from_secs(2)), Ok(()));
+    assert_eq!(table.0.len(), 1);
+}
+
+#[test]
+fn reading_the_wait_creates_no_bucket() {
+    let table = RateTable::<u32>::default();
+    assert_eq!(table.wait(&7, &RATE, Duration::ZERO), Duration::ZERO);
+    assert!(table.0.is_empty());
 }

@@ -12,18 +12,20 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, VerifierBuilderError, WebPkiClientVerifier};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::certificates::{CertificateError, read_chain, read_pem};
 use crate::config;
+use crate::peer::ClientIdentity;
 
 /// What clients' certificates are judged by; empty if they are asked for none.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Authorities {
+pub(super) struct ClientAuth {
     certificates: Vec<CertificateDer<'static>>,
     revoked: Vec<CertificateRevocationListDer<'static>>,
 }
 
-impl Authorities {
+impl ClientAuth {
     /// Reads the files that a listener names.
     pub(super) fn read(files: &config::Tls) -> Result<Self, CertificateError> {
         let certificates = files.client_ca.as_deref().map(|path| read_chain("client-ca", path)).transpose()?;
@@ -55,4 +57,20 @@ impl Authorities {
             (error, _) => problem(error.to_string()),
         })
     }
+}
+
+/// Reads the subject's common name, and the alternative names: DNS, e-mail and URI.
+pub(super) fn client_identity(certificate: &CertificateDer<'_>) -> ClientIdentity {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return ClientIdentity::default() };
+    let common = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    let mut names: Vec<String> = common.map(str::to_owned).collect();
+    if let Ok(Some(alternative)) = parsed.subject_alternative_name() {
+        names.extend(alternative.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
+                Some((*name).to_owned())
+            }
+            _ => None,
+        }));
+    }
+    ClientIdentity { names }
 }
