@@ -254,12 +254,16 @@ _ws__routerctl() {
             return 0
             ;;
         ws__routerctl__subcmd__reload)
-            opts="-h --socket --json --help"
+            opts="-h --or-signal --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --or-signal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

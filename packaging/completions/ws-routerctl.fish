@@ -76,6 +76,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l soc
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -s f -l follow -d 'Wait for further events; this is the default'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand events" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l or-signal -d 'If this process doesn\'t answer on the admin socket, send it SIGHUP instead; for service managers' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand reload" -s h -l help -d 'Print help'

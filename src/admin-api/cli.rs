@@ -106,7 +106,11 @@ pub enum Command {
         follow: bool,
     },
     /// Reload the configuration and the certificates
-    Reload,
+    Reload {
+        /// If this process doesn't answer on the admin socket, send it SIGHUP instead; for service managers
+        #[arg(long, value_name = "PID", value_parser = process)]
+        or_signal: Option<u32>,
+    },
     /// Take the daemon out of service gradually, and show the progress
     Drain {
         /// Close the members within this time, those of one registration together
@@ -289,6 +293,8 @@ fn exit_status(refusal: &clap::Error) -> i32 {
 enum ArgumentError {
     #[error("a member is a number, as printed by \"ws-routerctl show ID\"")]
     Member,
+    #[error("a process id is a positive number")]
+    Process,
     #[error("write 1 to 64 letters, digits and - _ . @")]
     TokenName,
     #[error("write a number and a unit, such as 10s")]
@@ -309,6 +315,11 @@ enum ArgumentError {
 
 fn member(text: &str) -> Result<MemberId, ArgumentError> {
     text.parse().map(MemberId).map_err(|_| ArgumentError::Member)
+}
+
+/// Parses a process id. For kill(2), 0 and negative numbers are process groups.
+fn process(text: &str) -> Result<u32, ArgumentError> {
+    text.parse::<i32>().ok().and_then(|id| id.try_into().ok()).filter(|id| *id > 0).ok_or(ArgumentError::Process)
 }
 
 fn token_name(text: &str) -> Result<String, ArgumentError> {

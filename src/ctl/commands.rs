@@ -6,6 +6,9 @@ use std::io::{self, Write};
 
 use http::Method;
 use hyper::body::Bytes;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use ws_router_admin_api as wire;
 use ws_router_admin_api::cli::{ListOptions, SortKey};
@@ -13,7 +16,7 @@ use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::secret::Token;
 
 use super::client::{Answer, Client};
-use super::error::Error;
+use super::error::{Error, with_causes};
 use super::output::{Align, Colors, Format, Table, age, id_argument, nonzero, plural, progress, reasons, size, time};
 
 /// Lists the registrations.
@@ -352,6 +355,35 @@ pub(super) async fn reload(client: &Client, format: Format, out: &mut impl Write
         writeln!(out, "reloaded, nothing has changed")?;
     }
     Ok(())
+}
+
+/// Reloads the configuration of the daemon with a process id, as its unit does. If that process doesn't answer on the
+/// admin socket, sends it `SIGHUP`, whose result isn't known here.
+pub(super) async fn reload_or_signal(
+    client: &Client,
+    process: u32,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    let reason = match client.read::<wire::Status>("/v1/status").await {
+        Ok((status, _)) if status.pid == process => return reload(client, format, out).await,
+        Ok((status, _)) => format!("process {} answers on the admin socket", status.pid),
+        Err(error) => with_causes(&error),
+    };
+    signal(process)?;
+    // If standard error is closed, the exit status remains.
+    let _ = writeln!(
+        io::stderr(),
+        "ws-routerctl: {reason}; process {process} received SIGHUP instead, and whether it could reload is unknown: see its log"
+    );
+    Ok(())
+}
+
+/// Sends `SIGHUP`.
+fn signal(process: u32) -> Result<(), Error> {
+    let target = i32::try_from(process).map_err(|_| Errno::ESRCH).map(Pid::from_raw);
+    let sent = target.and_then(|target| kill(target, Signal::SIGHUP));
+    sent.map_err(|error| Error::Signal { process, source: error.into() })
 }
 
 /// Prints the version of this program, and of the daemon if one runs.

@@ -37,6 +37,8 @@ pub(super) enum Error {
     PermissionDenied(PathBuf),
     #[error("{}", .socket.display())]
     Connect { socket: PathBuf, source: io::Error },
+    #[error("signal to process {process}")]
+    Signal { process: u32, source: io::Error },
     #[error("the connection to the daemon broke")]
     ConnectionLost(#[from] hyper::Error),
     #[error("the daemon stopped")]
@@ -102,7 +104,8 @@ impl Error {
                     1
                 }
             }
-            Self::PermissionDenied(_) => EX_NOPERM,
+            Self::Signal { source, .. } if source.kind() != io::ErrorKind::PermissionDenied => EX_UNAVAILABLE,
+            Self::PermissionDenied(_) | Self::Signal { .. } => EX_NOPERM,
             Self::Rejected(_) | Self::StaleConfiguration => EX_CONFIG,
             Self::UnexpectedAnswer(_)
             | Self::InvalidAnswer(_)

@@ -62,7 +62,10 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Error>
         Command::Why { id } => events::why(&client()?, id, format, out).await,
         // Following is all that can be done with events, with the option and without it.
         Command::Events { follow: _ } => events::events(&client()?, format, out).await,
-        Command::Reload => commands::reload(&client()?, format, out).await,
+        Command::Reload { or_signal: None } => commands::reload(&client()?, format, out).await,
+        Command::Reload { or_signal: Some(process) } => {
+            commands::reload_or_signal(&client()?, *process, format, out).await
+        }
         Command::Drain { undo: true, .. } => drain::undo(&client()?, format, out).await,
         Command::Drain { over, undo: false } => drain::drain(&client()?, *over, format, out).await,
         Command::Upgrade => commands::upgrade(&client()?, format, out).await,

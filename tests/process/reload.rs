@@ -1,4 +1,6 @@
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use ws_router_core::secret::Token;
@@ -66,6 +68,46 @@ fn a_bad_file_leaves_the_settings_and_tells_all_problems() {
     assert_eq!(ask(connect(address), "/stats").0, 404);
     router.logged(&["not reloaded", "consol"]);
     router.logged(&["not reloaded", "threads"]);
+}
+
+/// Runs `ws-routerctl reload --or-signal`, and returns its exit status and its standard error.
+fn reload_or_signal(socket: &Path, process: u32) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
+    command.arg("--socket").arg(socket).args(["reload", "--or-signal", &process.to_string()]);
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_reload_by_the_service_manager_fails_with_the_mistakes() {
+    let mut router = Setup::on_loopback().config("[http]\npublic-stats = false\n").start().ready();
+    let (address, admin) = (router.address(), router.setup.admin());
+    assert_eq!(reload_or_signal(&admin, router.pid()), (Some(0), String::new()));
+    rewrite(&router.setup, "public-stats = false", "public-stats = true\nconsol = 1");
+    let (status, told) = reload_or_signal(&admin, router.pid());
+    assert!(status == Some(78) && told.contains("consol"), "{status:?}: {told}");
+    assert_eq!(ask(connect(address), "/stats").0, 404);
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_on_the_admin_socket_receives_a_signal() {
+    let mut router = Setup::on_loopback().config("[http]\npublic-stats = false\n").start().ready();
+    let other = Setup::on_loopback().start().ready();
+    for (socket, reason) in [("/nonexistent".into(), "no daemon at /nonexistent"), (other.setup.admin(), "answers on")]
+    {
+        let (status, told) = reload_or_signal(&socket, router.pid());
+        assert!(status == Some(0) && told.contains(reason) && told.contains("is unknown"), "{status:?}: {told}");
+        router.logged(&["\"reloaded\""]);
+    }
+}
+
+#[test]
+fn a_signal_to_a_process_that_is_gone_is_69() {
+    let mut router = Setup::on_loopback().start().ready();
+    let process = router.pid();
+    router.kill();
+    let (status, told) = reload_or_signal(Path::new("/nonexistent"), process);
+    assert!(status == Some(69) && told.contains(&format!("signal to process {process}: ")), "{status:?}: {told}");
 }
 
 #[test]

@@ -16,6 +16,15 @@ fn the_arguments_of_both_programs_are_consistent() {
 }
 
 #[test]
+fn a_reload_signals_a_process_and_never_a_group_of_processes() {
+    let reload = |id: &str| control(&["reload", "--or-signal", id]).map(|args| args.command);
+    assert_eq!(reload("17").unwrap(), Command::Reload { or_signal: Some(17) });
+    for id in ["0", "-1", "4294967295", "self", ""] {
+        assert_eq!(exit_status(&reload(id).unwrap_err()), 64, "{id}");
+    }
+}
+
+#[test]
 fn the_daemon_listens_at_each_address_that_is_named() {
     let args = router(&["--listen", "[::]:8741", "--listen=127.0.0.1:0", "--listen", "unix:/run/a.sock"]).unwrap();
     let shown: Vec<String> = args.listen.iter().map(ToString::to_string).collect();
@@ -105,7 +114,7 @@ fn each_command_takes_what_it_acts_on() {
         (&["drain", "--undo"], Command::Drain { over: Duration::from_secs(60), undo: true }),
         (&["top"], Command::Top { interval: Duration::from_secs(1) }),
         (&["top", "-d", "100ms"], Command::Top { interval: Duration::from_millis(100) }),
-        (&["reload"], Command::Reload),
+        (&["reload"], Command::Reload { or_signal: None }),
         (&["upgrade"], Command::Upgrade),
         (&["version"], Command::Version),
     ];
