@@ -87,6 +87,46 @@ fn the_dashboard_and_the_alerts_ask_only_for_metrics_that_are_there() {
 }
 
 #[test]
+fn each_panel_of_the_dashboard_stands_in_a_row_and_has_a_description() {
+    let text = fs::read_to_string("packaging/examples/prometheus/dashboard.json").unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (mut lines, mut last) = (0, 0);
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let (title, place) = (&panel["title"], &panel["gridPos"]);
+        let [top, height] = ["y", "h"].map(|key| place[key].as_u64().unwrap());
+        assert!(top >= last, "{title} is above the panel before it");
+        last = top;
+        if panel["type"] == "row" {
+            assert_eq!((place["w"].as_u64(), height), (Some(24), 1), "{title}");
+            lines += 1;
+        } else {
+            assert!(lines > 0, "{title} stands in no row");
+            assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{title}");
+        }
+    }
+    assert!(lines > 3);
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_cover_memory_evictions_restart_loops_rejections_and_stale_settings() {
+    for file in ["dashboard.json", "alerts.yml"] {
+        let text = fs::read_to_string(format!("packaging/examples/prometheus/{file}")).unwrap();
+        for metric in [
+            "wsrouter_buffered_bytes",
+            "wsrouter_buffered_limit_bytes",
+            "wsrouter_closes_for_memory_total",
+            "wsrouter_requests_out_of_memory_total",
+            "changes(wsrouter_start_time_seconds",
+            "wsrouter_connections_rejected_total",
+            "wsrouter_requests_refused_total",
+            "wsrouter_config_stale",
+        ] {
+            assert!(text.contains(metric), "{file} lacks {metric}");
+        }
+    }
+}
+
+#[test]
 fn each_key_that_a_document_names_is_there() {
     let keys: toml::Table = Config::default().to_toml().parse().unwrap();
     let is_there = |name: &str| {
