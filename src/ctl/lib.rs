@@ -26,6 +26,8 @@ use ws_router_admin_api::cli::{Command, Control};
 use client::Client;
 use error::Error;
 use output::Format;
+#[doc(hidden)] // Public for the tests of TLS listeners.
+pub use tls::AnyCertificate;
 
 /// Runs a command, prints on standard error why it failed, and returns the exit status.
 pub fn run(arguments: Control) -> ExitCode {

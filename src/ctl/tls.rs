@@ -150,7 +150,7 @@ fn system_roots(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifi
 
 /// Verifier that accepts any certificate whose owner has its key.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+pub struct AnyCertificate(pub Arc<CryptoProvider>);
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

@@ -37,7 +37,7 @@ impl Scene {
     fn start(setup: Setup) -> Self {
         let mut router = setup.start();
         // Asked of the service manager's side, since not every log can be read here.
-        let status = router.told("listening on ");
+        let status = router.notified("listening on ");
         let address = status.split("listening on ").nth(1).unwrap().split([',', '\n']).next().unwrap();
         let address: SocketAddr = address.trim().parse().unwrap_or_else(|_| panic!("not an address: {status}"));
         let id = register(connect(address), "key");
@@ -52,11 +52,11 @@ impl Scene {
             one.say(&format!("{number}"));
         }
         for number in self.said..self.said + 10 {
-            assert_eq!(hear(other), format!("{number}"));
+            assert_eq!(receive(other), format!("{number}"));
             other.say(&format!("heard {number}"));
         }
         for number in self.said..self.said + 10 {
-            assert_eq!(hear(one), format!("heard {number}"));
+            assert_eq!(receive(one), format!("heard {number}"));
         }
         self.said += 10;
     }
@@ -74,9 +74,9 @@ impl Scene {
 }
 
 /// Waits for a text; pings are answered by the way.
-fn hear(member: &mut Member<TcpStream>) -> String {
+fn receive(member: &mut Member<TcpStream>) -> String {
     loop {
-        let text = member.hear();
+        let text = member.receive();
         if !text.is_empty() {
             return text;
         }

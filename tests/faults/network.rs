@@ -81,7 +81,7 @@ fn a_window_that_stays_closed_for_a_while_loses_nothing() {
     });
     until("something waits for it", || scene.status("/relay/outbox_bytes") > 0);
     scene.check_pair();
-    (0..MESSAGES).for_each(|number| assert!(slow.hear() == text(number), "{number}"));
+    (0..MESSAGES).for_each(|number| assert!(slow.receive() == text(number), "{number}"));
     talking.join().unwrap();
     scene.check_pair();
 }
@@ -114,7 +114,7 @@ fn what_comes_a_byte_at_a_time_is_taken_as_if_it_came_at_once() {
     for byte in opening(&id) {
         stream.write_all(&[byte]).unwrap();
     }
-    assert_eq!(hearer.hear(), "one");
+    assert_eq!(hearer.receive(), "one");
     scene.check_pair();
 }
 
@@ -133,6 +133,6 @@ fn descriptors_that_run_out_are_waited_out() {
     let mut one = Member::join(connect(scene.address), &id, "key");
     let mut other = Member::join(connect(scene.address), &id, "key");
     one.say("there is room");
-    assert_eq!(other.hear(), "there is room");
+    assert_eq!(other.receive(), "there is room");
     scene.check_pair();
 }

@@ -61,7 +61,7 @@ fn a_daemon_that_stood_still_gives_up_nobody_who_answered_meanwhile() {
     let asks = std::fs::read_to_string(&file).unwrap().replace("1h", "2s");
     std::fs::write(&file, asks).unwrap();
     scene.router.signal(Signal::SIGHUP);
-    scene.router.told("READY=1");
+    scene.router.notified("READY=1");
     let answer = |member: &mut Member<std::net::TcpStream>| {
         let mut ping = [0; 2];
         member.stream().read_exact(&mut ping).unwrap();

@@ -174,9 +174,9 @@ fn the_bounds_of_a_rule_hold_and_over_a_restart_too() {
         one.say(&"x".repeat(4096));
         house.guests.talk();
         for number in 0..15 {
-            assert_eq!(other.hear(), number.to_string(), "it is slowed and loses nothing");
+            assert_eq!(other.receive(), number.to_string(), "it is slowed and loses nothing");
         }
-        assert_eq!(other.hear().len(), 4096);
+        assert_eq!(other.receive().len(), 4096);
         assert!(house.router.admin("/v1/status")["relay"]["reads_throttled"].as_u64().unwrap() > throttled);
     }
     drop((one, other));

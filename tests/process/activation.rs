@@ -36,7 +36,7 @@ fn a_unix_socket_serves_devices_too() {
     let mut one = Member::join(connect_unix(&path), &id, "key");
     let mut other = Member::join(connect_unix(&path), &id, "key");
     one.say("hello");
-    assert_eq!(other.hear(), "hello");
+    assert_eq!(other.receive(), "hello");
 }
 
 #[test]

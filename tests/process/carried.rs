@@ -56,9 +56,9 @@ fn members_go_on_talking_through_the_same_connections() {
         for text in ["first", "second", "third"] {
             one.say(text);
             renew(&mut router);
-            assert_eq!(other.hear(), text);
+            assert_eq!(other.receive(), text);
             other.say("and back");
-            assert_eq!(one.hear(), "and back");
+            assert_eq!(one.receive(), "and back");
         }
     });
 }
@@ -105,7 +105,7 @@ fn a_deadline_goes_on() {
         let after = left(&router).unwrap();
         let passed = begun.elapsed().as_millis() as u64;
         assert!(after <= before && after + passed + 100 >= before, "{before} ms, {passed} ms later {after} ms");
-        router.told("STATUS=0 registrations, 0 members");
+        router.notified("STATUS=0 registrations, 0 members");
     });
 }
 
@@ -133,7 +133,7 @@ fn numbers_and_counters_of_members_go_on() {
         let mut one = Member::join(connect(address), &id, "key");
         let mut other = Member::join(connect(address), &id, "key");
         one.say("hello");
-        assert_eq!(other.hear(), "hello");
+        assert_eq!(other.receive(), "hello");
         let left = Member::join(connect(address), &id, "key");
         let last = highest_member(&shown(&router, &id));
         drop(left);
@@ -142,7 +142,7 @@ fn numbers_and_counters_of_members_go_on() {
         renew(&mut router);
         assert_eq!(shown(&router, &id), before);
         one.say("hello again");
-        assert_eq!(other.hear(), "hello again");
+        assert_eq!(other.receive(), "hello again");
         let _new = Member::join(connect(address), &id, "key");
         assert_eq!(shown(&router, &id)["members"][0]["messages_in"], 2);
         assert!(highest_member(&shown(&router, &id)) > last);
@@ -171,7 +171,7 @@ fn a_frame_that_was_half_sent_is_finished_afterwards() {
         renew(&mut router);
         for (sender, cut) in senders.iter_mut().zip(cuts) {
             sender.stream().write_all(&frames[cut..]).unwrap();
-            assert_eq!(other.hear(), whole, "cut at {cut}");
+            assert_eq!(other.receive(), whole, "cut at {cut}");
         }
     });
 }
@@ -196,7 +196,7 @@ fn what_a_device_had_not_taken_comes_afterwards() {
             until("much still waits", || owed(&router) > 32 << 10);
         }
         for number in 0..MESSAGES {
-            assert!(sleeper.hear() == text(number), "message {number}");
+            assert!(sleeper.receive() == text(number), "message {number}");
         }
         talk.join().unwrap();
     });
@@ -222,7 +222,7 @@ fn another_number_of_relay_threads_takes_all_members_over() {
             until("all are members again", || router.admin("/v1/status")["members"] == 40);
             for (number, (one, other)) in pairs.iter_mut().enumerate() {
                 one.say(&format!("{number}"));
-                assert_eq!(other.hear(), format!("{number}"));
+                assert_eq!(other.receive(), format!("{number}"));
             }
         }
     });
@@ -236,7 +236,7 @@ fn members_through_tls_are_closed_with_1012_and_the_others_stay() {
         let crt = setup.folder.path().join("own.crt");
         let mut router = setup.tls("own.crt", "own.key").start();
         let both = [router.logged(&["\"listening\""]), router.logged(&["\"listening\""])];
-        router.told("READY=1");
+        router.notified("READY=1");
         let place = |is_tls: bool| {
             let line = both.iter().find(|line| line["tls"].as_bool().unwrap_or(false) == is_tls).unwrap();
             line["listener"].as_str().unwrap().parse().unwrap()
@@ -254,7 +254,7 @@ fn members_through_tls_are_closed_with_1012_and_the_others_stay() {
         }
         let mut back = Member::join(connect_tls(secure, &crt), &id, "key");
         one.say("hello");
-        assert_eq!((other.hear(), back.hear()), ("hello".into(), "hello".into()));
+        assert_eq!((other.receive(), back.receive()), ("hello".into(), "hello".into()));
         drop((one, other, back));
         let log = router.stopped().log;
         let left = log.iter().filter(|line| line.contains("\"member left\"") && line.contains("\"restarting\""));
@@ -296,7 +296,7 @@ fn nothing_is_left_open_however_often_it_is_renewed() {
         // A question that was answered a moment ago may still have its own.
         until("there are no more descriptors than before", || open(&router) <= before);
         one.say("hello");
-        assert_eq!(other.hear(), "hello");
+        assert_eq!(other.receive(), "hello");
     });
 }
 
@@ -314,7 +314,7 @@ fn signals_that_come_meanwhile_do_no_harm() {
         thread::sleep(Duration::from_millis(1));
     }
     one.say("hello");
-    assert_eq!(other.hear(), "hello");
+    assert_eq!(other.receive(), "hello");
     assert_eq!(router.stopped().status.code(), Some(0));
 }
 
@@ -324,7 +324,7 @@ fn the_watchdog_is_fed_by_the_successor_too() {
         let mut router = Setup::on_loopback().variable("WATCHDOG_USEC", "400000").start().ready();
         renew(&mut router);
         for _ in 0..3 {
-            router.told("WATCHDOG=1");
+            router.notified("WATCHDOG=1");
         }
     });
 }

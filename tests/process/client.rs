@@ -85,7 +85,7 @@ impl<S: Stream> Member<S> {
     }
 
     /// Waits for a text.
-    pub(crate) fn hear(&mut self) -> String {
+    pub(crate) fn receive(&mut self) -> String {
         self.read().unwrap().into_text().unwrap().to_string()
     }
 

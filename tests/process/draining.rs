@@ -30,7 +30,7 @@ fn a_drained_router_closes_its_members_with_1012_and_ends() {
     for member in members {
         assert_eq!(member.closed(), (1012, "the router is taken out of service, please reconnect".into()));
     }
-    router.told("STOPPING=1");
+    router.notified("STOPPING=1");
     router.ended().says(0, &["\"stopping\"", "\"drained\""]);
 }
 
@@ -49,12 +49,12 @@ fn while_it_drains_nobody_is_let_in_and_an_undo_lets_in_again() {
         assert_eq!(ask(connect(address), &path).0, 503, "{path}");
     }
     assert_eq!(leaving.closed().0, 1012);
-    router.told("STATUS=draining, ");
+    router.notified("STATUS=draining, ");
     assert_eq!(router.admin("/v1/status")["drain"]["state"], "draining");
     assert_eq!(order(&router, "DELETE", "/v1/drain")["state"], "serving");
     assert_eq!(ask(connect(address), "/healthz").0, 200);
     one.say("still here");
-    assert_eq!(other.hear(), "still here");
+    assert_eq!(other.receive(), "still here");
     router.stopped();
 }
 
@@ -64,7 +64,7 @@ fn a_router_on_sockets_of_its_manager_stays_and_refuses_when_it_is_drained() {
     let mut router = Setup::new().pass("http", socket).config("[service]\nexit-when-idle = \"1ms\"\n").start().ready();
     let address = router.address();
     assert_eq!(order(&router, "POST", "/v1/drain")["stays"], true);
-    router.told("STATUS=drained, ");
+    router.notified("STATUS=drained, ");
     assert_eq!(ask(connect(address), "/healthz").0, 503);
     router.signal(Signal::SIGTERM);
     router.ended().says(0, &["\"stays\":true"]);

@@ -44,9 +44,9 @@ fn a_nowait_line_hands_its_connection_to_the_running_daemon() {
     let mut through_inetd = Member::join(join(), &id, "key");
     let mut direct = Member::join(connect(address), &id, "key");
     through_inetd.say("hello");
-    assert_eq!(direct.hear(), "hello");
+    assert_eq!(direct.receive(), "hello");
     direct.say("welcome");
-    assert_eq!(through_inetd.hear(), "welcome");
+    assert_eq!(through_inetd.receive(), "welcome");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn keeps_queueing(router: &mut Router, address: SocketAddr, path: &Path) {
     inet.write_all(HEALTH).unwrap();
     unix.write_all(HEALTH).unwrap();
     router.start_again();
-    router.told("READY=1");
+    router.notified("READY=1");
     healthy(inet);
     healthy(unix);
     router.replace();
@@ -78,7 +78,7 @@ fn who_has_just_been_let_in_is_still_answered() {
             router.left();
             router.start_again();
         }
-        router.told("READY=1");
+        router.notified("READY=1");
     }
 }
 
@@ -150,7 +150,7 @@ fn nothing_stays_in_the_store_once_it_is_taken_over() {
     names.sort();
     assert_eq!(names, ["connections", "state"]);
     router.start_again();
-    router.told("READY=1");
+    router.notified("READY=1");
     router.catch_up();
     assert!(router.store().is_empty());
 }
@@ -170,9 +170,9 @@ fn when_the_service_manager_can_not_say_it_is_a_restart_for_systemd_and_a_stop_f
     }
     router.left();
     router.start_again();
-    router.told("READY=1");
+    router.notified("READY=1");
     one.say("hello");
-    assert_eq!(other.hear(), "hello");
+    assert_eq!(other.receive(), "hello");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_signal_that_ends_the_question_too_does_not_leave_it_unanswered() {
     fs::set_permissions(&asked, fs::metadata(&real).unwrap().permissions()).unwrap();
     router.restart();
     one.say("hello");
-    assert_eq!(other.hear(), "hello");
+    assert_eq!(other.receive(), "hello");
 }
 
 #[test]
@@ -232,11 +232,11 @@ fn after_a_crash_the_listener_has_queued_and_a_device_takes_its_id_again() {
     let mut early = connect(address);
     early.write_all(HEALTH).unwrap();
     router.start_again();
-    router.told("READY=1");
+    router.notified("READY=1");
     healthy(early);
     assert_eq!(ask(connect(address), wish).1, "my-own-id");
     let mut one = Member::join(connect(address), "my-own-id", "k");
     let mut other = Member::join(connect(address), "my-own-id", "k");
     one.say("back again");
-    assert_eq!(other.hear(), "back again");
+    assert_eq!(other.receive(), "back again");
 }

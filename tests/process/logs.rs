@@ -20,7 +20,7 @@ fn no_log_of_any_level_holds_a_key_or_a_query_string() {
     let mut one = Member::join(connect(address), &id, KEY);
     let mut other = Member::join(connect(address), &id, KEY);
     one.say("a private word");
-    assert_eq!(other.hear(), "a private word");
+    assert_eq!(other.receive(), "a private word");
     let wrong = format!("wrong-{KEY}");
     assert_eq!(ask(connect(address), &format!("/remove?id={id}&key={KEY}&host_key={wrong}")).0, 403);
     assert_eq!(ask(connect(address), &format!("/remove?id={id}&key={KEY}")).0, 400);

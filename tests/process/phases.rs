@@ -50,7 +50,7 @@ fn administrators_see_the_trial_and_the_members_that_have_to_come_back() {
     let crt = setup.folder.path().join("own.crt");
     let mut router = setup.tls("own.crt", "own.key").start();
     let both = [router.logged(&["\"listening\""]), router.logged(&["\"listening\""])];
-    router.told("READY=1");
+    router.notified("READY=1");
     let secure = both.iter().find(|line| line["tls"] == true).unwrap()["listener"].as_str().unwrap().parse().unwrap();
     let plain = both.iter().find(|line| line["tls"] == false).unwrap()["listener"].as_str().unwrap().parse().unwrap();
     let id = register(connect(plain), "key");
@@ -68,6 +68,6 @@ fn administrators_see_the_trial_and_the_members_that_have_to_come_back() {
     std::fs::write(&go_on, "now\n").unwrap();
     until("a member has to come back", || phase(&router) == "releasing-members");
     assert_eq!(silent.closed().0, 1012);
-    router.told("READY=1");
+    router.notified("READY=1");
     assert_eq!(phase(&router), "serving");
 }

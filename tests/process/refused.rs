@@ -27,7 +27,7 @@ impl Pair {
 
     fn talk(&mut self) {
         self.one.say("still here");
-        assert_eq!(self.other.hear(), "still here");
+        assert_eq!(self.other.receive(), "still here");
     }
 }
 
@@ -160,7 +160,7 @@ fn snapshot_is_refused(change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
 
 fn goes_on_without_them<const N: usize>(mut router: Router, members: [Member<TcpStream>; N]) {
     router.start_again();
-    router.told("READY=1");
+    router.notified("READY=1");
     for member in members {
         let (code, reason) = member.closed();
         assert_eq!(code, 1012, "{reason}");

@@ -24,12 +24,12 @@ fn hup_takes_new_settings_into_force_and_members_stay() {
     assert_eq!(ask(connect(address), "/stats").0, 404);
     rewrite(&router.setup, "public-stats = false", "public-stats = true");
     router.signal(Signal::SIGHUP);
-    assert!(router.told("RELOADING=1").contains("MONOTONIC_USEC="));
-    router.told("READY=1");
+    assert!(router.notified("RELOADING=1").contains("MONOTONIC_USEC="));
+    router.notified("READY=1");
     assert_eq!(ask(connect(address), "/stats").0, 200);
     router.logged(&["reloaded", "http.public-stats"]);
     one.say("still here");
-    assert_eq!(other.hear(), "still here");
+    assert_eq!(other.receive(), "still here");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_withdrawn_token_is_of_no_use_after_a_reload_and_its_members_stay() {
     router.logged(&["\"reloaded\"", "tokens "]);
     assert_eq!(ask(connect(address), &register).0, 401);
     one.say("still here");
-    assert_eq!(other.hear(), "still here");
+    assert_eq!(other.receive(), "still here");
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn a_bad_file_leaves_the_settings_and_tells_all_problems() {
     let address = router.address();
     rewrite(&router.setup, "public-stats = false", "public-stats = true\nconsol = 1\n[relay]\nthreads = \"many\"");
     router.signal(Signal::SIGHUP);
-    router.told("RELOADING=1");
-    router.told("READY=1");
+    router.notified("RELOADING=1");
+    router.notified("READY=1");
     assert_eq!(ask(connect(address), "/stats").0, 404);
     router.logged(&["not reloaded", "consol"]);
     router.logged(&["not reloaded", "threads"]);
@@ -126,7 +126,7 @@ fn the_log_level_changes_at_once() {
     let address = router.address();
     rewrite(&router.setup, "format = \"json\"", "format = \"json\"\nlevel = \"error\"");
     router.signal(Signal::SIGHUP);
-    router.told("READY=1");
+    router.notified("READY=1");
     assert_eq!(ask(connect(address), "/healthz").0, 200);
     let end = router.stopped();
     assert_eq!(end.status.code(), Some(0));
@@ -141,7 +141,7 @@ fn a_bad_certificate_leaves_all_settings_and_a_good_one_is_taken() {
     fs::write(router.setup.folder.path().join("own.crt"), "rubbish").unwrap();
     router.signal(Signal::SIGHUP);
     router.logged(&["own.crt"]);
-    router.told("READY=1");
+    router.notified("READY=1");
     certificate(router.setup.folder.path(), "own");
     router.signal(Signal::SIGHUP);
     router.logged(&["certificate read again", "own.crt"]);

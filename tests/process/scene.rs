@@ -25,9 +25,9 @@ impl<S: Stream> Guests<S> {
         let numbers = self.said..self.said + 10;
         self.said = numbers.end;
         numbers.clone().for_each(|number| self.one.say(&number.to_string()));
-        numbers.clone().for_each(|number| assert_eq!(self.other.hear(), number.to_string()));
+        numbers.clone().for_each(|number| assert_eq!(self.other.receive(), number.to_string()));
         numbers.clone().for_each(|number| self.other.say(&format!("heard {number}")));
-        numbers.for_each(|number| assert_eq!(self.one.hear(), format!("heard {number}")));
+        numbers.for_each(|number| assert_eq!(self.one.receive(), format!("heard {number}")));
     }
 }
 

@@ -28,12 +28,12 @@ fn members_stay_with_the_settings_before_until_a_reload_succeeds() {
     router.job("restart");
     router.leave();
     router.start_again();
-    let status = router.told("READY=1");
+    let status = router.notified("READY=1");
     assert!(status.contains("STATUS=configuration not in force"), "{status}");
     let line = router.logged(&["the settings before the restart stay in force"]);
     assert!(line["level"] == "ERROR" && line["error"].as_str().unwrap().contains("membres"), "{line}");
     one.say("still here");
-    assert_eq!(other.hear(), "still here");
+    assert_eq!(other.receive(), "still here");
     assert_eq!(router.admin("/v1/status")["config_stale"], true);
     assert_eq!(control(&router), Some(78));
     // Another restart changes nothing about it.
@@ -44,7 +44,7 @@ fn members_stay_with_the_settings_before_until_a_reload_succeeds() {
     router.logged(&["\"reloaded\""]);
     assert_eq!(control(&router), Some(0));
     other.say("and here");
-    assert_eq!(one.hear(), "and here");
+    assert_eq!(one.receive(), "and here");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn settings_that_can_not_be_used_either_are_78() {
     super::harness::certificate(&folder, "own");
     let mut router = setup.tls("own.crt", "own.key").start();
     let both = [router.logged(&["\"listening\""]), router.logged(&["\"listening\""])];
-    router.told("READY=1");
+    router.notified("READY=1");
     let plain = both.iter().find(|line| line["tls"] == false).unwrap()["listener"].as_str().unwrap().parse().unwrap();
     let id = register(connect(plain), "key");
     let _member = Member::join(connect(plain), &id, "key");

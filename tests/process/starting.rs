@@ -12,7 +12,7 @@ use super::harness::{Setup, certificate};
 fn it_starts_on_an_address_of_the_command_line_and_says_where() {
     let mut router = Setup::new().argument("--listen").argument("127.0.0.1:0").start();
     let address = router.address();
-    let message = router.told("READY=1");
+    let message = router.notified("READY=1");
     assert!(message.contains(&format!("STATUS=0 registrations, 0 members; listening on {address}")), "{message}");
     assert_eq!(ask(connect(address), "/healthz"), (200, "ok".into()));
     assert_eq!(router.stopped().status.code(), Some(0));
@@ -36,7 +36,7 @@ fn signals_that_ask_a_daemon_for_something_do_not_end_one_that_is_starting() {
     fs::rename(&file, &pipe).unwrap();
     writer.write_all(text.as_bytes()).unwrap();
     drop(writer);
-    router.told("READY=1");
+    router.notified("READY=1");
     let address = router.address();
     router.logged(&["\"reloaded\""]);
     assert_eq!(ask(connect(address), "/healthz"), (200, "ok".into()));

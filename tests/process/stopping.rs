@@ -10,7 +10,7 @@ fn term_closes_every_member_with_1001_and_exits_0() {
     let id = register(connect(address), "key");
     let members: Vec<_> = (0..3).map(|_| Member::join(connect(address), &id, "key")).collect();
     router.signal(Signal::SIGTERM);
-    router.told("STOPPING=1");
+    router.notified("STOPPING=1");
     for member in members {
         assert_eq!(member.closed(), (1001, "the router stops".into()));
     }
@@ -41,14 +41,14 @@ fn a_second_term_does_not_wait() {
     let id = register(connect(address), "key");
     let _silent = Member::join(connect(address), &id, "key");
     router.signal(Signal::SIGTERM);
-    router.told("STOPPING=1");
+    router.notified("STOPPING=1");
     router.stopped().says(0, &["without waiting"]);
 }
 
 #[test]
 fn it_exits_when_idle_if_it_is_told_to() {
     let mut router = Setup::on_loopback().config("[service]\nexit-when-idle = \"1s\"\n").start().ready();
-    router.told("STOPPING=1");
+    router.notified("STOPPING=1");
     router.ended().says(0, &["stopping", "idle"]);
 }
 
@@ -60,8 +60,8 @@ fn it_stays_while_a_registration_lives() {
         .ready();
     let address = router.address();
     register(connect(address), "key");
-    router.told("STATUS=1 registration, 0 members");
-    router.told("STATUS=0 registrations, 0 members");
-    router.told("STOPPING=1");
+    router.notified("STATUS=1 registration, 0 members");
+    router.notified("STATUS=0 registrations, 0 members");
+    router.notified("STOPPING=1");
     assert_eq!(router.ended().status.code(), Some(0));
 }

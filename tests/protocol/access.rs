@@ -1,4 +1,4 @@
-//! Who may register, connect and remove: the access rules on the real routes, over TCP and Unix sockets.
+//! Access rules on the public routes, over TCP and Unix sockets.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +25,7 @@ async fn server(rules: Vec<Rule>) -> Server {
     Server::start(config).await
 }
 
-/// A file with one token, in a folder that goes with it.
+/// Token file with one token, in a temporary folder.
 struct Tokens {
     token: Token,
     path: PathBuf,
@@ -49,7 +49,7 @@ impl Tokens {
     }
 }
 
-/// Asks for an upgrade with more headers, and reads the answer's head.
+/// Sends a handshake with more headers, and reads the head of the answer.
 async fn upgrade(server: &Server, target: &str, headers: &str) -> Answer {
     let mut stream = server.connect().await;
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}{headers}\r\n");
@@ -66,7 +66,7 @@ fn loopback() -> Rule {
 }
 
 #[tokio::test]
-async fn whoever_no_rule_lets_in_may_neither_register_nor_connect_nor_remove() {
+async fn without_a_rule_that_applies_register_connect_and_remove_are_denied() {
     let far = Rule { networks: networks("192.0.2.0/24"), ..Rule::default() };
     let server = server(vec![loopback()]).await;
     let id = server.register(LOBBY).await;
@@ -75,7 +75,7 @@ async fn whoever_no_rule_lets_in_may_neither_register_nor_connect_nor_remove() {
     let answers = [
         server.get(&format!("/register?{LOBBY}")).await,
         post,
-        // Not even what is wrong with a request is told.
+        // A denied client doesn't learn what is wrong with its request either.
         server.get("/register").await,
         upgrade(&server, &format!("/connect?id={id}&key=k"), "").await,
         upgrade(&server, "/connect?id=no-such-id&key=k", "").await,
@@ -105,7 +105,7 @@ async fn networks_are_those_of_the_client_behind_a_trusted_proxy() {
 }
 
 #[tokio::test]
-async fn a_rule_may_let_everybody_connect_and_only_some_register() {
+async fn a_rule_can_allow_connecting_to_all_and_registering_to_some() {
     let tokens = Tokens::new();
     let rules =
         vec![Rule { allow: Allow::Register, ..tokens.rule() }, Rule { allow: Allow::Connect, ..Rule::default() }];
@@ -140,7 +140,7 @@ async fn a_token_is_taken_from_the_header_the_query_the_form_and_the_subprotocol
 }
 
 #[tokio::test]
-async fn a_missing_and_an_unknown_token_are_asked_for_as_rfc_6750_has_it() {
+async fn a_missing_and_an_unknown_token_are_challenged_as_rfc_6750_requires() {
     let tokens = Tokens::new();
     let server = server(vec![tokens.rule()]).await;
     let register = format!("/register?{LOBBY}");
@@ -159,13 +159,13 @@ async fn a_missing_and_an_unknown_token_are_asked_for_as_rfc_6750_has_it() {
 }
 
 #[tokio::test]
-async fn without_rules_that_look_at_tokens_a_token_is_nothing() {
+async fn without_rules_that_use_tokens_a_token_is_ignored() {
     let server = server(vec![]).await;
     assert_eq!(server.get(&format!("/register?{LOBBY}&token=&token=%zz")).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_web_page_gets_in_and_reads_answers_only_from_an_origin_that_is_named() {
+async fn a_web_page_is_admitted_and_reads_answers_only_from_a_listed_origin() {
     let server = server(vec![Rule { origins: vec!["https://example.com".into()], ..Rule::default() }]).await;
     let register = format!("/register?{LOBBY}");
     let from = |origin: &str| format!("Origin: {origin}\r\n");
@@ -187,7 +187,7 @@ async fn a_web_page_gets_in_and_reads_answers_only_from_an_origin_that_is_named(
 }
 
 #[tokio::test]
-async fn a_user_of_this_machine_is_known_by_its_unix_socket() {
+async fn a_local_user_is_identified_by_its_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("http.sock");
     let listeners = vec![plain(), Listener::new(ListenAddress::Unix(path.clone()), None)];
@@ -204,7 +204,7 @@ async fn a_user_of_this_machine_is_known_by_its_unix_socket() {
 }
 
 #[tokio::test]
-async fn a_rule_bounds_registrations_and_their_members() {
+async fn a_rule_limits_registrations_and_their_members() {
     let rule = Rule { registrations: Some(1), members: Some(1), ..loopback() };
     let server = server(vec![rule]).await;
     let id = server.register(LOBBY).await;
@@ -219,29 +219,30 @@ async fn a_rule_bounds_registrations_and_their_members() {
     server.register(LOBBY).await;
 }
 
-/// Sends so many messages of a hundred bytes under a rule; all arrive, in order, and the sender has to rest.
-async fn is_slowed_and_loses_nothing(rates: Rule, messages: usize) {
+/// Sends messages of a hundred bytes under a rule; all arrive in order, and the sender is throttled.
+async fn is_throttled_and_loses_nothing(rates: Rule, messages: usize) {
     let server = server(vec![rates]).await;
     let id = server.register(LOBBY).await;
     let connect = format!("/connect?id={id}&key=k");
     let mut sender = server.websocket(&connect).await.unwrap();
-    let mut hearer = server.websocket(&connect).await.unwrap();
+    let mut receiver = server.websocket(&connect).await.unwrap();
     for number in 0..messages {
         sender.send(Message::text(format!("{number:0100}"))).await.unwrap();
     }
     for number in 0..messages {
-        assert_eq!(hearer.next().await.unwrap().unwrap(), Message::text(format!("{number:0100}")));
+        assert_eq!(receiver.next().await.unwrap().unwrap(), Message::text(format!("{number:0100}")));
     }
     let throttled: u64 = server.relay.totals().iter().map(|thread| thread.reads_throttled.value()).sum();
     assert!(throttled > 0);
 }
 
 #[tokio::test]
-async fn a_member_that_sends_more_messages_than_its_rule_lets_it_is_slowed_and_loses_nothing() {
-    is_slowed_and_loses_nothing(Rule { messages: Some("500/s burst 10".parse().unwrap()), ..loopback() }, 300).await;
+async fn a_member_above_its_message_rate_is_throttled_and_loses_nothing() {
+    is_throttled_and_loses_nothing(Rule { messages: Some("500/s burst 10".parse().unwrap()), ..loopback() }, 300).await;
 }
 
 #[tokio::test]
-async fn a_member_that_sends_more_bytes_than_its_rule_lets_it_is_slowed_and_loses_nothing() {
-    is_slowed_and_loses_nothing(Rule { bytes: Some("65536/s burst 4096".parse().unwrap()), ..loopback() }, 300).await;
+async fn a_member_above_its_byte_rate_is_throttled_and_loses_nothing() {
+    is_throttled_and_loses_nothing(Rule { bytes: Some("65536/s burst 4096".parse().unwrap()), ..loopback() }, 300)
+        .await;
 }

@@ -1,4 +1,4 @@
-//! The client's true address, whoever stands in between: the PROXY protocol, forwarded headers, and whose word counts.
+//! Client addresses behind proxies: the PROXY protocol, forwarded headers, and which proxies are trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn peers(texts: &[&str]) -> Peers {
     texts.iter().map(|text| text.parse::<Range>().unwrap()).collect()
 }
 
-/// A router whose one listener expects a PROXY header from loopback.
+/// Starts a router whose only listener expects a PROXY header from loopback.
 async fn behind_proxy(change: impl FnOnce(&mut Config)) -> Server {
     let listeners = vec![Listener { proxy_protocol: true, ..plain() }];
     let mut config = Config { listeners, ..Config::default() };
@@ -30,7 +30,7 @@ async fn behind_proxy(change: impl FnOnce(&mut Config)) -> Server {
     Server::start(config).await
 }
 
-/// Registers in the registry itself, since not every test's router can be asked plainly.
+/// Registers in the registry itself, since not every test's router answers plain requests.
 async fn lobby(server: &Server) -> String {
     use ws_router_core::kind::Kind;
     use ws_router_core::secret::Key;
@@ -40,7 +40,7 @@ async fn lobby(server: &Server) -> String {
     server.registry.register(&request, std::time::Instant::now()).unwrap().to_string()
 }
 
-/// What the router knows of where the only member of a registration comes from.
+/// Returns the address of the only member of a registration.
 async fn address_of_member(server: &Server, id: &str) -> String {
     let registration = server.registry.find(id).unwrap().registration;
     let members = server.relay.members(&registration).await;
@@ -48,7 +48,7 @@ async fn address_of_member(server: &Server, id: &str) -> String {
     members[0].peer.to_string()
 }
 
-/// Joins over a stream on which `begin` comes first.
+/// Joins over a stream on which `begin` is sent first.
 async fn joined(mut stream: impl Stream + 'static, begin: &[u8], id: &str) -> Device<impl Stream> {
     stream.write_all(begin).await.unwrap();
     Device::join(stream, &format!("/connect?id={id}&key=k")).await
@@ -64,7 +64,7 @@ fn binary(command: u8) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_member_behind_a_proxy_has_its_own_address_by_either_version_of_the_header() {
+async fn both_versions_of_the_proxy_header_give_a_member_its_own_address() {
     let server = behind_proxy(|_| {}).await;
     for (header, address) in [
         (b"PROXY TCP4 192.0.2.1 198.51.100.1 4660 443\r\n".to_vec(), "192.0.2.1:4660"),
@@ -79,7 +79,7 @@ async fn a_member_behind_a_proxy_has_its_own_address_by_either_version_of_the_he
 }
 
 #[tokio::test]
-async fn a_proxys_own_request_is_its_own() {
+async fn a_local_proxy_header_keeps_the_proxys_address() {
     let server = behind_proxy(|_| {}).await;
     for header in [b"PROXY UNKNOWN\r\n".to_vec(), binary(0x20)] {
         assert_eq!(asked(&server, &[header.clone(), HEALTH.to_vec()].concat()).await.status, 200);
@@ -101,7 +101,7 @@ async fn a_connection_without_a_valid_header_is_closed_and_counted() {
 }
 
 #[tokio::test]
-async fn a_header_that_does_not_come_in_time_is_not_waited_for() {
+async fn a_connection_without_a_header_in_time_is_closed() {
     let server = behind_proxy(|config| config.http.request_timeout = Duration::from_millis(50)).await;
     let mut slow = server.connect().await;
     slow.write_all(b"PROXY TCP4 192.0.2.1 ").await.unwrap();
@@ -110,7 +110,7 @@ async fn a_header_that_does_not_come_in_time_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn nobody_but_a_trusted_proxy_is_believed() {
+async fn a_proxy_header_from_an_untrusted_peer_is_rejected() {
     let server = behind_proxy(|config| config.http.trusted_proxies = peers(&["192.0.2.0/24", "unix"])).await;
     assert_eq!(asked(&server, &[&binary(0x21), HEALTH].concat()).await.status, 0);
     assert_eq!(server.metrics.proxy_failures.value(), 1);
@@ -119,7 +119,7 @@ async fn nobody_but_a_trusted_proxy_is_believed() {
 }
 
 #[tokio::test]
-async fn tls_begins_behind_the_header() {
+async fn tls_starts_after_the_proxy_header() {
     let secured = crate::support::tls::Secured::start_with(crate::support::tls::ecdsa, |config| {
         config.listeners[1].proxy_protocol = true;
         config.http.trusted_proxies = peers(&["127.0.0.1"]);

@@ -1,4 +1,4 @@
-//! The admin interface on a real socket, beside a whole router in the test's process.
+//! The admin interface on a real socket, with a router in the test's process.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -24,7 +24,7 @@ use crate::support::{exchange, read_head, until};
 
 type WebSocket = WebSocketStream<TcpStream>;
 
-/// A lobby with two members.
+/// Lobby with two members.
 async fn lobby(admin: &Admin) -> (String, WebSocket, WebSocket) {
     let id = admin.server.register("key=a&host_key=b&reg_type=lobby").await;
     let target = format!("/connect?id={id}&key=a");
@@ -52,7 +52,7 @@ fn error(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_status_tells_the_daemons_numbers() {
+async fn the_status_reports_the_daemons_numbers() {
     let admin = Admin::start(Config::default()).await;
     let _members = lobby(&admin).await;
     let status = admin.document("GET", "/v1/status").await;
@@ -123,7 +123,7 @@ async fn a_listener_for_monitoring_has_the_metrics_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_metrics_again_and_again_and_never_reads_keeps_nobody_out() {
+async fn a_client_that_never_reads_its_metrics_blocks_no_other() {
     let admin = Admin::start(Config::default()).await;
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &SocketPermissions::default(), None).unwrap();
     let address = listener.address().parse().unwrap();
@@ -207,7 +207,7 @@ async fn a_disconnected_member_is_closed_with_4002_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn rubbish_is_refused_with_what_to_mend() {
+async fn a_malformed_request_is_rejected_with_what_to_fix() {
     let admin = Admin::start(Config::default()).await;
     let cases = [
         ("GET", "/", 404, "no such path"),
@@ -240,7 +240,7 @@ async fn rubbish_is_refused_with_what_to_mend() {
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_asked_for_is_refused() {
+async fn an_unexpected_body_is_rejected() {
     let admin = Admin::start(Config::default()).await;
     for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
         let answer = admin.raw(&format!("POST /v1/reload HTTP/1.1\r\nHost: admin\r\n{body}")).await;
@@ -254,7 +254,7 @@ async fn a_body_that_nobody_asked_for_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_says_nothing_is_not_waited_for() {
+async fn a_silent_connection_is_closed() {
     let admin = Admin::start(Config::default()).await;
     let mut idle = admin.connect().await;
     let mut half = admin.connect().await;
@@ -270,7 +270,7 @@ async fn one_who_says_nothing_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_full_house_is_told_and_has_room_again_when_one_leaves() {
+async fn too_many_connections_are_answered_503_until_one_closes() {
     let admin = Admin::start(Config::default()).await;
     let mut held = Vec::new();
     for _ in 0..64 {
@@ -283,7 +283,7 @@ async fn a_full_house_is_told_and_has_room_again_when_one_leaves() {
     assert_eq!(answer.status, 503);
     assert!(error(&answer.body).contains("too many admin connections"));
     held.pop();
-    // The daemon learns of the leave in its own time; each try before that is told so.
+    // The daemon notices the closed connection later; each try before that is answered 503.
     while admin.ask("GET", "/v1/status").await.status != 200 {}
 }
 
@@ -296,7 +296,7 @@ async fn follow(admin: &Admin) -> BufReader<UnixStream> {
     BufReader::new(stream)
 }
 
-/// Reads the next line that is an event, and not a chunk's length.
+/// Reads the next line that is an event, skipping the lengths of chunks.
 async fn event(stream: &mut BufReader<UnixStream>) -> Option<Value> {
     loop {
         let mut line = String::new();
@@ -345,7 +345,7 @@ async fn a_registrations_history_outlives_it() {
 }
 
 #[tokio::test]
-async fn a_listener_that_lags_is_told_how_much_it_missed() {
+async fn a_follower_that_lags_receives_the_number_of_missed_events() {
     let admin = Admin::start(Config::default()).await;
     let mut stream = follow(&admin).await;
     // The test has one thread: nobody reads in between.
@@ -360,7 +360,7 @@ async fn a_listener_that_lags_is_told_how_much_it_missed() {
 }
 
 #[tokio::test]
-async fn a_reload_answers_what_changed_or_all_problems() {
+async fn a_reload_returns_what_changed_or_all_problems() {
     let mut admin = Admin::start(Config::default()).await;
     let answers = [
         Ok(ReloadReport { changed: vec!["registration.linger".into()], need_restart: vec!["relay.threads".into()] }),
@@ -390,7 +390,7 @@ const ADOPT: &[u8] = b"POST /v1/adopt HTTP/1.1\r\nHost: x\r\nConnection: upgrade
     Upgrade: ws-router-descriptor\r\nContent-Length: 0\r\n\r\n";
 
 #[tokio::test]
-async fn a_connection_of_inetds_is_handed_to_the_life_cycle() {
+async fn a_connection_from_inetd_is_handed_to_the_lifecycle() {
     let mut admin = Admin::start(Config::default()).await;
     let mut stream = admin.connect().await;
     stream.write_all(ADOPT).await.unwrap();
@@ -411,7 +411,7 @@ async fn a_connection_of_inetds_is_handed_to_the_life_cycle() {
 }
 
 #[tokio::test]
-async fn a_hand_over_without_a_descriptor_is_answered_with_what_is_wrong() {
+async fn a_hand_over_without_a_descriptor_is_rejected_with_the_reason() {
     let mut admin = Admin::start(Config::default()).await;
     let mut stream = admin.connect().await;
     stream.write_all(ADOPT).await.unwrap();

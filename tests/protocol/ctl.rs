@@ -1,4 +1,4 @@
-//! The control program itself, against an admin socket and a router in the test's process.
+//! The control program, with an admin socket and a router in the test's process.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn program(arguments: &[impl AsRef<OsStr>]) -> Program {
     program
 }
 
-/// Runs the program to its end, while the router goes on in this process.
+/// Runs the program to its end, while the router runs in this process.
 async fn run(mut program: Program) -> (i32, String, String) {
     let Output { status, stdout, stderr } = spawn_blocking(move || program.output().unwrap()).await.unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
@@ -38,8 +38,8 @@ async fn check(url: &str, options: &[&str]) -> (i32, String, String) {
     run(program(&[&["check", url], options].concat())).await
 }
 
-/// A place where nobody listens, and nobody else will as long as it is kept.
-fn nobody() -> (String, TcpSocket) {
+/// Returns an address without a listener, which stays free as long as the socket is kept.
+fn unused_address() -> (String, TcpSocket) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     (format!("http://{}", socket.local_addr().unwrap()), socket)
@@ -81,7 +81,7 @@ async fn a_registration_is_shown_with_its_members() {
 }
 
 #[tokio::test]
-async fn an_unknown_id_is_told_and_the_others_are_removed_all_the_same() {
+async fn an_unknown_id_is_reported_and_the_others_are_removed() {
     let admin = Admin::start(Config::default()).await;
     for id in ["device-one", "device-two"] {
         admin.server.register(&format!("key=a&host_key=b&reg_type=lobby&id_req={id}")).await;
@@ -113,10 +113,10 @@ async fn an_id_that_begins_with_a_hyphen_is_listed_so_that_it_can_be_pasted() {
     let (status, out, errors) = run(program(&pasted)).await;
     assert_eq!((status, out.as_str()), (1, "removed -device-1\nremoved --json-x2\n"));
     assert_eq!(errors, "ws-routerctl: no such registration: no-device\n");
-    let (status, told, _) = run(program(&["--socket", socket, "why", "--", "-device-1"])).await;
+    let (status, shown, _) = run(program(&["--socket", socket, "why", "--", "-device-1"])).await;
     assert_eq!(status, 0);
     let by = format!("removed by an administrator (unix:uid={},pid=", nix::unistd::geteuid());
-    assert!(told.lines().next().unwrap().contains(&by), "{told}");
+    assert!(shown.lines().next().unwrap().contains(&by), "{shown}");
 }
 
 #[tokio::test]
@@ -174,8 +174,8 @@ async fn without_a_daemon_there_is_one_clear_line_and_69() {
     for socket in [absent, abandoned] {
         let (status, out, errors) = ask(&socket, &["list"]).await;
         assert_eq!((status, out.as_str()), (69, ""));
-        let told = format!("ws-routerctl: no daemon at {}; start ws-router, ", socket.display());
-        assert!(errors.starts_with(&told) && errors.lines().count() == 1, "{errors}");
+        let shown = format!("ws-routerctl: no daemon at {}; start ws-router, ", socket.display());
+        assert!(errors.starts_with(&shown) && errors.lines().count() == 1, "{errors}");
     }
 }
 
@@ -188,7 +188,7 @@ async fn arguments_that_make_no_sense_exit_with_64() {
 }
 
 #[tokio::test]
-async fn a_reader_that_has_seen_enough_ends_it_quietly() {
+async fn a_closed_standard_output_ends_the_program_quietly() {
     let admin = Admin::start(Config::default()).await;
     let mut program = program(&["list", "--socket"]);
     let (reader, writer) = std::io::pipe().unwrap();
@@ -198,7 +198,7 @@ async fn a_reader_that_has_seen_enough_ends_it_quietly() {
 }
 
 #[tokio::test]
-async fn a_reload_says_what_changed_and_a_refused_one_exits_with_78() {
+async fn a_reload_reports_what_changed_and_a_rejected_one_exits_with_78() {
     let mut admin = Admin::start(Config::default()).await;
     let (report, _) = tokio::join!(ask(&admin.socket, &["reload"]), async {
         let Some(Command::Reload(asked)) = admin.life.recv().await else { panic!("no reload") };
@@ -247,13 +247,13 @@ async fn a_check_proves_both_kinds_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_token_is_made_with_its_line_and_lets_a_check_in() {
+async fn a_created_token_and_its_line_admit_a_check() {
     let folder = tempfile::tempdir().unwrap();
     let (tokens, secret) = (folder.path().join("tokens"), folder.path().join("secret"));
-    let (status, line, told) = run(program(&["token", "probe@here"])).await;
+    let (status, line, shown) = run(program(&["token", "probe@here"])).await;
     assert_eq!(status, 0);
     assert!(line.starts_with("probe@here:") && line.ends_with('\n'), "{line}");
-    let token = told.strip_prefix("token: ").unwrap();
+    let token = shown.strip_prefix("token: ").unwrap();
     assert!(!line.contains(token.trim()));
     std::fs::write(&tokens, line).unwrap();
     std::fs::write(&secret, token).unwrap();
@@ -272,9 +272,9 @@ async fn a_token_is_made_with_its_line_and_lets_a_check_in() {
 
 #[tokio::test]
 async fn a_token_for_programs_is_one_document() {
-    let (status, out, told) = run(program(&["--json", "token", "phone"])).await;
+    let (status, out, shown) = run(program(&["--json", "token", "phone"])).await;
     let made: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((status, told.as_str(), &made["name"]), (0, "", &"phone".into()));
+    assert_eq!((status, shown.as_str(), &made["name"]), (0, "", &"phone".into()));
     let token = Token::new(made["token"].as_str().unwrap().into());
     assert_eq!(made["line"], format!("phone:{}", token.hash()));
     assert_eq!(run(program(&["token", "a:b"])).await.0, 64);
@@ -288,7 +288,7 @@ async fn a_failed_check_exits_with_1_and_an_unreachable_one_with_69() {
     let (status, out, _) = check(&url, &["--json"]).await;
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((status, &report["passed"], &report["steps"][1]["step"]), (1, &false.into(), &"health".into()));
-    let (url, _nobody) = nobody();
+    let (url, _nobody) = unused_address();
     let (status, out, errors) = check(&url, &[]).await;
     assert_eq!(status, 69);
     assert!(out.starts_with("FAILED  connect"), "{out}");
@@ -296,7 +296,7 @@ async fn a_failed_check_exits_with_1_and_an_unreachable_one_with_69() {
 }
 
 #[tokio::test]
-async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() {
+async fn a_check_trusts_the_systems_authorities_or_with_insecure_any_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: String| {
         let path = folder.path().join(name);
@@ -330,18 +330,18 @@ async fn a_check_trusts_the_systems_authorities_or_any_certificate_if_told_so() 
 }
 
 #[tokio::test]
-async fn why_a_registration_ended_is_told() {
+async fn why_reports_how_a_registration_ended() {
     let admin = Admin::start(Config::default()).await;
     admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=my-device").await;
     drop(admin.server.websocket("/connect?id=my-device&key=a").await.unwrap());
     until("it has ended", || admin.server.registry.is_empty()).await;
-    let (status, told, errors) = ask(&admin.socket, &["why", "my-device"]).await;
+    let (status, shown, errors) = ask(&admin.socket, &["why", "my-device"]).await;
     assert_eq!((status, errors.as_str()), (0, ""));
-    let lines: Vec<_> = told.lines().collect();
+    let lines: Vec<_> = shown.lines().collect();
     assert_eq!(lines[0], "my-device: ended 0s ago: peer left, its connection broke; it was the last member");
     assert!(
         lines[2].ends_with("Z  registered as lobby") && lines[5].ends_with("ended, its last member had left"),
-        "{told}"
+        "{shown}"
     );
     let (_, json, _) = ask(&admin.socket, &["why", "my-device", "--json"]).await;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["events"][2]["reason"], "lost");
@@ -349,7 +349,7 @@ async fn why_a_registration_ended_is_told() {
     assert_eq!((status, errors.as_str()), (1, "ws-routerctl: nothing is remembered of other-device\n"));
 }
 
-/// Probes a router whose certificate lasts from a day long ago until so many days from now, as a monitoring system does.
+/// Checks a router as a monitoring system does; its certificate expires in so many days.
 async fn probe_with_certificate(days: i64, options: &[&str]) -> (i32, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
@@ -370,7 +370,7 @@ async fn probe_with_certificate(days: i64, options: &[&str]) -> (i32, String, St
 }
 
 #[tokio::test]
-async fn a_probe_tells_how_long_the_certificate_lasts_and_judges_it() {
+async fn a_probe_reports_and_rates_the_days_until_the_certificate_expires() {
     let (status, line, errors) = probe_with_certificate(60, &[]).await;
     assert_eq!((status, errors.as_str(), line.lines().count()), (0, "", 1), "{line}");
     assert!(line.starts_with("WS-ROUTER OK - 19 steps in ") && line.contains("expires in 60 days | rtt="), "{line}");
@@ -387,7 +387,7 @@ async fn a_probe_tells_how_long_the_certificate_lasts_and_judges_it() {
 }
 
 #[tokio::test]
-async fn a_probe_judges_how_long_a_message_takes_and_tells_what_fails() {
+async fn a_probe_rates_the_latency_and_reports_what_fails() {
     let admin = Admin::start(Config::default()).await;
     let url = format!("http://{}", admin.server.http);
     let (status, line, _) = check(&url, &["--monitor", "--warning", "rtt=1ns"]).await;
@@ -399,13 +399,13 @@ async fn a_probe_judges_how_long_a_message_takes_and_tells_what_fails() {
     let (_, json, _) = check(&url, &["--monitor", "--json"]).await;
     let report: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&report["passed"], &report["certificate_days"]), (&true.into(), &Value::Null));
-    let (url, _nobody) = nobody();
+    let (url, _nobody) = unused_address();
     let (status, line, errors) = check(&url, &["--monitor"]).await;
     assert_eq!((status, errors.as_str()), (2, ""));
     assert!(line.starts_with("WS-ROUTER CRITICAL - connect: ") && line.contains("refused"), "{line}");
 }
 
-/// Plays the life cycle: begins a drain, and goes on with it as it is told.
+/// Plays the lifecycle: begins a drain, and reports its phases.
 async fn drained(admin: &mut Admin, course: Vec<wire::Drain>) -> tokio::task::JoinHandle<()> {
     let (mut life, drain) = (std::mem::replace(&mut admin.life, tokio::sync::mpsc::channel(1).1), admin.drain.clone());
     tokio::spawn(async move {
@@ -431,7 +431,7 @@ async fn a_drain_is_followed_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_drain_that_is_undone_meanwhile_is_told() {
+async fn a_drain_that_is_undone_is_reported() {
     let mut admin = Admin::start(Config::default()).await;
     let begun = wire::Drain { state: wire::DrainPhase::Draining, ..wire::Drain::default() };
     let life = drained(&mut admin, vec![begun, wire::Drain::default()]).await;

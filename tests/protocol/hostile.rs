@@ -1,12 +1,11 @@
-//! Hostile clients: what each is answered, what is counted, and that a pair beside it hears every message in order.
+//! Hostile clients: how each is answered and counted, while an innocent pair receives every message in order.
 //!
-//! What an attack costs, and what the pair's latency is meanwhile, is measured by `cargo bench --bench hostile`; here no
-//! time is asserted.
+//! `cargo bench --bench hostile` measures the cost of an attack and the latency of the pair; no time is asserted here.
 
 use std::time::Duration;
 
 use crate::support::descriptors::Descriptors;
-use crate::support::device::{Device, Heard, closes, frame, header};
+use crate::support::device::{Device, Received, closes, frame, header};
 use crate::support::{Answer, Server, read_head, until};
 use bytesize::ByteSize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,7 +17,7 @@ use ws_router_server::metrics::{Refusal, Rejection};
 
 type Member = Device<TcpStream>;
 
-/// A router with an innocent pair in a lobby of its own.
+/// Router with an innocent pair in a lobby of its own.
 struct Scene {
     server: Server,
     pair: [Member; 2],
@@ -36,7 +35,7 @@ impl Scene {
         Self { server, pair, said: 0 }
     }
 
-    /// The pair says some more; nothing is missing, doubled or out of order.
+    /// Exchanges more messages of the pair; none is missing, doubled or out of order.
     async fn check_pair(&mut self) {
         let [one, other] = &mut self.pair;
         for number in self.said..self.said + 20 {
@@ -57,13 +56,13 @@ impl Scene {
     }
 }
 
-/// Registers; gives what a device asks for to join.
+/// Registers; returns the target of a join.
 async fn lobby(server: &Server) -> String {
     let id = server.register("key=k&host_key=h&reg_type=lobby").await;
     format!("/connect?id={id}&key=k")
 }
 
-/// Sends a byte at a time for as long as it is let; gives what it was answered.
+/// Sends a byte at a time until the router answers; returns the answer.
 async fn drip(stream: TcpStream, bytes: impl IntoIterator<Item = u8>) -> Answer {
     let (mut reader, mut writer) = stream.into_split();
     let dripping = async {
@@ -84,7 +83,7 @@ async fn drip(stream: TcpStream, bytes: impl IntoIterator<Item = u8>) -> Answer 
 }
 
 #[tokio::test]
-async fn who_drips_a_head_is_answered_408_and_counted() {
+async fn a_head_that_arrives_byte_by_byte_is_answered_408_and_counted() {
     let mut scene = Scene::start(|config| config.http.request_timeout = Duration::from_millis(300)).await;
     let endless = || b"GET /healthz HTTP/1.1\r\nX: ".iter().copied().chain(std::iter::repeat(b'x'));
     let mut dripping = tokio::task::JoinSet::new();
@@ -96,30 +95,34 @@ async fn who_drips_a_head_is_answered_408_and_counted() {
         assert_eq!(answer.unwrap().status, 408);
     }
     assert_eq!(scene.server.metrics.refusals(Refusal::Timeout), 30);
-    until("their places are free", || scene.server.metrics.pending.value() == 0).await;
+    until("their slots are free", || scene.server.metrics.pending.value() == 0).await;
     scene.check_pair().await;
 }
 
 #[tokio::test]
-async fn who_drips_a_frame_is_heard_when_it_is_whole_and_holds_up_nobody() {
+async fn a_frame_that_arrives_byte_by_byte_is_relayed_when_complete_and_delays_no_other_member() {
     let mut scene = Scene::start(|_| {}).await;
     let target = lobby(&scene.server).await;
     let mut dripping = Device::join(scene.server.connect().await, &target).await;
-    let mut hearer = Device::join(scene.server.connect().await, &target).await;
+    let mut receiver = Device::join(scene.server.connect().await, &target).await;
     let message = frame(0x81, &[b'x'; 300]);
     for (at, byte) in message.iter().enumerate() {
         dripping.raw(&[*byte]).await;
         if at % 50 == 0 {
             scene.check_pair().await;
-            hearer.raw(&frame(0x89, b"anything?")).await;
-            assert_eq!(hearer.hear().await, Heard::Pong(b"anything?".to_vec()), "before it is whole, nothing is heard");
+            receiver.raw(&frame(0x89, b"anything?")).await;
+            assert_eq!(
+                receiver.receive().await,
+                Received::Pong(b"anything?".to_vec()),
+                "an incomplete message isn't delivered"
+            );
         }
     }
-    hearer.expect(&"x".repeat(300)).await;
+    receiver.expect(&"x".repeat(300)).await;
 }
 
 #[tokio::test]
-async fn who_never_ends_a_goodbye_loses_its_connection() {
+async fn an_unfinished_close_frame_ends_the_connection_at_the_timeout() {
     let mut scene = Scene::start(|config| config.websocket.close_timeout = Duration::from_millis(200)).await;
     let before = scene.server.metrics.connections.value();
     let target = lobby(&scene.server).await;
@@ -127,8 +130,8 @@ async fn who_never_ends_a_goodbye_loses_its_connection() {
     let mut silent = Device::join(scene.server.connect().await, &target).await;
     rude.raw(b"\xff").await;
     silent.raw(&frame(0x88, &1000u16.to_be_bytes())).await;
-    assert!(matches!(rude.hear().await, Heard::Close(1002, _)));
-    assert!(matches!(silent.hear().await, Heard::Close(1000, _)));
+    assert!(matches!(rude.receive().await, Received::Close(1002, _)));
+    assert!(matches!(silent.receive().await, Received::Close(1000, _)));
     scene.check_pair().await;
     let metrics = scene.server.metrics.clone();
     let mut more = rude.0;
@@ -157,13 +160,13 @@ async fn fragments_without_an_end_are_too_big_at_the_limit() {
     while sent < 5 && endless.0.write_all(&more).await.is_ok() {
         sent += 1;
     }
-    assert_eq!(endless.hear().await, Heard::Close(1009, "message too big".into()));
+    assert_eq!(endless.receive().await, Received::Close(1009, "message too big".into()));
     until("it is counted", || closes(&scene.server, CloseReason::TooBig) == 1).await;
     scene.check_pair().await;
 }
 
 #[tokio::test]
-async fn a_flood_of_pings_whose_pongs_nobody_reads_is_answered_with_the_newest() {
+async fn unread_pongs_of_a_ping_flood_are_replaced_by_the_newest() {
     let mut scene = Scene::start(|_| {}).await;
     let target = lobby(&scene.server).await;
     let socket = TcpSocket::new_v4().unwrap();
@@ -176,22 +179,22 @@ async fn a_flood_of_pings_whose_pongs_nobody_reads_is_answered_with_the_newest()
     flooder.raw(&frame(0x89, b"last")).await;
     scene.check_pair().await;
     assert!(scene.outbox_bytes() < 64 << 10, "{} bytes are kept for it", scene.outbox_bytes());
-    while flooder.hear().await != Heard::Pong(b"last".to_vec()) {}
+    while flooder.receive().await != Received::Pong(b"last".to_vec()) {}
     scene.check_pair().await;
 }
 
 #[tokio::test]
-async fn a_flood_of_tiny_messages_costs_the_one_who_reads_none_of_them_its_seat() {
+async fn a_member_that_reads_nothing_of_a_message_flood_is_closed() {
     let mut scene = Scene::start(|config| config.websocket.outbox = ByteSize::kib(256)).await;
     let target = lobby(&scene.server).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stuck = Device::join(socket.connect(scene.server.http).await.unwrap(), &target).await;
-    let mut hearer = Device::join(scene.server.connect().await, &target).await;
+    let mut receiver = Device::join(scene.server.connect().await, &target).await;
     let mut flooder = Device::join(scene.server.connect().await, &target).await;
     let counting = tokio::spawn(async move {
         let mut heard = 0u64;
-        while hearer.hear().await == Heard::Binary(b"x".to_vec()) {
+        while receiver.receive().await == Received::Binary(b"x".to_vec()) {
             heard += 1;
         }
         heard
@@ -202,14 +205,14 @@ async fn a_flood_of_tiny_messages_costs_the_one_who_reads_none_of_them_its_seat(
         sent += 10_000;
         scene.check_pair().await;
     }
-    while matches!(stuck.hear().await, Heard::Binary(_)) {}
+    while matches!(stuck.receive().await, Received::Binary(_)) {}
     flooder.say("over").await;
     assert_eq!(counting.await.unwrap(), sent, "who reads hears all");
     scene.check_pair().await;
 }
 
 #[tokio::test]
-async fn lies_about_lengths_are_refused_or_cost_no_memory() {
+async fn false_lengths_are_rejected_or_cost_no_memory() {
     let Some(_descriptors) = Descriptors::at_least(2000) else { return };
     let mut scene = Scene::start(|_| {}).await;
     let target = lobby(&scene.server).await;
@@ -218,7 +221,7 @@ async fn lies_about_lengths_are_refused_or_cost_no_memory() {
         let mut liar = Device::join(scene.server.connect().await, &target).await;
         liar.raw(&header(0x82, lie)).await;
         let code = if lie == u64::MAX { 1002 } else { 1009 };
-        assert!(matches!(liar.hear().await, Heard::Close(found, _) if found == code), "{lie}");
+        assert!(matches!(liar.receive().await, Received::Close(found, _) if found == code), "{lie}");
     }
     until("all are counted", || closes(&scene.server, CloseReason::TooBig) == 2).await;
     until("all are counted", || closes(&scene.server, CloseReason::Protocol) == 1).await;
@@ -303,25 +306,25 @@ async fn a_storm_of_registrations_is_answered_429_and_at_the_limit_503() {
 }
 
 #[tokio::test]
-async fn a_crowd_that_says_nothing_takes_no_more_places_than_are_for_it() {
+async fn silent_connections_stay_within_limits_pending() {
     let mut scene = Scene::start(|config| config.limits.pending = 20).await;
-    let mut crowd = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..60 {
-        crowd.push(scene.server.connect().await);
+        connections.push(scene.server.connect().await);
     }
     let metrics = scene.server.metrics.clone();
     until("the rest is rejected", || metrics.rejections(Rejection::Limit) == 40).await;
     assert_eq!(metrics.pending.value(), 20);
     scene.check_pair().await;
-    drop(crowd);
-    until("their places are free", || metrics.pending.value() == 0).await;
+    drop(connections);
+    until("their slots are free", || metrics.pending.value() == 0).await;
     assert_eq!(scene.server.get("/healthz").await.status, 200);
 }
 
-/// Who comes through a proxy; this machine itself has no rate.
+/// Address of a client behind a proxy; loopback itself has no rate limit.
 const STRANGER: &str = "X-Forwarded-For: 203.0.113.66\r\n";
 
-/// Bytes of memory that this process is resident in.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096

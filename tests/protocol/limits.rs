@@ -1,8 +1,8 @@
-//! Every limit that holds for a client's network: what it answers, what it counts, and whom it leaves alone.
+//! Limits of client networks: what each answers and counts, and that it affects no other network.
 
 use std::time::Duration;
 
-use crate::support::device::{Device, Heard};
+use crate::support::device::{Device, Received};
 use crate::support::{Answer, Server, exchange, plain, read_head, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ fn rate(text: &str) -> RateLimit {
     RateLimit(Some(text.parse().unwrap()))
 }
 
-/// A router that believes loopback when it forwards a client's address, or tells it by the PROXY protocol.
+/// Starts a router that trusts loopback as a proxy, by forwarded headers or the PROXY protocol.
 async fn router(limits: Limits, proxy_protocol: bool) -> Server {
     let listeners = vec![Listener { proxy_protocol, ..plain() }];
     let mut config = Config { listeners, limits, ..Config::default() };
@@ -25,12 +25,12 @@ async fn router(limits: Limits, proxy_protocol: bool) -> Server {
     Server::start(config).await
 }
 
-/// Makes a request for a client elsewhere.
+/// Makes a request that a proxy forwards for a client.
 async fn ask(server: &Server, client: &str, target: &str) -> Answer {
     server.request("GET", target, &format!("X-Forwarded-For: {client}\r\n"), "").await
 }
 
-/// Asks for an upgrade for a client elsewhere; gives the connection and the answer's head.
+/// Sends a handshake that a proxy forwards for a client; returns the connection and the head of the answer.
 async fn connect(server: &Server, client: &str, id: &str, key: &str) -> (TcpStream, Answer) {
     let mut stream = server.connect().await;
     let request = crate::support::device::request(&format!("/connect?id={id}&key={key}"));
@@ -65,7 +65,7 @@ async fn a_network_that_registers_too_often_waits_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn wrong_keys_are_slowed_by_every_route_and_for_their_registration_alone() {
+async fn wrong_keys_are_rate_limited_on_every_route_for_their_registration_alone() {
     let server = router(Limits { wrong_key_rate: rate("1/h burst 3"), ..Limits::default() }, false).await;
     let (mine, other) = (server.register(LOBBY).await, server.register(LOBBY).await);
     assert_eq!(connect(&server, "192.0.2.1", &mine, "bad").await.1.status, 403);
@@ -84,7 +84,7 @@ async fn wrong_keys_are_slowed_by_every_route_and_for_their_registration_alone()
 }
 
 #[tokio::test]
-async fn right_keys_and_unknown_ids_cost_nothing_however_often_they_come() {
+async fn right_keys_and_unknown_ids_do_not_count_as_wrong_keys() {
     let server = router(Limits { wrong_key_rate: rate("1/h burst 1"), ..Limits::default() }, false).await;
     let id = server.register(LOBBY).await;
     for _ in 0..5 {
@@ -136,7 +136,7 @@ async fn behind_a_proxy_each_request_counts_for_its_client() {
 }
 
 #[tokio::test]
-async fn a_network_with_too_many_connections_is_refused_until_one_ends() {
+async fn a_forwarded_network_with_too_many_connections_is_rejected_until_one_ends() {
     let server = router(Limits { connections_per_address: Some(1), ..Limits::default() }, false).await;
     let id = server.register(LOBBY).await;
     let (first, answer) = connect(&server, "192.0.2.1", &id, "k").await;
@@ -151,7 +151,7 @@ async fn a_network_with_too_many_connections_is_refused_until_one_ends() {
 }
 
 #[tokio::test]
-async fn a_network_with_too_many_connections_is_closed_at_once_where_it_connects_itself() {
+async fn a_direct_network_with_too_many_connections_is_closed_at_once() {
     let server = router(Limits { connections_per_address: Some(1), ..Limits::default() }, true).await;
     let register = format!("PROXY UNKNOWN\r\nGET /register?{LOBBY} HTTP/1.1\r\nConnection: close\r\nHost: x\r\n\r\n");
     let id = exchange(server.connect().await, register.as_bytes()).await.body;
@@ -167,11 +167,11 @@ async fn a_network_with_too_many_connections_is_closed_at_once_where_it_connects
     assert_eq!(statuses, [101, 0, 101]);
     assert_eq!(server.metrics.rejections(Rejection::PerAddress), 1);
     streams[0].0.say("still here").await;
-    assert_eq!(streams[2].0.frame().await, Heard::Text("still here".into()));
+    assert_eq!(streams[2].0.frame().await, Received::Text("still here".into()));
 }
 
 #[tokio::test]
-async fn a_full_registration_takes_nobody_until_one_leaves_and_others_do() {
+async fn a_full_registration_accepts_no_member_until_one_leaves() {
     let server = router(Limits { members: 2, ..Limits::default() }, false).await;
     let (full, other) = (server.register(LOBBY).await, server.register(LOBBY).await);
     let (first, _) = connect(&server, "192.0.2.1", &full, "k").await;
@@ -186,7 +186,7 @@ async fn a_full_registration_takes_nobody_until_one_leaves_and_others_do() {
 }
 
 #[tokio::test]
-async fn without_memory_newcomers_are_refused_and_those_who_are_there_go_on() {
+async fn without_memory_newcomers_are_rejected_and_members_go_on() {
     let server = Server::start(Config::default()).await;
     let id = server.register(LOBBY).await;
     let target = format!("/connect?id={id}&key=k");
@@ -198,13 +198,13 @@ async fn without_memory_newcomers_are_refused_and_those_who_are_there_go_on() {
     }
     assert_eq!(server.metrics.out_of_memory.value(), 2);
     one.say("still here").await;
-    assert_eq!(other.frame().await, Heard::Text("still here".into()));
+    assert_eq!(other.frame().await, Received::Text("still here".into()));
     server.relay.memory().set_limit(u64::MAX);
     assert_eq!(server.register(LOBBY).await.len(), 32);
 }
 
 #[tokio::test]
-async fn above_the_budget_the_one_who_holds_most_is_closed_and_the_others_notice_nothing() {
+async fn above_the_memory_limit_the_member_that_holds_most_is_closed_and_the_others_notice_nothing() {
     let limits = Limits { memory: Some(bytesize::ByteSize::mib(2)), ..Limits::default() };
     let server = Server::start(Config { limits, ..Config::default() }).await;
     let mut pairs = Vec::new();
@@ -221,7 +221,7 @@ async fn above_the_budget_the_one_who_holds_most_is_closed_and_the_others_notice
     let counted = || (totals.relieved.value(), totals.closes(CloseReason::TooSlow)) == (1, 1);
     until("it is counted", counted).await;
     one.say("still here").await;
-    assert_eq!(other.frame().await, Heard::Text("still here".into()));
+    assert_eq!(other.frame().await, Received::Text("still here".into()));
     neighbour.say("alone").await;
     until("all is given back", || totals.held.value() == 0).await;
 }

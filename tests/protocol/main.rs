@@ -1,4 +1,4 @@
-//! What the router promises to the outside, over real sockets: the routes, the websocket protocol, TLS, access and
+//! The router's public interface over real sockets: the routes, the websocket protocol, TLS, access and
 //! limits, the admin interface and the control program. One binary, whose tests share `tests/support`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,7 +8,7 @@ mod support;
 mod access;
 mod addresses;
 mod admin;
-mod asked;
+mod authorizer;
 mod ctl;
 mod hostile;
 mod limits;

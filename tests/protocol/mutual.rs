@@ -1,5 +1,4 @@
-//! TLS on both sides: listeners that ask clients for certificates, whom they let in, and the control program as such a
-//! client.
+//! Client certificates: which clients a listener that requires them admits, and the control program as such a client.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -13,7 +12,7 @@ use ws_router_server::config::{ClientNames, Rule, Tls};
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 
-/// A router whose TLS listener asks for certificates of this authority.
+/// Starts a router whose TLS listener requests certificates of an authority.
 async fn mutual(authority: &Authority, names: ClientNames) -> Secured {
     let make = |files: &Tls| {
         ecdsa(files);
@@ -30,12 +29,12 @@ async fn mutual(authority: &Authority, names: ClientNames) -> Secured {
 async fn registers(secured: &Secured, client: rustls::ClientConfig) -> Option<u16> {
     let request = format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let stream = dial(secured.server.https.unwrap(), Arc::new(client)).await.ok()?;
-    // In TLS 1.3 the client learns only with the first answer that its certificate isn't taken.
+    // In TLS 1.3 the client learns only with the first answer that its certificate isn't accepted.
     Some(exchange(stream, request.as_bytes()).await.status).filter(|status| *status != 0)
 }
 
 #[tokio::test]
-async fn a_client_with_a_certificate_of_the_authority_is_let_in_and_one_without_is_not() {
+async fn only_a_client_with_a_certificate_of_the_authority_is_admitted() {
     let authority = Authority::new();
     let secured = mutual(&authority, ClientNames::Any).await;
     assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
@@ -55,7 +54,7 @@ async fn a_certificate_is_known_by_its_common_name_and_its_alternative_names() {
 }
 
 #[tokio::test]
-async fn other_authorities_hold_from_the_next_handshake_on_and_old_sessions_are_no_way_in() {
+async fn new_authorities_apply_to_the_next_handshake_and_to_resumed_sessions() {
     let (old, new) = (Authority::new(), Authority::new());
     let secured = mutual(&old, ClientNames::Any).await;
     let (before, after) = (old.client("a", "a.example"), new.client("a", "a.example"));
@@ -71,7 +70,7 @@ async fn other_authorities_hold_from_the_next_handshake_on_and_old_sessions_are_
     assert!(error.starts_with("client-ca ") && error.contains("no certificate in it"), "{error}");
 }
 
-/// Such a router, with the certificates in `list` taken back.
+/// Starts such a router with the revocation list `list`.
 async fn revoking(authority: &Authority, list: &str) -> Secured {
     let make = |files: &Tls| {
         ecdsa(files);
@@ -87,7 +86,7 @@ async fn revoking(authority: &Authority, list: &str) -> Secured {
 }
 
 #[tokio::test]
-async fn a_revoked_certificate_opens_nothing_and_others_do() {
+async fn a_revoked_certificate_is_rejected_and_others_are_accepted() {
     let authority = Authority::new();
     // A list whose time is over holds all the same.
     for until in [2200, 2021] {
@@ -103,7 +102,7 @@ async fn a_revoked_certificate_opens_nothing_and_others_do() {
 }
 
 #[tokio::test]
-async fn a_new_list_holds_from_the_next_handshake_on_and_old_sessions_are_no_way_in() {
+async fn a_new_revocation_list_applies_to_the_next_handshake_and_to_resumed_sessions() {
     let authority = Authority::new();
     let secured = revoking(&authority, &authority.revokes(&[], 2200)).await;
     let client = showing(&authority.signs("any", "any.example", 7));
@@ -122,7 +121,7 @@ async fn a_new_list_holds_from_the_next_handshake_on_and_old_sessions_are_no_way
 }
 
 #[tokio::test]
-async fn a_list_of_another_authority_says_nothing_and_then_nobody_is_let_in() {
+async fn a_revocation_list_of_another_authority_admits_no_client() {
     let authority = Authority::new();
     let secured = revoking(&authority, &Authority::new().revokes(&[], 2200)).await;
     assert_eq!(registers(&secured, authority.client("any", "any.example")).await, None);
@@ -132,14 +131,14 @@ async fn a_list_of_another_authority_says_nothing_and_then_nobody_is_let_in() {
     assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
 }
 
-/// Writes a file anew, as renewals do: with another inode.
+/// Replaces a file as renewals do: with another inode.
 fn replace(path: &Path, text: &str) {
     let fresh = path.with_extension("new");
     std::fs::write(&fresh, text).unwrap();
     std::fs::rename(fresh, path).unwrap();
 }
 
-/// Runs the control program with a certificate of its own, or none.
+/// Runs the control program with a client certificate, or none.
 async fn control(
     secured: &Secured,
     command: &str,
@@ -179,7 +178,7 @@ async fn a_check_with_a_certificate_proves_a_router_that_asks_for_one() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_can_not_be_shown_is_told_with_the_file() {
+async fn a_client_certificate_that_cannot_be_used_is_reported_with_its_file() {
     let authority = Authority::new();
     let secured = mutual(&authority, ClientNames::Any).await;
     let [certificate, key] = authority.signs("probe", "probe.example", 7);
@@ -204,7 +203,7 @@ async fn a_certificate_that_can_not_be_shown_is_told_with_the_file() {
 }
 
 #[tokio::test]
-async fn a_pipe_shows_its_certificate_too() {
+async fn a_pipe_sends_its_client_certificate() {
     let authority = Authority::new();
     let secured = mutual(&authority, ClientNames::Any).await;
     let (status, _, error) = control(&secured, "pipe", None, &["--plain"]).await;

@@ -13,17 +13,17 @@ use ws_router_server::config::Config;
 
 use crate::support::{Server, until};
 
-/// One end, as a shell has it.
+/// Running `ws-routerctl pipe`.
 struct End {
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
-/// What an end came to.
+/// Result of a pipe that has ended.
 struct Ended {
     status: Option<i32>,
     output: Vec<u8>,
-    told: String,
+    errors: String,
 }
 
 impl End {
@@ -39,7 +39,7 @@ impl End {
         Self { stdin: child.stdin.take(), child }
     }
 
-    /// The end that makes the registration "some-pipe", once it is there.
+    /// Starts the end that makes the registration "some-pipe", and waits for it.
     async fn host(server: &Server, options: &[&str]) -> Self {
         let end = Self::start(server, &[&["--host", "--id", ID], options].concat());
         until("the host joins", || joined(server) == 1).await;
@@ -50,7 +50,7 @@ impl End {
         Self::start(server, &[&["--id", ID], options].concat())
     }
 
-    /// Writes to its standard input and ends that.
+    /// Writes to its standard input and closes it.
     fn say(&mut self, bytes: &[u8]) {
         let mut stdin = self.stdin.take().unwrap();
         let bytes = bytes.to_vec();
@@ -60,8 +60,8 @@ impl End {
     async fn ended(mut self) -> Ended {
         self.stdin = None;
         let output = spawn_blocking(move || self.child.wait_with_output().unwrap()).await.unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        Ended { status: output.status.code(), output: output.stdout, told }
+        let errors = String::from_utf8(output.stderr).unwrap();
+        Ended { status: output.status.code(), output: output.stdout, errors }
     }
 }
 
@@ -69,12 +69,12 @@ const ID: &str = "some-pipe";
 const KEY: &str = "the key of both";
 const QUICK: [&str; 2] = ["--timeout", "2s"];
 
-/// Those who hear what is said: a seat alone isn't enough yet.
+/// Returns the number of members; a seat alone isn't one yet.
 fn joined(server: &Server) -> u64 {
     server.relay.totals().iter().map(|thread| thread.members.value()).sum()
 }
 
-/// Bytes that no buffer's size divides and that repeat nowhere.
+/// Returns bytes of a length that no buffer size divides, and that never repeat.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -89,18 +89,18 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn much_goes_through_as_it_is_and_both_ends_say_so() {
+async fn much_data_passes_unchanged_and_both_ends_confirm_it() {
     let server = Server::start(Config::default()).await;
     let data = noise((100 << 20) + 3);
     let mut host = End::host(&server, &[]).await;
     host.say(&data);
     let client = End::client(&server, &[]);
     let (sent, received) = tokio::join!(host.ended(), client.ended());
-    assert_eq!((sent.status, received.status), (Some(0), Some(0)), "{}{}", sent.told, received.told);
+    assert_eq!((sent.status, received.status), (Some(0), Some(0)), "{}{}", sent.errors, received.errors);
     assert_eq!(received.output.len(), data.len());
     assert!(received.output == data && sent.output.is_empty());
-    assert_eq!(sent.told, "sent 100.0 MiB, received 0 B, everything arrived\n");
-    assert_eq!(received.told, "sent 0 B, received 100.0 MiB, everything arrived\n");
+    assert_eq!(sent.errors, "sent 100.0 MiB, received 0 B, everything arrived\n");
+    assert_eq!(received.errors, "sent 0 B, received 100.0 MiB, everything arrived\n");
     until("the registration ends", || server.registry.is_empty()).await;
 }
 
@@ -113,23 +113,23 @@ async fn both_ends_send_at_once_and_each_ends_by_itself() {
     host.say(&question);
     client.say(&answer);
     let (host, client) = tokio::join!(host.ended(), client.ended());
-    assert_eq!((host.status, client.status), (Some(0), Some(0)), "{}{}", host.told, client.told);
+    assert_eq!((host.status, client.status), (Some(0), Some(0)), "{}{}", host.errors, client.errors);
     assert!(host.output == answer && client.output == question);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_end_registers_and_tells_what_to_run_at_the_other() {
+async fn the_first_end_registers_and_prints_the_command_for_the_other() {
     let server = Server::start(Config::default()).await;
     let mut first = End::command(&server, &[], |command| command);
     first.say(b"hello\n");
-    let mut told = BufReader::new(first.child.stderr.take().unwrap());
-    let (invitation, told) = spawn_blocking(move || {
+    let mut errors = BufReader::new(first.child.stderr.take().unwrap());
+    let (invitation, errors) = spawn_blocking(move || {
         let mut line = String::new();
-        told.read_line(&mut line).unwrap();
+        errors.read_line(&mut line).unwrap();
         assert_eq!(line, "at the other end, run:\n");
         line.clear();
-        told.read_line(&mut line).unwrap();
-        (line, told)
+        errors.read_line(&mut line).unwrap();
+        (line, errors)
     })
     .await
     .unwrap();
@@ -139,7 +139,7 @@ async fn the_first_end_registers_and_tells_what_to_run_at_the_other() {
     let second = End::command(&server, &words[3..5], |command| command.env("WS_ROUTER_KEY", key));
     let (first, second) = tokio::join!(first.ended(), second.ended());
     assert_eq!((first.status, second.status, second.output.as_slice()), (Some(0), Some(0), &b"hello\n"[..]));
-    drop(told);
+    drop(errors);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,11 +156,11 @@ async fn a_killed_receiver_is_noticed() {
     drop(stdin);
     let host = host.ended().await;
     assert_eq!(host.status, Some(1));
-    assert_eq!(host.told, "ws-routerctl: the other end is gone: nothing received for 2s\n");
+    assert_eq!(host.errors, "ws-routerctl: the other end is gone: nothing received for 2s\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_whose_output_is_closed_gives_up_and_tells_the_other() {
+async fn an_end_whose_output_is_closed_fails_and_reports_it_to_the_other() {
     let server = Server::start(Config::default()).await;
     let mut host = End::host(&server, &[]).await;
     host.say(&noise(1 << 20));
@@ -168,9 +168,9 @@ async fn an_end_whose_output_is_closed_gives_up_and_tells_the_other() {
     drop(client.child.stdout.take());
     let (host, client) = tokio::join!(host.ended(), client.ended());
     assert_eq!((host.status, client.status), (Some(1), Some(1)));
-    assert_eq!(client.told, "ws-routerctl: standard output: Broken pipe (os error 32)\n");
-    let told = "ws-routerctl: the other end failed: standard output: Broken pipe (os error 32)\n";
-    assert_eq!(host.told, told);
+    assert_eq!(client.errors, "ws-routerctl: standard output: Broken pipe (os error 32)\n");
+    let errors = "ws-routerctl: the other end failed: standard output: Broken pipe (os error 32)\n";
+    assert_eq!(host.errors, errors);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,9 +185,9 @@ async fn a_removed_registration_ends_both_with_its_code() {
     let inputs = (host.stdin.take(), client.stdin.take());
     assert_eq!(server.get("/remove?id=some-pipe&key=the+key+of+both&host_key=b").await.status, 200);
     let (host, client) = tokio::join!(host.ended(), client.ended());
-    let told = format!("ws-routerctl: the router closed the connection: 4000 {}\n", CloseReason::Removed.text());
+    let errors = format!("ws-routerctl: the router closed the connection: 4000 {}\n", CloseReason::Removed.text());
     for end in [host, client] {
-        assert_eq!((end.status, &end.told), (Some(1), &told));
+        assert_eq!((end.status, &end.errors), (Some(1), &errors));
     }
     drop(inputs);
 }
@@ -203,7 +203,7 @@ async fn a_third_end_is_one_too_many() {
     let inputs = [&mut host, &mut client, &mut third].map(|end| end.stdin.take());
     let host = host.ended().await;
     assert_eq!(host.status, Some(1));
-    assert_eq!(host.told, "ws-routerctl: another member joined; a pipe has two ends\n");
+    assert_eq!(host.errors, "ws-routerctl: another member joined; a pipe has two ends\n");
     let (client, third) = tokio::join!(client.ended(), third.ended());
     assert_eq!((client.status, third.status), (Some(1), Some(1)));
     drop(inputs);
@@ -229,11 +229,11 @@ async fn another_program_sees_the_bare_data_as_binary_messages() {
     assert_eq!((&end["ws-router-pipe"], &end["bytes"]), (&"end".into(), &4.into()));
     let host = host.ended().await;
     assert_eq!((host.status, host.output.as_slice()), (Some(1), &b"hello"[..]));
-    assert!(host.told.contains("hasn't confirmed for 2s that everything arrived; try --plain"), "{}", host.told);
+    assert!(host.errors.contains("hasn't confirmed for 2s that everything arrived; try --plain"), "{}", host.errors);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plain_end_sends_nothing_but_data_and_says_goodbye() {
+async fn a_plain_end_sends_only_data_and_a_close_frame() {
     let server = Server::start(Config::default()).await;
     server.register("key=the+key+of+both&host_key=b&reg_type=lobby&id_req=some-pipe").await;
     let mut other = server.websocket("/connect?id=some-pipe&key=the+key+of+both").await.unwrap();
@@ -243,8 +243,8 @@ async fn a_plain_end_sends_nothing_but_data_and_says_goodbye() {
     let first = other.next().await.unwrap().unwrap();
     assert_eq!(first, Message::binary(&b"data"[..]));
     let end = end.ended().await;
-    let told = "sent 4 B, received 0 B, not confirmed by the other end\n";
-    assert_eq!((end.status, end.told.as_str()), (Some(0), told));
+    let errors = "sent 4 B, received 0 B, not confirmed by the other end\n";
+    assert_eq!((end.status, end.errors.as_str()), (Some(0), errors));
     // It has left: what is said now reaches nobody.
     until("it leaves", || joined(&server) == 1).await;
 }
@@ -266,24 +266,24 @@ async fn a_plain_end_without_input_takes_everything_until_the_registration_is_re
         .unwrap();
     assert_eq!(server.get("/remove?id=some-pipe&key=the+key+of+both&host_key=b").await.status, 200);
     let end = end.ended().await;
-    let told: Value = serde_json::from_str(&end.told).unwrap();
-    assert_eq!((end.status, &told["received"]["bytes"], &told["confirmed"]), (Some(0), &7.into(), &false.into()));
+    let errors: Value = serde_json::from_str(&end.errors).unwrap();
+    assert_eq!((end.status, &errors["received"]["bytes"], &errors["confirmed"]), (Some(0), &7.into(), &false.into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_begin_says_why() {
+async fn a_failed_start_is_explained() {
     let server = Server::start(Config::default()).await;
     let without_key = End::command(&server, &["--id", ID], |command| command).ended().await;
     assert_eq!(without_key.status, Some(64));
-    assert_eq!(without_key.told, "ws-routerctl: no key; set WS_ROUTER_KEY, or use --key-file\n");
+    assert_eq!(without_key.errors, "ws-routerctl: no key; set WS_ROUTER_KEY, or use --key-file\n");
     let unknown = End::client(&server, &[]).ended().await;
     assert_eq!(unknown.status, Some(1));
-    assert!(unknown.told.starts_with("ws-routerctl: 404 Not Found: "), "{}", unknown.told);
+    assert!(unknown.errors.starts_with("ws-routerctl: 404 Not Found: "), "{}", unknown.errors);
     server.register("key=other&host_key=b&reg_type=hostclient&id_req=some-pipe").await;
     let taken = End::start(&server, &["--host", "--id", ID]).ended().await;
     assert_eq!(taken.status, Some(1));
-    assert!(taken.told.starts_with("ws-routerctl: 403 Forbidden: "), "{}", taken.told);
-    assert!(!taken.told.contains(KEY));
+    assert!(taken.errors.starts_with("ws-routerctl: 403 Forbidden: "), "{}", taken.errors);
+    assert!(!taken.errors.contains(KEY));
     assert_eq!(server.registry.list().len(), 1);
     server.stop().await;
     assert_eq!(End::client(&server, &[]).ended().await.status, Some(69));

@@ -1,10 +1,10 @@
-//! The life of a registration over real sockets: members by every kind of listener, devices that come back, and ends
-//! that everybody notices at once.
+//! The life of a registration over real sockets: members of every kind of listener, devices that reconnect, and ends that
+//! every member notices at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::device::{Any, Device, Heard, closes, frame, request};
+use crate::support::device::{Any, Device, Received, closes, frame, request};
 use crate::support::tls::{Secured, client, ecdsa};
 use crate::support::{Server, plain, read_head, until};
 use rustls::pki_types::ServerName;
@@ -25,14 +25,14 @@ async fn server(change: impl FnOnce(&mut Config)) -> Server {
     Server::start(config).await
 }
 
-/// The status that a join is answered with.
+/// Returns the status of a join.
 async fn status(server: &Server, target: &str) -> u16 {
     let mut stream = server.connect().await;
     stream.write_all(request(target).as_bytes()).await.unwrap();
     read_head(&mut stream).await.status
 }
 
-/// A router that listens in four ways at once, and a member of one lobby by each of them.
+/// Starts a router with four kinds of listeners, and joins one lobby through each of them.
 async fn members_by_every_listener() -> (Secured, tempfile::TempDir, String, Vec<Any>) {
     let folder = tempfile::tempdir().unwrap();
     let paths = [folder.path().join("plain.sock"), folder.path().join("tls.sock")];
@@ -58,20 +58,20 @@ async fn members_by_every_listener() -> (Secured, tempfile::TempDir, String, Vec
 }
 
 #[tokio::test]
-async fn members_by_every_kind_of_listener_hear_each_other() {
+async fn members_of_every_kind_of_listener_receive_each_others_messages() {
     let (secured, _folder, _, mut members) = members_by_every_listener().await;
     let message = vec![9; 300_000];
     for talker in 0..members.len() {
         members[talker].raw(&frame(0x82, &message)).await;
-        for hearer in (0..members.len()).filter(|hearer| *hearer != talker) {
-            assert!(members[hearer].hear().await == Heard::Binary(message.clone()), "{hearer} of {talker}");
+        for receiver in (0..members.len()).filter(|receiver| *receiver != talker) {
+            assert!(members[receiver].receive().await == Received::Binary(message.clone()), "{receiver} of {talker}");
         }
     }
     assert_eq!(secured.server.metrics.connections.value(), 4);
 }
 
 #[tokio::test]
-async fn a_removal_closes_every_member_at_once_though_none_of_them_says_anything() {
+async fn a_removal_closes_every_member_at_once_without_waiting_for_it_to_send() {
     let (secured, _folder, id, mut members) = members_by_every_listener().await;
     let server = &secured.server;
     let other = server.register(LOBBY).await;
@@ -83,11 +83,11 @@ async fn a_removal_closes_every_member_at_once_though_none_of_them_says_anything
     }
     until("they are counted", || closes(server, CloseReason::Removed) == 4).await;
     bystander.raw(&frame(0x89, b"still here?")).await;
-    assert_eq!(bystander.hear().await, Heard::Pong(b"still here?".to_vec()));
+    assert_eq!(bystander.receive().await, Received::Pong(b"still here?".to_vec()));
 }
 
 #[tokio::test]
-async fn a_removed_id_is_free_again_and_its_old_members_hear_nothing_of_the_new_ones() {
+async fn a_removed_id_is_free_and_its_old_members_receive_nothing_from_the_new_ones() {
     let server = server(|_| {}).await;
     let wanted = format!("{LOBBY}&id_req=living-room");
     assert_eq!(server.register(&wanted).await, "living-room");
@@ -119,9 +119,9 @@ async fn a_registration_ends_with_its_last_member() {
     assert_eq!(status(&server, &format!("/connect?id={id}&key=k&sock_type=host")).await, 404);
 }
 
-/// The phone app loses its network, and connects again at once with the id that it has, without registering.
+/// The phone app loses its network, and reconnects at once with its id, without registering.
 #[tokio::test]
-async fn under_a_linger_both_clients_come_back_with_the_old_id_and_go_on() {
+async fn within_the_linger_time_both_clients_reconnect_with_the_old_id() {
     let server = server(|config| config.registration.linger = Duration::from_secs(60)).await;
     let id = server.register(PAIR).await;
     let targets = ["host", "client/"].map(|role| format!("/connect?id={id}&key=k&sock_type={role}"));
@@ -148,7 +148,7 @@ async fn under_a_linger_both_clients_come_back_with_the_old_id_and_go_on() {
 }
 
 #[tokio::test]
-async fn an_honest_device_that_tries_without_pause_is_answered_each_time() {
+async fn a_device_with_the_right_key_is_never_rate_limited_on_loopback() {
     let server = server(|_| {}).await;
     for _ in 0..300 {
         assert_eq!(status(&server, "/connect?id=long-since-gone&key=k&sock_type=host").await, 404);
@@ -158,7 +158,7 @@ async fn an_honest_device_that_tries_without_pause_is_answered_each_time() {
 }
 
 #[tokio::test]
-async fn whoever_joins_while_the_registration_is_removed_is_refused_or_closed() {
+async fn a_join_during_a_removal_is_rejected_or_closed() {
     let server = server(|_| {}).await;
     for _ in 0..30 {
         let id = server.register(LOBBY).await;

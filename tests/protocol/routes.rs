@@ -1,4 +1,4 @@
-//! The public routes over real sockets: every status, every bad input, and what the existing clients do.
+//! Public routes over real sockets: every status, every invalid input, and what existing clients send.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn server_with(change: impl FnOnce(&mut Config)) -> Server {
     Server::start(config).await
 }
 
-/// Asks for an upgrade and reads the answer's head.
+/// Sends a handshake, and reads the head of the answer.
 async fn upgrade(server: &Server, target: &str) -> Answer {
     let mut stream = server.connect().await;
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
@@ -64,7 +64,7 @@ async fn a_post_takes_its_parameters_from_the_body_alone() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_form_is_refused() {
+async fn a_body_that_is_no_form_is_rejected() {
     let server = server().await;
     let answer = server.request("POST", "/register", "Content-Type: application/json\r\n", "{}").await;
     assert_eq!(answer.status, 415);
@@ -76,7 +76,7 @@ async fn a_body_that_is_no_form_is_refused() {
 }
 
 #[tokio::test]
-async fn unfit_parameters_are_named_and_never_repeated() {
+async fn invalid_parameters_are_named_and_their_values_never_repeated() {
     let server = server().await;
     let long = "hunter2".repeat(147);
     let cases = [
@@ -124,7 +124,7 @@ async fn a_wanted_id_is_given_if_it_is_free_or_the_devices_own() {
 }
 
 #[tokio::test]
-async fn taken_and_malformed_ids_are_refused_if_the_operator_wants_it() {
+async fn taken_and_malformed_ids_are_rejected_if_configured() {
     let server = server_with(|config| config.registration.reject_taken_ids = true).await;
     assert_eq!(server.register(&format!("{LOBBY}&id_req=my-device-1")).await, "my-device-1");
     let taken = server.get("/register?key=x&host_key=h&reg_type=lobby&id_req=my-device-1").await;
@@ -148,7 +148,7 @@ async fn of_two_racing_requests_exactly_one_gets_the_id() {
 }
 
 #[tokio::test]
-async fn a_full_router_says_when_to_come_again() {
+async fn a_full_router_answers_503_with_retry_after() {
     let server = server_with(|config| config.limits.registrations = 1).await;
     server.register(LOBBY).await;
     let answer = server.get(&format!("/register?{LOBBY}")).await;
@@ -173,7 +173,7 @@ async fn removing_takes_both_keys() {
 }
 
 #[tokio::test]
-async fn an_upgrade_is_answered_by_the_book() {
+async fn an_upgrade_is_answered_as_rfc_6455_requires() {
     let server = server().await;
     let id = server.register(LOBBY).await;
     let answer = upgrade(&server, &format!("/connect?id={id}&key=k")).await;
@@ -188,7 +188,7 @@ async fn an_upgrade_is_answered_by_the_book() {
 }
 
 #[tokio::test]
-async fn connecting_is_refused_with_the_first_thing_to_mend() {
+async fn a_rejected_connect_names_the_first_thing_to_fix() {
     let server = server_with(|config| config.limits.members = 0).await;
     let lobby = server.register(LOBBY).await;
     let hostclient = server.register(HOSTCLIENT).await;
@@ -210,7 +210,7 @@ async fn connecting_is_refused_with_the_first_thing_to_mend() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_no_websocket_is_told_to_upgrade() {
+async fn a_request_without_an_upgrade_is_answered_426() {
     let server = server().await;
     let id = server.register(LOBBY).await;
     let target = format!("/connect?id={id}&key=k");
@@ -230,7 +230,7 @@ async fn a_request_that_is_no_websocket_is_told_to_upgrade() {
 }
 
 #[tokio::test]
-async fn a_bad_websocket_key_or_a_body_is_refused() {
+async fn a_bad_websocket_key_or_a_body_is_rejected() {
     let server = server().await;
     let id = server.register(LOBBY).await;
     let target = format!("/connect?id={id}&key=k");
@@ -246,7 +246,7 @@ async fn a_bad_websocket_key_or_a_body_is_refused() {
 }
 
 #[tokio::test]
-async fn another_method_is_told_which_ones_there_are() {
+async fn another_method_is_answered_405_with_those_allowed() {
     let server = server_with(|config| config.http.public_stats = true).await;
     let cases = [
         ("PUT", "/register", "GET, POST, OPTIONS"),
@@ -278,7 +278,7 @@ async fn a_preflight_is_answered() {
 }
 
 #[tokio::test]
-async fn the_allowed_origin_is_the_operators_choice() {
+async fn the_allowed_origin_is_configurable() {
     let server = server_with(|config| config.http.allow_origin = "https://example.org".into()).await;
     assert_eq!(server.get("/healthz").await.header("access-control-allow-origin"), Some("https://example.org"));
     server.reconfigure(|config| config.http.allow_origin.clear());
@@ -308,7 +308,7 @@ async fn health_is_ok_until_the_router_drains() {
 }
 
 #[tokio::test]
-async fn statistics_are_there_only_if_the_operator_wants_it() {
+async fn statistics_are_public_only_if_configured() {
     let server = server().await;
     let id = server.register(HOSTCLIENT).await;
     for method in ["GET", "HEAD", "POST", "OPTIONS"] {
@@ -328,7 +328,7 @@ async fn statistics_are_there_only_if_the_operator_wants_it() {
 }
 
 #[tokio::test]
-async fn the_page_to_try_it_on_is_there_only_where_it_is_turned_on_and_guards_itself() {
+async fn the_console_is_served_only_if_configured_and_with_a_strict_policy() {
     let server = server().await;
     for method in ["GET", "HEAD", "POST", "OPTIONS"] {
         assert_eq!(server.request(method, "/console", "", "").await.status, 404);
@@ -373,7 +373,7 @@ async fn a_connection_serves_one_request_after_the_other() {
 }
 
 #[tokio::test]
-async fn an_oversize_head_is_refused_and_counted() {
+async fn an_oversize_head_is_rejected_and_counted() {
     let server = server().await;
     let padding = "x".repeat(20_000);
     let answer = server.request("GET", "/healthz", &format!("Cookie: {padding}\r\n"), "").await;
@@ -387,7 +387,7 @@ async fn an_oversize_head_is_refused_and_counted() {
 }
 
 #[tokio::test]
-async fn an_oversize_body_is_refused_announced_or_not() {
+async fn an_oversize_body_is_rejected_announced_or_not() {
     let server = server_with(|config| config.http.max_body = ByteSize::b(100)).await;
     let announced = server.post("/register", &format!("{LOBBY}&padding={}", "x".repeat(100_000))).await;
     assert_eq!(announced.status, 413);
@@ -400,7 +400,7 @@ async fn an_oversize_body_is_refused_announced_or_not() {
 }
 
 #[tokio::test]
-async fn who_says_no_more_after_its_request_is_answered_all_the_same() {
+async fn a_client_that_closes_its_half_after_the_request_is_answered() {
     let server = server().await;
     for (path, before) in [("/healthz", 0), ("/nowhere", 1)] {
         let mut stream = server.connect().await;
@@ -414,7 +414,7 @@ async fn who_says_no_more_after_its_request_is_answered_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_slow_head_or_body_is_ended_and_an_idle_connection_just_closed() {
+async fn a_slow_head_or_body_is_answered_408_and_an_idle_connection_is_closed() {
     let server = server_with(|config| config.http.request_timeout = Duration::from_millis(50)).await;
     let head = server.raw(b"GET /healthz HTTP/1.1\r\nHos").await;
     assert_eq!(head.status, 408);
@@ -429,7 +429,7 @@ async fn a_slow_head_or_body_is_ended_and_an_idle_connection_just_closed() {
 }
 
 #[tokio::test]
-async fn one_who_asks_and_never_reads_loses_its_place() {
+async fn a_client_that_never_reads_its_answers_is_closed() {
     let server = server_with(|config| {
         config.http.public_stats = true;
         config.http.request_timeout = Duration::from_millis(100);
@@ -452,7 +452,7 @@ async fn one_who_asks_and_never_reads_loses_its_place() {
 }
 
 #[tokio::test]
-async fn rubbish_is_refused_and_the_others_notice_nothing() {
+async fn malformed_requests_are_rejected_and_other_clients_notice_nothing() {
     let server = server().await;
     let rubbish: [&[u8]; 6] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -489,13 +489,13 @@ async fn connections_above_the_limits_are_rejected_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_websocket_takes_no_place_among_those_that_are_not_one_yet() {
+async fn a_websocket_does_not_count_for_limits_pending() {
     let server = server_with(|config| config.limits.pending = 1).await;
     let id = server.register(LOBBY).await;
     let target = format!("/connect?id={id}&key=k");
     let mut members = Vec::new();
     for _ in 0..3 {
-        until("the last one's place is free", || server.metrics.pending.value() == 0).await;
+        until("the last one's slot is free", || server.metrics.pending.value() == 0).await;
         members.push(server.websocket(&target).await.unwrap());
     }
     assert_eq!(server.registry.find(&id).unwrap().seats, 3);
@@ -504,22 +504,22 @@ async fn a_websocket_takes_no_place_among_those_that_are_not_one_yet() {
 }
 
 #[tokio::test]
-async fn a_peer_that_resets_frees_its_place() {
+async fn a_connection_reset_by_its_peer_frees_its_slot() {
     let server = server().await;
     let head = format!("POST /register?{LOBBY} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nkey=");
     for sent in [&b""[..], b"GET /hea", head.as_bytes()] {
         let mut stream = server.connect().await;
         stream.write_all(sent).await.unwrap();
-        until("it is in", || server.metrics.connections.value() == 1).await;
+        until("it is accepted", || server.metrics.connections.value() == 1).await;
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         drop(stream);
-        until("its place is free", || server.metrics.connections.value() == 0).await;
+        until("its slot is free", || server.metrics.connections.value() == 0).await;
     }
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_seat_is_given_back_when_its_device_vanishes() {
+async fn a_seat_is_released_when_its_connection_breaks() {
     let server = server_with(|config| config.registration.auto_remove = false).await;
     let id = server.register(LOBBY).await;
     let mut stream = server.connect().await;
@@ -559,7 +559,7 @@ async fn a_unix_socket_serves_the_same_routes() {
 }
 
 #[tokio::test]
-async fn a_connection_that_somebody_else_accepted_is_served() {
+async fn an_adopted_connection_is_served() {
     let server = server().await;
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
     let connection = server.router.connection_gate().adopt(far.into()).unwrap();
@@ -589,7 +589,7 @@ async fn only_a_connected_stream_socket_is_adopted() {
 }
 
 #[tokio::test]
-async fn a_connection_that_somebody_else_accepted_is_held_to_the_limits_too() {
+async fn an_adopted_connection_counts_for_the_limits() {
     let server = server_with(|config| config.limits.pending = 1).await;
     let pair = || std::os::unix::net::UnixStream::pair().unwrap();
     let ((_near, far), (mut refused, second)) = (pair(), pair());
@@ -606,7 +606,7 @@ async fn a_connection_that_somebody_else_accepted_is_held_to_the_limits_too() {
 /// What the phone app sends: key = host key = the password with some characters bare, the id from the body as it is,
 /// an Origin, a sub-path, and after a drop the old id again without registering.
 #[tokio::test]
-async fn the_phone_app_comes_back_with_its_old_id_within_the_linger() {
+async fn the_phone_app_reconnects_with_its_old_id_within_the_linger_time() {
     let server = server_with(|config| {
         config.registration.linger = Duration::from_secs(60);
         config.http.path_prefix = "/subdir".into();
@@ -629,9 +629,9 @@ async fn the_phone_app_comes_back_with_its_old_id_within_the_linger() {
     }
 }
 
-/// Both ends agree on a key with a bare plus only because everything is decoded as a form.
+/// Two devices agree on a key with an unescaped plus only because everything is decoded as a form.
 #[tokio::test]
-async fn a_bare_plus_in_a_key_is_the_space_of_the_other_end() {
+async fn an_unescaped_plus_in_a_key_is_a_space() {
     let server = server().await;
     let id = server.register("key=a+b&host_key=a%20b&reg_type=hostclient").await;
     assert_eq!(upgrade(&server, &format!("/connect?id={id}&key=a%2Bb&sock_type=client/")).await.status, 403);
@@ -671,7 +671,7 @@ async fn removing_closes_every_member() {
 }
 
 #[tokio::test]
-async fn members_hear_each_other() {
+async fn members_receive_each_others_messages() {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::Message;
     let server = server().await;

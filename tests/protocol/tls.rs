@@ -18,7 +18,7 @@ use ws_router_server::config::Tls;
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Makes a key with one openssl command, and a certificate for it with another.
+/// Creates a key with one openssl command, and a certificate for it with another.
 fn by_openssl(files: &Tls, make_key: &[&str]) {
     openssl(make_key, &files.key);
     let key = files.key.to_str().unwrap();
@@ -81,7 +81,8 @@ async fn http_1_is_agreed_on_and_nothing_else() {
     until("the failure is counted", || secured.server.metrics.tls_failures.value() == 1).await;
 }
 
-/// What the terminal client does: TLS without SNI, any certificate, a slash behind its role, a bare plus in its key.
+/// The terminal client uses TLS without SNI, accepts any certificate, and sends a slash after its role and an unescaped
+/// plus in its key.
 #[tokio::test]
 async fn the_terminal_client_talks_to_a_plain_host() {
     let secured = Secured::start(ecdsa).await;
@@ -159,7 +160,7 @@ async fn a_bad_replacement_leaves_the_certificate_in_use() {
 }
 
 #[tokio::test]
-async fn one_who_speaks_no_tls_or_nothing_is_counted_and_closed() {
+async fn a_client_that_sends_no_tls_or_nothing_is_counted_and_closed() {
     let secured = Secured::start_with(ecdsa, |config| config.http.request_timeout = Duration::from_millis(100)).await;
     let address = secured.server.https.unwrap();
     let plain = exchange(TcpStream::connect(address).await.unwrap(), HEALTH).await;

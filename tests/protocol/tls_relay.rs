@@ -1,9 +1,9 @@
-//! Members through TLS: what they send and are sent is whole however it is cut, a slow one sets the pace, and one who
-//! breaks the session ends alone.
+//! Members with TLS: messages stay whole however they are split, a slow receiver sets the pace, and a broken session ends
+//! its member alone.
 
 use std::time::Duration;
 
-use crate::support::device::{Device, Heard, closes, frame, header, read_frame, request};
+use crate::support::device::{Device, Received, closes, frame, header, read_frame, request};
 use crate::support::tls::{Secured, client, ecdsa};
 use crate::support::{read_head, until};
 use rustls::SupportedProtocolVersion;
@@ -19,7 +19,7 @@ const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 type Sealed = Device<TlsStream<TcpStream>>;
 
-/// A lobby, and how to get there.
+/// Lobby of a router with TLS.
 struct Lobby {
     secured: Secured,
     target: String,
@@ -42,12 +42,12 @@ impl Lobby {
     }
 }
 
-/// Bytes that differ from each other and tell their message.
+/// Returns varying bytes that identify their message.
 fn payload(number: usize, len: usize) -> Vec<u8> {
     (0..len).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ number) as u8).collect()
 }
 
-/// Sends all messages and hears as many, at the same time, `delay` after each.
+/// Sends all messages while receiving as many, with `delay` after each.
 async fn converse(mut device: Sealed, sizes: Vec<usize>, delay: Duration) {
     let (mut reader, mut writer) = tokio::io::split(&mut device.0);
     let send = async {
@@ -59,7 +59,7 @@ async fn converse(mut device: Sealed, sizes: Vec<usize>, delay: Duration) {
     let hear = async {
         for (number, len) in sizes.iter().enumerate() {
             let heard = read_frame(&mut reader).await.unwrap();
-            assert!(heard == Heard::Binary(payload(number, *len)), "message {number} of {len} bytes");
+            assert!(heard == Received::Binary(payload(number, *len)), "message {number} of {len} bytes");
             if !delay.is_zero() && number % 100 == 0 {
                 tokio::time::sleep(delay).await;
             }
@@ -68,7 +68,7 @@ async fn converse(mut device: Sealed, sizes: Vec<usize>, delay: Duration) {
     tokio::join!(send, hear);
 }
 
-/// Two members send each other messages of these sizes at the same time.
+/// Has two members send each other messages of these sizes at the same time.
 async fn exchange_all(sizes: &[usize], delay: Duration) {
     for version in VERSIONS {
         let lobby = Lobby::start().await;
@@ -99,10 +99,10 @@ async fn messages_around_the_size_of_a_record_arrive_whole() {
 }
 
 #[tokio::test]
-async fn what_is_sent_before_the_answer_is_relayed_however_much_it_is() {
+async fn everything_sent_before_the_answer_is_relayed() {
     for version in VERSIONS {
         let lobby = Lobby::start().await;
-        let mut hearer = lobby.join_plain().await;
+        let mut receiver = lobby.join_plain().await;
         let mut stream = lobby.secured.dial(client(&[version])).await.unwrap();
         let mut burst = request(&lobby.target).into_bytes();
         for number in 0..20 {
@@ -111,22 +111,22 @@ async fn what_is_sent_before_the_answer_is_relayed_however_much_it_is() {
         stream.write_all(&burst).await.unwrap();
         stream.flush().await.unwrap();
         for number in 0..20 {
-            assert!(hearer.hear().await == Heard::Binary(payload(number, 4000)), "message {number}");
+            assert!(receiver.receive().await == Received::Binary(payload(number, 4000)), "message {number}");
         }
         assert_eq!(read_head(&mut stream).await.status, 101);
         let mut device = Device(stream);
-        hearer.say("all heard").await;
-        device.expect("all heard").await;
+        receiver.say("all received").await;
+        device.expect("all received").await;
     }
 }
 
 #[tokio::test]
-async fn a_goodbye_is_said_on_both_layers() {
+async fn a_close_ends_both_layers() {
     for version in VERSIONS {
         let lobby = Lobby::start().await;
         let (mut leaver, mut stayer) = (lobby.join(version).await, lobby.join(version).await);
         leaver.raw(&frame(0x88, &1000_u16.to_be_bytes())).await;
-        assert_eq!(leaver.frame().await, Heard::Close(1000, "goodbye".into()));
+        assert_eq!(leaver.frame().await, Received::Close(1000, "goodbye".into()));
         // Without a close_notify the session would fail here instead of being at its end.
         assert_eq!(leaver.0.read(&mut [0]).await.unwrap(), 0);
         until("it is counted", || closes(&lobby.secured.server, CloseReason::Left) == 1).await;
@@ -137,7 +137,7 @@ async fn a_goodbye_is_said_on_both_layers() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_ended_or_broken_ends_its_member_alone() {
+async fn a_tls_session_that_ends_or_breaks_ends_its_member_alone() {
     let lobby = Lobby::start().await;
     let (mut one, mut other) = (lobby.join(&TLS12).await, lobby.join(&TLS13).await);
     for (number, version) in VERSIONS.into_iter().cycle().take(8).enumerate() {
@@ -178,7 +178,7 @@ async fn a_session_that_is_ended_or_broken_ends_its_member_alone() {
 }
 
 #[tokio::test]
-async fn a_stuck_member_is_closed_with_4003_when_it_reads_on() {
+async fn a_stalled_member_receives_its_4003_when_it_reads_on() {
     let secured = Secured::start_with(ecdsa, |config| {
         config.websocket.outbox = bytesize::ByteSize::kib(256);
         config.websocket.close_timeout = Duration::from_secs(30);
@@ -187,28 +187,28 @@ async fn a_stuck_member_is_closed_with_4003_when_it_reads_on() {
     let id = secured.server.register(LOBBY).await;
     let lobby = Lobby { secured, target: format!("/connect?id={id}&key=k") };
     let mut stuck = lobby.join(&TLS13).await;
-    let (mut talker, mut hearer) = (lobby.join(&TLS13).await, lobby.join(&TLS12).await);
+    let (mut talker, mut receiver) = (lobby.join(&TLS13).await, lobby.join(&TLS12).await);
     let mut sent = 0;
     while closes(&lobby.secured.server, CloseReason::TooSlow) == 0 {
         talker.raw(&frame(0x82, &payload(sent, 100_000))).await;
-        assert!(hearer.hear().await == Heard::Binary(payload(sent, 100_000)), "message {sent}");
+        assert!(receiver.receive().await == Received::Binary(payload(sent, 100_000)), "message {sent}");
         sent += 1;
         assert!(sent < 1000, "it was never closed");
     }
     let mut heard = 0;
     loop {
         match stuck.frame().await {
-            Heard::Binary(message) => {
+            Received::Binary(message) => {
                 assert!(message == payload(heard, 100_000), "message {heard}");
                 heard += 1;
             }
-            end => break assert_eq!(end, Heard::Close(4003, "too slow".into())),
+            end => break assert_eq!(end, Received::Close(4003, "too slow".into())),
         }
     }
     assert!(heard < sent);
 }
 
-/// What makes the router close a member first, with which code, and what the member sends for that.
+/// Reason for which the router closes a member first, with the bytes that the member sends to cause it.
 fn closed_first() -> [(CloseReason, Vec<u8>); 5] {
     [
         (CloseReason::Protocol, frame(0x83, b"?")),
@@ -240,7 +240,7 @@ async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the
             if reason == CloseReason::ClosedByAdmin {
                 assert!(relay.disconnect(MemberId(first + number as u64), reason).await);
             }
-            assert_eq!(device.hear().await, Heard::Close(reason.code().unwrap(), reason.text().into()));
+            assert_eq!(device.receive().await, Received::Close(reason.code().unwrap(), reason.text().into()));
         }
         // Whatever the threads did behind the close frames, they have done it now.
         assert!(relay.self_test(Duration::from_secs(10)).await);
@@ -257,12 +257,12 @@ async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the
                 device.0.shutdown().await.unwrap();
             }
             // Without a close_notify a TLS session would fail here instead of being at its end.
-            assert_eq!(device.frame().await, Heard::End(true), "{reason:?}");
+            assert_eq!(device.frame().await, Received::End(true), "{reason:?}");
         }
         until("all are counted", || closes(&lobby.secured.server, reason) == 3).await;
     }
     let overdue: u64 = relay.totals().iter().map(|thread| thread.close_timeouts.value()).sum();
-    assert_eq!(overdue, 0, "nobody was waited for in vain");
+    assert_eq!(overdue, 0, "no close handshake timed out");
 }
 
 /// Returns whether nothing that the member sends is decoded any more (RFC 6455 section 7.1.7).

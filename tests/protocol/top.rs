@@ -1,5 +1,5 @@
-//! `ws-routerctl top` itself, on a terminal of its own, beside a router in the test's process: what a person sees and
-//! what the keys do, and that the terminal is given back.
+//! `ws-routerctl top` on a terminal of its own, with a router in the test's process: what it shows, what its keys do, and
+//! that the terminal is restored.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,11 +21,11 @@ use ws_router_server::config::Config;
 use crate::support::admin::Admin;
 use crate::support::until;
 
-/// A terminal with the program on it.
+/// Terminal with the running program.
 struct Terminal {
     program: Child,
     keyboard: File,
-    /// The program's end, which tells how it left the terminal.
+    /// Program's end of the terminal, with the mode in which it was left.
     line: File,
     screen: Arc<Mutex<vt100::Parser>>,
     /// Everything that was written.
@@ -60,7 +60,7 @@ impl Terminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    /// Waits until a person reads all of these.
+    /// Waits until all of these are shown.
     async fn shows(&self, texts: &[&str]) {
         let all_there = || texts.iter().all(|text| self.text().contains(text));
         let waiting = until("the screen shows it", all_there);
@@ -74,7 +74,7 @@ impl Terminal {
         tcsetwinsize(&self.keyboard, size(columns, rows)).unwrap();
     }
 
-    /// Waits for the program's end, and proves that the terminal is as it was.
+    /// Waits until the program ends, and asserts that the terminal is restored.
     async fn end(mut self) -> (ExitStatus, String) {
         let (status, terminal) = spawn_blocking(move || (self.program.wait().unwrap(), self)).await.unwrap();
         let is_back = || !terminal.screen.lock().unwrap().screen().alternate_screen();
@@ -94,7 +94,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Both ends of a terminal of 80×24: a person's and a program's.
+/// Opens a terminal of 80×24; returns the user's and the program's end.
 fn pair() -> (File, File) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&ours).unwrap();
@@ -146,7 +146,7 @@ async fn close_code(member: &mut Member) -> u16 {
 }
 
 #[tokio::test]
-async fn a_person_looks_around_disconnects_a_member_removes_a_registration_and_quits() {
+async fn a_user_navigates_disconnects_a_member_removes_a_registration_and_quits() {
     let admin = Admin::start(Config::default()).await;
     let (mut host, mut client) = busy(&admin).await;
     let mut terminal = Terminal::start(&admin.socket, &[]);
@@ -213,7 +213,7 @@ async fn another_size_is_drawn_at_once_and_the_help_is_a_key_away() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_and_the_terminal_is_given_back() {
+async fn a_signal_ends_it_and_the_terminal_is_restored() {
     let admin = Admin::start(Config::default()).await;
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT, rustix::process::Signal::HUP] {
         let terminal = Terminal::start(&admin.socket, &[]);
@@ -224,7 +224,7 @@ async fn a_signal_ends_it_and_the_terminal_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_terminal_that_takes_nothing_does_not_keep_a_second_signal_from_ending_it() {
+async fn a_second_signal_ends_it_on_a_blocked_terminal() {
     let admin = Admin::start(Config::default()).await;
     let (_ours, line) = pair();
     let mut full = line.try_clone().unwrap();
@@ -232,7 +232,7 @@ async fn a_terminal_that_takes_nothing_does_not_keep_a_second_signal_from_ending
     while full.write(&[b'x'; 1024]).is_ok() {}
     rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::empty()).unwrap();
     let mut program = program(&admin.socket, &line).spawn().unwrap();
-    // Now it writes its first, in vain.
+    // Now its first write blocks.
     until("it takes the terminal", || !tcgetattr(&line).unwrap().local_modes.contains(LocalModes::ICANON)).await;
     let pid = rustix::process::Pid::from_child(&program);
     let mut ended = None;
@@ -247,7 +247,7 @@ async fn a_terminal_that_takes_nothing_does_not_keep_a_second_signal_from_ending
 }
 
 #[tokio::test]
-async fn a_daemon_that_goes_away_is_told_and_found_again() {
+async fn a_lost_daemon_is_reported_and_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("admin.sock");
     let listen = || tokio::net::UnixListener::bind(&socket).unwrap();
@@ -266,12 +266,12 @@ async fn a_daemon_that_goes_away_is_told_and_found_again() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_hangs_keeps_no_key_waiting() {
+async fn a_daemon_that_hangs_delays_no_key() {
     let admin = Admin::start(Config::default()).await;
     let folder = tempfile::tempdir().unwrap();
     let (socket, behind) = (folder.path().join("front.sock"), admin.socket.clone());
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-    // Passes on what it is asked until it is told to hang; from then on it takes questions and answers none.
+    // Passes requests on until it hangs; from then on it accepts requests and answers none.
     let hangs = Arc::new(AtomicBool::new(false));
     let (does_hang, asked) = (Arc::clone(&hangs), Arc::new(AtomicBool::new(false)));
     let was_asked = Arc::clone(&asked);
@@ -292,7 +292,7 @@ async fn a_daemon_that_hangs_keeps_no_key_waiting() {
     let mut terminal = Terminal::start(&socket, &[]);
     terminal.shows(&["> living-room"]).await;
     hangs.store(true, Ordering::SeqCst);
-    until("it is asked in vain", || asked.load(Ordering::SeqCst)).await;
+    until("it has an unanswered request", || asked.load(Ordering::SeqCst)).await;
     terminal.shows(&["as of ", "s ago"]).await;
     terminal.press("?");
     terminal.shows(&["Sort registrations by"]).await;
@@ -303,7 +303,7 @@ async fn a_daemon_that_hangs_keeps_no_key_waiting() {
 }
 
 #[tokio::test]
-async fn without_colour_no_colour_is_written() {
+async fn without_color_no_color_is_written() {
     let admin = Admin::start(Config::default()).await;
     let _members = busy(&admin).await;
     let mut colours = Vec::new();
@@ -320,8 +320,8 @@ async fn without_colour_no_colour_is_written() {
     assert_eq!(colours, [true, false]);
 }
 
-/// Tells whether a colour is set: a sequence that ends in `m` with a number from 30 to 49 or 90 to 107, save those that
-/// set none.
+/// Returns whether a color is set: a sequence that ends in `m` with a number from 30 to 49 or 90 to 107, except those
+/// that reset it.
 fn has_colour(written: &str) -> bool {
     let sequences = written.split("\x1b[").skip(1).filter_map(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';')?;
@@ -333,7 +333,7 @@ fn has_colour(written: &str) -> bool {
 }
 
 #[tokio::test]
-async fn without_a_terminal_it_says_what_to_use_instead() {
+async fn without_a_terminal_it_names_the_alternative() {
     let admin = Admin::start(Config::default()).await;
     let run = |arguments: &'static [&str], term: &'static str| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));

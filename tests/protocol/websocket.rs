@@ -1,9 +1,9 @@
-//! The websocket protocol over real sockets: whatever a member does wrong ends that member alone, with the documented
-//! code and a count, and the others of its lobby notice nothing.
+//! The websocket protocol over real sockets: a member that violates it is closed with the documented code and counted,
+//! and the others of its lobby notice nothing.
 
 use std::time::Duration;
 
-use crate::support::device::{Device, Heard, closes, frame, header};
+use crate::support::device::{Device, Received, closes, frame, header};
 use crate::support::{Server, until};
 use bytesize::ByteSize;
 use tokio::io::AsyncReadExt;
@@ -14,7 +14,7 @@ use ws_router_server::config::{Config, SlowReceiver};
 
 type Member = Device<TcpStream>;
 
-/// A lobby with two members, who are there for others to disturb.
+/// Lobby with two members that must not notice what others do.
 struct Lobby {
     server: Server,
     target: String,
@@ -38,14 +38,14 @@ impl Lobby {
         Device::join(self.server.connect().await, &self.target).await
     }
 
-    /// Joins with as little room for what it doesn't read as the kernel allows.
+    /// Joins with the smallest receive buffer that the kernel allows.
     async fn join_with_little_room(&self) -> Member {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         Device::join(socket.connect(self.server.http).await.unwrap(), &self.target).await
     }
 
-    /// The two still hear each other, and have heard nothing else since the last time.
+    /// Asserts that the two receive each other's messages, and received nothing else since the last time.
     async fn check_undisturbed(&mut self, what: &str) {
         self.one.say(what).await;
         self.other.expect(what).await;
@@ -64,13 +64,13 @@ fn frames(all: &[(u8, &[u8])]) -> Vec<u8> {
 }
 
 /// A close frame with a code and a reason.
-fn goodbye(code: u16, reason: &[u8]) -> Vec<u8> {
+fn close_frame(code: u16, reason: &[u8]) -> Vec<u8> {
     frame(0x88, &[&code.to_be_bytes()[..], reason].concat())
 }
 
 const LIMIT: u64 = 100_000;
 
-/// Has one after the other send something wrong, and holds what happens then against the reason.
+/// Sends each invalid input on a connection of its own, and asserts the close reason and its counter.
 async fn assert_each_ends_alone(reason: CloseReason, offences: Vec<(String, Vec<u8>)>) {
     let mut lobby = Lobby::start(|config| config.websocket.max_message = ByteSize::b(LIMIT)).await;
     for (number, (what, bytes)) in offences.iter().enumerate() {
@@ -86,7 +86,7 @@ async fn assert_each_ends_alone(reason: CloseReason, offences: Vec<(String, Vec<
 }
 
 #[tokio::test]
-async fn who_breaks_the_protocol_is_closed_with_1002() {
+async fn a_protocol_error_is_closed_with_1002() {
     let mut offences: Vec<(String, Vec<u8>)> = Vec::new();
     for bit in [0x40, 0x20, 0x10] {
         offences.push((format!("reserved bit {bit:x}"), frame(0x81 | bit, b"hi")));
@@ -106,13 +106,13 @@ async fn who_breaks_the_protocol_is_closed_with_1002() {
     offences.push(("a message within a message".into(), frames(&[(0x01, b"a"), (0x81, b"b")])));
     offences.push(("a close of one byte".into(), frame(0x88, b"x")));
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
-        offences.push((format!("close code {code}"), goodbye(code, b"")));
+        offences.push((format!("close code {code}"), close_frame(code, b"")));
     }
     assert_each_ends_alone(CloseReason::Protocol, offences).await;
 }
 
 #[tokio::test]
-async fn who_sends_a_text_that_is_not_utf8_is_closed_with_1007() {
+async fn a_text_that_is_not_utf8_is_closed_with_1007() {
     let offences = [
         ("a bad byte", frame(0x81, b"a\xffb")),
         ("a character that ends too soon", frame(0x81, "ä".as_bytes().split_last().unwrap().1)),
@@ -120,14 +120,14 @@ async fn who_sends_a_text_that_is_not_utf8_is_closed_with_1007() {
         ("a bad byte in a large text", frame(0x81, &[vec![b'a'; 70_000], vec![0xff]].concat())),
         ("in the second fragment", frames(&[(0x01, b"a"), (0x80, b"\xc0")])),
         ("before the message is whole", frame(0x01, b"\xff")),
-        ("in the reason of a close", goodbye(1000, b"\xff")),
+        ("in the reason of a close", close_frame(1000, b"\xff")),
     ];
     let offences = offences.map(|(what, bytes)| (what.to_owned(), bytes)).to_vec();
     assert_each_ends_alone(CloseReason::InvalidUtf8, offences).await;
 }
 
 #[tokio::test]
-async fn who_sends_too_large_a_message_is_closed_with_1009_by_its_header() {
+async fn a_message_too_large_is_closed_with_1009_by_its_header() {
     let half = vec![0; LIMIT as usize / 2];
     let offences = [
         ("one byte too many", header(0x82, LIMIT + 1)),
@@ -143,29 +143,29 @@ async fn the_largest_message_and_every_kind_of_fragment_arrive() {
     let mut lobby = Lobby::start(|config| config.websocket.max_message = ByteSize::b(LIMIT)).await;
     let largest = vec![7; LIMIT as usize];
     lobby.one.raw(&frame(0x82, &largest)).await;
-    assert!(lobby.other.hear().await == Heard::Binary(largest));
+    assert!(lobby.other.receive().await == Received::Binary(largest));
     lobby.one.raw(&frames(&[(0x01, b"fr"), (0x89, b"ping"), (0x00, b""), (0x80, b"agments")])).await;
-    assert_eq!(lobby.one.hear().await, Heard::Pong(b"ping".to_vec()));
+    assert_eq!(lobby.one.receive().await, Received::Pong(b"ping".to_vec()));
     lobby.other.expect("fragments").await;
     lobby.check_undisturbed("afterwards").await;
 }
 
 #[tokio::test]
-async fn a_goodbye_is_answered_with_its_code_and_ends_one_member_alone() {
+async fn a_close_frame_is_answered_with_its_code_and_ends_one_member_alone() {
     let mut lobby = Lobby::start(|_| {}).await;
     let codes = [None, Some(1000), Some(1001), Some(1003), Some(1011), Some(1014), Some(3000), Some(4999)];
     for (number, code) in codes.into_iter().enumerate() {
         let mut leaver = lobby.join().await;
-        leaver.raw(&code.map_or_else(|| frame(0x88, b""), |code| goodbye(code, "grüße".as_bytes()))).await;
-        assert_eq!(leaver.frame().await, Heard::Close(code.unwrap_or(1000), "goodbye".into()));
-        assert_eq!(leaver.frame().await, Heard::End(true), "the router ends the connection");
+        leaver.raw(&code.map_or_else(|| frame(0x88, b""), |code| close_frame(code, "grüße".as_bytes()))).await;
+        assert_eq!(leaver.frame().await, Received::Close(code.unwrap_or(1000), "goodbye".into()));
+        assert_eq!(leaver.frame().await, Received::End(true), "the router ends the connection");
         until("it is counted", || lobby.closes(CloseReason::Left) == number as u64 + 1).await;
         lobby.check_undisturbed("one left").await;
     }
 }
 
 #[tokio::test]
-async fn one_that_resets_its_connection_is_gone_and_counted() {
+async fn a_member_that_resets_its_connection_leaves_and_is_counted() {
     let mut lobby = Lobby::start(|_| {}).await;
     for (number, begun) in [&b""[..], &frame(0x82, &[0; 9])[..7], &header(0x82, 50_000_000)].into_iter().enumerate() {
         let mut member = lobby.join().await;
@@ -179,7 +179,7 @@ async fn one_that_resets_its_connection_is_gone_and_counted() {
 }
 
 #[tokio::test]
-async fn one_that_vanished_is_asked_and_closed_with_4004_while_those_who_answer_stay() {
+async fn a_member_that_answers_no_ping_is_closed_with_4004_and_the_others_stay() {
     let mut lobby = Lobby::start(|config| {
         config.websocket.ping_interval = Duration::from_millis(100);
         config.websocket.pong_timeout = Duration::from_secs(1);
@@ -188,20 +188,20 @@ async fn one_that_vanished_is_asked_and_closed_with_4004_while_those_who_answer_
     let mut vanished = lobby.join().await;
     let (ping, end) = {
         let both = async { (vanished.frame().await, vanished.frame().await) };
-        let answering = async { tokio::join!(lobby.one.hear(), lobby.other.hear()) };
+        let answering = async { tokio::join!(lobby.one.receive(), lobby.other.receive()) };
         tokio::select! {
             frames = both => frames,
             heard = answering => panic!("{heard:?}"),
         }
     };
-    assert_eq!((ping, end), (Heard::Ping, Heard::Close(4004, "no pong".into())));
+    assert_eq!((ping, end), (Received::Ping, Received::Close(4004, "no pong".into())));
     until("it is counted", || lobby.closes(CloseReason::NoPong) == 1).await;
     lobby.check_undisturbed("one was given up").await;
 }
 
-/// A telephone on a bad line: the ping waits behind what it is still being sent, and its answer comes late.
+/// On a slow connection the ping waits behind a large message, and its pong arrives late.
 #[tokio::test]
-async fn one_that_takes_a_large_message_slowly_is_not_taken_for_dead() {
+async fn a_member_that_receives_a_large_message_slowly_stays() {
     let mut lobby = Lobby::start(|config| {
         config.websocket.ping_interval = Duration::from_millis(500);
         config.websocket.pong_timeout = Duration::from_millis(1500);
@@ -229,8 +229,8 @@ async fn one_that_takes_a_large_message_slowly_is_not_taken_for_dead() {
         }
     };
     let others = async {
-        assert!(lobby.other.hear().await == Heard::Binary(vec![5; 768 << 10]));
-        tokio::join!(lobby.other.hear(), lobby.one.hear())
+        assert!(lobby.other.receive().await == Received::Binary(vec![5; 768 << 10]));
+        tokio::join!(lobby.other.receive(), lobby.one.receive())
     };
     tokio::select! {
         heard = reading => assert_eq!(heard, (0x82, 10 + (768 << 10))),
@@ -240,7 +240,7 @@ async fn one_that_takes_a_large_message_slowly_is_not_taken_for_dead() {
 }
 
 #[tokio::test]
-async fn one_that_stops_reading_in_a_group_is_closed_with_4003_and_the_others_lose_nothing() {
+async fn a_member_of_a_group_that_stops_reading_is_closed_with_4003_and_the_others_lose_nothing() {
     let mut lobby = Lobby::start(|config| {
         config.websocket.outbox = ByteSize::kib(256);
         config.websocket.close_timeout = Duration::from_secs(30);
@@ -251,7 +251,7 @@ async fn one_that_stops_reading_in_a_group_is_closed_with_4003_and_the_others_lo
     let mut sent = 0;
     while lobby.closes(CloseReason::TooSlow) == 0 {
         lobby.one.raw(&frame(0x82, &message(sent))).await;
-        assert!(lobby.other.hear().await == Heard::Binary(message(sent)), "message {sent}");
+        assert!(lobby.other.receive().await == Received::Binary(message(sent)), "message {sent}");
         sent += 1;
         assert!(sent < 1000, "it was never closed");
     }
@@ -259,19 +259,19 @@ async fn one_that_stops_reading_in_a_group_is_closed_with_4003_and_the_others_lo
     let mut heard = 0;
     let end = loop {
         match stuck.frame().await {
-            Heard::Binary(bytes) => assert!(bytes == message(heard), "message {heard}"),
+            Received::Binary(bytes) => assert!(bytes == message(heard), "message {heard}"),
             end => break end,
         }
         heard += 1;
     };
-    assert_eq!(end, Heard::Close(4003, "too slow".into()));
+    assert_eq!(end, Received::Close(4003, "too slow".into()));
     assert!(heard < sent, "what it had not begun to take is gone");
     // Counted at the end of the round, when it may have been heard already.
     until("nothing waits any more", || lobby.server.relay.totals()[0].outbox_bytes.value() == 0).await;
 }
 
 #[tokio::test]
-async fn the_only_receiver_that_takes_nothing_stalls_and_its_sender_goes_on() {
+async fn an_only_receiver_that_reads_nothing_is_closed_as_stalled_and_its_sender_stays() {
     let mut lobby = Lobby::start(|config| config.websocket.stall_timeout = Duration::from_secs(1)).await;
     // The other leaves, and one who doesn't read comes instead.
     lobby.other = lobby.join_with_little_room().await;
@@ -286,12 +286,12 @@ async fn the_only_receiver_that_takes_nothing_stalls_and_its_sender_goes_on() {
     lobby.other = lobby.join().await;
     lobby.one.say("still here").await;
     // What was on its way comes first.
-    while let Heard::Binary(_) = lobby.other.hear().await {}
+    while let Received::Binary(_) = lobby.other.receive().await {}
     lobby.check_undisturbed("one stalled").await;
 }
 
 #[tokio::test]
-async fn with_pace_all_wait_for_a_slow_member_and_it_gets_everything() {
+async fn with_pace_all_wait_for_a_slow_member_and_it_receives_everything() {
     let mut lobby = Lobby::start(|config| {
         config.websocket.slow_receiver = SlowReceiver::Pace;
         config.websocket.outbox = ByteSize::kib(64);
@@ -306,12 +306,12 @@ async fn with_pace_all_wait_for_a_slow_member_and_it_gets_everything() {
     };
     let hearing = async {
         for number in 0..100 {
-            assert!(lobby.other.hear().await == Heard::Binary(message(number)), "message {number}");
+            assert!(lobby.other.receive().await == Received::Binary(message(number)), "message {number}");
         }
     };
     let slowly = async {
         for number in 0..100 {
-            assert!(slow.hear().await == Heard::Binary(message(number)), "message {number}");
+            assert!(slow.receive().await == Received::Binary(message(number)), "message {number}");
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     };

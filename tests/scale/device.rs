@@ -12,7 +12,7 @@ pub struct Device {
 
 /// What came.
 #[derive(Debug, PartialEq)]
-pub enum Heard {
+pub enum Received {
     Message(Vec<u8>),
     Close(u16),
 }
@@ -52,7 +52,7 @@ impl Device {
     }
 
     /// Waits for the next message, or the end.
-    pub fn hear(&mut self) -> Heard {
+    pub fn receive(&mut self) -> Received {
         loop {
             let mut head = [0; 2];
             self.stream.read_exact(&mut head).unwrap();
@@ -64,8 +64,8 @@ impl Device {
             let mut payload = vec![0; len as usize];
             self.stream.read_exact(&mut payload).unwrap();
             match head[0] {
-                0x81 | 0x82 => return Heard::Message(payload),
-                0x88 => return Heard::Close(u16::from_be_bytes([payload[0], payload[1]])),
+                0x81 | 0x82 => return Received::Message(payload),
+                0x88 => return Received::Close(u16::from_be_bytes([payload[0], payload[1]])),
                 0x89 => self.stream.get_mut().write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap(),
                 other => panic!("a frame that begins with {other:x}"),
             }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use descriptors::Descriptors;
-use device::{Device, Heard, frame};
+use device::{Device, Received, frame};
 use router::Router;
 
 /// How long to wait for what must come.
@@ -30,8 +30,8 @@ fn payload(number: usize, len: usize) -> Vec<u8> {
 }
 
 fn expect(device: &mut Device, number: usize, len: usize) {
-    let heard = device.hear();
-    assert!(heard == Heard::Message(payload(number, len)), "message {number} of {len} bytes");
+    let heard = device.receive();
+    assert!(heard == Received::Message(payload(number, len)), "message {number} of {len} bytes");
 }
 
 #[test]

@@ -18,9 +18,9 @@ pub struct Admin {
     pub server: Server,
     pub socket: PathBuf,
     pub context: Context,
-    /// What administrators are told of a drain.
+    /// Phase of a drain, as the admin interface reports it.
     pub drain: watch::Sender<ws_router_admin_api::Drain>,
-    /// What the interface asks of the life cycle.
+    /// Commands of the interface to the lifecycle.
     pub life: mpsc::Receiver<Command>,
     pub stop: CancellationToken,
     pub serving: JoinHandle<()>,
@@ -35,7 +35,7 @@ impl Admin {
         Self { socket, _folder: Some(folder), ..Self::start_on(config, listener).await }
     }
 
-    /// Answers on a listener of the caller's, which needs no file.
+    /// Serves a listener of the caller's, which needs no file.
     pub async fn start_on(config: Config, listener: UnixListener) -> Self {
         let server = Server::start(config).await;
         let (sender, life) = mpsc::channel(1);

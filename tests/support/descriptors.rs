@@ -1,4 +1,4 @@
-//! Descriptors for tests that open many: as many as the hard limit allows, or the test is skipped.
+//! File descriptors for tests that open many: the hard limit, or the test is skipped.
 
 #![allow(dead_code)] // Not every test needs everything.
 
@@ -17,17 +17,16 @@ pub(crate) fn raise_limit() -> usize {
     *LIMIT
 }
 
-/// The permission to open many descriptors. Only one test of a process has it at a time, since the limit is the
-/// process's.
+/// Permission to open many descriptors. One test of a process holds it at a time, since the limit is the process's.
 pub(crate) struct Descriptors {
-    /// How many the process may have open.
+    /// Number of descriptors that the process may have open.
     pub(crate) limit: usize,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Descriptors {
-    /// Waits for the other tests that open many. Returns `None` if the process may not open as many as are needed, and
-    /// says that the test is skipped, past the harness, which shows no output of a test that passes.
+    /// Waits for the other tests that open many. Returns `None` if the process may not open as many, and reports on
+    /// standard error that the test is skipped: the test harness would hide it.
     pub(crate) fn at_least(needed: usize) -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! A device that speaks websocket by hand, over any stream: what it sends may break any rule, and what it is sent is
-//! shown frame by frame.
+//! A websocket client over any stream that can break every rule of the protocol, and returns what it receives frame by
+//! frame.
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::time::Duration;
@@ -10,29 +10,29 @@ use ws_router_core::frame::{client_frame, client_header};
 
 use super::{Server, read_head};
 
-/// What a device may be connected by.
+/// Stream that a device can use.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A member's end.
+/// Device's end of a connection.
 pub struct Device<S>(pub S);
 
-/// A device whatever it is connected by.
+/// Device over a stream of any type.
 pub type Any = Device<Box<dyn Stream>>;
 
-/// What came.
+/// Frame or end that a device received.
 #[derive(PartialEq, Clone)]
-pub enum Heard {
+pub enum Received {
     Text(String),
     Binary(Vec<u8>),
     Ping,
     Pong(Vec<u8>),
     Close(u16, String),
-    /// The connection ended: in order, or broken.
+    /// End of the stream: by the protocol, or broken.
     End(bool),
 }
 
-impl std::fmt::Debug for Heard {
+impl std::fmt::Debug for Received {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text(text) => write!(f, "text {text:.100}"),
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Heard {
     }
 }
 
-/// The request that joins.
+/// Returns a handshake request.
 pub fn request(target: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -78,43 +78,43 @@ impl<S: Stream> Device<S> {
         self.raw(&frame(0x81, text.as_bytes())).await;
     }
 
-    /// Waits for the next frame, or the end; fails the test when there is neither within ten seconds.
-    pub async fn frame(&mut self) -> Heard {
+    /// Waits for the next frame, or the end; fails the test after ten seconds.
+    pub async fn frame(&mut self) -> Received {
         let frame = tokio::time::timeout(Duration::from_secs(10), read_frame(&mut self.0));
-        match frame.await.expect("nothing came") {
-            Ok(heard) => heard,
-            Err(error) => Heard::End(error.kind() == std::io::ErrorKind::UnexpectedEof),
+        match frame.await.expect("nothing was received") {
+            Ok(received) => received,
+            Err(error) => Received::End(error.kind() == std::io::ErrorKind::UnexpectedEof),
         }
     }
 
-    /// Waits for the next frame that isn't a ping, and answers those.
-    pub async fn hear(&mut self) -> Heard {
+    /// Waits for the next frame that isn't a ping, and answers pings.
+    pub async fn receive(&mut self) -> Received {
         loop {
             match self.frame().await {
-                Heard::Ping => self.raw(&frame(0x8a, b"")).await,
-                heard => return heard,
+                Received::Ping => self.raw(&frame(0x8a, b"")).await,
+                received => return received,
             }
         }
     }
 
     pub async fn expect(&mut self, text: &str) {
-        assert_eq!(self.hear().await, Heard::Text(text.into()));
+        assert_eq!(self.receive().await, Received::Text(text.into()));
     }
 
     /// Waits for the close frame of this reason, answers it, and waits for the end behind that.
     pub async fn expect_close(&mut self, reason: CloseReason) {
-        assert_eq!(self.hear().await, Heard::Close(reason.code().unwrap(), reason.text().into()));
+        assert_eq!(self.receive().await, Received::Close(reason.code().unwrap(), reason.text().into()));
         self.raw(&frame(0x88, &1000u16.to_be_bytes())).await;
         if matches!(reason, CloseReason::Protocol | CloseReason::InvalidUtf8 | CloseReason::TooBig) {
             // The router decodes nothing any more, and waits for the end of the stream.
             self.0.shutdown().await.unwrap();
         }
-        assert!(matches!(self.frame().await, Heard::End(_)));
+        assert!(matches!(self.frame().await, Received::End(_)));
     }
 }
 
 /// Reads one frame of a server.
-pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Heard> {
+pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Received> {
     let (first, short) = (stream.read_u8().await?, stream.read_u8().await?);
     let len = match short {
         126 => u64::from(stream.read_u16().await?),
@@ -124,29 +124,29 @@ pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Resul
     let mut payload = vec![0; len as usize];
     stream.read_exact(&mut payload).await?;
     Ok(match first {
-        0x81 => Heard::Text(String::from_utf8(payload).unwrap()),
-        0x82 => Heard::Binary(payload),
+        0x81 => Received::Text(String::from_utf8(payload).unwrap()),
+        0x82 => Received::Binary(payload),
         0x88 => {
             let (code, reason) = payload.split_first_chunk().unwrap();
-            Heard::Close(u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).unwrap())
+            Received::Close(u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).unwrap())
         }
-        0x89 => Heard::Ping,
-        0x8a => Heard::Pong(payload),
+        0x89 => Received::Ping,
+        0x8a => Received::Pong(payload),
         other => panic!("a frame that begins with {other:x}"),
     })
 }
 
-/// Makes a client's frame, masked, with the shortest length.
+/// Returns a masked client frame with the shortest form of its length.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     client_frame(first, MASK, payload)
 }
 
-/// Makes the header of a client's frame.
+/// Returns the header of a client frame.
 pub fn header(first: u8, len: u64) -> Vec<u8> {
     client_header(first, MASK, len)
 }
 
-/// How many connections ended for this reason.
+/// Returns how many connections ended for a reason.
 pub fn closes(server: &Server, reason: CloseReason) -> u64 {
     server.relay.totals().iter().map(|thread| thread.closes(reason)).sum()
 }

@@ -1,9 +1,9 @@
 //! Plays the service manager for one daemon: a folder of its own, a notify socket, passed descriptors, the descriptor
 //! store, jobs, its log.
 //!
-//! The daemon asks `systemctl` for its job when it is told to end; here it finds one that tells what the test set with
-//! [`Router::job`], a stop if nothing was set. Each wait ends after [`PATIENCE`] with what was seen instead, and a
-//! daemon that is still there at the end of its test is killed by its id.
+//! The daemon asks `systemctl` for its job when it receives TERM; here it runs a substitute that reports what the test
+//! set with [`Router::job`], or a stop. Each wait fails after [`PATIENCE`] with what was seen instead. A daemon that
+//! still runs at the end of its test is killed by its id.
 #![allow(dead_code, clippy::unwrap_used)] // Not every test needs everything.
 
 use std::fs;
@@ -28,7 +28,7 @@ use super::store::Notifications;
 /// Long enough for a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a daemon is started with.
+/// Configuration, arguments and descriptors with which a daemon is started.
 pub(crate) struct Setup {
     pub(crate) folder: TempDir,
     log: String,
@@ -160,7 +160,7 @@ impl Setup {
         self.folder.path().join("ws-router.toml")
     }
 
-    /// The admin socket's place.
+    /// Path of the admin socket.
     pub(crate) fn admin(&self) -> PathBuf {
         self.folder.path().join("admin.sock")
     }
@@ -187,7 +187,7 @@ impl Setup {
         Router { child, messages, patience: PATIENCE, lines, seen: Vec::new(), setup: self, listening }
     }
 
-    /// Writes the program that the daemon asks for its job. The unit is the one that the daemon believes to be.
+    /// Writes the `systemctl` that the daemon runs. The unit is the one that the daemon takes itself for.
     fn write_systemctl(&self) {
         let (folder, job) = (self.folder.path().join("bin"), self.folder.path().join("job"));
         fs::create_dir(&folder).unwrap();
@@ -202,7 +202,7 @@ impl Setup {
         write_program(&file, script.as_bytes());
     }
 
-    /// The daemon's command line, with what it is passed and what a predecessor stored.
+    /// Returns the daemon's command line, with the passed descriptors and those that the old process stored.
     fn command(&self, stored: &[(OwnedFd, String)]) -> Command {
         // The process that LISTEN_PID names has to be the daemon: the shell knows its own id and becomes the daemon.
         let mut command = Command::new("/bin/sh");
@@ -260,7 +260,7 @@ fn lines(stderr: ChildStderr) -> Receiver<String> {
     lines
 }
 
-/// A daemon that runs.
+/// Running daemon.
 pub(crate) struct Router {
     child: Child,
     messages: Notifications,
@@ -268,11 +268,11 @@ pub(crate) struct Router {
     lines: Receiver<String>,
     seen: Vec<String>,
     pub(crate) setup: Setup,
-    /// The address that was asked for last.
+    /// Address that was requested last.
     pub(crate) listening: SocketAddr,
 }
 
-/// How a daemon ended.
+/// Exit status and log of a daemon that has ended.
 pub(crate) struct End {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
@@ -280,7 +280,7 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Asserts the exit status, and that a line says all of these.
+    /// Asserts the exit status, and that one line contains all of these.
     pub(crate) fn says(&self, code: i32, texts: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{:#?}", self.log);
         let all = |line: &&String| texts.iter().all(|text| line.contains(text));
@@ -289,14 +289,14 @@ impl End {
 }
 
 impl Router {
-    /// Waits until it says that it is ready.
+    /// Waits for READY=1.
     pub(crate) fn ready(mut self) -> Self {
-        self.told("READY=1");
+        self.notified("READY=1");
         self
     }
 
-    /// Waits for a message to the service manager that contains `part`, and gives it.
-    pub(crate) fn told(&mut self, part: &str) -> String {
+    /// Waits for a message to the service manager that contains `part`, and returns it.
+    pub(crate) fn notified(&mut self, part: &str) -> String {
         let end = Instant::now() + PATIENCE;
         let mut messages = Vec::new();
         while Instant::now() < end {
@@ -310,7 +310,7 @@ impl Router {
         panic!("no message with {part:?}: {messages:?}; log: {:#?}", self.seen)
     }
 
-    /// Gives the next message to the service manager.
+    /// Returns the next message to the service manager.
     pub(crate) fn next_message(&mut self) -> Option<String> {
         self.messages.next(self.patience)
     }
@@ -320,7 +320,7 @@ impl Router {
         self.patience = patience;
     }
 
-    /// Waits for a log line that contains all of these, among those that were not yet asked for.
+    /// Waits for a log line that contains all of these, after those that were returned before.
     pub(crate) fn logged(&mut self, parts: &[&str]) -> Value {
         let end = Instant::now() + PATIENCE;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -332,7 +332,7 @@ impl Router {
         panic!("no line with {parts:?}: {:#?}", self.seen)
     }
 
-    /// Where it listens, one address after the other.
+    /// Waits for the next address that it listens on.
     pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.logged(&["\"listening\""]);
         let address = line["listener"].as_str().unwrap();
@@ -340,7 +340,7 @@ impl Router {
         self.listening
     }
 
-    /// Where it listens first of all TCP sockets.
+    /// Returns the address of its first TCP listener.
     pub(crate) fn tcp_address(&mut self) -> SocketAddr {
         loop {
             let line = self.logged(&["\"listening\""]);
@@ -360,15 +360,15 @@ impl Router {
         fs::write(self.setup.folder.path().join("job"), job).unwrap();
     }
 
-    /// Makes the service manager unable to say what its job is.
+    /// Makes the service manager fail to report the job.
     pub(crate) fn without_jobs(&self) {
         fs::remove_file(self.setup.folder.path().join("job")).unwrap();
     }
 
-    /// Lets the program replace itself, and waits until the new one is ready. The process stays the same.
+    /// Has the program replace itself in the same process, and waits until the new one is ready.
     pub(crate) fn replace(&mut self) {
         self.signal(Signal::SIGUSR2);
-        self.told("READY=1");
+        self.notified("READY=1");
     }
 
     /// Restarts it as a service manager does, and waits until it is ready.
@@ -376,7 +376,7 @@ impl Router {
         self.job("restart");
         self.leave();
         self.start_again();
-        self.told("READY=1");
+        self.notified("READY=1");
         self.job("stop");
     }
 
@@ -393,7 +393,7 @@ impl Router {
         self.catch_up();
     }
 
-    /// Takes in all that it has sent until now.
+    /// Waits until all its messages so far have been read.
     pub(crate) fn catch_up(&mut self) {
         self.messages.catch_up();
     }
@@ -405,7 +405,7 @@ impl Router {
         self.lines = lines(self.child.stderr.take().unwrap());
     }
 
-    /// What is in the descriptor store, and may be changed there.
+    /// The contents of the descriptor store.
     pub(crate) fn store(&mut self) -> &mut Vec<(OwnedFd, String)> {
         self.messages.store()
     }
@@ -416,12 +416,12 @@ impl Router {
         self.wait();
     }
 
-    /// Its process's number.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks the admin interface for something that is there.
+    /// Requests a document from the admin interface; fails the test if there is none.
     pub(crate) fn admin(&self, path: &str) -> Value {
         let mut stream = UnixStream::connect(self.setup.admin()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -467,7 +467,7 @@ impl Drop for Router {
     }
 }
 
-/// Makes a certificate and its key in a folder, under a name.
+/// Creates a certificate and its key in a folder, under a name.
 pub(crate) fn certificate(folder: &Path, name: &str) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
     fs::write(folder.join(format!("{name}.crt")), made.cert.pem()).unwrap();

@@ -1,7 +1,7 @@
-//! A whole front in the test's process, and plain clients for it.
+//! The router and its public listeners in the test's process, and plain clients for it.
 //!
-//! [`Server::start`] binds what the configuration says (one plain listener on a port of the kernel's choice if it says
-//! nothing) and gives hands on everything behind it. Dropping it stops it.
+//! [`Server::start`] binds the configured listeners, or one plain listener on a port that the kernel chooses, and gives
+//! access to everything behind them. Dropping it stops it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 pub mod admin;
@@ -92,7 +92,7 @@ impl Server {
         self.router.apply(config, access);
     }
 
-    /// Stops, and waits until every connection of the front has ended.
+    /// Stops, and waits until every HTTP connection has ended.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
@@ -126,7 +126,7 @@ impl Server {
         exchange(self.connect().await, bytes).await
     }
 
-    /// Registers and gives the id.
+    /// Registers, and returns the id.
     pub async fn register(&self, query: &str) -> String {
         let answer = self.get(&format!("/register?{query}")).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -140,7 +140,7 @@ impl Server {
     }
 }
 
-/// An answer as it came over the wire.
+/// Response as it was received.
 #[derive(Debug)]
 pub struct Answer {
     /// 0 if there was none.
@@ -167,14 +167,14 @@ impl Answer {
 
 /// Sends bytes as they are, and reads until the other end closes.
 pub async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Answer {
-    // One who refuses early may close before all is written; what it said is what counts.
+    // A peer that rejects early may close before everything is written; only its answer matters.
     let _ = stream.write_all(bytes).await;
     let mut read = Vec::new();
     let _ = stream.read_to_end(&mut read).await;
     Answer::parse(&read)
 }
 
-/// Reads one answer's head from a connection that stays open.
+/// Reads the head of a response from a connection that stays open.
 pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     let mut read = Vec::new();
     while !read.ends_with(b"\r\n\r\n") {
@@ -186,7 +186,7 @@ pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     Answer::parse(&read)
 }
 
-/// Waits until something that another task does has come true; fails the test when it doesn't within ten seconds.
+/// Waits until a condition that another task changes is true; fails the test after ten seconds.
 pub async fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     let waiting = async {
         while !is_true() {

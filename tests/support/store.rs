@@ -1,7 +1,7 @@
-//! The service manager's ear: messages on a notify socket, and the descriptors that come with some of them.
+//! The service manager's notify socket and descriptor store (sd_notify(3)).
 //!
-//! A thread takes each message at once, since the kernel holds but a few. What a daemon stores (FDSTORE=1) is kept
-//! under its name until it is taken back (FDSTOREREMOVE=1), as sd_notify(3) has it.
+//! A thread reads each message at once, since the kernel queues only a few. Descriptors of FDSTORE=1 are kept under
+//! their name until FDSTOREREMOVE=1.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -16,7 +16,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 
 type Message = (String, Vec<OwnedFd>);
 
-/// A notify socket and the descriptor store behind it.
+/// Notify socket with its descriptor store.
 pub(crate) struct Notifications {
     path: PathBuf,
     messages: Receiver<Message>,
@@ -25,7 +25,7 @@ pub(crate) struct Notifications {
 }
 
 impl Notifications {
-    /// Makes the socket.
+    /// Creates the socket.
     pub(crate) fn bind(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         let (sender, messages) = channel();
@@ -44,7 +44,7 @@ impl Notifications {
         Self { path: path.to_owned(), messages, waiting: Vec::new(), store: Vec::new() }
     }
 
-    /// Gives the next message, unless none comes for so long.
+    /// Returns the next message; `None` if none arrives in time.
     pub(crate) fn next(&mut self, patience: Duration) -> Option<String> {
         if !self.waiting.is_empty() {
             return Some(self.waiting.remove(0));
@@ -53,7 +53,7 @@ impl Notifications {
         Some(self.take(message))
     }
 
-    /// Takes in all that has been sent until now; it is still given by `next`.
+    /// Waits until everything sent so far has been read; `next` still returns it.
     pub(crate) fn catch_up(&mut self) {
         self.send(MARK);
         while let Ok(message) = self.messages.recv_timeout(super::harness::PATIENCE) {
@@ -66,12 +66,12 @@ impl Notifications {
         panic!("the mark did not come");
     }
 
-    /// Gives copies of what is stored, the newest first, as the service manager passes it.
+    /// Returns copies of the stored descriptors, the newest first, as the service manager passes them.
     pub(crate) fn stored(&self) -> Vec<(OwnedFd, String)> {
         self.store.iter().rev().map(|(descriptor, name)| (descriptor.try_clone().unwrap(), name.clone())).collect()
     }
 
-    /// What is stored.
+    /// Stored descriptors with their names.
     pub(crate) fn store(&mut self) -> &mut Vec<(OwnedFd, String)> {
         &mut self.store
     }
@@ -120,7 +120,7 @@ fn receive(socket: &UnixDatagram) -> Message {
     (String::from_utf8_lossy(&bytes[..received.bytes]).into_owned(), descriptors)
 }
 
-/// Says that everything before it has come.
+/// Marks that everything sent before it has been read.
 const MARK: &str = "X_MARK=1";
 
 /// Ends the thread.

@@ -1,4 +1,4 @@
-//! A router with TLS, and clients that take any certificate, as those in the field do.
+//! A router with TLS, and clients that accept any certificate, as those in the field do.
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::net::SocketAddr;
@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::WantsClientCert;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
+use rustls::{ClientConfig, ConfigBuilder, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use ws_router_ctl::AnyCertificate;
 use ws_router_server::config::{Config, Listener, Tls};
 
 use super::{Server, plain};
@@ -63,62 +63,22 @@ pub fn generated(files: &Tls, kind: &'static rcgen::SignatureAlgorithm) {
     std::fs::write(&files.key, key.serialize_pem()).unwrap();
 }
 
-/// A client that takes any certificate, as those in the field do.
+/// Returns the configuration of a client that accepts any certificate, as those in the field do.
 pub fn client(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     trusting(versions).with_no_client_auth()
 }
 
-/// Such a client, before it is said whether it has a certificate of its own.
+/// Returns such a configuration before its client certificate is chosen.
 pub fn trusting(versions: &[&'static SupportedProtocolVersion]) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let provider = Arc::new(ring::default_provider());
     ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
 }
 
-#[derive(Debug)]
-struct Trusting(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// An authority that signs clients' certificates.
+/// Certificate authority of client certificates.
 pub struct Authority {
     pub issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     pub pem: String,
@@ -134,7 +94,7 @@ impl Authority {
         Self { issuer: rcgen::Issuer::new(parameters, key), pem }
     }
 
-    /// Signs a certificate with a number; gives it with its key, as PEM.
+    /// Signs a certificate with a serial number; returns it and its key as PEM.
     pub fn signs(&self, common: &str, alternative: &str, serial: u64) -> [String; 2] {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(vec![alternative.to_owned()]).unwrap();
@@ -144,7 +104,7 @@ impl Authority {
         [parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem()]
     }
 
-    /// Signs the list of what it has taken back, in force until a year.
+    /// Signs a revocation list that is valid until a year.
     pub fn revokes(&self, serials: &[u64], until: i32) -> String {
         let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
             serial_number: (*serial).into(),
@@ -163,25 +123,25 @@ impl Authority {
         list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
-    /// Signs a certificate, and gives a client that shows it.
+    /// Signs a certificate, and returns a client that sends it.
     pub fn client(&self, common: &str, alternative: &str) -> ClientConfig {
         showing(&self.signs(common, alternative, 1))
     }
 }
 
-/// A client that shows a certificate.
+/// Returns a client that sends a certificate.
 pub fn showing([certificate, key]: &[String; 2]) -> ClientConfig {
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     trusting(&[&TLS12, &TLS13]).with_client_auth_cert(chain, key).unwrap()
 }
 
-/// The file of revoked certificates beside a listener's certificate.
+/// Path of the revocation list beside a listener's certificate.
 pub fn crl(files: &Tls) -> PathBuf {
     files.certificate.with_file_name("crl.pem")
 }
 
-/// The file of authorities beside a listener's certificate.
+/// Path of the client authorities beside a listener's certificate.
 pub fn ca(files: &Tls) -> PathBuf {
     files.certificate.with_file_name("ca.pem")
 }

@@ -1,4 +1,4 @@
-//! The call-out of access rules: what a program that is asked learns, and what its answer does, or none.
+//! The external authorizer of access rules: what it receives, and the effect of each decision, or none.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn networks(network: &str) -> Peers {
     [network.parse::<Range>().unwrap()].into_iter().collect()
 }
 
-/// Asks for an upgrade, and reads the answer's head.
+/// Sends a handshake, and returns the status.
 async fn upgrade(server: &Server, target: &str) -> u16 {
     let mut stream = server.connect().await;
     let request = format!(
@@ -41,18 +41,18 @@ fn loopback() -> Rule {
     Rule { networks: networks("127.0.0.0/8"), ..Rule::default() }
 }
 
-/// A program that is asked: it answers all questions with one status, and keeps them.
-struct Oracle {
+/// Authorizer that answers every request with one status, and records the requests.
+struct FakeAuthorizer {
     ask: String,
-    questions: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Oracle {
+impl FakeAuthorizer {
     async fn start(status: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ask = format!("http://{}/allow?who", listener.local_addr().unwrap());
-        let questions = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&questions);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&requests);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let head = read_head(&mut stream).await;
@@ -67,7 +67,7 @@ impl Oracle {
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
-        Self { ask, questions }
+        Self { ask, requests }
     }
 
     fn rule(&self) -> Rule {
@@ -76,29 +76,29 @@ impl Oracle {
 }
 
 #[tokio::test]
-async fn a_program_that_is_asked_learns_who_wants_what_and_never_a_key() {
-    let oracle = Oracle::start("204 No Content").await;
-    let server = server(vec![oracle.rule()]).await;
+async fn the_authorizer_receives_the_client_and_its_request_and_never_a_key() {
+    let authorizer = FakeAuthorizer::start("204 No Content").await;
+    let server = server(vec![authorizer.rule()]).await;
     let register = "/register?key=hunter2&host_key=hunter3&reg_type=hostclient&id_req=my-device&token=t0ken";
     let id = server.request("GET", register, "Origin: https://example.com\r\n", "").await.body;
     assert_eq!(id, "my-device");
     assert_eq!(upgrade(&server, "/connect?id=my-device&key=hunter2&sock_type=host").await, 101);
     assert_eq!(server.get("/remove?id=my-device&key=hunter2&host_key=hunter3").await.status, 200);
-    let questions = oracle.questions.lock().unwrap();
-    let asked = |text: &str| serde_json::from_str::<serde_json::Value>(text.lines().last().unwrap()).unwrap();
-    let (first, second, third) = (asked(&questions[0]), asked(&questions[1]), asked(&questions[2]));
-    assert!(questions[0].starts_with("POST /allow?who HTTP/1.1"), "{}", questions[0]);
-    assert!(questions[0].to_lowercase().contains("authorization: bearer t0ken"), "{}", questions[0]);
+    let requests = authorizer.requests.lock().unwrap();
+    let body = |text: &str| serde_json::from_str::<serde_json::Value>(text.lines().last().unwrap()).unwrap();
+    let (first, second, third) = (body(&requests[0]), body(&requests[1]), body(&requests[2]));
+    assert!(requests[0].starts_with("POST /allow?who HTTP/1.1"), "{}", requests[0]);
+    assert!(requests[0].to_lowercase().contains("authorization: bearer t0ken"), "{}", requests[0]);
     assert_eq!((&first["action"], &first["id"]), (&"register".into(), &"my-device".into()));
     assert_eq!((&first["kind"], &first["origin"]), (&"hostclient".into(), &"https://example.com".into()));
     assert_eq!(first["address"], "127.0.0.1");
     assert_eq!((&second["action"], &second["role"]), (&"connect".into(), &"host".into()));
     assert_eq!((&third["action"], &third["id"]), (&"remove".into(), &"my-device".into()));
-    assert!(!questions.iter().any(|question| question.contains("hunter")), "{questions:?}");
+    assert!(!requests.iter().any(|request| request.contains("hunter")), "{requests:?}");
 }
 
 #[tokio::test]
-async fn a_no_is_a_no_and_no_answer_lets_nobody_in() {
+async fn a_denial_is_401_or_403_and_no_decision_is_503() {
     for (said, status) in [
         ("403 Forbidden", 403),
         ("401 Unauthorized", 401),
@@ -107,8 +107,8 @@ async fn a_no_is_a_no_and_no_answer_lets_nobody_in() {
         ("nonsense", 503),
         ("", 503),
     ] {
-        let oracle = Oracle::start(said).await;
-        let mut rule = oracle.rule();
+        let authorizer = FakeAuthorizer::start(said).await;
+        let mut rule = authorizer.rule();
         if said.is_empty() {
             rule.ask_timeout = Some(Duration::from_millis(50));
         }
@@ -120,24 +120,24 @@ async fn a_no_is_a_no_and_no_answer_lets_nobody_in() {
         assert_eq!(server.metrics.auth_request_failures.value(), u64::from(status == 503), "{said}");
         assert!(server.registry.is_empty());
     }
-    let nobody = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };
-    assert_eq!(server(vec![nobody]).await.get(&format!("/register?{LOBBY}")).await.status, 503);
+    let unreachable = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };
+    assert_eq!(server(vec![unreachable]).await.get(&format!("/register?{LOBBY}")).await.status, 503);
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_one_to_whom_the_rule_does_not_apply() {
-    let oracle = Oracle::start("200 OK").await;
-    let rule = Rule { networks: networks("192.0.2.0/24"), ..oracle.rule() };
+async fn the_authorizer_is_not_asked_about_a_client_to_which_the_rule_does_not_apply() {
+    let authorizer = FakeAuthorizer::start("200 OK").await;
+    let rule = Rule { networks: networks("192.0.2.0/24"), ..authorizer.rule() };
     assert_eq!(server(vec![rule]).await.get(&format!("/register?{LOBBY}")).await.status, 403);
-    assert!(oracle.questions.lock().unwrap().is_empty());
+    assert!(authorizer.requests.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_crowd_whose_questions_hang_takes_no_more_than_there_are_and_those_who_are_in_go_on() {
-    // Each question has its device's connection and its own, and both ends of both are in this process.
+async fn requests_to_an_authorizer_that_hangs_are_bounded_and_members_go_on() {
+    // Both ends of each client's connection and of each connection to the authorizer are in this process.
     let Some(_descriptors) = Descriptors::at_least(2000) else { return };
-    let oracle = Oracle::start("").await;
-    let hangs = Rule { ask_timeout: Some(Duration::from_secs(3600)), ..oracle.rule() };
+    let authorizer = FakeAuthorizer::start("").await;
+    let hangs = Rule { ask_timeout: Some(Duration::from_secs(3600)), ..authorizer.rule() };
     let server = server(vec![Rule { networks: networks("192.0.2.0/24"), ..hangs }, loopback()]).await;
     server.reconfigure(|config| config.http.trusted_proxies = networks("127.0.0.1"));
     let connect = format!("/connect?id={}&key=k", server.register(LOBBY).await);
@@ -153,16 +153,16 @@ async fn a_crowd_whose_questions_hang_takes_no_more_than_there_are_and_those_who
             read_head(&mut stream).await
         }
     };
-    let mut crowd: JoinSet<_> = (0..=u8::MAX).map(ask).collect();
-    // One too many is answered at once, and nobody else is.
+    let mut waiting: JoinSet<_> = (0..=u8::MAX).map(ask).collect();
+    // A request over the limit is answered at once, and no other is.
     for count in 1..=3 {
-        crowd.spawn(ask(1));
-        let refused = crowd.join_next().await.unwrap().unwrap();
+        waiting.spawn(ask(1));
+        let refused = waiting.join_next().await.unwrap().unwrap();
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
         assert_eq!(server.metrics.refusals(Refusal::Access), count);
     }
-    assert_eq!(crowd.len(), 256);
+    assert_eq!(waiting.len(), 256);
     one.send(Message::text("still here")).await.unwrap();
     assert_eq!(other.next().await.unwrap().unwrap(), Message::text("still here"));
-    assert_eq!(server.get(&format!("/register?{LOBBY}")).await.status, 200, "another rule asks nobody");
+    assert_eq!(server.get(&format!("/register?{LOBBY}")).await.status, 200, "another rule has no authorizer");
 }
