@@ -1,8 +1,8 @@
-//! Who is at the other end of a connection: as far as the kernel can tell, or as a trusted proxy says.
+//! The other end of a connection, as the kernel or a trusted proxy reports it, and its network.
 //!
-//! The kernel knows the address of the next machine or the process on this one. Where that is a proxy that the
-//! configuration trusts ([`Peers`]), what it says about the client takes its place, so that logs, limits and rules see
-//! who it really is. Such an address may have no port, which is 0 here and isn't shown.
+//! The kernel knows the address of the other machine, or the process on this one. If that is a proxy that the
+//! configuration trusts ([`Peers`]), the client that the proxy names takes its place in logs, limits and access rules.
+//! An address from a proxy may have no port; it is then 0 and isn't shown.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,14 +11,14 @@ use std::str::FromStr;
 use ipnet::IpNet;
 pub use ws_router_admin_api::peer::Peer;
 
-/// What a client has proved to be by a certificate that the listener's authorities have signed.
+/// Identity from a client certificate that the listener's authorities have signed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientIdentity {
-    /// The names in it: its subject's common name, and alternative names (DNS, e-mail and URI).
+    /// The names in the certificate: the subject's common name, and alternative names (DNS, e-mail and URI).
     pub names: Vec<String>,
 }
 
-/// Where a client is at home, as far as limits are concerned: who has one address of it has all.
+/// Network of a client, the unit that limits apply to: a client that has one address of it can use all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Network {
     /// An IPv4 address.
@@ -28,7 +28,7 @@ pub enum Network {
 }
 
 impl Network {
-    /// Finds the network of an address.
+    /// Returns the network of an address.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
@@ -37,21 +37,21 @@ impl Network {
     }
 }
 
-/// Some of all peers: networks of the internet protocol, and perhaps whoever connects to a Unix socket.
+/// A set of peers: IP networks, and possibly all processes that connect to a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peers(Vec<Range>);
 
 /// An entry of [`Peers`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
-    /// The addresses of a network; one address is a network, too.
+    /// The addresses of an IP network, which may be a single one.
     Network(IpNet),
-    /// Whoever connects to a Unix socket.
+    /// All processes that connect to a Unix socket.
     Unix,
 }
 
 impl Peers {
-    /// Tells whether a peer is one of them.
+    /// Returns whether the set contains a peer.
     pub fn contain(&self, peer: &Peer) -> bool {
         match peer {
             Peer::Inet(address) => self.contain_ip(address.ip()),
@@ -59,18 +59,18 @@ impl Peers {
         }
     }
 
-    /// Tells whether an address lies in one of the networks.
+    /// Returns whether one of the networks contains an address.
     pub fn contain_ip(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|range| matches!(range, Range::Network(network) if network.contains(&address)))
     }
 
-    /// Tells whether nobody is among them.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Shows each entry.
+    /// Returns the entries.
     pub fn iter(&self) -> impl Iterator<Item = &Range> {
         self.0.iter()
     }
@@ -82,7 +82,7 @@ impl FromIterator<Range> for Peers {
     }
 }
 
-/// Why a text names no peers, and the mend.
+/// The error of a text that names no peers; says how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RangeError(String);
@@ -108,7 +108,7 @@ impl FromStr for Range {
                 Err(RangeError(format!("{text:?} is an IPv4 network in IPv6 form; write it as IPv4, without ::ffff:")))
             }
             whole if whole != network => {
-                Err(RangeError(format!("{text:?} is an address inside of a network; write \"{whole}\" for all of it")))
+                Err(RangeError(format!("{text:?} is an address inside a network; write \"{whole}\" for all of it")))
             }
             whole => Ok(Self::Network(whole)),
         }
@@ -148,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_shown_as_it_is_read_and_a_wrong_one_is_mended() {
+    fn a_range_is_shown_as_it_is_read_and_a_wrong_one_is_explained() {
         for text in ["127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "0.0.0.0/0", "unix"] {
             assert_eq!(text.parse::<Range>().unwrap().to_string(), text);
         }
-        for (text, mend) in [
+        for (text, fix) in [
             ("10.0.0.1/8", "\"10.0.0.0/8\" for all"),
             ("::ffff:10.0.0.0/104", "as IPv4"),
             ("example.com", "is no network"),
@@ -160,7 +160,7 @@ mod tests {
             ("", "is no network"),
         ] {
             let error = text.parse::<Range>().unwrap_err().to_string();
-            assert!(error.contains(mend), "{text}: {error}");
+            assert!(error.contains(fix), "{text}: {error}");
         }
     }
 }

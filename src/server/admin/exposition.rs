@@ -4,20 +4,21 @@ use std::time::SystemTime;
 
 use ws_router_core::close::CloseReason;
 
-use super::{Context, process, wire};
+use super::{Context, wire};
 use crate::metrics::{Exposition, HistogramSnapshot, Refusal, Rejection, ThreadTotals, families};
+use crate::sys;
 
 /// Writes all numbers down.
 pub(super) async fn text(context: &Context) -> String {
-    // Counting descriptors takes a while on a busy daemon; the event loop has better things to do.
-    let process = tokio::task::spawn_blocking(|| (process::memory(), process::descriptors())).await;
-    let (memory, descriptors) = process.unwrap_or_default();
+    // Counting descriptors may take milliseconds, which is too long for the event loop.
+    let usage = tokio::task::spawn_blocking(|| (sys::process_memory(), sys::descriptor_usage())).await;
+    let (memory, descriptors) = usage.unwrap_or_default();
     let mut text = Exposition::default();
     life(&mut text, context);
     frontend(&mut text, context);
     relay(&mut text, context);
-    text.one(&families::RESIDENT, memory.resident_bytes);
-    text.one(&families::PEAK, memory.peak_bytes);
+    text.one(&families::RESIDENT, memory.resident);
+    text.one(&families::PEAK, memory.peak);
     text.one(&families::DESCRIPTORS, descriptors.open);
     text.one(&families::DESCRIPTOR_LIMIT, descriptors.limit);
     text.into_text()

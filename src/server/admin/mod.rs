@@ -10,7 +10,6 @@
 mod adopt;
 mod drain;
 mod exposition;
-mod process;
 mod reply;
 mod routes;
 mod scrape;

@@ -5,16 +5,17 @@ use std::time::{Duration, Instant, SystemTime};
 use ws_router_core::close::CloseReason;
 use ws_router_core::shard::Traffic;
 
-use super::{Context, process, wire};
+use super::{Context, wire};
 use crate::metrics::{Refusal, Rejection};
 use crate::registry::Summary;
 use crate::relay::MemberView;
+use crate::sys;
 
 /// Gathers all numbers.
 pub(super) async fn status(context: &Context) -> wire::Status {
-    // Counting descriptors takes a while on a busy daemon; the event loop has better things to do.
-    let process = tokio::task::spawn_blocking(|| (process::memory(), process::descriptors())).await;
-    let (memory, descriptors) = process.unwrap_or_default();
+    // Counting descriptors may take milliseconds, which is too long for the event loop.
+    let usage = tokio::task::spawn_blocking(|| (sys::process_memory(), sys::descriptor_usage())).await;
+    let (memory, descriptors) = usage.unwrap_or_default();
     let threads = context.server.thread_totals();
     let metrics = context.server.metrics();
     wire::Status {
@@ -64,8 +65,8 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             .iter()
             .map(|why| (why.label().to_owned(), threads.iter().map(|thread| thread.closes(*why)).sum()))
             .collect(),
-        memory,
-        descriptors,
+        memory: wire::Memory { resident_bytes: memory.resident, peak_bytes: memory.peak },
+        descriptors: wire::Descriptors { open: descriptors.open, limit: descriptors.limit },
         config_stale: metrics.config_stale.value() > 0,
         drain: *context.drain.borrow(),
         handover: *context.handover.borrow(),

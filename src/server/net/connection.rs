@@ -97,7 +97,7 @@ impl Connection {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not from one of http.trusted-proxies"));
         }
         if let Layer::Plain(stream) = &mut self.layer
-            && let Some(client) = proxy::receive(stream).await?
+            && let Some(client) = proxy::read_header(stream).await?
         {
             self.peer = Peer::inet(client);
         }

@@ -1,4 +1,4 @@
-//! Listening sockets: bound here, or inherited from the service manager.
+//! Listening sockets: bound by this process, inherited from the service manager, or taken over from an old process.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,13 +31,13 @@ enum Listening {
     Unix(UnixListener),
 }
 
-/// Why there is no listener; names the address and the mend.
+/// The error of a listener that can't be opened; names the address and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The address is taken, missing or of a wrong kind.
+    /// The address is in use, doesn't exist or is of the wrong kind.
     #[error("{0}")]
     Unavailable(String),
-    /// This user may not listen there.
+    /// This user may not listen on the address.
     #[error("{0}")]
     Forbidden(String),
 }
@@ -62,7 +62,7 @@ impl Listener {
         match address {
             ListenAddress::Inet(address) => bind_inet(*address)
                 .and_then(|socket| Self::of_socket(socket, tls))
-                .map_err(|error| ListenError::of(&error, format!("listen {address}: {}", mend_inet(&error)))),
+                .map_err(|error| ListenError::of(&error, format!("listen {address}: {}", explain_inet(&error)))),
             ListenAddress::Unix(path) => Self::of_unix(path, bind_unix(path, permissions, BACKLOG), tls),
             ListenAddress::Inherited(name) => Err(ListenError::Unavailable(format!(
                 "listen systemd:{name}: no such descriptor was passed; start through a socket unit with FileDescriptorName={name}"
@@ -106,23 +106,23 @@ impl Listener {
         Self::of_socket(Socket::from(descriptor), tls).map_err(|error| problem(&error.to_string()))
     }
 
-    /// Has each connection begin with a PROXY header, or not.
+    /// Sets whether each connection starts with a PROXY header.
     #[must_use]
     pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
         Self { proxy_protocol, ..self }
     }
 
-    /// Tells whether each connection begins with a PROXY header.
+    /// Returns whether each connection starts with a PROXY header.
     pub fn proxy_protocol(&self) -> bool {
         self.proxy_protocol
     }
 
-    /// Shows where it listens, with the port that the kernel chose.
+    /// Returns the address, with the port that the kernel chose.
     pub fn address(&self) -> String {
         self.address.clone()
     }
 
-    /// The certificates in use, if it speaks TLS.
+    /// Returns the certificates, if the listener uses TLS.
     pub fn certificates(&self) -> Option<&Arc<Certificates>> {
         self.certificates.as_ref()
     }
@@ -132,7 +132,7 @@ impl Listener {
         self.file.take()
     }
 
-    /// A second descriptor of the socket.
+    /// Duplicates the descriptor of the socket.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         match &self.socket {
             Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
@@ -140,7 +140,7 @@ impl Listener {
         }
     }
 
-    /// Waits for a connection, and takes it as it is: no limit, no count, no handshake.
+    /// Waits for a connection and accepts it, without any limit or handshake.
     pub async fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
             Listening::Tcp(socket) => socket.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
@@ -168,7 +168,7 @@ impl Listener {
         let (socket, address) = if socket.domain()? == Domain::UNIX {
             let listener = UnixListener::from_std(socket.into())?;
             let address = listener.local_addr()?;
-            // An address in the abstract namespace has no path; it is named as in `ss`.
+            // An address in the abstract namespace has no path; ss(8) shows it in this form, too.
             let shown = address.as_pathname().map_or("@".into(), |path| path.display().to_string());
             (Listening::Unix(listener), format!("unix:{shown}"))
         } else {
@@ -182,7 +182,7 @@ impl Listener {
 
 fn bind_inet(address: SocketAddr) -> io::Result<Socket> {
     let socket = match Socket::new(Domain::for_address(address), Type::STREAM, None) {
-        // A machine without IPv6: "everything" is then IPv4.
+        // On a machine without IPv6, all addresses are the IPv4 addresses.
         Err(error) if is_ipv6_missing(&error) && address.is_ipv6() && address.ip().is_unspecified() => {
             return bind_inet(SocketAddr::from(([0, 0, 0, 0], address.port())));
         }
@@ -191,7 +191,7 @@ fn bind_inet(address: SocketAddr) -> io::Result<Socket> {
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }
-    // A restarted daemon needn't wait for the old connections' time-wait.
+    // A restarted daemon needn't wait for old connections in TIME-WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -202,19 +202,19 @@ fn is_ipv6_missing(error: &io::Error) -> bool {
     error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
 }
 
-fn mend_inet(error: &io::Error) -> String {
+fn explain_inet(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "permission denied; use the socket unit or grant CAP_NET_BIND_SERVICE".into()
         }
         io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another port".into(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address; mend it or use [::]".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; correct it or use [::]".into(),
         _ => error.to_string(),
     }
 }
 
-/// Connections that the kernel keeps for us until we accept them; `net.core.somaxconn` caps it. A mass reconnect
-/// comes in thousands at once.
+/// Length of the kernel's queue of connections that were not accepted yet, capped by `net.core.somaxconn`. In a mass
+/// reconnect thousands arrive at once.
 const BACKLOG: i32 = 4096;
 
 #[cfg(test)]

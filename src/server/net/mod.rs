@@ -1,4 +1,4 @@
-//! Listeners and connections: bound or inherited, TCP or Unix, plain or TLS, up to the point where HTTP begins.
+//! Listeners and connections, TCP or Unix, plain or TLS, from the socket to the first byte of HTTP.
 //!
 //! A [`Listener`] is a socket that listens, with its [`Certificates`] if it speaks TLS. [`accept`] turns it into
 //! [`Connection`]s, as many as the limits allow, each with its handshake done. A connection that becomes a websocket

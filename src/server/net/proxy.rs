@@ -1,31 +1,31 @@
-//! The PROXY protocol, versions 1 and 2: the header in which a proxy tells whose connection it passes on.
+//! The PROXY protocol, versions 1 and 2: the header in which a proxy names the client of a connection.
 //!
-//! It is the first that comes on a connection of a listener with `proxy-protocol`, before TLS and HTTP. [`parse`] is
-//! pure, and says how many bytes it needs at least, so that never one is read that belongs to what follows. The format
-//! is that of HAProxy's `doc/proxy-protocol.txt`; of the further fields (TLVs) of version 2 none is of use here.
+//! It precedes TLS and HTTP on each connection of a listener with `proxy-protocol`. [`parse`] is pure and returns how
+//! many bytes it needs at least, so that no byte is read that belongs to what follows. The format is specified in
+//! HAProxy's `doc/proxy-protocol.txt`; the additional fields (TLVs) of version 2 are ignored.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What the begin of a connection says.
+/// Result of parsing the first bytes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
-    /// So many more bytes are needed at least; all of them belong to the header.
+    /// The header is incomplete. At least this many more bytes belong to it.
     Incomplete(usize),
-    /// The connection is the proxy's own, such as a health check, or of a kind without an address (LOCAL, UNKNOWN).
+    /// The header names no client (LOCAL, UNKNOWN), as for a health check of the proxy itself.
     Local,
-    /// The client's address.
+    /// Address of the client.
     Client(SocketAddr),
 }
 
-/// Why there is no header.
+/// The error of bytes that are not a PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no valid PROXY header")]
 pub struct Malformed;
 
-/// Reads a header as far as it has come.
+/// Parses the bytes received so far.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
     if bytes.is_empty() {
         return Ok(Parsed::Incomplete(SIGNATURE.len()));
@@ -38,8 +38,8 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
     if bytes[..known] == TEXT[..known] { parse_text(bytes) } else { Err(Malformed) }
 }
 
-/// Reads a header and nothing behind it.
-pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
+/// Reads a header and no byte after it; `None` if the header names no client.
+pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut bytes = Vec::with_capacity(LONGEST_TEXT);
     loop {
         match parse(&bytes) {
@@ -55,7 +55,7 @@ pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result
     }
 }
 
-/// Version 2: signature, version and command, family and protocol, length, addresses, and what else there is.
+/// Parses version 2: signature, version and command, family and protocol, length, addresses, additional fields.
 fn parse_binary(bytes: &[u8]) -> Result<Parsed, Malformed> {
     let Some((head, rest)) = bytes.split_at_checked(HEAD) else { return Ok(Parsed::Incomplete(HEAD - bytes.len())) };
     let len = usize::from(u16::from_be_bytes([head[14], head[15]]));
@@ -68,7 +68,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Parsed, Malformed> {
         None => return Err(Malformed),
     }
     match (head[12] & 0xf, head[13]) {
-        // What stands behind LOCAL is to be skipped, whatever it is.
+        // Whatever follows LOCAL is ignored (section 2.2 of the specification).
         (0, _) => Ok(Parsed::Local),
         (1, 0x00 | 0x31) => Ok(Parsed::Local),
         (1, 0x11) => match rest {
@@ -87,7 +87,7 @@ fn client(address: impl Into<std::net::IpAddr>, port: [u8; 2]) -> Result<Parsed,
     Ok(Parsed::Client(SocketAddr::new(address.into(), u16::from_be_bytes(port))))
 }
 
-/// Version 1: a line such as `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443`.
+/// Parses version 1, a line such as `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443`.
 fn parse_text(bytes: &[u8]) -> Result<Parsed, Malformed> {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
         let missing = if bytes.ends_with(b"\r") { 1 } else { SHORTEST_TEXT.saturating_sub(bytes.len()).max(2) };
@@ -107,36 +107,36 @@ fn parse_text(bytes: &[u8]) -> Result<Parsed, Malformed> {
         return Err(Malformed);
     };
     let address = match family {
-        "TCP4" => both::<Ipv4Addr>(source, target)?.into(),
-        "TCP6" => both::<Ipv6Addr>(source, target)?.into(),
+        "TCP4" => source_of::<Ipv4Addr>(source, target)?.into(),
+        "TCP6" => source_of::<Ipv6Addr>(source, target)?.into(),
         _ => return Err(Malformed),
     };
-    let (port, _) = (number(port)?, number(target_port)?);
+    let (port, _) = (port_number(port)?, port_number(target_port)?);
     Ok(Parsed::Client(SocketAddr::new(address, port)))
 }
 
-/// Takes the source's address, if the target's is one too.
-fn both<T: std::str::FromStr>(source: &str, target: &str) -> Result<T, Malformed> {
+/// Returns the source address; fails unless both addresses are valid.
+fn source_of<T: std::str::FromStr>(source: &str, target: &str) -> Result<T, Malformed> {
     let _: T = target.parse().map_err(|_| Malformed)?;
     source.parse().map_err(|_| Malformed)
 }
 
-/// Reads a port, digits alone.
-fn number(text: &str) -> Result<u16, Malformed> {
+/// Parses a port, which consists of digits alone.
+fn port_number(text: &str) -> Result<u16, Malformed> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().map_err(|_| Malformed) } else { Err(Malformed) }
 }
 
-/// What a header of version 2 begins with.
+/// First bytes of a header of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Its part of fixed length.
+/// Length of the fixed part of a header of version 2.
 const HEAD: usize = 16;
-/// Addresses and all that a proxy may want to add, certificates of clients included; the format has room for 64 KiB.
+/// Limit for addresses and additional fields, which may include a client certificate; the format allows 64 KiB.
 const LONGEST_BINARY: usize = 4096;
-/// What a header of version 1 begins with.
+/// First bytes of a header of version 1.
 const TEXT: &[u8] = b"PROXY ";
-/// `PROXY UNKNOWN` and the line's end.
+/// Length of `PROXY UNKNOWN` with its line end.
 const SHORTEST_TEXT: usize = 15;
-/// The longest that the format allows.
+/// Length of the longest header of version 1 that the format allows.
 const LONGEST_TEXT: usize = 107;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod limits;
 mod scm_rights;
 mod tcp_info;
 mod threads;
+mod usage;
 
 pub use allocator::{map_large_buffers, release_free_memory};
 pub use inherited::{remove_variables, take_inherited_fd};
@@ -17,3 +18,4 @@ pub use limits::{descriptor_limit, memory_limit};
 pub use scm_rights::{recv_fd, recv_fds, send_fd, send_fds};
 pub use tcp_info::{TcpState, tcp_state, tcp_transit};
 pub use threads::OtherThreads;
+pub use usage::{DescriptorUsage, ProcessMemory, SystemMemory, descriptor_usage, process_memory, system_memory};

@@ -76,7 +76,7 @@ client-certificates = [" "]
     let expected = [
         "2:8: access.name: \"1st\" is no name; begin with a letter, and go on with up to 63 letters, digits, - _ .",
         "3:9: access.allow: \"conect\" is not known here; did you mean \"connect\"?",
-        "4:13: access.networks: \"10.1.2.3/8\" is an address inside of a network; write \"10.0.0.0/8\" for all of it",
+        "4:13: access.networks: \"10.1.2.3/8\" is an address inside a network; write \"10.0.0.0/8\" for all of it",
         "4:27: access.networks: \"ten\" is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\"",
         "4:34: access.networks: \"::ffff:10.0.0.0/104\" is an IPv4 network in IPv6 form; write it as IPv4, without ::ffff:",
         "4:57: access.networks: expected a text, not a number; put it in double quotes",

@@ -206,7 +206,7 @@ fn a_wrong_type_is_told_with_the_right_one() {
 fn proxies_that_are_no_networks_or_trusted_by_nobody_are_told() {
     has_one(
         "[http]\ntrusted-proxies = [\"10.0.0.1/8\"]",
-        "2:19: http.trusted-proxies: \"10.0.0.1/8\" is an address inside of a network; write \"10.0.0.0/8\" for all of it",
+        "2:19: http.trusted-proxies: \"10.0.0.1/8\" is an address inside a network; write \"10.0.0.0/8\" for all of it",
     );
     has_one(
         "[http]\ntrusted-proxies = \"unix\"",

@@ -14,7 +14,7 @@ fn client_at(text: &str) -> Result<Parsed, Malformed> {
 }
 
 #[test]
-fn version_1_tells_the_clients_address() {
+fn version_1_names_the_clients_address() {
     let v4 = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
     assert_eq!(parse(v4), client_at("192.0.2.1:56324"));
     let v6 = b"PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\n";
@@ -24,7 +24,7 @@ fn version_1_tells_the_clients_address() {
 }
 
 #[test]
-fn version_2_tells_the_clients_address_and_what_is_added_is_skipped() {
+fn version_2_names_the_clients_address_and_additional_fields_are_ignored() {
     assert_eq!(parse(&binary(0x21, 0x11, &V4)), client_at("192.0.2.1:56324"));
     assert_eq!(parse(&binary(0x21, 0x11, &[&V4[..], &[3, 0, 1, 9]].concat())), client_at("192.0.2.1:56324"));
     let mut v6 = [0; 36];
@@ -33,7 +33,7 @@ fn version_2_tells_the_clients_address_and_what_is_added_is_skipped() {
 }
 
 #[test]
-fn a_proxys_own_connection_keeps_its_address() {
+fn a_connection_of_the_proxy_itself_keeps_its_address() {
     assert_eq!(parse(&binary(0x20, 0x00, &[])), Ok(Parsed::Local));
     assert_eq!(parse(&binary(0x20, 0x11, &V4)), Ok(Parsed::Local));
     assert_eq!(parse(&binary(0x21, 0x00, b"whatever")), Ok(Parsed::Local));
@@ -41,7 +41,7 @@ fn a_proxys_own_connection_keeps_its_address() {
 }
 
 #[test]
-fn what_is_no_header_is_found_out_at_its_first_wrong_byte() {
+fn bytes_that_are_not_a_header_are_rejected_at_the_first_wrong_one() {
     for text in [
         &b"GET / HTTP/1.1\r\n"[..],
         b"PROXX",
@@ -72,16 +72,16 @@ fn what_is_no_header_is_found_out_at_its_first_wrong_byte() {
 async fn what_follows_the_header_is_left_unread() {
     for header in [b"PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n".to_vec(), binary(0x21, 0x11, &V4)] {
         let mut stream = &[header, b"GET /".to_vec()].concat()[..];
-        assert!(receive(&mut stream).await.unwrap().is_some());
+        assert!(read_header(&mut stream).await.unwrap().is_some());
         assert_eq!(stream, b"GET /");
     }
-    assert_eq!(receive(&mut &b"PROXY TCP4 192"[..]).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    assert_eq!(read_header(&mut &b"PROXY TCP4 192"[..]).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
 
 proptest! {
     /// However a header is cut, never a byte is asked for that isn't its own, and the end is the same.
     #[test]
-    fn no_byte_behind_the_header_is_asked_for(port: u16, ip: [u8; 4], kind in 0..3, added in 0..40_usize) {
+    fn no_byte_after_the_header_is_needed(port: u16, ip: [u8; 4], kind in 0..3, added in 0..40_usize) {
         let address = SocketAddr::from((ip, port));
         let header = if kind == 0 {
             format!("PROXY UNKNOWN{}\r\n", " ".repeat(added)).into_bytes()
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_comes_breaks_it(begin in 0..3_usize, bytes: Vec<u8>) {
+    fn no_input_panics(begin in 0..3_usize, bytes: Vec<u8>) {
         let begin = [&b""[..], TEXT, &SIGNATURE][begin];
         let _ = parse(&[begin, &bytes].concat());
     }
