@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use ws_router_admin_api::cli::{self, Router};
-use ws_router_server::daemon;
+use ws_router_server::{signals, startup};
 
 fn main() -> ExitCode {
-    daemon::block_requests();
+    signals::block_requests();
     let arguments = cli::parse_or_exit::<Router>();
-    daemon::run(arguments)
+    startup::run(arguments)
 }

@@ -17,23 +17,45 @@
 //! thread does, without the I/O: the members, who receives from whom, and the outboxes of slow ones. The [`relay`] is
 //! the loop around it that moves the bytes.
 //!
-//! The modules, each above those that it uses (held by `tests/architecture.rs`):
+//! The modules, each above those that it uses (held by `tests/architecture.rs`). The process:
 //!
-//! - [`daemon`]: assembles everything, and runs it from start to exit.
-//! - [`handover`]: restarts that carry connections over to the next process.
+//! - [`startup`]: the start, from the arguments to a router that accepts connections.
+//! - [`lifecycle`]: signals and administrators' commands, until the daemon has stopped.
+//! - [`restart`]: the steps of a restart that carries connections over.
+//! - [`front`]: the tasks that accept and answer connections.
+//! - [`background`]: periodic tasks.
+//! - [`reload`]: reload of the configuration and the certificates.
+//! - [`check`]: `--check` and `--print-config`.
+//! - [`listeners`]: which sockets the router listens on.
+//! - [`certificate_store`]: the certificates in use, and their reload.
+//! - [`capacity`]: what the configuration allows, compared with the system's limits.
+//! - [`event_log`]: log messages about registrations and members.
+//! - [`inetd`]: start by inetd.
+//! - [`exit`]: errors and panics that end the daemon.
+//! - [`signals`]: the thread that receives signals.
+//!
+//! The interfaces:
+//!
 //! - [`admin`]: the admin interface, JSON over a Unix socket.
+//! - [`handover`]: what one process hands to the next.
 //! - [`http`]: the public routes.
+//!
+//! The router:
+//!
 //! - [`server`]: the router as one object, whose operations are the product's.
 //! - [`relay`]: the threads that move members' bytes, around a shard each.
 //! - [`snapshot`]: the format of the state that a new process takes over.
 //! - [`registry`]: which registrations there are, and who has a seat in them.
 //! - [`net`]: listening, accepting, TLS, PROXY headers, limits on clients.
 //! - [`access`]: which devices may register, connect and remove.
+//!
+//! What all of them use:
+//!
 //! - [`log`]: the journal, syslog or standard error.
 //! - [`config`]: the configuration file.
 //! - [`metrics`]: counters, and their Prometheus form.
-//! - [`events`]: what happened to registrations, for those who follow it.
-//! - [`systemd`]: what is said to and taken from the service manager, or inetd.
+//! - [`events`]: events of registrations and members, and their history.
+//! - [`systemd`]: the protocols of service managers and inetd.
 //! - [`sys`]: calls of the kernel and the allocator, and all unsafe code.
 //! - [`peer`]: the other end of a connection, and its network.
 //! - [`sync`]: locks and atomics, which a model checker replaces in `tests/interleavings`.
@@ -45,19 +67,32 @@
 
 pub mod access;
 pub mod admin;
+pub mod background;
+pub mod capacity;
+pub mod certificate_store;
+pub mod check;
 pub mod config;
-pub mod daemon;
+pub mod event_log;
 pub mod events;
+pub mod exit;
+pub mod front;
 pub mod handover;
 pub mod http;
+pub mod inetd;
+pub mod lifecycle;
+pub mod listeners;
 pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod peer;
 pub mod registry;
 pub mod relay;
+pub mod reload;
+pub mod restart;
 pub mod server;
+pub mod signals;
 pub mod snapshot;
+pub mod startup;
 pub mod sync;
 pub mod sys;
 pub mod systemd;

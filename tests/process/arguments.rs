@@ -96,7 +96,7 @@ fn the_configuration_in_force_is_printed_as_a_file_that_says_the_same() {
 #[test]
 fn arguments_that_make_no_sense_are_64() {
     Setup::new().argument("--lissen").start().ended().says(64, &["--lissen"]);
-    Setup::new().argument("--inetd").start().ended().says(64, &["descriptor 0 is no socket"]);
+    Setup::new().argument("--inetd").start().ended().says(64, &["descriptor 0 is not a socket"]);
 }
 
 #[test]

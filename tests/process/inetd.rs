@@ -60,7 +60,7 @@ fn a_nowait_lines_connection_is_held_to_the_limits_too() {
     let mut device = connect(inetd.local_addr().unwrap());
     let (accepted, _) = inetd.accept().unwrap();
     assert_eq!(handed_over(&running, accepted).status.code(), Some(69));
-    running.logged(&["hand-over refused", "rejected; raise limits.connections"]);
+    running.logged(&["handed-over connection rejected", "rejected; raise limits.connections"]);
     assert_eq!(device.read(&mut [0; 1]).unwrap(), 0);
     assert_eq!(running.admin("/v1/status")["front"]["connections_rejected"]["limit"], 1);
 }

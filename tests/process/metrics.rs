@@ -7,7 +7,7 @@ use super::client::{Member, ask, connect, register};
 use super::harness::{Router, Setup};
 
 fn monitoring(router: &mut Router) -> SocketAddr {
-    router.logged(&["\"monitoring is answered\""])["listener"].as_str().unwrap().parse().unwrap()
+    router.logged(&["\"serving metrics\""])["listener"].as_str().unwrap().parse().unwrap()
 }
 
 #[track_caller]

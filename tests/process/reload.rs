@@ -47,7 +47,7 @@ fn a_withdrawn_token_is_of_no_use_after_a_reload_and_its_members_stay() {
     let mut other = Member::join(connect(address), &id, "key");
     fs::write(&path, "bad line\n").unwrap();
     router.signal(Signal::SIGHUP);
-    router.logged(&["not reloaded", "tokens:1:"]);
+    router.logged(&["reload refused", "tokens:1:"]);
     assert_eq!(ask(connect(address), &register).0, 200);
     fs::write(&path, "# nobody\n").unwrap();
     router.signal(Signal::SIGHUP);
@@ -66,8 +66,8 @@ fn a_bad_file_leaves_the_settings_and_tells_all_problems() {
     router.notified("RELOADING=1");
     router.notified("READY=1");
     assert_eq!(ask(connect(address), "/stats").0, 404);
-    router.logged(&["not reloaded", "consol"]);
-    router.logged(&["not reloaded", "threads"]);
+    router.logged(&["reload refused", "consol"]);
+    router.logged(&["reload refused", "threads"]);
 }
 
 /// Runs `ws-routerctl reload --or-signal`, and returns its exit status and its standard error.
@@ -144,7 +144,7 @@ fn a_bad_certificate_leaves_all_settings_and_a_good_one_is_taken() {
     router.notified("READY=1");
     certificate(router.setup.folder.path(), "own");
     router.signal(Signal::SIGHUP);
-    router.logged(&["certificate read again", "own.crt"]);
+    router.logged(&["certificate reloaded", "own.crt"]);
 }
 
 #[test]
@@ -153,5 +153,5 @@ fn a_renewed_certificate_is_taken_without_being_told() {
     certificate(setup.folder.path(), "own");
     let mut router = setup.tls("own.crt", "own.key").start().ready();
     certificate(router.setup.folder.path(), "own");
-    router.logged(&["certificate read again", "own.crt"]);
+    router.logged(&["certificate reloaded", "own.crt"]);
 }

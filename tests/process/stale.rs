@@ -30,7 +30,7 @@ fn members_stay_with_the_settings_before_until_a_reload_succeeds() {
     router.start_again();
     let status = router.notified("READY=1");
     assert!(status.contains("STATUS=configuration not in force"), "{status}");
-    let line = router.logged(&["the settings before the restart stay in force"]);
+    let line = router.logged(&["the settings from before the restart stay in force"]);
     assert!(line["level"] == "ERROR" && line["error"].as_str().unwrap().contains("membres"), "{line}");
     one.say("still here");
     assert_eq!(other.receive(), "still here");

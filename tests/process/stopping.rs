@@ -42,7 +42,7 @@ fn a_second_term_does_not_wait() {
     let _silent = Member::join(connect(address), &id, "key");
     router.signal(Signal::SIGTERM);
     router.notified("STOPPING=1");
-    router.stopped().says(0, &["without waiting"]);
+    router.stopped().says(0, &["exiting at once"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use ws_router_admin_api::event::EventKind;
 use ws_router_core::close::CloseReason;
 use ws_router_server::admin::{Command, ReloadReport, serve_metrics};
-use ws_router_server::config::{Config, SocketPermissions};
+use ws_router_server::config::{Config, Problems, SocketPermissions};
 use ws_router_server::metrics::families;
 use ws_router_server::net::Listener;
 use ws_router_server::sys;
@@ -364,7 +364,7 @@ async fn a_reload_returns_what_changed_or_all_problems() {
     let mut admin = Admin::start(Config::default()).await;
     let answers = [
         Ok(ReloadReport { changed: vec!["registration.linger".into()], need_restart: vec!["relay.threads".into()] }),
-        Err("a.toml:1:1: this\na.toml:2:1: that".to_owned()),
+        Err(Problems(vec!["a.toml:1:1: this".into(), "a.toml:2:1: that".into()])),
     ];
     let mut life = std::mem::replace(&mut admin.life, tokio::sync::mpsc::channel(1).1);
     let daemon = tokio::spawn(async move {

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use ws_router_admin_api as wire;
 use ws_router_core::secret::Token;
 use ws_router_server::admin::{Command, ReloadReport};
-use ws_router_server::config::{Config, Listener, Rule, Tls};
+use ws_router_server::config::{Config, Listener, Problems, Rule, Tls};
 
 use crate::support::admin::Admin;
 use crate::support::{plain, until};
@@ -208,7 +208,7 @@ async fn a_reload_reports_what_changed_and_a_rejected_one_exits_with_78() {
     assert_eq!(report, (0, "changed: log.level\nneeds a restart: relay.threads\n".into(), String::new()));
     let (refused, _) = tokio::join!(ask(&admin.socket, &["reload"]), async {
         let Some(Command::Reload(asked)) = admin.life.recv().await else { panic!("no reload") };
-        asked.send(Err("a.toml:1:1: this\na.toml:2:1: that".into())).unwrap();
+        asked.send(Err(Problems(vec!["a.toml:1:1: this".into(), "a.toml:2:1: that".into()]))).unwrap();
     });
     assert_eq!((refused.0, refused.1.as_str()), (78, ""));
     assert!(refused.2.ends_with("stays in force\na.toml:1:1: this\na.toml:2:1: that\n"), "{}", refused.2);

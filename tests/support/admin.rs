@@ -46,7 +46,7 @@ impl Admin {
             listeners: vec![server.http.to_string()],
             drain: drain.subscribe(),
             handover: watch::channel(Default::default()).1,
-            life: sender,
+            lifecycle: sender,
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(admin::serve(listener, context.clone(), stop.clone()));

@@ -19,6 +19,7 @@ use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::{BODY_TIMEOUT, Command};
 use crate::http::headers::has_token;
+use crate::net::ListenError;
 use crate::sys;
 
 /// Answers the request for a hand-over.
@@ -52,8 +53,8 @@ pub(super) async fn take_over(upgrade: OnUpgrade, session: &Session) {
             "ok\n".to_owned()
         }
         Err(error) => {
-            tracing::warn!(uid, pid, error, "hand-over refused");
-            format!("{}\n", error.replace('\n', "; "))
+            tracing::warn!(uid, pid, %error, "handed-over connection rejected");
+            format!("{}\n", error.to_string().replace('\n', "; "))
         }
     };
     if let Err(error) = stream.write_all(answer.as_bytes()).await {
@@ -62,27 +63,27 @@ pub(super) async fn take_over(upgrade: OnUpgrade, session: &Session) {
 }
 
 /// Takes the socket back from HTTP.
-async fn upgraded(upgrade: OnUpgrade) -> Result<UnixStream, String> {
-    let upgraded = upgrade.await.map_err(|error| error.to_string())?;
-    let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| "not on the admin socket")?;
+async fn upgraded(upgrade: OnUpgrade) -> Result<UnixStream, AdoptError> {
+    let upgraded = upgrade.await.map_err(AdoptError::Upgrade)?;
+    let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| AdoptError::NotAdminSocket)?;
     // A byte that HTTP has read came without its descriptor: the kernel throws that away.
-    if parts.read_buf.is_empty() { Ok(parts.io.into_inner()) } else { Err("bytes before the 101".into()) }
+    if parts.read_buf.is_empty() { Ok(parts.io.into_inner()) } else { Err(AdoptError::EarlyBytes) }
 }
 
-async fn adopt(stream: &UnixStream, session: &Session) -> Result<(), String> {
+async fn adopt(stream: &UnixStream, session: &Session) -> Result<(), AdoptError> {
     let received = tokio::select! {
         received = tokio::time::timeout(BODY_TIMEOUT, descriptor(stream)) => received,
-        () = session.stop.cancelled() => return Err(STOPPING.into()),
+        () = session.stop.cancelled() => return Err(AdoptError::Stopping),
     };
     let descriptor = match received {
         Ok(Ok(descriptor)) => descriptor,
-        Ok(Err(error)) => return Err(format!("no descriptor: {error}")),
-        Err(_) => return Err("no descriptor came; send one byte with one descriptor after the 101".into()),
+        Ok(Err(error)) => return Err(AdoptError::Receive(error)),
+        Err(_) => return Err(AdoptError::Timeout),
     };
     let (answer, answered) = oneshot::channel();
     // Whether the command or its answer was lost, the life cycle has ended.
-    let _ = session.context.life.send(Command::Adopt(descriptor, answer)).await;
-    answered.await.unwrap_or_else(|_| Err(STOPPING.into()))
+    let _ = session.context.lifecycle.send(Command::Adopt(descriptor, answer)).await;
+    Ok(answered.await.map_err(|_| AdoptError::Stopping)??)
 }
 
 async fn descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
@@ -92,4 +93,21 @@ async fn descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
 /// What the connection becomes.
 const PROTOCOL: &str = "ws-router-descriptor";
 
-const STOPPING: &str = "the daemon is stopping";
+/// Error of taking over a connection.
+#[derive(Debug, thiserror::Error)]
+enum AdoptError {
+    #[error(transparent)]
+    Upgrade(hyper::Error),
+    #[error("not on the admin socket")]
+    NotAdminSocket,
+    #[error("bytes were sent before the 101")]
+    EarlyBytes,
+    #[error("no descriptor: {0}")]
+    Receive(#[source] io::Error),
+    #[error("no descriptor arrived; send one byte with one descriptor after the 101")]
+    Timeout,
+    #[error("the daemon is stopping")]
+    Stopping,
+    #[error(transparent)]
+    Rejected(#[from] ListenError),
+}

@@ -11,27 +11,40 @@ use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::{Command, wire};
 
+use crate::log::messages;
+
 /// Has the life cycle let nobody new in, and close all members over the time that the query says.
 pub(super) async fn begin(session: &Session, query: &str) -> Reply {
     let Some(over) = span(query) else {
         return reply::refusal(StatusCode::BAD_REQUEST, "over is a time of at most a day, such as ?over=60s");
     };
     let Administrator { uid, pid } = session.administrator;
-    tracing::info!(uid, pid, over_ms = over.as_millis() as u64, "drain asked for by an administrator");
+    tracing::info!(
+        message_id = messages::DRAIN_REQUESTED,
+        uid,
+        pid,
+        over_ms = over.as_millis() as u64,
+        "drain requested by an administrator"
+    );
     order(session, |answer| Command::Drain(over, answer)).await
 }
 
 /// Has the life cycle let devices in again.
 pub(super) async fn undo(session: &Session) -> Reply {
     let Administrator { uid, pid } = session.administrator;
-    tracing::info!(uid, pid, "end of the drain asked for by an administrator");
+    tracing::info!(
+        message_id = messages::DRAIN_UNDO_REQUESTED,
+        uid,
+        pid,
+        "end of the drain requested by an administrator"
+    );
     order(session, Command::Undrain).await
 }
 
 async fn order(session: &Session, command: impl FnOnce(oneshot::Sender<wire::Drain>) -> Command) -> Reply {
     let (answer, answered) = oneshot::channel();
     // Whether the command or its answer was lost, the life cycle has ended.
-    let _ = session.context.life.send(command(answer)).await;
+    let _ = session.context.lifecycle.send(command(answer)).await;
     match answered.await {
         Ok(drain) => reply::document(&drain),
         Err(_) => reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),

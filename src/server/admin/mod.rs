@@ -27,7 +27,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use ws_router_admin_api as wire;
 
-use crate::net;
+use crate::config::Problems;
+use crate::handover::exec::TrialError;
+use crate::log::messages;
+use crate::net::{self, ListenError};
 use crate::server::Server;
 
 pub use scrape::serve_metrics;
@@ -46,23 +49,23 @@ pub struct Context {
     pub drain: watch::Receiver<wire::Drain>,
     /// Phase of a restart.
     pub handover: watch::Receiver<wire::HandoverPhase>,
-    /// Commands to the daemon's lifecycle, which is reached in no other way.
-    pub life: mpsc::Sender<Command>,
+    /// Commands to the life cycle, which is reached in no other way.
+    pub lifecycle: mpsc::Sender<Command>,
 }
 
-/// What the interface can ask of the daemon's life cycle.
+/// Commands to the daemon's life cycle, each with the sender of its reply.
 #[derive(Debug)]
 pub enum Command {
-    /// Read the configuration and certificates again; answers what changed, or all problems.
-    Reload(oneshot::Sender<Result<ReloadReport, String>>),
-    /// Become the program that is on the disk now; answers before it happens, or why it can't.
-    Upgrade(oneshot::Sender<Result<(), String>>),
-    /// Let nobody new in, and close all members within this time.
+    /// Reload the configuration and certificates; replies what changed, or all problems.
+    Reload(oneshot::Sender<Result<ReloadReport, Problems>>),
+    /// Execute the program that is on the disk now; replies before that, or with the reason why it can't take over.
+    Upgrade(oneshot::Sender<Result<(), TrialError>>),
+    /// Reject newcomers, and close all members within this time.
     Drain(Duration, oneshot::Sender<wire::Drain>),
-    /// Stay in service after all.
+    /// Return to service.
     Undrain(oneshot::Sender<wire::Drain>),
     /// Serve a connection that inetd accepted.
-    Adopt(OwnedFd, oneshot::Sender<Result<(), String>>),
+    Adopt(OwnedFd, oneshot::Sender<Result<(), ListenError>>),
 }
 
 /// Answers requests on the admin socket until `stop`, then lets the answers in progress finish.
@@ -93,7 +96,11 @@ pub async fn serve(listener: UnixListener, context: Context, stop: CancellationT
 
 /// Answers without reading the request, so that a full house costs nothing but a refusal.
 fn turn_away(stream: &UnixStream) {
-    tracing::warn!(limit = MAX_CONNECTIONS, "admin connection refused, too many are open");
+    tracing::warn!(
+        message_id = messages::ADMIN_CONNECTION_REJECTED,
+        limit = MAX_CONNECTIONS,
+        "admin connection rejected; too many are open"
+    );
     let body = r#"{"error":"too many admin connections; close some of them"}"#;
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\

@@ -7,6 +7,9 @@ use serde::Serialize;
 use ws_router_admin_api as wire;
 
 use super::stream::Lines;
+use crate::config::Problems;
+use crate::handover::exec::TrialError;
+use crate::log::messages;
 use crate::metrics::Exposition;
 
 /// The body of any answer.
@@ -30,10 +33,16 @@ pub(super) fn refusal(status: StatusCode, error: impl Into<String>) -> Reply {
     json(status, &wire::Refused { error: error.into(), problems: Vec::new() })
 }
 
-/// Answers a reload that failed, with the reasons a line each.
-pub(super) fn problems(lines: &str) -> Reply {
-    let problems = lines.lines().map(str::to_owned).collect();
+/// Answers 422 to a reload that was refused, with all problems.
+pub(super) fn problems(problems: &Problems) -> Reply {
     let error = "the configuration can't be used; the running one stays in force".into();
+    json(StatusCode::UNPROCESSABLE_ENTITY, &wire::Refused { error, problems: problems.0.clone() })
+}
+
+/// Answers 422 to an upgrade that was refused.
+pub(super) fn upgrade_refused(reason: &TrialError) -> Reply {
+    let problems = reason.to_string().lines().map(str::to_owned).collect();
+    let error = "the new program can't take over; the running one goes on".into();
     json(StatusCode::UNPROCESSABLE_ENTITY, &wire::Refused { error, problems })
 }
 
@@ -58,7 +67,7 @@ fn json(status: StatusCode, document: &impl Serialize) -> Reply {
             with_type(status, "application/json", Body::Left(Full::from(text)))
         }
         Err(error) => {
-            tracing::error!(%error, "an answer of the admin interface can't be written as JSON");
+            tracing::error!(message_id = messages::ANSWER_NOT_ENCODED, %error, "answer of the admin interface can't be encoded as JSON");
             with_type(StatusCode::INTERNAL_SERVER_ERROR, "application/json", Body::Left(Full::from("{}\n")))
         }
     }

@@ -14,6 +14,7 @@ use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::stream::Lines;
 use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
+use crate::log::messages;
 use crate::peer::Peer;
 use crate::registry::Summary;
 
@@ -148,7 +149,7 @@ async fn remove(session: &Session, id: &str) -> Reply {
     if !session.context.server.force_remove(&id, Peer::Unix { uid, pid }).await {
         return unknown_registration();
     }
-    tracing::info!(registration = %id, uid, pid, "registration removed by an administrator");
+    tracing::info!(message_id = messages::REMOVED_BY_ADMINISTRATOR, registration = %id, uid, pid, "registration removed by an administrator");
     reply::document(&wire::Removed { removed: id.to_string() })
 }
 
@@ -168,20 +169,20 @@ async fn disconnect(session: &Session, number: &str) -> Reply {
         return unknown_connection();
     }
     let Administrator { uid, pid } = session.administrator;
-    tracing::info!(member = %id, uid, pid, "connection closed by an administrator");
+    tracing::info!(message_id = messages::DISCONNECTED_BY_ADMINISTRATOR, member = %id, uid, pid, "connection closed by an administrator");
     reply::document(&wire::Disconnected { disconnected: id.0 })
 }
 
 /// Has the life cycle make place for the program that is on the disk now.
 async fn upgrade(session: &Session) -> Reply {
     let Administrator { uid, pid } = session.administrator;
-    tracing::info!(uid, pid, "upgrade asked for by an administrator");
+    tracing::info!(message_id = messages::UPGRADE_REQUESTED, uid, pid, "upgrade requested by an administrator");
     let (answer, answered) = oneshot::channel();
     // Whether the command or its answer was lost, the life cycle has ended.
-    let _ = session.context.life.send(Command::Upgrade(answer)).await;
+    let _ = session.context.lifecycle.send(Command::Upgrade(answer)).await;
     match answered.await {
         Ok(Ok(())) => reply::document(&wire::Upgraded { upgrading: true }),
-        Ok(Err(problem)) => reply::problems(&problem),
+        Ok(Err(error)) => reply::upgrade_refused(&error),
         Err(_) => reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
     }
 }
@@ -189,10 +190,10 @@ async fn upgrade(session: &Session) -> Reply {
 /// Has the life cycle read the configuration again.
 async fn reload(session: &Session) -> Reply {
     let Administrator { uid, pid } = session.administrator;
-    tracing::info!(uid, pid, "reload asked for by an administrator");
+    tracing::info!(message_id = messages::RELOAD_REQUESTED, uid, pid, "reload requested by an administrator");
     let (answer, answered) = oneshot::channel();
     // Whether the command or its answer was lost, the life cycle has ended.
-    let _ = session.context.life.send(Command::Reload(answer)).await;
+    let _ = session.context.lifecycle.send(Command::Reload(answer)).await;
     match answered.await {
         Ok(Ok(report)) => reply::document(&report),
         Ok(Err(problems)) => reply::problems(&problems),

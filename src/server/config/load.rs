@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -20,9 +20,20 @@ use super::{Config, Problems, permissions};
 /// Where the configuration is looked for when none is named.
 pub const DEFAULT_PATH: &str = "/etc/ws-router/ws-router.toml";
 
-/// Reads the named file; without a name, the one at [`DEFAULT_PATH`] if there is one, else the defaults.
-pub fn load_for(named: Option<&Path>) -> Result<Config, Problems> {
-    named.map_or_else(|| load_if_there(Path::new(DEFAULT_PATH)), load)
+/// Origin of the configuration, the same at the start and at each reload.
+#[derive(Debug, Clone)]
+pub struct Source(Option<PathBuf>);
+
+impl Source {
+    /// Takes the named file, or else the one at [`DEFAULT_PATH`].
+    pub fn new(named: Option<PathBuf>) -> Self {
+        Self(named)
+    }
+
+    /// Reads the file. A named file must exist; without the file at [`DEFAULT_PATH`] the defaults apply.
+    pub fn read(&self) -> Result<Config, Problems> {
+        self.0.as_deref().map_or_else(|| load_if_there(Path::new(DEFAULT_PATH)), load)
+    }
 }
 
 /// Reads a configuration file, or tells everything that is wrong with it.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use ws_router_admin_api::ListenAddress;
+use ws_router_admin_api::admin_socket::SocketLocator;
 use ws_router_core::rate::Rate;
 
 use crate::peer::Peers;
@@ -34,7 +35,7 @@ pub use access::{Allow, ClientNames, Rule, User};
 pub use ask::{Ask, AskPlace};
 pub use differences::Differences;
 pub use keys::{Reload, names};
-pub use load::{DEFAULT_PATH, load, load_for, parse};
+pub use load::{DEFAULT_PATH, Source, load, parse};
 pub use permissions::{FileMode, GroupName};
 pub use problems::Problems;
 
@@ -205,6 +206,16 @@ pub enum ForwardedHeader {
 pub struct Admin {
     /// Its path; `None` is the usual one ([`ws_router_admin_api::admin_socket`]).
     pub socket: Option<PathBuf>,
+}
+
+impl Admin {
+    /// Returns the paths at which a running daemon's admin socket may be, the likeliest first.
+    pub fn socket_candidates(&self) -> Vec<PathBuf> {
+        match &self.socket {
+            Some(path) => vec![path.clone()],
+            None => SocketLocator::from_process().candidates(),
+        }
+    }
 }
 
 /// Where monitoring reads the numbers.

@@ -100,7 +100,7 @@ fn without_a_file_at_the_default_path_there_are_the_defaults_but_a_bad_one_is_an
 fn a_file_that_cannot_be_read_is_named_with_the_cause() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.toml");
-    for named in [load(&missing), load_for(Some(&missing))] {
+    for named in [load(&missing), Source::new(Some(missing.clone())).read()] {
         let text = named.unwrap_err().to_string();
         assert_eq!(text, format!("{}: no such file; create it, or name another with --config", missing.display()));
     }

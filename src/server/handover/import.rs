@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use super::{CONNECTIONS, INHERITED, PROGRAM, STATE};
 use crate::config::{self, Config};
+use crate::log::messages;
 use crate::server::{self, Server, StartError, ask_to_reconnect};
 use crate::snapshot::{DecodeError, Snapshot};
 use crate::sys;
@@ -101,7 +102,7 @@ impl InheritedState {
             (_, error) => {
                 let server = start(None)?;
                 if let Some(error) = error {
-                    tracing::error!(%error, "the snapshot can't be used, members are told to come back");
+                    tracing::error!(message_id = messages::SNAPSHOT_UNUSABLE, %error, "the snapshot can't be used; members are asked to reconnect");
                     server.metrics().restarts.increment();
                     server.metrics().lost.set(members.len() as u64);
                     members.into_iter().for_each(ask_to_reconnect);

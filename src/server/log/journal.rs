@@ -1,8 +1,8 @@
-//! The journal's own protocol: a datagram an event, its facts as fields, and a message id where there is one.
+//! The journal's native protocol: each message is a datagram with its fields, and a message id if it has one.
 //!
-//! What people read (`MESSAGE=`) is the sentence with the facts behind it, as in the text form; what programs select by
-//! are the fields, `WSROUTER_REGISTRATION=` and the like. Nobody waits for a journal that hangs: a relay thread logs,
-//! too. An entry that the journal doesn't take is lost, and the next one says how many were.
+//! `MESSAGE=` is the text with the fields behind it, as on standard error; programs select by the fields,
+//! `WSROUTER_REGISTRATION=` and so on. A journal that hangs blocks nothing, since relay threads log, too: an entry that the
+//! journal doesn't accept is lost, and the next one has the number of lost entries.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -16,19 +16,19 @@ use tracing_subscriber::layer::Context;
 
 use super::messages;
 
-/// The way to the journal.
+/// A connection to the journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     socket: UnixDatagram,
-    /// Entries that were not taken, and of which nothing was said yet.
+    /// Entries that were lost since the last one that was sent.
     lost: AtomicU64,
 }
 
 impl Journal {
-    /// Finds the journal, and tells if there is none.
+    /// Connects to the journal; fails if there is none.
     pub(super) fn connect() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
-        // Of nothing the journal takes no note.
+        // The journal ignores an empty datagram.
         socket.send_to(&[], SOCKET)?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, lost: AtomicU64::new(0) })
@@ -37,9 +37,9 @@ impl Journal {
     fn send(&self, mut entry: Entry) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            entry.fact("lost", &lost.to_string());
+            entry.field("lost", &lost.to_string());
         }
-        if self.socket.send_to(&entry.finished(), SOCKET).is_err() {
+        if self.socket.send_to(&entry.finish(), SOCKET).is_err() {
             self.lost.fetch_add(lost + 1, Ordering::Relaxed);
         }
     }
@@ -49,8 +49,8 @@ impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut entry = Entry::default();
         event.record(&mut entry);
-        let about = event.metadata();
-        let priority = match *about.level() {
+        let metadata = event.metadata();
+        let priority = match *metadata.level() {
             Level::ERROR => "3",
             Level::WARN => "4",
             Level::INFO => "6",
@@ -58,8 +58,8 @@ impl<S: Subscriber> Layer<S> for Journal {
         };
         entry.put("PRIORITY", priority);
         entry.put("SYSLOG_IDENTIFIER", "ws-router");
-        entry.put("TARGET", about.target());
-        if let (Some(file), Some(line)) = (about.file(), about.line()) {
+        entry.put("TARGET", metadata.target());
+        if let (Some(file), Some(line)) = (metadata.file(), metadata.line()) {
             entry.put("CODE_FILE", file);
             entry.put("CODE_LINE", &line.to_string());
         }
@@ -67,47 +67,47 @@ impl<S: Subscriber> Layer<S> for Journal {
     }
 }
 
-/// An entry that is being put together.
+/// An entry under construction.
 #[derive(Debug, Default)]
 struct Entry {
-    sentence: String,
-    /// Behind the sentence, for people.
-    facts: String,
-    fields: Vec<u8>,
+    text: String,
+    /// Fields as text, which follow the message.
+    suffix: String,
+    /// Encoded fields.
+    encoded: Vec<u8>,
 }
 
 impl Entry {
-    /// Adds a field (name, length and value, so that any value may stand there).
+    /// Encodes a field as name, length and value, so that the value may be any bytes.
     fn put(&mut self, name: &str, value: &str) {
-        self.fields.extend_from_slice(name.as_bytes());
-        self.fields.push(b'\n');
-        self.fields.extend_from_slice(&(value.len() as u64).to_le_bytes());
-        self.fields.extend_from_slice(value.as_bytes());
-        self.fields.push(b'\n');
+        self.encoded.extend_from_slice(name.as_bytes());
+        self.encoded.push(b'\n');
+        self.encoded.extend_from_slice(&(value.len() as u64).to_le_bytes());
+        self.encoded.extend_from_slice(value.as_bytes());
+        self.encoded.push(b'\n');
     }
 
-    fn fact(&mut self, name: &str, value: &str) {
+    fn field(&mut self, name: &str, value: &str) {
         let is_plain = !value.is_empty() && !value.contains([' ', '"', '\n', '=']);
-        // A string takes whatever is written to it.
-        let _ = if is_plain { write!(self.facts, " {name}={value}") } else { write!(self.facts, " {name}={value:?}") };
+        // Writing to a string never fails.
+        let _ =
+            if is_plain { write!(self.suffix, " {name}={value}") } else { write!(self.suffix, " {name}={value:?}") };
         self.put(&format!("WSROUTER_{}", name.to_ascii_uppercase()), value);
     }
 
-    fn finished(mut self) -> Vec<u8> {
-        if let Some(id) = messages::id(&self.sentence) {
-            self.put("MESSAGE_ID", id);
-        }
-        let message = format!("{}{}", self.sentence, self.facts);
+    fn finish(mut self) -> Vec<u8> {
+        let message = format!("{}{}", self.text, self.suffix);
         self.put("MESSAGE", &message);
-        self.fields
+        self.encoded
     }
 }
 
 impl Visit for Entry {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "message" => self.sentence = value.into(),
-            name => self.fact(name, value),
+            "message" => self.text = value.into(),
+            messages::FIELD => self.put("MESSAGE_ID", value),
+            name => self.field(name, value),
         }
     }
 
@@ -116,7 +116,7 @@ impl Visit for Entry {
     }
 }
 
-/// Where the journal listens (systemd's JOURNAL_NATIVE_PROTOCOL).
+/// Socket of the journal (systemd's JOURNAL_NATIVE_PROTOCOL).
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 #[cfg(test)]
@@ -126,28 +126,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_has_its_sentence_its_facts_and_its_id() {
-        let mut entry = Entry { sentence: "ready".into(), ..Entry::default() };
-        entry.fact("version", "0.1.0");
-        entry.fact("error", "no such file");
-        let bytes = entry.finished();
+    fn an_entry_has_its_text_and_its_fields() {
+        let mut entry = Entry { text: "ready".into(), ..Entry::default() };
+        entry.field("version", "0.1.0");
+        entry.field("error", "no such file");
+        let bytes = entry.finish();
         let text = String::from_utf8_lossy(&bytes);
         let length = |bytes: u8| String::from_utf8(vec![bytes, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         assert!(text.contains(&format!("WSROUTER_VERSION\n{}0.1.0\n", length(5))), "{text}");
-        assert!(text.contains(&format!("MESSAGE_ID\n{}{}\n", length(32), messages::id("ready").unwrap())), "{text}");
         assert!(text.ends_with("ready version=0.1.0 error=\"no such file\"\n"), "{text}");
     }
 
     #[test]
-    fn a_journal_that_takes_nothing_holds_nobody_up_and_the_loss_is_counted() {
+    fn a_journal_that_accepts_nothing_blocks_nothing_and_lost_entries_are_counted() {
         let socket = UnixDatagram::unbound().unwrap();
         let (journal, lost) = (Journal { socket, lost: AtomicU64::new(2) }, Entry::default());
-        // Nobody listens on an unbound socket's other end but the system's journal, if there is one.
+        // Only a machine's own journal listens there.
         if !std::path::Path::new(SOCKET).exists() {
             journal.send(lost);
             assert_eq!(journal.lost.load(Ordering::Relaxed), 3);
             let subscriber = tracing_subscriber::registry().with(journal);
-            tracing::subscriber::with_default(subscriber, || tracing::info!("nobody hears this"));
+            tracing::subscriber::with_default(subscriber, || tracing::info!("lost"));
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Where log events go, and in which form: the journal's own protocol, text or JSON on standard error, syslog.
+//! Output of the log: the journal's native protocol, text or JSON on standard error, or syslog.
 //!
-//! Set up once, when the configuration is known; the level can be changed afterwards. Started by systemd, events go to
-//! the journal with their fields (`WSROUTER_REGISTRATION=`, `WSROUTER_MEMBER=` …), so that `journalctl` can select by
-//! them, and with message ids that a catalog explains. Under inetd, standard error is the peer's socket, so events go to
-//! the journal or to syslog, or nowhere.
+//! Started once, when the configuration is known; the level can be changed afterwards. Under systemd, messages go to the
+//! journal with their fields (`WSROUTER_REGISTRATION=`, `WSROUTER_MEMBER=` …), so that `journalctl` can select by them, and
+//! with the ids in [`messages`], which a catalog explains. Under inetd, standard error is the peer's socket, so messages go
+//! to the journal or to syslog, or nowhere.
 //!
-//! No event anywhere holds a key, a payload or a query string; a test greps for them.
+//! No message contains a key, a payload or a query string; a test searches for them.
 
 mod journal;
-mod messages;
+pub mod messages;
 mod rate_limited;
 mod syslog;
 
@@ -19,46 +19,48 @@ use std::io::{self, IsTerminal};
 
 use nix::sys::stat::fstat;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::{self, LogFormat, LogLevel};
 
-/// Where events may go.
+/// Destination of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// To standard error, or to the journal that stands behind it.
+pub enum LogTarget {
+    /// Standard error, or the journal if standard error is connected to it.
     StandardError,
-    /// To the journal or syslog of this machine, because standard error is somebody else's.
+    /// The machine's journal or syslog, for a process whose standard error belongs to a peer.
     System,
 }
 
-/// Changes what is logged while the daemon runs.
+/// Control of the log level while the daemon runs.
 #[derive(Debug, Clone)]
 pub struct Control(reload::Handle<LevelFilter, Registry>);
 
-/// Logging was set up already.
+/// Logging was started already.
 #[derive(Debug, thiserror::Error)]
-#[error("logging was set up twice")]
-pub struct Twice;
+#[error("logging was started twice")]
+pub struct AlreadyStarted;
 
-/// Sets logging up for the whole process.
-pub fn start(settings: &config::Log, place: Place) -> Result<Control, Twice> {
+/// Starts logging for the whole process.
+pub fn start(settings: &config::Log, target: LogTarget) -> Result<Control, AlreadyStarted> {
     let (filter, handle) = reload::Layer::new(threshold(settings.level));
-    let (output, complaint) = output(settings.format, place);
+    let (output, fallback_reason) = output(settings.format, target);
     let subscriber = tracing_subscriber::registry().with(filter).with(output);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| Twice)?;
-    if let Some(error) = complaint {
-        tracing::warn!(%error, "the journal can't be reached, logging goes elsewhere");
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyStarted)?;
+    if let Some(error) = fallback_reason {
+        tracing::warn!(%error, "the journal can't be reached; logging elsewhere");
     }
     Ok(Control(handle))
 }
 
 impl Control {
-    /// Sets the least level that is logged.
+    /// Sets the lowest level that is logged.
     pub fn set_level(&self, level: LogLevel) {
         if let Err(error) = self.0.reload(threshold(level)) {
-            tracing::warn!(%error, "the log level stays as it was");
+            tracing::warn!(%error, "log level can't be changed");
         }
     }
 }
@@ -66,24 +68,24 @@ impl Control {
 type Output = Box<dyn Layer<Filtered> + Send + Sync>;
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<LevelFilter, Registry>, Registry>;
 
-/// Chooses the output, and tells why it isn't the journal if it should have been.
-fn output(format: LogFormat, place: Place) -> (Option<Output>, Option<io::Error>) {
-    let wants_journal = match (format, place) {
-        (LogFormat::Journal, _) | (_, Place::System) => true,
-        (LogFormat::Auto, Place::StandardError) => stands_before_journal(),
-        (LogFormat::Text | LogFormat::Json, Place::StandardError) => false,
+/// Chooses the output; the error is the reason why it isn't the journal although it should be.
+fn output(format: LogFormat, target: LogTarget) -> (Option<Output>, Option<io::Error>) {
+    let wants_journal = match (format, target) {
+        (LogFormat::Journal, _) | (_, LogTarget::System) => true,
+        (LogFormat::Auto, LogTarget::StandardError) => is_connected_to_journal(),
+        (LogFormat::Text | LogFormat::Json, LogTarget::StandardError) => false,
     };
-    let complaint = match wants_journal.then(journal) {
+    let fallback_reason = match wants_journal.then(journal) {
         Some(Ok(journal)) => return (Some(journal), None),
-        Some(Err(error)) => Some(error).filter(|_| place == Place::StandardError),
+        Some(Err(error)) => Some(error).filter(|_| target == LogTarget::StandardError),
         None => None,
     };
-    let output = match place {
-        Place::System => syslog::Syslog::connect().ok().map(syslog::Syslog::layer),
-        Place::StandardError if format == LogFormat::Json => Some(json()),
-        Place::StandardError => Some(text()),
+    let output = match target {
+        LogTarget::System => syslog::Syslog::connect().ok().map(syslog::Syslog::layer),
+        LogTarget::StandardError if format == LogFormat::Json => Some(json()),
+        LogTarget::StandardError => Some(text()),
     };
-    (output, complaint)
+    (output, fallback_reason)
 }
 
 fn journal() -> io::Result<Output> {
@@ -92,11 +94,22 @@ fn journal() -> io::Result<Output> {
 
 fn text() -> Output {
     tracing_subscriber::fmt::layer()
+        .fmt_fields(fields())
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .log_internal_errors(false)
         .boxed()
+}
+
+/// Formats fields as ` name=value`. Message ids are for programs, and are left out.
+fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| match field.name() {
+        messages::FIELD => Ok(()),
+        "message" => write!(writer, "{value:?}"),
+        // The message is the first of the fields.
+        name => write!(writer, " {name}={value:?}"),
+    })
 }
 
 fn json() -> Output {
@@ -108,8 +121,8 @@ fn json() -> Output {
         .boxed()
 }
 
-/// Tells whether standard error is the stream to the journal that systemd made (`JOURNAL_STREAM`, systemd.exec(5)).
-fn stands_before_journal() -> bool {
+/// Returns whether standard error is the stream to the journal that systemd created (`JOURNAL_STREAM`, systemd.exec(5)).
+fn is_connected_to_journal() -> bool {
     let Ok(announced) = env::var("JOURNAL_STREAM") else { return false };
     fstat(io::stderr()).is_ok_and(|stat| announced == format!("{}:{}", stat.st_dev, stat.st_ino))
 }

@@ -1,7 +1,7 @@
 //! Syslog's local socket (`/dev/log`), for a daemon under inetd on a machine without a journal.
 //!
-//! A datagram an event, as every syslog daemon reads it: `<priority>ws-router[pid]: text`. An event that can't be
-//! delivered is lost, since there is nowhere else to say so.
+//! Each message is a datagram `<priority>ws-router[pid]: text`. A message that can't be delivered is lost, since there is
+//! nowhere else to report that.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
@@ -22,14 +22,15 @@ impl Syslog {
     pub(super) fn connect() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect("/dev/log")?;
-        // A syslog daemon that hangs must not hang us.
+        // A syslog daemon that hangs must not block this one.
         socket.set_nonblocking(true)?;
         Ok(Self(socket))
     }
 
-    /// Makes the layer that writes there; time and level are syslog's own business.
+    /// Creates the layer that writes to it, without time and level, which syslog adds.
     pub(super) fn layer(self) -> Output {
         tracing_subscriber::fmt::layer()
+            .fmt_fields(super::fields())
             .with_writer(self)
             .with_ansi(false)
             .with_target(false)
@@ -58,7 +59,7 @@ impl<'a> MakeWriter<'a> for Syslog {
     }
 }
 
-/// One event on its way.
+/// Writer of one message.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     socket: &'a UnixDatagram,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handshake::Handshaker;
 use super::{Connection, ConnectionGate, Listener, yield_budget};
-use crate::log::RateLimitedLog;
+use crate::log::{RateLimitedLog, messages};
 
 /// Accepts connections until `stop` is cancelled, and runs `serve` for each of them in a task of `tasks`.
 pub async fn accept<S, F>(
@@ -94,6 +94,7 @@ impl AcceptBackoff {
 fn log_failure(listener: &Listener, error: &io::Error) {
     if let Some(suppressed) = ACCEPT_FAILED.should_log(Instant::now()) {
         tracing::warn!(
+            message_id = messages::ACCEPT_FAILED,
             listener = listener.address(),
             %error,
             suppressed,

@@ -13,7 +13,7 @@ use super::permit::{ConnectionPermit, PendingGuard, connection_limit};
 use super::stream::Stream;
 use super::{Clients, Connection, ListenError, TooManyConnections};
 use crate::config;
-use crate::log::RateLimitedLog;
+use crate::log::{RateLimitedLog, messages};
 use crate::metrics::{FrontendMetrics, Rejection};
 use crate::peer::Peer;
 
@@ -98,7 +98,7 @@ impl ConnectionGate {
 /// Logs which limit closed a connection. Many clients may share one address, for which the limit is then too low.
 fn log_rejection(peer: &Peer, limit: &'static str) {
     if let Some(suppressed) = REJECTED.should_log(Instant::now()) {
-        tracing::warn!(%peer, limit, suppressed, "connection rejected: limit reached");
+        tracing::warn!(message_id = messages::CONNECTION_REJECTED, %peer, limit, suppressed, "connection rejected: limit reached");
     }
 }
 

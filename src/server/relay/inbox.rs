@@ -12,6 +12,7 @@ use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::shard::{MemberState, Rates, Rules, Traffic};
 
 use super::MemberView;
+use crate::log::messages;
 use crate::net::Socket;
 use crate::peer::Peer;
 use crate::registry::Seat;
@@ -109,7 +110,7 @@ impl Inbox {
         if waiting.len() == 1
             && let Err(error) = self.waker.wake()
         {
-            tracing::error!(%error, "cannot wake a relay thread");
+            tracing::error!(message_id = messages::WAKE_FAILED, %error, "cannot wake a relay thread");
         }
     }
 

@@ -19,6 +19,7 @@ use ws_router_admin_api::{self as wire, DrainPhase};
 use ws_router_core::close::CloseReason;
 
 use crate::events::Events;
+use crate::log::messages;
 use crate::registry::{Registration, Registry};
 use crate::relay::Relay;
 use crate::snapshot::DrainState;
@@ -47,7 +48,7 @@ impl Drain {
     pub(super) fn begin(&self, over: Duration, now: Instant) -> wire::Drain {
         self.close();
         let members = self.seats();
-        tracing::info!(members, over_ms = millis(over), "draining");
+        tracing::info!(message_id = messages::DRAINING, members, over_ms = millis(over), "draining");
         self.events.publish(EventKind::DrainBegun { over_ms: millis(over) });
         self.follow(Plan::new(self.occupied(), members, over, now), now)
     }
@@ -71,7 +72,7 @@ impl Drain {
         self.is_closed.store(false, Ordering::Relaxed);
         let mut plan = self.plan();
         if plan.take().is_some() {
-            tracing::info!("in service again");
+            tracing::info!(message_id = messages::DRAIN_UNDONE, "in service again");
             self.events.publish(EventKind::DrainUndone);
         }
         self.publish(None, DrainPhase::Serving, now)
@@ -95,7 +96,7 @@ impl Drain {
             return false;
         }
         let stays = self.stays.load(Ordering::Relaxed);
-        tracing::info!(stays, "drained");
+        tracing::info!(message_id = messages::DRAINED, stays, "drained");
         self.events.publish(EventKind::Drained);
         self.publish(Some(plan), DrainPhase::Drained, now);
         !stays

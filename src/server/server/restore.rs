@@ -17,6 +17,7 @@ use ws_router_core::frame::close_frame;
 
 use super::Server;
 use crate::events::Events;
+use crate::log::messages;
 use crate::net::Socket;
 use crate::registry::{self, Registry};
 use crate::relay::Frozen;
@@ -130,7 +131,13 @@ impl Server {
         self.metrics.lost.set(state.restarts.lost + (total - count) as u64);
         self.relay.restore(restored);
         self.registry.finish_restore(COME_BACK, Instant::now());
-        tracing::info!(old_version = state.program, members = count, lost = total - count, "carried over");
+        tracing::info!(
+            message_id = messages::CARRIED_OVER,
+            old_version = state.program,
+            members = count,
+            lost = total - count,
+            "carried over"
+        );
         if let Some(drain) = state.drain {
             self.drain.resume(drain, Instant::now());
         }

@@ -7,6 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use ws_router_admin_api::Drain;
 use ws_router_server::admin::{Command, ReloadReport};
 use ws_router_server::config::Config;
+use ws_router_server::handover::exec::TrialError;
 
 use super::exchange::{Host, converse, status};
 use super::support::admin::Admin;
@@ -46,8 +47,8 @@ async fn start() -> SocketAddr {
                     _ = answer.send(Ok(ReloadReport { changed: Vec::new(), need_restart: Vec::new() }))
                 }
                 Command::Drain(_, answer) | Command::Undrain(answer) => _ = answer.send(Drain::default()),
-                Command::Upgrade(answer) => _ = answer.send(Err("not here".into())),
-                Command::Adopt(_, answer) => _ = answer.send(Err("not here".into())),
+                Command::Upgrade(answer) => _ = answer.send(Err(TrialError::NoReport("ws-router".into()))),
+                Command::Adopt(..) => {}
             }
         }
     });

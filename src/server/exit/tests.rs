@@ -3,11 +3,11 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::config;
-use crate::log::{self, Place};
+use crate::log::{self, LogTarget};
 
 /// Runs one of the tests below in a process of its own, and gives its exit status and what it wrote.
 fn elsewhere(test: &str) -> (Option<i32>, String) {
-    let name = format!("daemon::exit::tests::{test}");
+    let name = format!("exit::tests::{test}");
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", &name, "--nocapture"]).env(ELSEWHERE, "1").stdin(Stdio::null());
     let output = command.output().unwrap();
@@ -17,7 +17,7 @@ fn elsewhere(test: &str) -> (Option<i32>, String) {
 fn panic_if_elsewhere(panic: impl FnOnce() + Send + 'static) -> bool {
     let is_elsewhere = env::var_os(ELSEWHERE).is_some();
     if is_elsewhere {
-        log::start(&config::Log::default(), Place::StandardError).unwrap();
+        log::start(&config::Log::default(), LogTarget::StandardError).unwrap();
         exit_on_panic();
         let _ = thread::Builder::new().name("relay-7".into()).spawn(panic).unwrap().join();
     }

@@ -25,16 +25,16 @@ fn config(listeners: &[Listener]) -> Config {
 }
 
 /// Shows where a plan listens, with `+` for TLS and `!` for PROXY headers.
-fn shown(plan: &Plan) -> Vec<String> {
-    let shown = plan.public.iter().map(|public| {
-        let place = match &public.place {
-            Place::Bind(ListenAddress::Inet(address)) => address.to_string(),
-            Place::Bind(other) => format!("{other:?}"),
-            Place::Inherited(one) => one.name.clone(),
-            Place::Default => "default".into(),
+fn shown(plan: &ListenPlan) -> Vec<String> {
+    let shown = plan.devices.iter().map(|planned| {
+        let endpoint = match &planned.endpoint {
+            Endpoint::Bind(ListenAddress::Inet(address)) => address.to_string(),
+            Endpoint::Bind(other) => format!("{other:?}"),
+            Endpoint::Inherited(one) => one.name.clone(),
+            Endpoint::Default => "default".into(),
         };
-        let Speech { tls, proxy_protocol, permissions: _ } = &public.speech;
-        format!("{place}{}{}", if tls.is_some() { "+" } else { "" }, if *proxy_protocol { "!" } else { "" })
+        let ListenerOptions { tls, proxy_protocol, permissions: _ } = &planned.options;
+        format!("{endpoint}{}{}", if tls.is_some() { "+" } else { "" }, if *proxy_protocol { "!" } else { "" })
     });
     shown.collect()
 }
@@ -49,7 +49,7 @@ fn without_anything_it_is_the_default() {
 }
 
 #[test]
-fn a_descriptor_begins_as_the_listeners_do_whose_place_it_takes() {
+fn a_descriptor_has_the_options_of_the_listeners_that_it_replaces() {
     let behind = |listener| Listener { proxy_protocol: true, ..listener };
     let config = config(&[behind(plain(HERE)), tls(SAFE)]);
     assert_eq!(shown(&plan(vec![], &[], &config).unwrap()), ["127.0.0.1:1!", "127.0.0.1:2+"]);
@@ -57,13 +57,13 @@ fn a_descriptor_begins_as_the_listeners_do_whose_place_it_takes() {
 }
 
 #[test]
-fn the_command_line_takes_the_place_of_the_file() {
+fn the_command_line_replaces_the_listeners_of_the_file() {
     let command_line = [plain("127.0.0.1:3").address];
     assert_eq!(shown(&plan(vec![], &command_line, &config(&[plain(HERE), tls(SAFE)])).unwrap()), ["127.0.0.1:3"]);
 }
 
 #[test]
-fn an_inherited_descriptor_takes_the_place_of_the_listeners_of_its_role() {
+fn an_inherited_descriptor_replaces_the_listeners_of_its_role() {
     let config = config(&[plain(HERE), tls(SAFE)]);
     let command_line = [plain("127.0.0.1:3").address];
     assert_eq!(shown(&plan(inherited(&["http"]), &[], &config).unwrap()), ["http", "127.0.0.1:2+"]);
@@ -85,22 +85,22 @@ fn a_single_descriptor_without_a_name_is_http() {
 }
 
 #[test]
-fn a_listener_takes_the_descriptors_that_it_names() {
+fn a_listener_gets_the_descriptors_that_it_names() {
     let named = Listener { address: ListenAddress::Inherited("front".into()), ..tls(HERE) };
     let config = config(&[named, plain(HERE)]);
     assert_eq!(shown(&plan(inherited(&["front"]), &[], &config).unwrap()), ["front+", "127.0.0.1:1"]);
-    let fault = format!("{:?}", plan(inherited(&["http"]), &[], &config).unwrap_err());
-    assert!(fault.contains("systemd:front") && fault.contains("passed: http"), "{fault}");
+    let error = format!("{:?}", plan(inherited(&["http"]), &[], &config).unwrap_err());
+    assert!(error.contains("systemd:front") && error.contains("passed: http"), "{error}");
 }
 
 #[test]
-fn a_name_that_nobody_knows_is_refused_with_those_that_are_known() {
-    let fault = format!("{:?}", plan(inherited(&["web"]), &[], &config(&[])).unwrap_err());
-    assert!(fault.contains("inherited descriptor web") && fault.contains("http, https, admin or metrics"), "{fault}");
+fn an_unknown_name_is_refused_with_a_list_of_the_known_ones() {
+    let error = format!("{:?}", plan(inherited(&["web"]), &[], &config(&[])).unwrap_err());
+    assert!(error.contains("inherited descriptor web") && error.contains("http, https, admin or metrics"), "{error}");
 }
 
 #[test]
-fn a_descriptor_for_monitoring_takes_the_place_of_the_configured_one() {
+fn a_descriptor_for_monitoring_replaces_the_configured_listener() {
     let mut config = config(&[plain(HERE)]);
     assert!(plan(vec![], &[], &config).unwrap().metrics.is_empty());
     config.metrics.listen = Some(plain(SAFE).address);
@@ -113,6 +113,6 @@ fn a_descriptor_for_monitoring_takes_the_place_of_the_configured_one() {
 
 #[test]
 fn https_without_a_certificate_is_refused() {
-    let fault = format!("{:?}", plan(inherited(&["https"]), &[], &config(&[plain(HERE)])).unwrap_err());
-    assert!(fault.contains("certificate"), "{fault}");
+    let error = format!("{:?}", plan(inherited(&["https"]), &[], &config(&[plain(HERE)])).unwrap_err());
+    assert!(error.contains("certificate"), "{error}");
 }

@@ -12,7 +12,7 @@ fn certify(folder: &Path) -> Tls {
     files
 }
 
-/// Gives the lines that `work` logs.
+/// Returns the lines that `work` logs.
 fn logged(folder: &Path, work: impl FnOnce()) -> Vec<String> {
     let path = folder.join("log");
     let writer = Arc::new(File::create(&path).unwrap());
@@ -25,16 +25,16 @@ fn logged(folder: &Path, work: impl FnOnce()) -> Vec<String> {
 fn two_listeners_with_the_same_files_share_a_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let files = certify(folder.path());
-    let mut certificates = Certificates::default();
+    let mut certificates = CertificateStore::default();
     let (one, other) = (certificates.load(&files).unwrap(), certificates.load(&files).unwrap());
     assert!(Arc::ptr_eq(&one, &other));
 }
 
 #[test]
-fn a_bad_file_is_complained_about_once_and_a_good_one_taken() {
+fn an_unusable_file_is_logged_once_and_a_good_one_is_reloaded() {
     let folder = tempfile::tempdir().unwrap();
     let files = certify(folder.path());
-    let mut certificates = Certificates::default();
+    let mut certificates = CertificateStore::default();
     certificates.load(&files).unwrap();
     fs::write(&files.certificate, "rubbish").unwrap();
     let log = logged(folder.path(), || (0..3).for_each(|_| certificates.refresh()));
@@ -43,11 +43,11 @@ fn a_bad_file_is_complained_about_once_and_a_good_one_taken() {
     certify(folder.path());
     let log = logged(folder.path(), || (0..3).for_each(|_| certificates.refresh()));
     assert_eq!(log.len(), 1, "{log:#?}");
-    assert!(log[0].contains("certificate read again"), "{log:#?}");
+    assert!(log[0].contains("certificate reloaded"), "{log:#?}");
 }
 
 #[test]
-fn all_certificates_of_a_configuration_are_looked_at() {
+fn all_certificates_of_a_configuration_are_checked() {
     let missing = |name: &str| {
         let address = ws_router_admin_api::ListenAddress::Inet("127.0.0.1:0".parse().unwrap());
         let tls = Tls::new(format!("/nonexistent/{name}.crt"), "/nonexistent/key");

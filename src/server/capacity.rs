@@ -1,9 +1,9 @@
-//! Whether what the configuration allows fits into what the machine and the unit leave to this process.
+//! Comparison of what the configuration allows with what the machine and the unit allow this process.
 //!
-//! The worst case is a sum of bounds, each of which has its key: descriptors for connections, and memory for what
-//! peers make the router hold. `--check` shows it, and warns where it doesn't fit: such a router would refuse or be
-//! killed earlier than its administrator thinks. Limits of the service's unit hold where it runs in it: in a shell they
-//! are the shell's.
+//! The worst case is a sum of limits, each of which has its key: descriptors for connections, and memory that peers can
+//! make the router hold. `--check` prints it, and warns where it exceeds the system's limits: such a router would reject
+//! connections or be killed earlier than its administrator expects. The limits of the service's unit apply only inside
+//! it; in a shell the limits are the shell's.
 
 use std::thread;
 
@@ -14,35 +14,35 @@ use crate::net;
 use crate::relay::{CONNECTION, TLS_SESSION};
 use crate::sys;
 
-/// What this process may have at most.
+/// The system's limits of this process.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+pub struct Capacity {
     descriptors: u64,
     memory: u64,
 }
 
-/// The worst case in words: what there is to know, and what there is to mend.
+/// The worst case as text.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct WorstCase {
-    /// Two lines.
-    pub(super) facts: Vec<String>,
-    /// None if all fits.
-    pub(super) warnings: Vec<String>,
+pub struct WorstCase {
+    /// What the configuration allows at most.
+    pub facts: Vec<String>,
+    /// Limits that exceed the system's, each with the fix.
+    pub warnings: Vec<String>,
 }
 
-impl Room {
-    /// Asks the system.
-    pub(super) fn here() -> Self {
+impl Capacity {
+    /// Reads the limits of this process.
+    pub fn of_process() -> Self {
         Self { descriptors: sys::descriptor_limit(), memory: sys::memory_limit() }
     }
 
-    /// Holds what a configuration allows against it.
-    pub(super) fn hold(self, config: &Config) -> WorstCase {
+    /// Compares the limits with a configuration.
+    pub fn worst_case(self, config: &Config) -> WorstCase {
         let limits = &config.limits;
         let possible = net::connections_within(self.descriptors);
         let connections = limits.connections.map_or(possible, |wanted| possible.min(wanted as u64));
         let budget = limits.memory.map_or(self.memory / 2, |memory| memory.as_u64());
-        let own = own(config);
+        let own = own_memory(config);
         let facts = vec![
             format!(
                 "connections: at most {connections}, and {} other descriptors, of {} that this process may open",
@@ -50,7 +50,7 @@ impl Room {
                 self.descriptors
             ),
             format!(
-                "memory: at most {} for what peers make it hold, and {} for itself, of {}",
+                "memory: at most {} held for peers, and {} for itself, of {}",
                 size(budget),
                 size(own),
                 size(self.memory)
@@ -59,24 +59,24 @@ impl Room {
         let mut warnings = Vec::new();
         if let Some(wanted) = limits.connections.filter(|wanted| *wanted as u64 > possible) {
             warnings.push(format!(
-                "limits.connections: {wanted} connections don't fit into {} descriptors; raise LimitNOFILE= of the \
-                 service unit, or lower it to {possible}",
+                "limits.connections: {wanted} connections exceed {} descriptors; raise LimitNOFILE= of the service unit, \
+                 or lower it to {possible}",
                 self.descriptors
             ));
         }
         if budget.saturating_add(own) > self.memory {
             warnings.push(format!(
-                "limits.memory: {} and {} for itself don't fit into {}; lower it, or raise MemoryMax= of the service unit",
+                "limits.memory: {} and {} for itself exceed {}; lower it, or raise MemoryMax= of the service unit",
                 size(budget),
                 size(own),
                 size(self.memory)
             ));
         }
-        let idle = cost_of_idle(config);
+        let idle = idle_connection_memory(config);
         if limits.connections.is_some() && connections.saturating_mul(idle) > budget {
             warnings.push(format!(
-                "limits.connections: {connections} connections take {} before they say a word, and limits.memory is {}; \
-                 about {} of them fit",
+                "limits.connections: {connections} connections take {} when idle, and limits.memory is {}; room for \
+                 about {} of them",
                 size(connections.saturating_mul(idle)),
                 size(budget),
                 budget / idle
@@ -86,8 +86,8 @@ impl Room {
         let one = websocket.max_message.as_u64().saturating_mul(2).saturating_add(websocket.outbox.as_u64());
         if one > budget {
             warnings.push(format!(
-                "limits.memory: one member may hold {} by websocket.max-message and websocket.outbox, and all together \
-                 {}; large messages will cost seats",
+                "limits.memory: one member may hold {} by websocket.max-message and websocket.outbox, and all \
+                 together {}; members with large messages will be closed",
                 size(one),
                 size(budget)
             ));
@@ -96,14 +96,14 @@ impl Room {
     }
 }
 
-/// What a connection takes that does nothing.
-fn cost_of_idle(config: &Config) -> u64 {
+/// Returns the memory of an idle connection.
+fn idle_connection_memory(config: &Config) -> u64 {
     if config.listeners.iter().any(|listener| listener.tls.is_some()) { CONNECTION + TLS_SESSION } else { CONNECTION }
 }
 
-/// What the router takes without any peer, and with what it keeps for their next messages; and what requests in progress
-/// may take beyond what the budget counts for each.
-fn own(config: &Config) -> u64 {
+/// Returns the memory that the router needs besides the budget for peers: for itself, for the buffers that relay threads
+/// keep, and for requests in progress.
+fn own_memory(config: &Config) -> u64 {
     let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok());
     let threads = threads.map_or(1, std::num::NonZero::get) as u64;
     let request = config.http.max_head.as_u64().saturating_add(config.http.max_body.as_u64());
@@ -114,16 +114,16 @@ fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// The program, its event loops, and the tables of client networks.
+/// Memory of the program, its event loops, and the tables of client networks.
 const PROGRAM: u64 = 32 << 20;
-/// A relay thread's buffers, with those that it keeps for the next messages.
+/// Memory of a relay thread's buffers, including those that it keeps for the next messages.
 const THREAD: u64 = 18 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ROOM: Room = Room { descriptors: 10_256, memory: 4 << 30 };
+    const CAPACITY: Capacity = Capacity { descriptors: 10_256, memory: 4 << 30 };
 
     fn config(change: impl FnOnce(&mut Config)) -> Config {
         let mut config = Config::default();
@@ -133,28 +133,28 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_fit_and_the_worst_case_is_told() {
-        let worst = ROOM.hold(&config(|_| {}));
+    fn the_defaults_fit_and_the_worst_case_is_reported() {
+        let worst = CAPACITY.worst_case(&config(|_| {}));
         assert_eq!(
             worst.facts,
             [
                 "connections: at most 10000, and 256 other descriptors, of 10256 that this process may open",
-                "memory: at most 2.0 GiB for what peers make it hold, and 196.0 MiB for itself, of 4.0 GiB",
+                "memory: at most 2.0 GiB held for peers, and 196.0 MiB for itself, of 4.0 GiB",
             ]
         );
         assert_eq!(worst.warnings, [""; 0]);
     }
 
     #[test]
-    fn what_does_not_fit_is_told_with_the_mend() {
+    fn a_limit_that_does_not_fit_is_reported_with_the_fix() {
         for (change, begin) in [
             (
                 (|config| config.limits.connections = Some(20_000)) as fn(&mut Config),
-                "limits.connections: 20000 connections don't fit into 10256 descriptors; raise LimitNOFILE=",
+                "limits.connections: 20000 connections exceed 10256 descriptors; raise LimitNOFILE=",
             ),
             (
                 |config| config.limits.memory = Some(ByteSize::gib(4)),
-                "limits.memory: 4.0 GiB and 196.0 MiB for itself don't fit into 4.0 GiB; lower it",
+                "limits.memory: 4.0 GiB and 196.0 MiB for itself exceed 4.0 GiB; lower it",
             ),
             (
                 |config| {
@@ -162,7 +162,7 @@ mod tests {
                     config.limits.memory = Some(ByteSize::mib(200));
                     config.listeners[0].tls = Some(crate::config::Tls::new("/c", "/k"));
                 },
-                "limits.connections: 10000 connections take 322.3 MiB before they say a word",
+                "limits.connections: 10000 connections take 322.3 MiB when idle",
             ),
             (|config| config.limits.memory = Some(ByteSize::mib(100)), "limits.memory: one member may hold 136.0 MiB"),
         ] {
@@ -170,7 +170,7 @@ mod tests {
                 config.listeners = config.effective_listeners();
                 change(config);
             });
-            let warnings = ROOM.hold(&config).warnings;
+            let warnings = CAPACITY.worst_case(&config).warnings;
             assert!(warnings.len() == 1 && warnings[0].starts_with(begin), "{warnings:#?}");
         }
     }

@@ -1,0 +1,91 @@
+//! The certificates in use, each loaded once even if several listeners share it, and reloaded when their files change.
+//!
+//! If a changed file can't be used, the previous certificate stays in force. That is logged once for each new error, and
+//! not at every check of the file.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::config::{Config, Tls};
+use crate::log::messages;
+use crate::net::{self, CertificateError};
+
+/// All certificates in use, by their files.
+#[derive(Debug, Default)]
+pub struct CertificateStore(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    files: Tls,
+    certificates: Arc<net::Certificates>,
+    /// The error of the last reload, if it failed.
+    last_error: Option<String>,
+}
+
+impl CertificateStore {
+    /// Loads a certificate, or returns it if it was loaded already.
+    pub fn load(&mut self, files: &Tls) -> Result<Arc<net::Certificates>, CertificateError> {
+        if let Some(known) = self.0.iter().find(|known| known.files == *files) {
+            return Ok(Arc::clone(&known.certificates));
+        }
+        let certificates = net::Certificates::load(files)?;
+        self.0.push(Entry { files: files.clone(), certificates: Arc::clone(&certificates), last_error: None });
+        Ok(certificates)
+    }
+
+    /// Returns all certificates.
+    pub fn in_use(&self) -> Vec<Arc<net::Certificates>> {
+        self.0.iter().map(|known| Arc::clone(&known.certificates)).collect()
+    }
+
+    /// Reloads all files; returns the names of those that changed.
+    pub fn reload(&mut self) -> Vec<String> {
+        self.0.iter_mut().filter_map(Entry::reload).collect()
+    }
+
+    /// Reloads the files that were modified since they were loaded.
+    pub fn refresh(&mut self) {
+        for stale in self.0.iter_mut().filter(|known| known.certificates.are_stale()) {
+            stale.reload();
+        }
+    }
+}
+
+impl Entry {
+    fn reload(&mut self) -> Option<String> {
+        let file = self.files.certificate.display().to_string();
+        match self.certificates.reload() {
+            Ok(changed) => {
+                self.last_error = None;
+                if !changed {
+                    return None;
+                }
+                tracing::info!(message_id = messages::CERTIFICATE_RELOADED, file, "certificate reloaded");
+                Some(file)
+            }
+            Err(error) => {
+                let text = Some(error.to_string());
+                if self.last_error != text {
+                    tracing::error!(message_id = messages::CERTIFICATE_UNUSABLE, %error, "certificate can't be reloaded; the previous one stays in force");
+                    self.last_error = text;
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Returns the problems of the certificates that a configuration names.
+pub fn problems(config: &Config) -> Vec<String> {
+    let files: HashSet<_> = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).collect();
+    let mut problems: Vec<_> = files
+        .into_iter()
+        .filter_map(|files| net::Certificates::load(files).err())
+        .map(|error| error.to_string())
+        .collect();
+    problems.sort();
+    problems
+}
+
+#[cfg(test)]
+mod tests;

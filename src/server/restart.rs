@@ -1,0 +1,164 @@
+//! Restarts that carry connections over, step by step; [`crate::handover`] does the work of each step.
+
+use std::io;
+use std::process;
+use std::sync::Arc;
+
+use futures_util::{FutureExt, StreamExt};
+use nix::sys::signal::{Signal, raise};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+
+use crate::event_log::EventLogger;
+use crate::front::Front;
+use crate::handover::exec::{Program, TrialError};
+use crate::handover::{HandoverBundle, HandoverPhase, Phases, export};
+use crate::log::messages;
+use crate::server::Server;
+use crate::signals;
+use crate::systemd::{self, Job, Notify};
+
+/// The parts of the daemon that a restart stops, and starts again if it fails.
+pub struct Restart {
+    /// The router.
+    pub server: Arc<Server>,
+    /// What accepts connections.
+    pub front: Front,
+    /// Phase of the restart.
+    pub phases: Phases,
+    /// Notifications to the service manager.
+    pub notify: Notify,
+    /// Log of registrations and members.
+    pub event_logger: EventLogger,
+    /// Incoming process signals.
+    pub signals: Signals,
+}
+
+/// Executes the program that is on the disk now; returns only if that fails.
+pub async fn in_place(parts: &mut Restart) {
+    match try_out(parts).await {
+        Ok(program) => become_program(parts, &program).await,
+        Err(error) => {
+            tracing::error!(message_id = messages::EXECUTION_FAILED, %error, "the new program can't take over")
+        }
+    }
+}
+
+/// Opens the program that is on the disk now, and tries it out.
+pub async fn try_out(parts: &Restart) -> Result<Program, TrialError> {
+    parts.phases.enter(HandoverPhase::Trying);
+    let tried = async {
+        let program = Program::open()?;
+        program.try_out(&export::rehearse(&parts.server, parts.front.listeners()).await).await?;
+        Ok(program)
+    };
+    let tried = tried.await;
+    if tried.is_err() {
+        parts.phases.enter(HandoverPhase::Serving);
+    }
+    tried
+}
+
+/// Executes a program that was tried out; returns only if that fails.
+pub async fn become_program(parts: &mut Restart, program: &Program) {
+    let path = program.path().display();
+    tracing::info!(message_id = messages::EXECUTING, program = %path, "handing over to the new program");
+    let error = match export(parts).await {
+        Ok(bundle) => match hold_signals(&mut parts.signals) {
+            Ok(()) => {
+                parts.phases.enter(HandoverPhase::Executing);
+                program.execute(&bundle)
+            }
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    signals::unblock();
+    resume(parts);
+    tracing::error!(message_id = messages::EXECUTION_FAILED, %error, program = %path, "the new program can't take over");
+}
+
+/// Puts everything into the service manager's store and exits, if this stop is part of a restart; returns otherwise, and
+/// if that fails.
+pub async fn through_store(parts: &mut Restart) {
+    if !systemd::is_managed() {
+        return;
+    }
+    match systemd::job().await {
+        Some(Job::Stop) => return,
+        Some(Job::Restart) => {}
+        None if systemd::is_systemd() => {
+            tracing::warn!(
+                message_id = messages::RESTART_UNKNOWN,
+                "unknown whether this is a stop or a restart; members are carried over"
+            );
+        }
+        None => return,
+    }
+    tracing::info!(message_id = messages::HANDING_OVER, "handing over to the next process");
+    let close_timeout = parts.server.config().websocket.close_timeout;
+    parts.notify.stopping(export::patience(close_timeout));
+    let stored = match export(parts).await {
+        Ok(bundle) => {
+            parts.phases.enter(HandoverPhase::Storing);
+            bundle.store().map(|()| bundle)
+        }
+        Err(error) => Err(error),
+    };
+    match stored {
+        Ok(bundle) => {
+            tracing::info!(
+                message_id = messages::HANDED_OVER,
+                members = bundle.members(),
+                "handed over to the next process"
+            );
+            // No destructor runs: connections stay open, socket files stay, and no relay thread runs again.
+            process::exit(0);
+        }
+        Err(error) => {
+            tracing::error!(message_id = messages::HANDOVER_FAILED, %error, "hand-over failed; members are closed")
+        }
+    }
+}
+
+/// Stops accepting, closes members that can't move, and bundles up the rest.
+async fn export(parts: &mut Restart) -> io::Result<HandoverBundle> {
+    systemd::alive();
+    parts.phases.enter(HandoverPhase::FinishingRequests);
+    if parts.front.close(export::REQUESTS).await.is_err() {
+        tracing::warn!("some requests were not finished in time");
+    }
+    parts.phases.enter(HandoverPhase::ReleasingMembers);
+    parts.server.release_immovable().await;
+    if parts.front.close_admin(export::REQUESTS).await.is_err() {
+        tracing::warn!("some requests of administrators were not finished in time");
+    }
+    parts.phases.enter(HandoverPhase::Exporting);
+    let frozen = parts.server.snapshot().await;
+    parts.event_logger.flush().await;
+    HandoverBundle::seal(frozen, parts.front.listeners())
+}
+
+/// Blocks signals, so that later ones reach the new program; fails if a signal to stop has arrived already.
+fn hold_signals(signals: &mut Signals) -> io::Result<()> {
+    signals::block()?;
+    while let Some(Some(signal)) = signals.next().now_or_never() {
+        // The new program reads the configuration anyway, and another restart would change nothing.
+        if signal == SIGTERM || signal == SIGINT {
+            raise(Signal::try_from(signal)?)?;
+            return Err(io::Error::other("a signal to stop arrived"));
+        }
+    }
+    Ok(())
+}
+
+/// Continues to serve after a hand-over that failed.
+fn resume(parts: &mut Restart) {
+    parts.phases.enter(HandoverPhase::Resuming);
+    parts.server.cancel_release();
+    if let Err(error) = parts.front.reopen() {
+        // Members are still served, but new ones can't connect.
+        tracing::error!(message_id = messages::LISTENER_LOST, ?error, "a listener can't be opened again");
+    }
+    parts.phases.enter(HandoverPhase::Serving);
+}
