@@ -1,11 +1,10 @@
-//! Every reason for which a connection ends: its close code, the text that goes with it, its name in logs and metrics.
+//! The reasons for which a connection ends, each with its close code, its text, and its name in logs and metrics.
 //!
-//! One enum, so that a reason can't have a code in one place and another name somewhere else; ws-router-protocol(7)
-//! is held against it by a test.
+//! All three stand in one enum, so that they can't diverge; ws-router-protocol(7) is compared with it by a test.
 
 use serde::{Deserialize, Serialize};
 
-/// Says why a member's connection ended.
+/// Reason why a member's connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CloseReason {
@@ -23,7 +22,7 @@ pub enum CloseReason {
     TooBig,
     /// The router restarts and can't carry this connection over.
     Restarting,
-    /// The router is taken out of service, and the member is to come back elsewhere.
+    /// The router is taken out of service, and the member should reconnect elsewhere.
     Draining,
     /// The registration was removed by a request.
     Removed,
@@ -31,14 +30,14 @@ pub enum CloseReason {
     RemovedByAdmin,
     /// The connection was closed by an administrator.
     ClosedByAdmin,
-    /// The member fell further behind than its outbox allows, or took nothing for the stall timeout.
+    /// The member fell further behind than its outbox allows, or received nothing for the stall timeout.
     TooSlow,
-    /// The member gave no sign of life within the pong timeout.
+    /// The member sent nothing within the pong timeout.
     NoPong,
 }
 
 impl CloseReason {
-    /// All reasons, in the order of the manual.
+    /// All reasons, in the order of their discriminants.
     pub const ALL: [Self; 13] = [
         Self::Left,
         Self::Lost,
@@ -55,7 +54,7 @@ impl CloseReason {
         Self::NoPong,
     ];
 
-    /// The close code (RFC 6455 section 7.4) that the member is sent, or `None` where nothing can be sent any more.
+    /// Returns the close code (RFC 6455 section 7.4) sent to the member, or `None` if nothing can be sent any more.
     pub const fn code(self) -> Option<u16> {
         Some(match self {
             Self::Left => 1000,
@@ -64,7 +63,7 @@ impl CloseReason {
             Self::Protocol => 1002,
             Self::InvalidUtf8 => 1007,
             Self::TooBig => 1009,
-            // Not 1001, which many libraries take for a wish not to be called again.
+            // Not 1001, after which many libraries don't reconnect.
             Self::Restarting | Self::Draining => 1012,
             Self::Removed => 4000,
             Self::RemovedByAdmin => 4001,
@@ -74,10 +73,10 @@ impl CloseReason {
         })
     }
 
-    /// The short text that goes with the code; at most 123 bytes (RFC 6455 section 5.5).
+    /// Returns the text sent with the code; at most 123 bytes (RFC 6455 section 5.5).
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Left => "goodbye",
+            Self::Left => "closed",
             Self::Lost => "connection lost",
             Self::Stopping => "the router stops",
             Self::Protocol => "websocket protocol error",
@@ -93,7 +92,7 @@ impl CloseReason {
         }
     }
 
-    /// The name in logs, events and metric labels.
+    /// Returns the name in logs, events and metric labels.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Left => "left",

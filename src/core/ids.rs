@@ -1,6 +1,6 @@
-//! The names of things: registrations, members, and the serial numbers that distinguish one life of an id from the next.
+//! Identifiers of registrations and members, and the serial numbers that distinguish registrations with the same id.
 //!
-//! Ids that come from outside are parsed once, here; behind this edge there are no raw strings. Serials and member
+//! Ids from outside are parsed once, here; the rest of the code handles no raw strings. Serials and member
 //! numbers are never used twice in the life of the process, nor across a restart that carries connections over, so
 //! that a late message about an old one can't touch a newer one.
 
@@ -12,31 +12,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Names a registration: 8 to 64 of `[0-9A-Za-z_-]`; cheap to clone.
+/// Id of a registration: 8 to 64 characters of `[0-9A-Za-z_-]`; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct RegistrationId(Arc<str>);
 
-/// Says that a text can't be a registration's id.
+/// Error for a text that can't be the id of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is {MIN_LEN} to {MAX_LEN} of 0-9 A-Z a-z _ -")]
 pub struct MalformedId;
 
 impl RegistrationId {
-    /// Takes an id that a device asked for.
+    /// Parses an id that a device asks for.
     pub fn parse(text: &str) -> Result<Self, MalformedId> {
         let fits = (MIN_LEN..=MAX_LEN).contains(&text.len());
         let clean = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if fits && clean { Ok(Self(text.into())) } else { Err(MalformedId) }
     }
 
-    /// Returns the id that shows a UUID as 32 lower-case hex digits.
+    /// Returns a UUID as an id of 32 lower-case hex digits.
     pub fn from_uuid(uuid: Uuid) -> Self {
         let mut digits = [0; uuid::fmt::Simple::LENGTH];
         Self((&*uuid.simple().encode_lower(&mut digits)).into())
     }
 
-    /// Shows the id as it stands in URLs.
+    /// Returns the id as it stands in URLs.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -68,11 +68,11 @@ impl fmt::Debug for RegistrationId {
     }
 }
 
-/// Tells one life of a registration id from the next.
+/// Number of a registration, which distinguishes it from earlier and later ones with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Serial(pub u64);
 
-/// Numbers a member (one websocket) for the admin interface.
+/// Number of a member, that is, of one websocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MemberId(pub u64);
@@ -83,7 +83,7 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// Gives numbers that are never given twice.
+/// A sequence of numbers, each of which is given once.
 #[derive(Debug)]
 pub struct Sequence(AtomicU64);
 
@@ -93,17 +93,17 @@ impl Sequence {
         Self(AtomicU64::new(last + 1))
     }
 
-    /// Gives the next number.
+    /// Returns the next number.
     pub fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Leaves out all numbers up to `last`, which a predecessor gave.
+    /// Skips all numbers up to `last`, which an old process has given.
     pub fn skip(&self, last: u64) {
         self.0.fetch_max(last.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Returns the highest number given so far, for a new process to go on from.
+    /// Returns the highest number given so far, after which a new process continues.
     pub fn last(&self) -> u64 {
         self.0.load(Ordering::Relaxed) - 1
     }

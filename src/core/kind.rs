@@ -1,4 +1,4 @@
-//! What a registration is for, and what a member is in it: the two words that clients put into their URLs.
+//! The kind of a registration and the role of a member: two parameters that clients put into their URLs.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,20 +12,20 @@ pub enum Kind {
     Lobby,
 }
 
-/// What a member is in its registration.
+/// The role of a member in its registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Heard by clients (hostclient).
+    /// Sends to clients, and receives from them (hostclient).
     Host,
-    /// Heard by hosts (hostclient).
+    /// Sends to hosts, and receives from them (hostclient).
     Client,
-    /// Heard by all others (lobby).
+    /// Sends to all others, and receives from them (lobby).
     Peer,
 }
 
 impl Kind {
-    /// Reads `reg_type`.
+    /// Parses `reg_type`.
     pub fn from_param(text: &str) -> Option<Self> {
         match text {
             "hostclient" => Some(Self::HostClient),
@@ -34,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// Shows the kind as `reg_type` has it.
+    /// Returns the kind as `reg_type` has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HostClient => "hostclient",
@@ -44,7 +44,7 @@ impl Kind {
 }
 
 impl Role {
-    /// Reads `sock_type` of a hostclient registration; one trailing slash is tolerated, since an existing client's
+    /// Parses `sock_type` of a hostclient registration; one trailing slash is tolerated, since an existing client's
     /// URL library appends it.
     pub fn from_param(text: &str) -> Option<Self> {
         match text.strip_suffix('/').unwrap_or(text) {
@@ -54,7 +54,7 @@ impl Role {
         }
     }
 
-    /// Shows the role as logs and the admin interface have it.
+    /// Returns the role as logs and the admin interface have it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Host => "host",

@@ -1,4 +1,4 @@
-//! Token buckets: how often something may happen, with how many at once.
+//! Token buckets: how often something may happen, and how often at once.
 //!
 //! A [`Bucket`] is one number, the moment at which it is full again; what it costs to wait for is arithmetic on that
 //! (the generic cell rate algorithm). So a table of them is small, one that is full says nothing that a fresh one
@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How much may happen in which time, and how much of it at once.
+/// A rate with a burst: how much may happen in a time, and how much of it at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     amount: u64,
@@ -20,35 +20,35 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Lets `amount` happen in each `per`, spread as one likes, and `burst` at once after a rest; none of them is
-    /// less than the least that means anything (1, a nanosecond, 1).
+    /// Creates a rate that allows `amount` in each `per`, and `burst` at once after a pause. Smaller values than 1, a
+    /// nanosecond and 1 are raised to these.
     pub const fn new(amount: u64, per: Duration, burst: u64) -> Self {
         let per = if per.is_zero() { Duration::from_nanos(1) } else { per };
         Self { amount: at_least_one(amount), per, burst: at_least_one(burst) }
     }
 
-    /// Lets `amount` happen in a second, and `burst` at once.
+    /// Creates a rate that allows `amount` in a second, and `burst` at once.
     pub const fn per_second(amount: u64, burst: u64) -> Self {
         Self::new(amount, Duration::from_secs(1), burst)
     }
 
-    /// What may happen in [`Rate::per`].
+    /// Returns the amount allowed in [`Rate::per`].
     pub const fn amount(&self) -> u64 {
         self.amount
     }
 
-    /// The time in which [`Rate::amount`] may happen.
+    /// Returns the time in which [`Rate::amount`] is allowed.
     pub const fn per(&self) -> Duration {
         self.per
     }
 
-    /// What may happen at once after a rest.
+    /// Returns the amount allowed at once after a pause.
     pub const fn burst(&self) -> u64 {
         self.burst
     }
 
-    /// Reads a text such as `20/s`, or `20/m burst 100` with a burst of its own, whose numbers `number` reads; where no
-    /// burst is named, what the rate names may come at once.
+    /// Parses a text such as `20/s`, or `20/m burst 100` with an explicit burst. Numbers are parsed by `number`.
+    /// Without a burst, the amount of the rate is allowed at once.
     pub fn parse(text: &str, number: impl Fn(&str) -> Option<u64>) -> Result<Self, RateError> {
         let refused = || RateError(text.into());
         let (rate, burst) = match text.split_once("burst") {
@@ -63,7 +63,7 @@ impl Rate {
         Ok(Self { amount, per, burst })
     }
 
-    /// Nanoseconds after which so much may happen again, rounded up, so that no rate is exceeded.
+    /// Returns the nanoseconds after which an amount is allowed again, rounded up, so that no rate is exceeded.
     fn cost(&self, amount: u64) -> u64 {
         let nanos = u128::from(amount).saturating_mul(self.per.as_nanos()).div_ceil(u128::from(self.amount));
         u64::try_from(nanos).unwrap_or(u64::MAX)
@@ -79,7 +79,7 @@ impl FromStr for Rate {
 }
 
 impl fmt::Display for Rate {
-    /// Writes what [`Rate::parse`] reads, for a rate that it read.
+    /// Formats a rate so that [`Rate::parse`] accepts it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = UNITS.iter().find(|(_, per)| *per == self.per).map_or("s", |(name, _)| name);
         write!(f, "{}/{unit}", self.amount)?;
@@ -87,12 +87,12 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Why a text is no rate, and the mend.
+/// Error for a text that is no rate, with the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no rate; write a number and s, m or h, such as \"20/s\" or \"20/s burst 1000\"")]
 pub struct RateError(String);
 
-/// What is left of a [`Rate`] for one of those who share in it; a fresh one is full.
+/// A token bucket. A new one is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bucket {
     /// Nanoseconds of the caller's time.
@@ -100,7 +100,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// A bucket from which nothing was taken yet.
+    /// A full bucket.
     pub const FULL: Self = Self { full_at: 0 };
 
     /// Takes an amount, or returns how long to wait for it, and takes nothing. More than the burst is given to a bucket
@@ -127,7 +127,7 @@ impl Bucket {
         self.full_at = self.full_at.max(nanos(now)).saturating_add(rate.cost(amount));
     }
 
-    /// Makes a bucket that is full again after a time, as [`Bucket::wait`] for the whole burst told it.
+    /// Creates a bucket that is full again after a time, as returned by [`Bucket::wait`] for the whole burst.
     pub fn behind(now: Duration, time: Duration) -> Self {
         Self { full_at: nanos(now).saturating_add(nanos(time)) }
     }
@@ -140,18 +140,18 @@ impl Bucket {
         u64::try_from(left).unwrap_or(u64::MAX).min(rate.burst)
     }
 
-    /// Returns when nothing will be missing, in the caller's time.
+    /// Returns when it is full again, in the caller's time.
     pub fn full_at(&self) -> Duration {
         Duration::from_nanos(self.full_at)
     }
 
-    /// Returns whether nothing is missing, so that a fresh one would do as well.
+    /// Returns whether it is full, so that it is no different from a new one.
     pub fn is_full(&self, now: Duration) -> bool {
         self.full_at <= nanos(now)
     }
 }
 
-/// The times that a rate may be written for.
+/// The units of time in the text of a rate.
 const UNITS: [(&str, Duration); 3] =
     [("s", Duration::from_secs(1)), ("m", Duration::from_secs(60)), ("h", Duration::from_secs(3600))];
 
@@ -159,7 +159,7 @@ const fn at_least_one(number: u64) -> u64 {
     if number == 0 { 1 } else { number }
 }
 
-/// Enough for five centuries.
+/// Longest time: five centuries.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

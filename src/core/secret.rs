@@ -1,22 +1,22 @@
-//! The keys of registrations, and the tokens that let devices in: hashed as soon as they are parsed, compared in constant
-//! time, never shown.
+//! The keys of registrations, and the tokens that admit devices: hashed as soon as they are parsed, compared in
+//! constant time, never shown.
 //!
-//! Keys live in memory only, so a fast hash keyed with a random value of this process is enough: who can read the
-//! hashes can read the process's memory anyway, and a slow key derivation on an open endpoint would be a denial of
-//! service. Tokens are kept in a file as hashes, fast ones for the same reason: a token isn't chosen by anybody but drawn
-//! from 256 random bits, which no one can try through.
+//! Keys live in memory only, so a fast hash keyed with a random value of this process is enough: somebody who can read
+//! the hashes can read the process's memory anyway, and a slow key derivation on an open endpoint would be a denial of
+//! service. Tokens are kept in a file as hashes, fast ones for the same reason: a token isn't chosen by anybody but
+//! drawn from 256 random bits, which no one can try through.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A key or host key as a device sent it; shows nothing of itself.
+/// A key or host key as a device sent it; its `Debug` output doesn't contain it.
 #[derive(Clone)]
 pub struct Key(String);
 
 impl Key {
-    /// Takes a decoded parameter.
+    /// Creates a key from a decoded parameter.
     pub fn new(text: String) -> Self {
         Self(text)
     }
@@ -28,7 +28,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A hashed key; `==` takes the same time wherever two differ.
+/// A hashed key; `==` takes the same time wherever two hashes differ.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[u8; 32]", into = "[u8; 32]")]
 pub struct KeyHash(blake3::Hash);
@@ -51,7 +51,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// Hashes keys with this process's random value; serialized only for a successor, through memory.
+/// Hashes keys with a random secret of this process; serialized only for a new process, through memory.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct KeyHasher([u8; 32]);
 
@@ -73,32 +73,32 @@ impl fmt::Debug for KeyHasher {
     }
 }
 
-/// A token that lets a device in, as it was sent; shows nothing of itself.
+/// A token that admits a device, as it was sent; its `Debug` output doesn't contain it.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// Takes what a device has sent.
+    /// Creates a token from what a device has sent.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// Returns the token that shows 256 bits, which the caller has drawn at random, as 64 hex digits.
+    /// Returns the token for 256 bits that the caller has drawn at random: 64 hex digits.
     pub fn from_bits(bits: [u8; 32]) -> Self {
         Self(blake3::Hash::from_bytes(bits).to_hex().to_string())
     }
 
-    /// Returns whether a token may be called so in its file: 1 to 64 letters, digits and `-_.@`.
+    /// Returns whether a token may have this name in its file: 1 to 64 letters, digits and `-_.@`.
     pub fn is_name(text: &str) -> bool {
         (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c))
     }
 
-    /// Hands the token out, for the one who is to have it.
+    /// Returns the token itself, for output to its future owner.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Hashes the token as the file of tokens has it.
+    /// Returns the hash under which the file of tokens contains it.
     pub fn hash(&self) -> TokenHash {
         TokenHash(blake3::Hash::from_bytes(blake3::derive_key(TOKENS, self.0.as_bytes())))
     }
@@ -110,7 +110,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A hashed token; `==` takes the same time wherever two differ. Shown as 64 hex digits, which let nobody in.
+/// A hashed token; `==` takes the same time wherever two differ. Shown as 64 hex digits, which don't admit anybody.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(blake3::Hash);
 
@@ -134,7 +134,8 @@ impl FromStr for TokenHash {
     }
 }
 
-/// Keeps hashes of tokens apart from all other hashes; never to be changed, or no file of tokens means anything.
+/// Context that keeps hashes of tokens apart from all other hashes. It must never change, or all files of tokens become
+/// invalid.
 const TOKENS: &str = "ws-router 2026-11-23 access token";
 
 #[cfg(test)]

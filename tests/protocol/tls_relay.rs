@@ -126,7 +126,7 @@ async fn a_close_ends_both_layers() {
         let lobby = Lobby::start().await;
         let (mut leaver, mut stayer) = (lobby.join(version).await, lobby.join(version).await);
         leaver.raw(&frame(0x88, &1000_u16.to_be_bytes())).await;
-        assert_eq!(leaver.frame().await, Received::Close(1000, "goodbye".into()));
+        assert_eq!(leaver.frame().await, Received::Close(1000, "closed".into()));
         // Without a close_notify the session would fail here instead of being at its end.
         assert_eq!(leaver.0.read(&mut [0]).await.unwrap(), 0);
         until("it is counted", || closes(&lobby.secured.server, CloseReason::Left) == 1).await;

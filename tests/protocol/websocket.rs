@@ -157,7 +157,7 @@ async fn a_close_frame_is_answered_with_its_code_and_ends_one_member_alone() {
     for (number, code) in codes.into_iter().enumerate() {
         let mut leaver = lobby.join().await;
         leaver.raw(&code.map_or_else(|| frame(0x88, b""), |code| close_frame(code, "grüße".as_bytes()))).await;
-        assert_eq!(leaver.frame().await, Received::Close(code.unwrap_or(1000), "goodbye".into()));
+        assert_eq!(leaver.frame().await, Received::Close(code.unwrap_or(1000), "closed".into()));
         assert_eq!(leaver.frame().await, Received::End(true), "the router ends the connection");
         until("it is counted", || lobby.closes(CloseReason::Left) == number as u64 + 1).await;
         lobby.check_undisturbed("one left").await;

@@ -11,7 +11,7 @@ use super::header::ClientHeader;
 use super::mask::rotate;
 use super::{Buffers, Opcode, ServerHeader, Utf8, Violation, unmask};
 
-/// A message in the making.
+/// A message being assembled.
 #[derive(Debug)]
 pub(super) struct Assembly {
     opcode: Opcode,
@@ -30,7 +30,7 @@ struct Unfinished {
     is_final: bool,
 }
 
-/// A message in the making, as it is handed over to a new process.
+/// A message being assembled, as it is handed over to a new process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct AssemblyState {
     is_text: bool,
@@ -41,8 +41,8 @@ pub(super) struct AssemblyState {
 }
 
 impl Assembly {
-    /// Starts with the header of a message's first frame. `arrived` says how many bytes justify memory: those behind the
-    /// header, or those of the message before it, since a member that sends large messages is likely to go on.
+    /// Starts with the header of a message's first frame. `arrived` says how many bytes justify memory: those behind
+    /// the header, or those of the message before it, since a member that sends large messages is likely to go on.
     pub(super) fn begin(header: &ClientHeader, arrived: usize, buffers: &mut Buffers) -> Self {
         let whole = HEADROOM + header.payload as usize;
         let justified = (HEADROOM + arrived).max(FIRST);
@@ -52,7 +52,7 @@ impl Assembly {
         assembly
     }
 
-    /// Goes on with the header of the first, or of a further frame.
+    /// Continues with the header of the first or of a further frame.
     pub(super) fn go_on(&mut self, header: &ClientHeader) {
         let remaining = header.payload as usize;
         self.frame = Some(Unfinished { remaining, mask: header.mask, is_final: header.is_final });
@@ -68,7 +68,7 @@ impl Assembly {
         }
     }
 
-    /// Goes on where an old process stopped; `None` if that can't be.
+    /// Continues where an old process stopped; `None` if the state is invalid.
     pub(super) fn resume(state: AssemblyState, max_message: u64) -> Option<Self> {
         let remaining = state.frame.as_ref().map_or(0, |frame| frame.remaining);
         let fits = (state.payload.len() as u64).checked_add(remaining as u64).is_some_and(|whole| whole <= max_message);
@@ -81,7 +81,7 @@ impl Assembly {
         Some(Self { opcode, filled: buffer.len(), buffer, text: state.text, frame: state.frame })
     }
 
-    /// Payload bytes of the frame that are still to come.
+    /// Returns the number of payload bytes of the frame that are still to come.
     pub(super) fn remaining(&self) -> usize {
         self.frame.as_ref().map_or(0, |frame| frame.remaining)
     }
@@ -96,17 +96,17 @@ impl Assembly {
         self.frame.is_some()
     }
 
-    /// Payload bytes so far.
+    /// Returns the number of payload bytes so far.
     pub(super) fn payload(&self) -> u64 {
         (self.filled - HEADROOM) as u64
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of memory.
     pub(super) fn capacity(&self) -> usize {
         self.buffer.len()
     }
 
-    /// The place where the next payload bytes belong, as far as there is room; empty outside of a frame.
+    /// Returns the buffer for the next payload bytes, as far as there is room; empty outside of a frame.
     pub(super) fn spare_capacity(&mut self, at_most: usize, buffers: &mut Buffers) -> &mut [u8] {
         let want = self.remaining().min(at_most);
         if self.buffer.len() - self.filled < want.min(LEAST_ROOM) {
@@ -169,14 +169,15 @@ impl Assembly {
         (buffer, start..filled)
     }
 
-    /// Gives the memory back.
+    /// Returns the memory to the pool.
     pub(super) fn abandon(self, buffers: &mut Buffers) {
         buffers.give(self.buffer);
     }
 
-    /// Makes room for what the frame announces, in steps that what has arrived justifies. If more fragments are to come,
-    /// the room at least doubles, so that many small ones don't each move all that is there. A large message grows where
-    /// it is, by a step that is short for those who wait meanwhile: the allocator moves its pages and copies nothing.
+    /// Makes room for what the frame announces, in steps that what has arrived justifies. If more fragments are to
+    /// come, the room at least doubles, so that many small ones don't each move all that is there. A large message
+    /// grows where it is, by a step that is short for those who wait meanwhile: the allocator moves its pages and
+    /// copies nothing.
     fn grow(&mut self, buffers: &mut Buffers) {
         let whole = self.filled + self.remaining();
         let is_final = self.frame.as_ref().is_none_or(|frame| frame.is_final);
@@ -195,7 +196,7 @@ impl Assembly {
     }
 }
 
-/// How far a message is.
+/// Progress of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// More payload of the frame is to come.
@@ -207,11 +208,11 @@ pub(super) enum Progress {
 }
 
 const HEADROOM: usize = ServerHeader::MAX_LEN;
-/// What a header's announcement alone is worth: thousands of members may announce much and send nothing.
+/// Bytes allocated for a header's announcement alone: thousands of members may announce much and send nothing.
 const FIRST: usize = 16 << 10;
-/// How many times what is justified a buffer may have that is there already.
+/// Factor by which an existing buffer may exceed what the received bytes justify.
 const WISH: usize = 4;
-/// What a large message grows by, and the size from which it is large.
+/// Step by which a large message grows, and the size from which a message is large.
 const STEP: usize = 1 << 20;
 /// Less room than this is not worth a read.
 const LEAST_ROOM: usize = 4 << 10;

@@ -1,7 +1,7 @@
 //! A free list of byte buffers, so that a stream of large messages neither allocates nor clears memory for each; and
 //! of the small things around them, so that it allocates nothing at all.
 //!
-//! The buffers are initialised up to their length and stay so; whoever takes one keeps count of what it has filled.
+//! The buffers are initialized up to their length and stay so; their user keeps count of what it has filled.
 //! What is kept is bounded: a relay thread's idle memory grows by little more than [`KEPT`] bytes through it.
 
 use std::cmp::Reverse;
@@ -44,7 +44,7 @@ impl Buffers {
         if bytes < WORTH_KEEPING { vec![0; bytes] } else { self.take(bytes, bytes) }
     }
 
-    /// Gives a buffer back; where there is no place for all, the largest stay, since they are the dearest to make.
+    /// Takes a buffer back. If there are too many, the largest are kept, since they are the most expensive to allocate.
     pub fn give(&mut self, buffer: Vec<u8>) {
         if !(WORTH_KEEPING..=KEPT).contains(&buffer.len()) {
             return;
@@ -59,7 +59,7 @@ impl Buffers {
         }
     }
 
-    /// Makes a buffer one that several may hold.
+    /// Wraps a buffer so that several can share it.
     pub fn share(&mut self, buffer: Vec<u8>) -> Rc<Vec<u8>> {
         let mut shell = self.shells.pop().unwrap_or_default();
         match Rc::get_mut(&mut shell) {
@@ -69,7 +69,7 @@ impl Buffers {
         shell
     }
 
-    /// Gives a shared buffer back, if nobody else holds it.
+    /// Takes a shared buffer back, if nobody else holds it.
     pub fn give_shared(&mut self, mut shared: Rc<Vec<u8>>) {
         let Some(inside) = Rc::get_mut(&mut shared) else { return };
         let buffer = std::mem::take(inside);
@@ -83,7 +83,7 @@ impl Buffers {
         self.incompletes.pop().unwrap_or_default()
     }
 
-    /// Gives back a incomplete that is empty again.
+    /// Takes back the state of an incomplete frame that is empty again.
     pub(super) fn give_incomplete(&mut self, mut incomplete: Box<Incomplete>) {
         incomplete.reset();
         if self.incompletes.len() < PLACES {
@@ -92,13 +92,13 @@ impl Buffers {
     }
 }
 
-/// Bytes that are kept at most.
+/// Most bytes kept.
 const KEPT: usize = 8 << 20;
-/// Buffers that are kept at most, so that a search among them stays short.
+/// Most buffers kept, so that a search among them stays short.
 const PLACES: usize = 64;
-/// Emptied shared buffers that are kept at most, of 40 bytes each.
+/// Most emptied shared buffers kept, of 40 bytes each.
 const SHELLS: usize = 256;
-/// How many times a buffer may be larger than what it is wished for, or than [`WORTH_A_LARGE_ONE`].
+/// Factor by which a buffer may be larger than requested, or than [`WORTH_A_LARGE_ONE`].
 const TOO_LARGE: usize = 16;
 const WORTH_A_LARGE_ONE: usize = 64 << 10;
 /// Smaller buffers are left to the allocator.

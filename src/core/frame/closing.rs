@@ -1,4 +1,4 @@
-//! Close frames (RFC 6455 section 5.5.1): those of clients are parsed, those of the router are made.
+//! Close frames (RFC 6455 section 5.5.1): parses those of clients, and builds those of the router.
 
 use super::{Opcode, ServerHeader, Violation};
 use crate::close::CloseReason;
@@ -11,7 +11,7 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
-    /// Reads the unmasked payload of a close frame.
+    /// Parses the unmasked payload of a close frame.
     pub(super) fn parse(payload: &[u8]) -> Result<Self, Violation> {
         match payload {
             [] => Ok(Self { code: None }),
@@ -33,7 +33,7 @@ fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// Makes the close frame for a reason; a received close frame is answered with its own code. `None` where the
+/// Builds the close frame for a reason; a received close frame is answered with its own code. `None` where the
 /// reason says that nothing can be sent.
 pub fn close_frame(reason: CloseReason, received: Option<CloseFrame>) -> Option<Vec<u8>> {
     let code = received.and_then(|received| received.code).or(reason.code())?;

@@ -1,7 +1,7 @@
-//! A client's byte stream turned into messages, replies and the close frame, a read at a time.
+//! Decodes a client's byte stream, a read at a time, into messages, replies and the close frame.
 //!
 //! Between two reads an idle connection costs one pointer here. The reader asks [`Decoder::plan_read`] where the next
-//! bytes belong, reads, and tells with [`Decoder::decode`] how many they were.
+//! bytes belong, reads, and passes their number to [`Decoder::decode`].
 
 use std::ops::Range;
 
@@ -11,16 +11,16 @@ use super::assembly::{Assembly, AssemblyState, Progress};
 use super::header::ClientHeader;
 use super::{Buffers, CloseFrame, Opcode, ServerHeader, Utf8, Violation, unmask};
 
-/// The stream of one client.
+/// Decoder of one client's stream.
 #[derive(Debug, Default)]
 pub struct Decoder {
     incomplete: Option<Box<Incomplete>>,
 }
 
-/// What a read left incomplete.
+/// State after a read that ended in the middle of a frame or message.
 #[derive(Debug, Default)]
 pub(super) struct Incomplete {
-    /// An incomplete header, control frame or small frame, as it came.
+    /// Bytes of an incomplete header, control frame or small frame, as received.
     tail: Vec<u8>,
     message: Option<Assembly>,
     /// While frames are discarded: payload bytes of the current one that are still to come.
@@ -30,16 +30,16 @@ pub(super) struct Incomplete {
     growth: Option<Growth>,
 }
 
-/// An incomplete message when it was last looked at.
+/// State of an incomplete message at the last check.
 #[derive(Debug, Clone, Copy)]
 struct Growth {
     bytes: usize,
     looked_at: u64,
-    /// How long it had not grown, without the time in which it wasn't read.
+    /// Time for which it hadn't grown, without the time in which it wasn't read.
     stalled: u64,
 }
 
-/// What a stream left incomplete, as it is handed over to a new process.
+/// State of a stream that is handed over to a new process.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DecoderState {
     #[serde(with = "serde_bytes")]
@@ -60,12 +60,12 @@ pub struct ReadPlan<'a> {
     pub overflow: usize,
 }
 
-/// What one read gave. Reused from read to read.
+/// Result of decoding one read; reused from read to read.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Messages, as servers' frames, in order.
+    /// Messages as a server's frames, in order.
     pub pieces: Vec<Piece>,
-    /// How many messages the pieces are.
+    /// Number of messages in the pieces.
     pub messages: u64,
     /// Their bytes, headers included.
     pub bytes: usize,
@@ -73,7 +73,7 @@ pub struct Batch {
     pub payload: u64,
     /// Pong frames to send back.
     pub replies: Vec<u8>,
-    /// Where in `replies` the last pong begins.
+    /// Offset of the last pong in `replies`.
     pub last_reply: usize,
     /// The client's close frame, after which nothing is decoded.
     pub close: Option<CloseFrame>,
@@ -114,17 +114,17 @@ impl Incomplete {
     }
 }
 
-/// What was among discarded bytes.
+/// Result of discarding bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discarded {
-    /// Frames that mean nothing any more.
+    /// Frames that are ignored.
     Frames,
     /// The whole close frame.
     CloseFrame,
 }
 
 impl Batch {
-    /// Forgets the last read.
+    /// Clears it for the next read.
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.replies.clear();
@@ -261,7 +261,8 @@ impl Decoder {
         outcome
     }
 
-    /// Returns how long the incomplete message hasn't grown, from look to look; time in which nothing was read doesn't count.
+    /// Returns how long the incomplete message hasn't grown, as of the calls; time in which nothing was read doesn't
+    /// count.
     pub fn stalled(&mut self, is_read: bool, now_ms: u64) -> Option<u64> {
         let incomplete = self.incomplete.as_deref_mut()?;
         let bytes = incomplete.unfinished()?;
@@ -278,7 +279,7 @@ impl Decoder {
         DecoderState { tail: incomplete.tail.clone(), message: incomplete.message.as_ref().map(Assembly::state) }
     }
 
-    /// Goes on where an old process stopped; `None` if that can't be.
+    /// Continues where an old process stopped; `None` if the state is invalid.
     pub fn resume(state: DecoderState, max_message: u64) -> Option<Self> {
         let message = match state.message {
             Some(message) => Some(Assembly::resume(message, max_message)?),
@@ -295,7 +296,7 @@ impl Decoder {
         })
     }
 
-    /// Gives the message in progress up; what comes from now on goes to [`Decoder::discard`].
+    /// Drops the message in progress; further bytes go to [`Decoder::discard`].
     pub fn start_discarding(&mut self, buffers: &mut Buffers) {
         if let Some(incomplete) = self.incomplete.as_deref_mut()
             && let Some(message) = incomplete.message.take()
@@ -331,7 +332,7 @@ impl Decoder {
         }
     }
 
-    /// Forgets everything and gives the memory back.
+    /// Clears the state, and returns its memory to the pool.
     pub fn abandon(&mut self, buffers: &mut Buffers) {
         if let Some(message) = self.incomplete.take().and_then(|incomplete| incomplete.message) {
             message.abandon(buffers);
@@ -452,7 +453,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Gives back what an idle stream doesn't need.
+    /// Returns memory that an idle stream doesn't need to the pool.
     fn release_if_idle(&mut self, buffers: &mut Buffers) {
         if let Some(incomplete) =
             self.incomplete.take_if(|incomplete| incomplete.tail.is_empty() && incomplete.message.is_none())

@@ -2,7 +2,7 @@
 
 use super::Violation;
 
-/// What a frame is (RFC 6455 section 11.8).
+/// Opcode of a frame (RFC 6455 section 11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -14,7 +14,7 @@ pub enum Opcode {
     Binary = 0x2,
     /// The end of the connection.
     Close = 0x8,
-    /// A question for a sign of life.
+    /// A ping.
     Ping = 0x9,
     /// The answer to a ping.
     Pong = 0xA,
@@ -109,10 +109,10 @@ pub struct ServerHeader {
 }
 
 impl ServerHeader {
-    /// The longest header.
+    /// Length of the longest header.
     pub const MAX_LEN: usize = 10;
 
-    /// Makes the header for `payload` bytes.
+    /// Creates the header for `payload` bytes.
     #[inline]
     pub fn new(opcode: Opcode, payload: usize) -> Self {
         let mut bytes = [0; Self::MAX_LEN];
@@ -132,7 +132,7 @@ impl ServerHeader {
         Self { bytes, len }
     }
 
-    /// The bytes to send.
+    /// Returns the bytes to send.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]

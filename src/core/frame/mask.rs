@@ -14,7 +14,7 @@ pub fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Turns a mask so that it goes on after `done` bytes.
+/// Rotates a mask so that it continues after `done` bytes.
 #[inline]
 pub(super) fn rotate(mut mask: [u8; 4], done: usize) -> [u8; 4] {
     mask.rotate_left(done % 4);

@@ -1,6 +1,6 @@
-//! Websocket frames (RFC 6455 section 5): what a client sends is checked, unmasked and turned into what a server sends.
+//! Websocket frames (RFC 6455 section 5): a client's frames are checked, unmasked and converted to a server's.
 //!
-//! Pure: bytes in, bytes out; no socket, no clock. A whole message that lies in the read buffer is converted where it
+//! Nothing here touches a socket or a clock. A whole message that lies in the read buffer is converted where it
 //! lies, in one pass and without an allocation; only what is incomplete at the end of a read is kept, right-sized,
 //! and a large or fragmented message is assembled in a buffer of its own that the socket is read straight into.
 //! A message leaves as one frame, whole, whether it came in one frame or in fragments.
@@ -26,7 +26,7 @@ pub use utf8::Utf8;
 
 use crate::close::CloseReason;
 
-/// How a client broke the rules.
+/// A violation of the protocol by a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
     /// Reserved bits or opcodes, a missing mask, a bad length, fragments out of order, a malformed close.

@@ -12,22 +12,22 @@ fn server(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 }
 
 #[derive(Debug, Default, PartialEq)]
-struct Heard {
+struct Received {
     bytes: Vec<u8>,
     messages: u64,
     replies: Vec<u8>,
-    goodbye: Option<CloseFrame>,
+    close: Option<CloseFrame>,
     violation: Option<Violation>,
 }
 
 const MAX: u64 = 1 << 20;
 
 /// Feeds a stream in reads of the given sizes, as a relay thread does.
-fn listen(stream: &[u8], reads: &[usize]) -> Heard {
+fn listen(stream: &[u8], reads: &[usize]) -> Received {
     let (mut decoder, mut buffers, mut batch) = (Decoder::default(), Buffers::default(), Batch::default());
     let mut scratch = vec![0; 64 << 10];
-    let (mut heard, mut at, mut turn) = (Heard::default(), 0, 0);
-    while at < stream.len() && heard.goodbye.is_none() && heard.violation.is_none() {
+    let (mut received, mut at, mut turn) = (Received::default(), 0, 0);
+    while at < stream.len() && received.close.is_none() && received.violation.is_none() {
         let size = reads[turn % reads.len()].min(stream.len() - at);
         turn += 1;
         let plan = decoder.plan_read(&mut scratch, 4096, &mut buffers);
@@ -41,32 +41,32 @@ fn listen(stream: &[u8], reads: &[usize]) -> Heard {
         let outcome = decoder.decode(direct, &mut scratch[..staged + behind], MAX, &mut buffers, &mut batch);
         for piece in batch.pieces.drain(..) {
             match piece {
-                Piece::InPlace(range) => heard.bytes.extend(&scratch[range]),
+                Piece::InPlace(range) => received.bytes.extend(&scratch[range]),
                 Piece::Assembled(buffer, range) => {
-                    heard.bytes.extend(&buffer[range]);
+                    received.bytes.extend(&buffer[range]);
                     buffers.give(buffer);
                 }
             }
         }
-        heard.messages += batch.messages;
-        heard.replies.extend(&batch.replies);
-        heard.goodbye = batch.close;
-        heard.violation = outcome.err();
+        received.messages += batch.messages;
+        received.replies.extend(&batch.replies);
+        received.close = batch.close;
+        received.violation = outcome.err();
     }
-    if heard.violation.is_none() && heard.goodbye.is_none() {
+    if received.violation.is_none() && received.close.is_none() {
         let leftover = decoder.held();
         assert!(leftover == 0 || stream.is_empty() || leftover > 0);
     }
-    heard
+    received
 }
 
 #[test]
 fn messages_become_servers_frames_side_by_side() {
     let stream = [client(0x81, b"hello"), client(0x82, &[7; 300]), client(0x81, b"")].concat();
-    let heard = listen(&stream, &[usize::MAX]);
+    let received = listen(&stream, &[usize::MAX]);
     let expected = [server(Opcode::Text, b"hello"), server(Opcode::Binary, &[7; 300]), server(Opcode::Text, b"")];
-    assert_eq!(heard.bytes, expected.concat());
-    assert_eq!(heard.messages, 3);
+    assert_eq!(received.bytes, expected.concat());
+    assert_eq!(received.messages, 3);
 }
 
 #[test]
@@ -78,17 +78,17 @@ fn fragments_become_one_message_with_pings_in_between_answered() {
         client(0x80, "ße".as_bytes()),
         client(0x8a, b"unasked pong"),
     ];
-    let heard = listen(&stream.concat(), &[usize::MAX]);
-    assert_eq!(heard.bytes, server(Opcode::Text, "grüße".as_bytes()));
-    assert_eq!(heard.replies, server(Opcode::Pong, b"alive?"));
+    let received = listen(&stream.concat(), &[usize::MAX]);
+    assert_eq!(received.bytes, server(Opcode::Text, "grüße".as_bytes()));
+    assert_eq!(received.replies, server(Opcode::Pong, b"alive?"));
 }
 
 #[test]
-fn a_goodbye_ends_the_stream_with_its_code() {
-    let stream = [client(0x81, b"bye"), client(0x88, &[3, 232, b'x']), client(0x81, b"never heard")].concat();
-    let heard = listen(&stream, &[usize::MAX]);
-    assert_eq!(heard.goodbye, Some(CloseFrame { code: Some(1000) }));
-    assert_eq!(heard.messages, 1);
+fn a_close_frame_ends_the_stream_with_its_code() {
+    let stream = [client(0x81, b"bye"), client(0x88, &[3, 232, b'x']), client(0x81, b"never received")].concat();
+    let received = listen(&stream, &[usize::MAX]);
+    assert_eq!(received.close, Some(CloseFrame { code: Some(1000) }));
+    assert_eq!(received.messages, 1);
 }
 
 #[test]
@@ -233,11 +233,11 @@ proptest! {
             stream.extend(client(0x80 | first, &payload[from..]));
             expected.extend(server(opcode, &payload));
         }
-        let heard = listen(&stream, &reads);
-        prop_assert_eq!(heard.violation, None);
-        prop_assert_eq!(heard.messages, messages.len() as u64);
-        prop_assert!(heard.bytes == expected);
-        prop_assert_eq!(heard.replies, pongs);
+        let received = listen(&stream, &reads);
+        prop_assert_eq!(received.violation, None);
+        prop_assert_eq!(received.messages, messages.len() as u64);
+        prop_assert!(received.bytes == expected);
+        prop_assert_eq!(received.replies, pongs);
     }
 
     #[test]

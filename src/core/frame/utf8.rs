@@ -1,10 +1,10 @@
-//! A text's UTF-8 checked as it comes in, across reads and fragments (RFC 6455 section 8.1).
+//! Incremental validation of UTF-8, across reads and fragments (RFC 6455 section 8.1).
 
 use serde::{Deserialize, Serialize};
 
 use super::Violation;
 
-/// Remembers a character that began in one piece and goes on in the next.
+/// Validator, which keeps a character that continues in the next piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Utf8 {
     begun: [u8; 4],

@@ -1,4 +1,4 @@
-//! What was sent to one side of a room and isn't on its way yet, in order, with who sent it.
+//! Messages collected for one side of a room, in order, with their senders.
 
 use std::cell::OnceCell;
 use std::io::IoSlice;
@@ -14,13 +14,13 @@ use crate::frame::{Batch, Buffers, Piece};
 pub(super) struct PendingBroadcast {
     small: Vec<u8>,
     parts: SmallVec<[Part; 2]>,
-    /// Members that joined after the first part, by their places; each receives what came after it.
+    /// Members that joined after the first part, by position; each receives what was sent after it joined.
     joins: SmallVec<[Join; 2]>,
-    /// All bytes.
+    /// Bytes of all parts.
     pub(super) bytes: usize,
-    /// All messages.
+    /// Messages of all parts.
     pub(super) messages: u64,
-    /// Memory of the large parts.
+    /// Memory of the large parts, in bytes.
     large: usize,
     /// A copy of the small parts that all lagging members share.
     kept: OnceCell<Chunk>,
@@ -47,11 +47,11 @@ struct Join {
     part: usize,
 }
 
-/// Slices for one write; a read of messages that aren't worth moving together gives up to 65.
+/// Slices for one write; one read results in up to 65.
 pub(super) type Slices<'a> = SmallVec<[IoSlice<'a>; 96]>;
 
 impl PendingBroadcast {
-    /// Adds what one read of a sender gave.
+    /// Adds the messages of one read.
     pub(super) fn push(&mut self, sender: u32, batch: &mut Batch, scratch: &[u8], buffers: &mut Buffers) {
         if let Some(outdated) = self.kept.take() {
             buffers.give_shared(outdated);
@@ -91,12 +91,12 @@ impl PendingBroadcast {
         }
     }
 
-    /// Returns whether its senders should wait until it is out, so that many of them don't fill the memory.
+    /// Returns whether its senders should wait until it is sent, so that many of them don't fill the memory.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > FULL
     }
 
-    /// Notes that a member has joined at a place.
+    /// Records that a member has joined at a position.
     pub(super) fn note_join(&mut self, place: usize) {
         let part = self.parts.len();
         if self.joins.last().is_none_or(|join| join.part < part) {
@@ -109,14 +109,14 @@ impl PendingBroadcast {
         !self.joins.is_empty()
     }
 
-    /// Adjusts places to a list from which some were taken out; `is_gone` says for a place how many before it.
+    /// Adjusts positions to a list from which some were removed; `is_gone` returns for a position how many before it.
     pub(super) fn move_joins(&mut self, gone_before: impl Fn(usize) -> usize) {
         for join in &mut self.joins {
             join.place -= gone_before(join.place);
         }
     }
 
-    /// Returns the first part that the member at a place receives.
+    /// Returns the first part that the member at a position receives.
     pub(super) fn first_part(&self, place: usize) -> usize {
         let after = self.joins.partition_point(|join| join.place <= place);
         after.checked_sub(1).and_then(|at| self.joins.get(at)).map_or(0, |join| join.part)
@@ -128,7 +128,7 @@ impl PendingBroadcast {
         parts.fold((0, 0), |(bytes, messages), part| (bytes + part.range().len(), messages + part.messages))
     }
 
-    /// The members that sent something.
+    /// Returns the members that sent something.
     pub(super) fn senders(&self) -> impl Iterator<Item = u32> {
         self.parts.iter().map(|part| part.sender)
     }
@@ -160,13 +160,13 @@ impl PendingBroadcast {
         slices
     }
 
-    /// Bytes of memory beside itself.
+    /// Returns the bytes of memory that it owns.
     pub(super) fn memory(&self) -> usize {
         let parts = if self.parts.spilled() { self.parts.capacity() * size_of::<Part>() } else { 0 };
         self.small.capacity() + self.large + parts
     }
 
-    /// Queues what a member hasn't taken: the parts for it from `first` on but the first `taken` bytes.
+    /// Queues what a member hasn't taken: its parts from `first` on, without the first `taken` bytes.
     pub(super) fn enqueue_rest(
         &self,
         receiver: u32,
@@ -197,7 +197,7 @@ impl PendingBroadcast {
         buffers.share(copy)
     }
 
-    /// Empties it for the next use; gives chunks back that nobody shares.
+    /// Empties it for the next use, and returns chunks that nobody shares to the pool.
     pub(super) fn clear(&mut self, buffers: &mut Buffers) {
         for part in self.parts.drain(..) {
             if let Place::Large(chunk, _) = part.place {

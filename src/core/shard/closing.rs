@@ -1,8 +1,8 @@
-//! Members whose connections are to end.
+//! The queue of members to be closed.
 //!
-//! Code that finds a reason to end a connection only marks the member, wherever in the delivery of a message that is. The
-//! marked member neither sends nor receives any more, and its slot stays valid. [`super::Shard`] does the work at the
-//! end of each entry point, for a bounded number of members per iteration of the event loop.
+//! Code that finds a reason to end a connection only marks the member, wherever in the delivery of a message that is.
+//! The marked member neither sends nor receives any more, and its slot stays valid. [`super::Shard`] does the work at
+//! the end of each entry point, for a bounded number of members per iteration of the event loop.
 
 use std::collections::VecDeque;
 
@@ -10,13 +10,13 @@ use super::member::{Member, Phase};
 use crate::close::CloseReason;
 use crate::frame::CloseFrame;
 
-/// Why a member's connection is to end.
+/// Cause for closing a member's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cause {
     pub(super) reason: CloseReason,
-    /// The close frame that the member sent.
+    /// The close frame that the member sent, if any.
     pub(super) received: Option<CloseFrame>,
-    /// Whether its memory is needed, so that not even the rest of a large frame may wait for it.
+    /// Whether its memory is needed, so that not even the rest of a large frame is sent.
     pub(super) frees_memory: bool,
 }
 
@@ -30,7 +30,7 @@ impl From<CloseReason> for Cause {
 #[derive(Debug)]
 pub(super) struct ClosingQueue {
     slots: VecDeque<u32>,
-    /// What may still be done in this iteration: a member, or [`super::WRITE_COST`] bytes sent to one.
+    /// Work left for this iteration; a unit is a member, or [`super::WRITE_COST`] bytes sent to one.
     budget: usize,
 }
 
@@ -41,7 +41,8 @@ impl Default for ClosingQueue {
 }
 
 impl ClosingQueue {
-    /// Marks a member; the first cause stands. A member that has left already is marked by its connection's loss alone.
+    /// Marks a member; the first cause counts. A member that is already closing is marked only by the loss of its
+    /// connection.
     pub(super) fn mark<L>(&mut self, slot: usize, member: &mut Member<L>, cause: impl Into<Cause>) {
         let cause = cause.into();
         member.phase = match member.phase {
@@ -62,7 +63,7 @@ impl ClosingQueue {
         Some(slot as usize)
     }
 
-    /// Takes into account that closing a member was more work than usual.
+    /// Charges work beyond the usual for closing a member.
     pub(super) fn spend(&mut self, budget: usize) {
         self.budget = self.budget.saturating_sub(budget);
     }
@@ -82,7 +83,7 @@ impl ClosingQueue {
     }
 }
 
-/// Returns whether a member is still sent what waits for it: not if it closed itself, broke the rules or takes nothing.
+/// Returns whether a member is still sent its outbox: not if it closed itself, broke the protocol or receives nothing.
 pub(super) fn delivers_queue(reason: CloseReason) -> bool {
     match reason {
         CloseReason::Stopping
@@ -101,5 +102,5 @@ pub(super) fn delivers_queue(reason: CloseReason) -> bool {
     }
 }
 
-/// Members closed per iteration: a write or three for each, which is what others can wait for.
+/// Members closed per iteration, with up to three writes for each: what the other members can wait for.
 const PER_ITERATION: usize = 64;

@@ -1,8 +1,8 @@
 //! The path of a message: read, decode, route, write or queue.
 //!
-//! One receiver is written to at once, straight from where the message lies. For several, what all senders sent within
-//! the iteration is collected, and each receiver gets one write at its end. Only what a socket doesn't take goes into an
-//! outbox, and all who lag behind share one copy.
+//! A single receiver is written to at once, straight from where the message lies. For several, what all senders sent in
+//! an iteration is collected, and each receiver gets one write at its end. Only what a socket doesn't take goes into an
+//! outbox, and all receivers that lag behind share one copy.
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::rc::Rc;
@@ -28,7 +28,7 @@ impl<L: Link> Shard<L> {
         self.reap(now);
     }
 
-    /// Writes on to a member whose connection takes more.
+    /// Continues to write to a member whose connection takes more.
     pub fn writable(&mut self, slot: usize, now: Moment) {
         let Some(member) = self.members.get_mut(slot) else { return };
         match member.link.flush() {
@@ -39,8 +39,8 @@ impl<L: Link> Shard<L> {
         self.reap(now);
     }
 
-    /// Reads again from members that had more than one read's worth, or were paused and are not any more, and goes on with
-    /// what was left of the last iteration.
+    /// Reads again from members that had more than one read's worth or are no longer paused, and continues with what
+    /// was left of the last iteration.
     pub fn resume(&mut self, now: Moment) {
         self.closing.start_iteration();
         self.send_due_pings(now);
@@ -110,7 +110,7 @@ impl<L: Link> Shard<L> {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if room_in_direct > 0 {
-                    // Its message may have got more room than it had, for what hasn't come yet.
+                    // The buffer of its message may have grown for bytes that haven't come yet.
                     self.account(slot);
                 }
             }
@@ -134,7 +134,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Decodes what lies in the message's own buffer and in the scratch buffer, and routes what it gives.
+    /// Decodes the bytes in the message's own buffer and in the read buffer, and routes the resulting messages.
     fn decode(&mut self, slot: usize, direct: usize, filled: usize, now: Moment) {
         let member = &mut self.members[slot];
         (member.last_received, member.pinged) = (now, None);
@@ -163,15 +163,15 @@ impl<L: Link> Shard<L> {
         self.batch = batch;
     }
 
-    /// Hands what one read gave to its one receiver, or collects it for several.
+    /// Delivers the messages of one read to the single receiver, or collects them for several.
     fn route(&mut self, sender: usize, batch: &mut Batch, now: Moment) {
         let (room, role) = (self.members[sender].room, self.members[sender].role);
         let target = receivers_of(role);
         let is_peer = target == side_of(role);
         let is_busy = self.fan_out.serves(room, target);
         let side = &mut self.rooms[room as usize].sides[target];
-        // What is collected or on its way already goes first, so that a sender's messages stay in order when others
-        // leave meanwhile.
+        // Pending broadcasts go first, so that a sender's messages stay in order when other members leave in the
+        // meantime.
         match (side.as_slice(), is_peer, is_busy || side.pending.is_some()) {
             (&[receiver], false, false) => self.hand_over(receiver as usize, batch, now),
             (&[one, other], true, false) => {
@@ -186,7 +186,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Serves the one receiver of what is in the batch.
+    /// Sends the batch to its single receiver.
     fn hand_over(&mut self, receiver: usize, batch: &mut Batch, now: Moment) {
         let member = &mut self.members[receiver];
         if !member.is_present() {
@@ -243,7 +243,7 @@ impl<L: Link> Shard<L> {
         self.account(receiver);
     }
 
-    /// Adds what one read gave to what a side is to be sent.
+    /// Adds the messages of one read to a side's pending broadcast.
     fn collect(&mut self, sender: usize, room: u32, side: usize, batch: &mut Batch) {
         let pending = &mut self.rooms[room as usize].sides[side].pending;
         let before = pending.as_deref().map_or(0, PendingBroadcast::memory);
@@ -256,8 +256,8 @@ impl<L: Link> Shard<L> {
         self.members[sender].flags.is_broadcasting = true;
     }
 
-    /// Goes on with broadcasts for about `work` small writes, as many as the others can wait for; [`Shard::has_work`]
-    /// returns whether something is left.
+    /// Continues broadcasts for about `work` small writes, as many as the other members can wait for;
+    /// [`Shard::has_work`] returns whether something is left.
     pub fn flush_some(&mut self, work: usize, now: Moment) {
         self.run_fan_outs(work, now);
         self.reap(now);
@@ -276,7 +276,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Serves the next members as far as `work` allows; returns what is left of that.
+    /// Serves the next members as far as `work` allows; returns the work that is left.
     fn transmit(&mut self, current: &mut Transmission, mut work: usize, now: Moment) -> usize {
         let broadcast = &*current.broadcast;
         let everything = broadcast.slices(NOBODY, 0);
@@ -333,7 +333,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Ends a broadcast: its senders are read from again.
+    /// Ends a broadcast, and resumes reading from its senders.
     pub(super) fn finish_transmission(&mut self, current: Transmission) {
         let Transmission { room, side: at, broadcast, holds_senders, .. } = current;
         self.set_broadcasting(room, &broadcast, false);
@@ -351,7 +351,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Notes for the senders of a broadcast whether they have something in one. A sender may have left, and its slot be
+    /// Marks the senders of a broadcast as having a message in one, or not. A sender may have left, and its slot may be
     /// that of a member of another room.
     fn set_broadcasting(&mut self, room: u32, broadcast: &PendingBroadcast, is_broadcasting: bool) {
         for sender in broadcast.senders() {
@@ -366,7 +366,7 @@ impl<L: Link> Shard<L> {
         self.pools.give_broadcast(broadcast, &mut self.buffers);
     }
 
-    /// Sends a member what waits in its outbox, as far as its socket takes it.
+    /// Sends a member its outbox, as far as its socket takes it.
     fn drain(&mut self, slot: usize, now: Moment) {
         let member = &mut self.members[slot];
         if matches!(member.phase, Phase::Away(_) | Phase::Leaving(_) | Phase::Closed) {
@@ -387,7 +387,7 @@ impl<L: Link> Shard<L> {
             outbox.consume(sent, now, &mut self.buffers);
             if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
                 self.pools.give_outbox(outbox, &mut self.buffers);
-                // A ping that waited in the outbox is on its way only now.
+                // A ping that waited in the outbox is only sent now.
                 (member.pinged, member.ack_progress) = (member.pinged.map(|_| now), None);
             }
             if sent < wanted {
@@ -420,13 +420,13 @@ impl<L: Link> Shard<L> {
         self.send_control(slot, ServerHeader::new(Opcode::Ping, 0).as_bytes(), now);
     }
 
-    /// Sends control frames behind whatever waits in the outbox.
+    /// Sends control frames after everything in the outbox.
     pub(super) fn send_control(&mut self, slot: usize, frames: &[u8], now: Moment) {
         self.send_frames(slot, frames, 0, now);
     }
 
-    /// Sends control frames; of those that the socket doesn't take, what comes before `newest` is left out, save the rest
-    /// of a frame that is begun.
+    /// Sends control frames; of those that the socket doesn't take, what comes before `newest` is left out, save the
+    /// rest of a frame that is begun.
     fn send_frames(&mut self, slot: usize, frames: &[u8], newest: usize, now: Moment) {
         let member = &mut self.members[slot];
         let sent = match member.outbox {
@@ -451,7 +451,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Discards what a member sends that has left, until its close frame or the end of its stream.
+    /// Discards the input of a member that is closing, until its close frame or the end of its stream.
     fn discard(&mut self, slot: usize) {
         let member = &mut self.members[slot];
         match member.link.receive(&mut [IoSliceMut::new(&mut self.scratch[..self.share])]) {
@@ -479,7 +479,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Gives the memory of messages back that nobody needs any more.
+    /// Releases the memory of messages that have been delivered.
     fn recycle(&mut self, batch: &mut Batch) {
         for piece in batch.pieces.drain(..) {
             if let Piece::Assembled(buffer, _) = piece {
@@ -495,7 +495,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Brings all sums up to date with what a member holds now, and wakes its senders when it has room again.
+    /// Updates all sums with what a member holds now, and resumes its senders when it has room again.
     pub(super) fn account(&mut self, slot: usize) {
         let member = &mut self.members[slot];
         let (room, side) = (member.room, side_of(member.role));
@@ -541,7 +541,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Reads again from all that were paused because of a side that takes more now.
+    /// Resumes reading from all members that were paused because of a side that has room now.
     pub(super) fn wake_senders(&mut self, room: u32, side: usize) {
         let Some(found) = self.rooms.get_mut(room as usize) else { return };
         let mut paused = std::mem::take(&mut found.sides[side].paused);
@@ -580,9 +580,9 @@ fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<us
     Ok(sent)
 }
 
-/// No member's slot.
+/// A slot number that no member has.
 const NOBODY: u32 = u32::MAX;
 /// Slices that the kernel takes in one call (IOV_MAX, limits.h).
 const SLICES_A_WRITE: usize = 1024;
-/// Writes to one member before the others have their turn; what is left waits for the next readiness or iteration.
+/// Writes to one member before the others have their turn; the rest waits for the next readiness or iteration.
 const WRITES_A_TURN: usize = 16;

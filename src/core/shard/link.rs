@@ -1,4 +1,4 @@
-//! What a shard needs of a connection: the one seam between the rules and the sockets.
+//! The interface between a shard and its connections, which is the only one between the core and the sockets.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::time::Duration;
@@ -8,59 +8,59 @@ use crate::close::CloseReason;
 
 /// A member's connection. Nothing here ever waits.
 pub trait Link {
-    /// Receives what has come, into the buffers one after the other; no bytes are the end of the stream, and
-    /// [`io::ErrorKind::WouldBlock`] says that nothing has come.
+    /// Receives available bytes into the buffers, one after the other. Zero bytes mean the end of the stream, and
+    /// [`io::ErrorKind::WouldBlock`] that none are available.
     fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received>;
 
-    /// Sends as much as the connection takes now; where that is less than asked, [`super::Shard::writable`] is to be
-    /// called when it takes more.
+    /// Sends as much as the connection takes now. If that isn't everything, [`super::Shard::writable`] must be called
+    /// when it takes more.
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Pushes on what the connection itself holds back (TLS records); returns whether all is out.
+    /// Sends what the connection itself buffers (TLS records); returns whether nothing is left.
     fn flush(&mut self) -> io::Result<bool>;
 
-    /// Returns whether received bytes wait that no readiness will announce.
+    /// Returns whether received bytes may wait that no readiness will announce.
     fn has_unread(&self) -> bool;
 
-    /// Asks how far the peer's machine has come with what was sent; `None` where nobody knows.
+    /// Queries how much of what was sent the peer's machine has acknowledged; `None` if that is unknown.
     fn transit(&self) -> Option<TcpTransit> {
         None
     }
 
-    /// Tells the peer that nothing more will be sent.
+    /// Shuts down the sending direction.
     fn finish(&mut self);
 
-    /// Is called once when the membership has ended, while the connection is still closing.
+    /// Reports the end of the membership. Called once, while the connection is still closing.
     fn on_close(&mut self, departure: &Departure);
 }
 
 /// How a membership ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Departure {
-    /// Why.
+    /// The reason.
     pub reason: CloseReason,
-    /// The close code that the member sent.
+    /// The close code that the member sent, if any.
     pub code: Option<u16>,
-    /// How long nothing had been received from it.
+    /// Time since its last bytes were received.
     pub silent: Duration,
-    /// What it has sent and been sent.
+    /// Its traffic.
     pub tally: MemberTally,
 }
 
-/// What was received.
+/// Result of [`Link::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// How much.
+    /// Number of bytes received.
     pub bytes: usize,
     /// Whether there may be more that no further readiness will announce.
     pub more: bool,
 }
 
-/// How far the peer's machine has come with what was written to a TCP connection, in bytes since it began.
+/// Progress of a TCP connection, in bytes since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TcpTransit {
-    /// Written.
+    /// Bytes written by this side.
     pub written: u64,
-    /// Of these acknowledged.
+    /// Bytes of these that the peer's machine has acknowledged.
     pub acknowledged: u64,
 }

@@ -1,10 +1,11 @@
-//! When a silent member is sent a ping, and when it is given up.
+//! Decides when a silent member is sent a ping, and when its connection is closed.
 //!
-//! What the kernel has taken is not yet with the peer: over a slow line a ping can take minutes until what was sent
-//! before it is through, and a socket can take nothing for as long. So a member that has owed a pong or hasn't taken its
-//! outbox for a while is asked at once in each sweep how much its machine has acknowledged, and as long as that
-//! grows it isn't taken for dead. The time for the pong starts when the ping itself is acknowledged: then the program has
-//! it, however eager its kernel is. Only some kilobytes count as growth, so that a byte now and then keeps no seat.
+//! Bytes that the kernel has taken haven't reached the peer yet: over a slow line it can take minutes until a ping has
+//! passed everything sent before it, and a socket may take nothing for as long. So once a pong or an outbox has been
+//! overdue for some time, each sweep queries how much the peer's machine has acknowledged, and as long as that grows
+//! the connection isn't closed. The time for the pong starts when the ping itself is acknowledged: from then on the
+//! program can answer it. Only some kilobytes count as growth, so that a byte now and then doesn't keep a dead
+//! connection open.
 
 use std::time::Duration;
 
@@ -12,34 +13,34 @@ use super::member::Member;
 use super::outbox::Outbox;
 use super::{Link, Moment, Rules, TcpTransit};
 
-/// What is known of a member's life.
+/// Signs of life of a member.
 #[derive(Debug, Clone, Copy)]
 struct Activity {
-    /// When something was last received.
+    /// Time at which its last bytes were received.
     last_received: Moment,
-    /// When an unanswered ping was sent.
+    /// Time of the last ping, while it is unanswered.
     pinged: Option<Moment>,
-    /// While something waits in the outbox: when its socket last took something.
+    /// Time at which its socket last took something; `None` while the outbox is empty.
     last_taken: Option<Moment>,
 }
 
-/// What is to be done with a member.
+/// Action that a member's liveness calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Alive,
     SendPing,
     NoPong,
     Stalled,
-    /// A message that it has started doesn't grow.
+    /// A message that it has started hasn't grown for the stall timeout.
     MessageStalled,
 }
 
-/// How far a peer's machine was with what it was sent when that was last asked.
+/// Acknowledgments of the peer's machine at the last query.
 #[derive(Debug)]
 pub(super) struct AckProgress {
-    /// Bytes that it had acknowledged when they last grew.
+    /// Bytes acknowledged when that last grew.
     acknowledged: u64,
-    /// Where in what was written its ping ends, or a little behind that.
+    /// Position in the stream at which the ping ends, or a little after it.
     ping: u64,
 }
 
@@ -47,7 +48,7 @@ impl<L: Link> Member<L> {
     /// Judges whether the member is alive; called about once a second.
     pub(super) fn check_liveness(&mut self, rules: &Rules, now: Moment) -> Verdict {
         if !self.is_read() {
-            // Its pong may be there and isn't read, so its time to answer starts when it is read again.
+            // Its pong may have arrived without being read, so the timeout starts when it is read again.
             self.pinged = self.pinged.map(|_| now);
         }
         let is_read = self.is_read();
@@ -59,7 +60,7 @@ impl<L: Link> Member<L> {
         Activity { last_received: self.last_received, pinged: self.pinged, last_taken }.judge(rules, now)
     }
 
-    /// Notes what was acknowledged since the last sweep.
+    /// Records what was acknowledged since the last sweep.
     fn note_acknowledgments(&mut self, now: Moment) {
         let outbox = self.outbox.as_deref_mut();
         if outbox.is_none() && self.pinged.is_none() {
@@ -106,9 +107,9 @@ impl Activity {
     }
 }
 
-/// A member may be behind for so long until the kernel is asked about it: few ever are.
+/// Time for which a member must be behind before the kernel is queried: few ever are.
 const ASK_AFTER: Duration = Duration::from_millis(500);
-/// Acknowledged bytes that are worth more time: a line that takes 20 seconds for them is slower than any in use.
+/// Acknowledged bytes that count as progress: a line that takes 20 seconds for them is slower than any in use.
 const LEAST_GROWTH: u64 = 16 << 10;
 
 #[cfg(test)]

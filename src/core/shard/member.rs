@@ -22,7 +22,7 @@ pub struct Newcomer {
     pub serial: Serial,
     /// Its role.
     pub role: Role,
-    /// Whether it counts in the shard's tally; a probe doesn't.
+    /// Whether it counts in the shard's tally; members of a self-test don't.
     pub counts: bool,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Member<L> {
     pub(super) link: L,
     pub(super) id: MemberId,
     pub(super) room: u32,
-    /// Its place in its side's list of members.
+    /// Index in its side's list of members.
     pub(super) place: u32,
     pub(super) role: Role,
     pub(super) counts: bool,
@@ -40,9 +40,9 @@ pub(super) struct Member<L> {
     pub(super) flags: Flags,
     pub(super) joined: Moment,
     pub(super) last_received: Moment,
-    /// When a ping was sent that isn't answered.
+    /// Time of the last ping, while it is unanswered.
     pub(super) pinged: Option<Moment>,
-    /// While it hasn't answered or taken its outbox for a while.
+    /// Progress of acknowledgments, while a pong or its outbox has been overdue for some time.
     pub(super) ack_progress: Option<Box<AckProgress>>,
     pub(super) decoder: Decoder,
     pub(super) outbox: Option<Box<Outbox>>,
@@ -51,75 +51,77 @@ pub(super) struct Member<L> {
     pub(super) accounted: Accounted,
 }
 
-/// How far a connection's life is.
+/// Phase of a connection's life cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// A member without a connection: what it is to receive waits in its outbox, at most until the deadline.
+    /// A member without a connection: messages to it are queued in its outbox, until the deadline at most.
     Away(Moment),
-    /// A member.
+    /// A member with a connection.
     Open,
-    /// Still in its room, but marked: it neither sends nor receives, and is closed at the end of the call.
+    /// Marked for closing, and still in its room: it neither sends nor receives, and is closed at the end of the call.
     Leaving(Cause),
-    /// No member any more: its outbox and the close frame go out, what comes in is discarded until the peer's close frame.
+    /// No longer a member: its outbox and the close frame are sent, and input is discarded until the peer's close
+    /// frame.
     Closing(Moment),
-    /// Both close frames are through; what is in the socket is still read, so that closing it doesn't reset the connection.
+    /// Both close frames are through. The socket is still read, since closing it with unread bytes resets the
+    /// connection.
     Finishing(Moment),
     /// The connection is dropped at the end of the call.
     Closed,
 }
 
-/// What is going on with a member.
+/// States of a member that may hold at the same time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flags {
-    /// It stands in the run queue.
+    /// It is in the run queue.
     pub(super) is_scheduled: bool,
-    /// It isn't read from until its receivers take more.
+    /// It isn't read from until its receivers have room.
     pub(super) is_paused: bool,
     /// It isn't read from until its rate lets it send more.
     pub(super) is_throttled: bool,
     /// Its outbox is above the high-water mark.
     pub(super) above_high_water: bool,
-    /// The end of its stream is announced, and not yet reached.
+    /// The end of its stream was announced by the kernel, and hasn't been read yet.
     pub(super) is_ending: bool,
-    /// It has had its turn of writes and could take more.
+    /// It has used up its writes of this iteration, and its socket could take more.
     pub(super) write_pending: bool,
     /// The peer sent its close frame.
     pub(super) peer_closed: bool,
-    /// It broke the rules, so that what it sends isn't decoded any more (RFC 6455 section 7.1.7).
+    /// It broke the protocol, so its input isn't decoded any more (RFC 6455 section 7.1.7).
     pub(super) is_undecodable: bool,
-    /// Its room's broadcast, pending or on its way, has something that it sent.
+    /// Its room's broadcast, pending or in progress, contains a message of it.
     pub(super) is_broadcasting: bool,
 }
 
-/// What of a member is contained in its shard's sums.
+/// The part of a member's memory that is contained in its shard's sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Accounted {
-    /// Bytes of memory; more than 4 GiB is as much.
+    /// Bytes of memory, saturating at 4 GiB.
     memory: u32,
-    /// Bytes in the outbox, likewise.
+    /// Bytes in the outbox, saturating at 4 GiB.
     queued: u32,
 }
 
-/// What a member's outbox means for its senders.
+/// Change of a member's outbox that matters for its senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Watermark {
-    /// It has come above the high-water mark.
+    /// It rose above the high-water mark.
     Rose,
-    /// It has come below the low-water mark.
+    /// It fell below the low-water mark.
     Fell,
     Unchanged,
 }
 
-/// What a member has sent and been sent.
+/// Traffic of a member.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberTally {
     /// Messages received from it.
     pub messages_in: u64,
-    /// Bytes of messages received from it, as frames of the server.
+    /// Payload bytes of messages received from it.
     pub bytes_in: u64,
-    /// Messages handed to it.
+    /// Messages sent to it.
     pub messages_out: u64,
-    /// Bytes handed to it.
+    /// Bytes sent to it, frame headers included.
     pub bytes_out: u64,
 }
 
@@ -132,34 +134,34 @@ impl MemberTally {
     }
 }
 
-/// What the members of a registration have sent and been sent, those who have left included. Nothing is counted for it
-/// while messages flow: it is summed up when an administrator asks.
+/// Traffic of a registration, members that have left included. It isn't counted while messages flow, but summed up on
+/// request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// All members together, since the room was empty.
     pub tally: MemberTally,
-    /// Bytes that wait for the members' sockets now.
+    /// Bytes that currently wait for the members' sockets.
     pub outbox: u64,
 }
 
-/// What a shard has done in all.
+/// Counters of a shard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShardTally {
-    /// Members now.
+    /// Current members.
     pub members: u64,
     /// Messages received.
     pub messages_in: u64,
-    /// Bytes of messages received.
+    /// Payload bytes of messages received.
     pub bytes_in: u64,
-    /// Messages handed to receivers.
+    /// Messages sent to receivers.
     pub deliveries: u64,
-    /// Bytes handed to receivers.
+    /// Bytes sent to receivers, frame headers included.
     pub bytes_out: u64,
     /// Messages for which there was no receiver.
     pub undelivered: u64,
-    /// Bytes that wait in outboxes now.
+    /// Bytes that currently wait in outboxes.
     pub outbox_bytes: u64,
-    /// Times that a member sent more than its rate, and was not read from for a while.
+    /// Number of times that a member exceeded its rate and wasn't read from for a while.
     pub reads_throttled: u64,
     /// Members closed because a message that they had started didn't grow for the stall timeout.
     pub stalled_messages: u64,
@@ -178,11 +180,11 @@ pub struct MemberSummary<'a, L> {
     pub id: MemberId,
     /// Its role.
     pub role: Role,
-    /// When it joined.
+    /// Time at which it joined.
     pub joined: Moment,
-    /// When something was last received from it.
+    /// Time at which its last bytes were received.
     pub last_received: Moment,
-    /// What it has sent and been sent.
+    /// Its traffic.
     pub tally: MemberTally,
     /// Bytes that wait for its socket.
     pub outbox: usize,
@@ -211,22 +213,22 @@ impl<L> Member<L> {
         }
     }
 
-    /// Whether it has a connection that it sends and receives on.
+    /// Returns whether it is a member with a connection.
     pub(super) fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
 
-    /// Whether it is a member that isn't marked, with a connection or without.
+    /// Returns whether it is a member that isn't marked for closing, with a connection or without.
     pub(super) fn is_present(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Away(_))
     }
 
-    /// Whether all that it has sent is read.
+    /// Returns whether everything that it has sent has been read.
     pub(super) fn is_read(&self) -> bool {
         !self.flags.is_paused && !self.flags.is_throttled && !self.flags.is_scheduled
     }
 
-    /// Whether what it is to receive may go to its socket at once.
+    /// Returns whether its socket may be written to directly, since nothing is queued.
     pub(super) fn can_be_written_to(&self) -> bool {
         self.outbox.is_none() && !matches!(self.phase, Phase::Away(_))
     }
@@ -236,18 +238,18 @@ impl<L> Member<L> {
         self.outbox.as_deref().map_or(0, Outbox::queued)
     }
 
-    /// Memory that it takes, what it shares counted in full.
+    /// Returns the bytes of memory that it holds, with shared chunks counted in full.
     pub(super) fn held(&self) -> usize {
         self.outbox.as_deref().map_or(0, Outbox::kept) + self.decoder.held()
     }
 
-    /// Memory that it takes, its part of what it shares.
+    /// Returns the bytes of memory that it holds, with its part of shared chunks.
     pub(super) fn share(&self) -> u64 {
         let outbox = self.outbox.as_deref().map_or(0, Outbox::share);
         (outbox + self.decoder.held()) as u64
     }
 
-    /// Brings the shard's sums up to date with what the member holds now; returns what that means for its senders.
+    /// Updates the shard's sums with what the member holds now; returns the change that matters for its senders.
     pub(super) fn account(&mut self, memory: &mut MemoryAccount, tally: &mut ShardTally) -> Watermark {
         let before = std::mem::take(&mut self.accounted);
         if let Some(outbox) = self.outbox.as_deref() {
@@ -295,7 +297,7 @@ impl<L> Member<L> {
         }
     }
 
-    /// Counts messages handed to it.
+    /// Counts messages sent to it.
     pub(super) fn count_sent(&mut self, messages: u64, bytes: usize, tally: &mut ShardTally) {
         self.tally.messages_out += messages;
         self.tally.bytes_out += bytes as u64;
@@ -322,9 +324,9 @@ fn saturated(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Weight of an outbox above which a receiver no longer has its senders read from.
+/// Weight of an outbox above which the receiver's senders are no longer read from.
 pub(super) const HIGH_WATER: usize = 256 << 10;
-/// Weight below which it has again.
+/// Weight of an outbox below which they are read from again.
 const LOW_WATER: usize = 64 << 10;
 
 #[cfg(test)]

@@ -1,36 +1,36 @@
-//! The memory that the members' streams take.
+//! The memory that the members' streams hold.
 //!
-//! The sum of all outboxes and unfinished messages is kept up with every change, so that it can be asked each iteration.
-//! It counts a chunk that several members wait for once for each of them, so it is too high for a large group that lags
-//! behind the same; a measurement finds out by how much, and what comes after is added to that. So it is never too low.
-//! What rooms have collected and not sent yet is counted beside it.
+//! The sum of all outboxes and unfinished messages is updated with every change, so that it is available in each
+//! iteration. A chunk that several members wait for is counted once for each of them, so the sum is too high for a
+//! large group that lags behind; a measurement corrects it, and later growth is added to the measured value. So the sum
+//! is never too low. Pending broadcasts are counted separately.
 
-/// Bytes of memory, and how sure that is.
+/// Bytes of memory, with the last measurement and the growth since.
 #[derive(Debug, Default)]
 pub(super) struct MemoryAccount {
-    /// All members' together, what they share counted for each.
+    /// Bytes of all members, with shared chunks counted for each.
     pub(super) sum: u64,
-    /// What was there at the last measurement.
+    /// Bytes at the last measurement.
     measured: u64,
-    /// What has come since, without what has gone.
+    /// Growth since the last measurement, without what was released.
     since: u64,
-    /// What rooms have collected, the broadcast that is on its way included.
+    /// Bytes of pending broadcasts, including the one in progress.
     pub(super) broadcasts: u64,
 }
 
 impl MemoryAccount {
-    /// Bytes that are held, or somewhat more.
+    /// Returns the bytes that are held, or somewhat more.
     pub(super) fn held(&self) -> u64 {
         self.sum.min(self.measured.saturating_add(self.since)) + self.broadcasts
     }
 
-    /// Notes that a member's memory has changed.
+    /// Records a change of a member's memory.
     pub(super) fn change(&mut self, before: u32, now: u32) {
         self.sum = self.sum + u64::from(now) - u64::from(before);
         self.since += u64::from(now.saturating_sub(before));
     }
 
-    /// Notes what all members hold together.
+    /// Records a measurement of what all members hold together.
     pub(super) fn set_measured(&mut self, bytes: u64) {
         (self.measured, self.since) = (bytes, 0);
     }

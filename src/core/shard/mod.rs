@@ -1,18 +1,18 @@
-//! What one relay thread does, without the I/O: members, who receives from whom, outboxes, flow control, liveness, closing.
+//! The work of one relay thread, without the I/O: members, delivery, outboxes, flow control, liveness and closing.
 //!
 //! A registration lives on one shard as a *room*. An iteration is: [`Shard::begin_iteration`], [`Shard::readable`] and
 //! [`Shard::writable`] for each member whose connection is ready, [`Shard::resume`], then [`Shard::flush_some`], which
-//! writes what a room's senders sent within the iteration to each receiver at once. A room with one receiver is served at
-//! once instead.
+//! writes what a room's senders sent within the iteration to each receiver at once. A room with one receiver is served
+//! at once instead.
 //!
 //! Flow control: a sender isn't read from while every receiver of it has more than the high-water mark in its outbox,
 //! so that the fastest receiver sets the pace; one that falls further behind than its outbox allows, or takes nothing
-//! for the stall timeout, is closed. A stream between two is thereby paced by TCP from end to end. A member may also have
-//! a rate of its own ([`Rates`]), above which it isn't read from for a while.
+//! for the stall timeout, is closed. A stream between two is thereby paced by TCP from end to end. A member may also
+//! have a rate of its own ([`Rates`]), above which it isn't read from for a while.
 //!
-//! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does the work. So code
-//! in the middle of a member's turn can rely on it, its room and the other members until it returns. Broadcasts, closing
-//! and pings are bounded in each call; what is left continues in the next iteration ([`Shard::has_work`]).
+//! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does the work. So
+//! code in the middle of a member's turn can rely on it, its room and the other members until it returns. Broadcasts,
+//! closing and pings are bounded in each call; what is left continues in the next iteration ([`Shard::has_work`]).
 //!
 //! Connections are behind [`Link`], time comes as an argument, and nothing is random: so a history of joins, sends and
 //! leaves can be run as a simulation and gives the same each time.
@@ -72,22 +72,22 @@ impl Moment {
     }
 }
 
-/// What members may do and must do.
+/// Limits and timeouts for members.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The largest message, in bytes of payload.
     pub max_message: u64,
-    /// Bytes that a receiver may be behind, with what it takes to keep them; one message more is accepted.
+    /// Bytes that may be queued for a receiver, with the overhead of keeping them; one message more is accepted.
     pub outbox: usize,
     /// Whether the slowest receiver sets the pace instead of the fastest.
     pub pace: bool,
     /// Silence after which a ping is sent.
     pub ping_interval: Duration,
-    /// Silence after a ping that ends the connection.
+    /// Silence after a ping after which the connection is closed.
     pub pong_timeout: Duration,
-    /// How long a member may take nothing while something waits for it, or go on with nothing that it has started.
+    /// Time for which a member may receive nothing of its outbox, or not continue a message that it has started.
     pub stall_timeout: Duration,
-    /// How long a peer has to answer the close frame.
+    /// Time in which a peer must answer the close frame.
     pub close_timeout: Duration,
 }
 
@@ -98,25 +98,25 @@ pub struct Shard<L> {
     members: Slab<Member<L>>,
     rooms: Slab<Room>,
     by_serial: HashMap<Serial, u32>,
-    /// What is read goes here; what a member left incomplete is put in front of it.
+    /// Read buffer; what a member left incomplete is put in front of the next read.
     scratch: Vec<u8>,
     batch: Batch,
     buffers: Buffers,
     pools: Pools,
-    /// Bytes that are read from each member in this iteration.
+    /// Bytes read from each member in this iteration.
     share: usize,
     run_queue: RunQueue,
     throttled: Throttled,
     fan_out: FanOut,
     closing: ClosingQueue,
-    /// Members that are to be pinged, but for the limit of one iteration.
+    /// Members to be pinged in later iterations, since the number of pings per iteration is limited.
     due_pings: VecDeque<u32>,
     tally: ShardTally,
     memory: MemoryAccount,
 }
 
 impl<L: Link> Shard<L> {
-    /// Makes a shard without members.
+    /// Creates a shard without members.
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
@@ -138,14 +138,14 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Adds a member, which receives what is sent from now on. Returns its slot, which stands for it until its connection is
-    /// dropped.
+    /// Adds a member, which receives everything sent from now on. Returns its slot, which is valid until its connection
+    /// is dropped.
     pub fn join(&mut self, newcomer: &Newcomer, link: L, now: Moment) -> usize {
         self.add(newcomer, link, Phase::Open, now)
     }
 
-    /// Adds a member whose connection is on its way, as while its handshake is answered: it receives what is sent from now
-    /// on, which waits for it. It is given up at the deadline, if [`Shard::arrived`] doesn't come before.
+    /// Adds a member whose connection follows, as while its handshake is answered. Messages to it are queued. It is
+    /// removed at the deadline, unless [`Shard::arrived`] is called before.
     pub fn join_away(&mut self, newcomer: &Newcomer, link: L, deadline: Moment, now: Moment) -> usize {
         self.add(newcomer, link, Phase::Away(deadline), now)
     }
@@ -162,7 +162,7 @@ impl<L: Link> Shard<L> {
         slot
     }
 
-    /// Notes that a member's link is there now, with the bytes that it sent right behind its handshake.
+    /// Continues with a member whose link is connected now, with the bytes that it sent right after its handshake.
     pub fn arrived(&mut self, slot: usize, early: &[u8], now: Moment) {
         let Some(member) = self.members.get_mut(slot) else { return };
         if matches!(member.phase, Phase::Away(_)) {
@@ -188,7 +188,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Returns the connection in a slot, as for an event loop that registers it.
+    /// Returns the connection in a slot.
     pub fn link_mut(&mut self, slot: usize) -> Option<&mut L> {
         self.members.get_mut(slot).map(|member| &mut member.link)
     }
@@ -198,7 +198,7 @@ impl<L: Link> Shard<L> {
         !(self.run_queue.is_empty() && self.fan_out.is_empty() && self.closing.is_empty() && self.due_pings.is_empty())
     }
 
-    /// Returns when a member is to be read from again that no readiness will announce.
+    /// Returns the next time at which a member must be read from that no readiness will announce.
     pub fn next_due(&self) -> Option<Moment> {
         self.throttled.next_due()
     }
@@ -213,7 +213,7 @@ impl<L: Link> Shard<L> {
         self.rules = rules;
     }
 
-    /// What the shard has done in all.
+    /// Returns the shard's counters.
     pub fn tally(&self) -> &ShardTally {
         &self.tally
     }
@@ -255,7 +255,7 @@ impl<L: Link> Shard<L> {
         room.map(|room| self.sum(room)).unwrap_or_default()
     }
 
-    /// Bytes of memory of the members of a room that aren't about to be closed.
+    /// Returns the bytes of memory of a room's members, without those that are about to be closed.
     fn share_of(&self, room: &Room) -> u64 {
         let open = room.slots().filter_map(|slot| self.members.get(slot)).filter(|member| member.is_present());
         open.map(Member::share).sum()
@@ -270,7 +270,7 @@ impl<L: Link> Shard<L> {
         sum
     }
 
-    /// Copies all members that a new process can go on with, beside their connections; [`Shard::flush`] comes before.
+    /// Copies all members that a new process can continue, with their connections. To be called after [`Shard::flush`].
     pub fn export(&self, now: Moment) -> impl Iterator<Item = (&L, MemberState)> {
         self.members.iter().filter(|(_, member)| member.is_open() && member.counts).filter_map(move |(_, member)| {
             let serial = self.rooms.get(member.room as usize)?.serial;
@@ -278,7 +278,7 @@ impl<L: Link> Shard<L> {
         })
     }
 
-    /// Goes on with an old process's member; gives the connection back if its state doesn't allow that.
+    /// Adds a member of an old process; returns the connection if its state can't be continued.
     pub fn restore(&mut self, state: MemberState, link: L, now: Moment) -> Result<usize, L> {
         let newcomer = Newcomer { id: state.id, serial: state.serial, role: state.role, counts: true };
         let Some(restored) = state.restore(self.rules.max_message, now) else { return Err(link) };
@@ -288,8 +288,8 @@ impl<L: Link> Shard<L> {
         Ok(slot)
     }
 
-    /// Sends all that was collected and closes all marked members, however many they are: for a hand-over, for which
-    /// everything else stands still anyway.
+    /// Sends all pending broadcasts and closes all marked members, without the limits of one iteration: for a
+    /// hand-over, during which everything else stands still.
     pub fn flush(&mut self, now: Moment) {
         self.run_fan_outs(usize::MAX, now);
         self.closing.lift_limit();
@@ -310,7 +310,7 @@ impl<L: Link> Shard<L> {
                 Phase::Away(deadline) if deadline <= now => self.closing.mark(slot, member, CloseReason::Lost),
                 Phase::Open => match member.check_liveness(&self.rules, now) {
                     Verdict::Alive => {}
-                    // Those of the sweep before come first, and the others are found again by the next.
+                    // Pings of the sweep before come first; the next sweep finds the others again.
                     Verdict::SendPing if were_pings_due => {}
                     Verdict::SendPing => self.due_pings.push_back(slot as u32),
                     Verdict::NoPong => self.closing.mark(slot, member, CloseReason::NoPong),
@@ -332,29 +332,29 @@ impl<L: Link> Shard<L> {
         for _ in 0..PINGS_PER_ITERATION {
             let Some(slot) = self.due_pings.pop_front() else { return };
             let Some(member) = self.members.get_mut(slot as usize).filter(|member| member.is_open()) else { continue };
-            // It may have sent something meanwhile, or be another member by now.
+            // It may have sent something in the meantime, or the slot may be another member's.
             if member.check_liveness(&self.rules, now) == Verdict::SendPing {
                 self.ping(slot as usize, now);
             }
         }
     }
 
-    /// Bytes of memory that the members' streams take, or somewhat more.
+    /// Returns the bytes of memory that the members' streams hold, or somewhat more.
     pub fn held(&self) -> u64 {
         self.memory.held()
     }
 
-    /// Measures the memory closely; takes the longer the more waits in outboxes.
+    /// Measures the memory exactly; takes time in proportion to the length of the outboxes.
     pub fn measure(&mut self) {
         self.memory.set_measured(self.members.iter().map(|(_, member)| member.share()).sum());
     }
 
-    /// Closes members that hold most, of the registrations that hold most, until so many bytes are or will be free; returns
-    /// how many members that were. What others hold, too, counts in parts, since it isn't free before they all are gone.
+    /// Closes the members that hold most, in the registrations that hold most, until so many bytes are or will be free;
+    /// returns how many. Shared chunks count in parts, since they aren't free before all their holders are gone.
     pub fn shed_load(&mut self, bytes: u64, now: Moment) -> u64 {
         self.measure();
-        // What rooms have collected is about to go out, or is in the outboxes of those who don't take it then; and what
-        // marked members hold is about to go, too.
+        // Pending broadcasts are about to be sent or queued in outboxes, and what marked members hold is about to be
+        // freed, too.
         let marked = self.members.iter().filter(|(_, member)| matches!(member.phase, Phase::Leaving(_)));
         let (mut freed, mut closed) =
             (self.memory.broadcasts + marked.map(|(_, member)| member.share()).sum::<u64>(), 0);
@@ -380,7 +380,7 @@ impl<L: Link> Shard<L> {
         closed
     }
 
-    /// Closes all members of a registration, after what was sent to them before.
+    /// Closes all members of a registration, after sending what was queued for them.
     pub fn end(&mut self, serial: Serial, reason: CloseReason, now: Moment) {
         let Some(room) = self.by_serial.get(&serial) else { return };
         for slot in self.rooms[*room as usize].slots() {
@@ -399,7 +399,7 @@ impl<L: Link> Shard<L> {
         found.is_some()
     }
 
-    /// Closes the member in a slot, unless that is another's by now.
+    /// Closes the member in a slot, unless the slot is another member's by now.
     pub fn close(&mut self, slot: usize, id: MemberId, reason: CloseReason, now: Moment) {
         if self.members.get(slot).is_some_and(|member| member.id == id) {
             self.mark(slot, reason);
@@ -415,8 +415,8 @@ impl<L: Link> Shard<L> {
         self.reap(now);
     }
 
-    /// Closes some of the members whose links are `such`; returns how many of these connections are left, those included
-    /// that are closing.
+    /// Closes some of the members whose links match `such`; returns how many of these connections are left, including
+    /// those that are closing.
     pub fn close_some(&mut self, such: impl Fn(&L) -> bool, at_most: usize, reason: CloseReason, now: Moment) -> usize {
         let (mut left, mut to_mark) = (0, at_most);
         for (slot, member) in self.members.iter_mut().filter(|(_, member)| such(&member.link)) {
@@ -430,7 +430,7 @@ impl<L: Link> Shard<L> {
         left
     }
 
-    /// Marks a member whose connection is to end.
+    /// Marks a member for closing.
     fn mark(&mut self, slot: usize, cause: impl Into<Cause>) {
         self.closing.mark(slot, &mut self.members[slot], cause);
     }
@@ -451,7 +451,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Ends a membership, and sends the close frame.
+    /// Removes a member from its room, and sends it the close frame.
     fn close_member(&mut self, slot: usize, cause: Cause, now: Moment) {
         let Cause { reason, received, frees_memory } = cause;
         if delivers_queue(reason) {
@@ -476,18 +476,18 @@ impl<L: Link> Shard<L> {
         let keeps_too_much = frees_memory && self.members[slot].share() >= WORTH_A_SEAT;
         match close_frame(reason, received) {
             Some(frame) if !keeps_too_much => self.send_control(slot, &frame, now),
-            // The connection is lost, or there is no memory to wait for the end of a large message that is on its way.
+            // The connection is lost, or memory is too short to wait for the end of a large message in progress.
             _ => return self.mark(slot, CloseReason::Lost),
         }
         self.finish_if_closed(slot);
-        // What still comes in is to be discarded, and what came in before and was not read; and the socket may have taken
-        // more while the member was marked.
+        // Input that comes or hasn't been read yet must be discarded, and the socket may have taken more while the
+        // member was marked.
         let member = &mut self.members[slot];
         member.flags.write_pending = true;
         self.run_queue.schedule(slot, member);
     }
 
-    /// Sends a member that is about to be closed what was sent to it before and hasn't reached it; returns how much it took.
+    /// Sends a member that is about to be closed its part of pending broadcasts; returns how many bytes it took.
     fn catch_up(&mut self, slot: usize, now: Moment) -> usize {
         let member = &self.members[slot];
         let (room, side, place) = (member.room, side_of(member.role), member.place as usize);
@@ -506,8 +506,9 @@ impl<L: Link> Shard<L> {
         sent
     }
 
-    /// Ends the connection in this direction, once the peer has closed and all is out. Until then it stays open, since a
-    /// client that sees the end before it has sent its own close frame reports an abnormal closure (RFC 6455 section 7.1.1).
+    /// Shuts down the sending direction, once the peer has closed and all is sent. Until then it stays open, since a
+    /// client that sees the end before it has sent its own close frame reports an abnormal closure (RFC 6455 section
+    /// 7.1.1).
     fn finish_if_closed(&mut self, slot: usize) {
         let member = &mut self.members[slot];
         if let Phase::Closing(deadline) = member.phase
@@ -521,7 +522,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Drops a connection, and whatever is still queued for it.
+    /// Drops a connection, and everything that is still queued for it.
     fn drop_connection(&mut self, slot: usize) {
         let mut member = self.members.remove(slot);
         member.link.finish();
@@ -550,7 +551,7 @@ impl<L: Link> Shard<L> {
             self.drop_room(at);
         } else {
             room.keep_tally(&self.members[slot].tally);
-            // Those who were paused because of this member may have others to send to, or nobody.
+            // Senders that were paused because of this member may have other receivers, or none.
             self.wake_senders(at, side);
         }
     }
@@ -582,17 +583,17 @@ impl<L: Link> Shard<L> {
     }
 }
 
-/// What is read at once: small enough to stay in a core's own cache.
+/// Bytes read at once: few enough to stay in a core's own cache.
 const READ: usize = 256 << 10;
-/// What is read at once of one of many.
+/// Bytes read at once from each of many members.
 const LEAST_SHARE: usize = 16 << 10;
-/// A read, and what a member may have left incomplete.
+/// Size of the read buffer: a read, and what a member may have left incomplete.
 const SCRATCH: usize = READ + (20 << 10);
-/// So many bytes take a few times as long as the system call that writes them.
+/// Bytes whose writing counts as a unit of work: they take a few times as long as the system call itself.
 const WRITE_COST: usize = 64 << 10;
-/// Registrations that hold less aren't worth it: thousands of members would lose their seats for little.
+/// Registrations that hold less aren't closed for memory: thousands of members would be disconnected for little.
 const WORTH_A_SEAT: u64 = 64 << 10;
-/// Members that hold less have nothing but a header or two in progress.
+/// Members that hold less aren't closed for memory: they have nothing but a header or two in progress.
 const WORTH_CLOSING: u64 = 1 << 10;
 /// Pings sent per iteration, a few microseconds each.
 const PINGS_PER_ITERATION: usize = 64;

@@ -1,8 +1,8 @@
-//! A member's outbox: bytes accepted for a device and not yet taken by its socket.
+//! A member's outbox: bytes accepted for it and not yet taken by its socket.
 //!
-//! Bounded in bytes, because a slow reader must cost its own seat and not everybody's memory. It holds slices of
-//! chunks that all who lag share, so that a broadcast which a hundred members couldn't take is kept once. A member
-//! without an outbox is up to date; most never have one.
+//! It is bounded in bytes, so that a slow reader loses its own connection and doesn't use up the memory. It holds
+//! slices of chunks that all members that lag share, so that a broadcast which a hundred members couldn't take is kept
+//! once. A member without an outbox is up to date; most never have one.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -17,66 +17,68 @@ use crate::frame::{Buffers, whole_frame_len};
 /// Bytes that several outboxes may share.
 pub(super) type Chunk = Rc<Vec<u8>>;
 
-/// What waits for one member.
+/// Bytes that wait for one member.
 #[derive(Debug)]
 pub(super) struct Outbox {
     slices: VecDeque<Slice>,
     queued: usize,
-    /// Memory of the slices' chunks; one that several slices are of counts for each.
+    /// Memory of the slices' chunks; a chunk counts for each slice of it.
     kept: usize,
-    /// When the socket last took something, its peer's machine was seen to go on, or it began to owe.
+    /// Time of the last progress: the socket took something, the peer's machine acknowledged something, or the outbox
+    /// was empty before.
     progress: Moment,
     /// Whether the newest slice is a pong that a newer one may replace.
     ends_with_pong: bool,
 }
 
-/// A part of a chunk: whole frames, of which the first may have been begun already.
+/// A part of a chunk: whole frames, of which the first may have been sent in part.
 #[derive(Debug)]
 struct Slice {
     chunk: Chunk,
     range: Range<usize>,
-    /// A frame's begin in the chunk; what is before it in the range is the end of one that was begun.
+    /// Start of the first whole frame in the chunk; the range before it is the rest of a frame partly sent.
     boundary: usize,
 }
 
 impl Outbox {
-    /// Makes an empty outbox.
+    /// Creates an empty outbox.
     pub(super) fn new(now: Moment) -> Self {
         Self { slices: VecDeque::new(), queued: 0, kept: 0, progress: now, ends_with_pong: false }
     }
 
-    /// Bytes that wait.
+    /// Returns the number of bytes that wait.
     pub(super) fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Bytes that wait, and what it takes to keep them: tiny messages cost far more memory than they are long.
+    /// Returns the number of bytes that wait, with the overhead of keeping them: tiny messages take far more memory
+    /// than their length.
     pub(super) fn weight(&self) -> usize {
         self.queued + self.slices.len() * SLICE_WEIGHT
     }
 
-    /// Memory that its bytes take, as if nobody shared it.
+    /// Returns the memory that its bytes take, with shared chunks counted in full.
     pub(super) fn kept(&self) -> usize {
         self.kept + self.slices.len() * SLICE_WEIGHT
     }
 
-    /// Memory that its bytes take, of what others wait for too its part alone.
+    /// Returns the memory that its bytes take, with its part of shared chunks.
     pub(super) fn share(&self) -> usize {
         let part = |slice: &Slice| slice.chunk.capacity() / Rc::strong_count(&slice.chunk).max(1) + SLICE_WEIGHT;
         self.slices.iter().map(part).sum()
     }
 
-    /// When the socket last took something, or its peer's machine was seen to go on.
+    /// Returns the time of the last progress.
     pub(super) fn progress(&self) -> Moment {
         self.progress
     }
 
-    /// Notes that the peer's machine goes on, or that something waits from now on.
+    /// Records progress of the peer's machine, or that something waits from now on.
     pub(super) fn note_progress(&mut self, now: Moment) {
         self.progress = now;
     }
 
-    /// Adds a part of a chunk whose first `begun` bytes are the end of a frame that is on its way already.
+    /// Adds a part of a chunk whose first `begun` bytes are the rest of a frame partly sent.
     pub(super) fn push(&mut self, chunk: Chunk, range: Range<usize>, begun: usize) {
         self.ends_with_pong = false;
         self.queued += range.len();
@@ -85,7 +87,7 @@ impl Outbox {
         self.slices.push_back(Slice { chunk, range, boundary });
     }
 
-    /// Adds the rest of a chunk's part of which `taken` bytes are out.
+    /// Adds the rest of a chunk's part of which `taken` bytes have been sent.
     pub(super) fn push_rest(&mut self, chunk: &Chunk, range: Range<usize>, taken: usize) {
         self.ends_with_pong = false;
         self.queued += range.len() - taken;
@@ -108,12 +110,12 @@ impl Outbox {
         self.ends_with_pong = true;
     }
 
-    /// The bytes that are to go out next.
+    /// Returns the bytes to send next.
     pub(super) fn front(&self) -> SmallVec<[IoSlice<'_>; SLICES_A_WRITE]> {
         self.slices.iter().take(SLICES_A_WRITE).map(|slice| IoSlice::new(&slice.chunk[slice.range.clone()])).collect()
     }
 
-    /// Counts bytes as out.
+    /// Removes bytes that have been sent.
     pub(super) fn consume(&mut self, mut bytes: usize, now: Moment, buffers: &mut Buffers) {
         if bytes > 0 {
             self.progress = now;
@@ -132,14 +134,14 @@ impl Outbox {
         }
     }
 
-    /// Copies what waits, and returns how many bytes at its start complete a frame that is on its way already.
+    /// Copies the bytes, and returns how many of them at the start complete a frame partly sent.
     pub(super) fn state(&self) -> (Vec<u8>, usize) {
         let bytes = self.slices.iter().flat_map(|slice| &slice.chunk[slice.range.clone()]).copied().collect();
         let begun = self.slices.front().map_or(0, |slice| slice.next_boundary() - slice.range.start);
         (bytes, begun)
     }
 
-    /// Drops all frames that weren't begun; what remains is the end of the one that was.
+    /// Drops all frames of which nothing has been sent; the rest of a frame partly sent remains.
     pub(super) fn keep_begun_frame(&mut self, buffers: &mut Buffers) {
         for dropped in self.slices.drain(self.slices.len().min(1)..) {
             buffers.give_shared(dropped.chunk);
@@ -153,7 +155,7 @@ impl Outbox {
         self.kept = self.slices.iter().map(|slice| slice.chunk.capacity()).sum();
     }
 
-    /// Gives the memory back, and begins anew.
+    /// Empties it for the next use.
     pub(super) fn clear(&mut self, buffers: &mut Buffers) {
         for slice in self.slices.drain(..) {
             buffers.give_shared(slice.chunk);
@@ -164,7 +166,7 @@ impl Outbox {
 }
 
 impl Slice {
-    /// Where the first frame begins that isn't out in part.
+    /// Returns the start of the first frame of which nothing has been sent.
     fn next_boundary(&self) -> usize {
         let mut boundary = self.boundary;
         while boundary < self.range.start {
@@ -177,7 +179,7 @@ impl Slice {
     }
 }
 
-/// Returns how many bytes complete the frame that is begun after `sent` bytes of `slices`, which begin with a frame.
+/// Returns how many bytes complete the current frame after `sent` bytes of `slices`, which start with a frame.
 pub(super) fn rest_of_begun_frame(slices: &[IoSlice<'_>], mut sent: usize) -> usize {
     for slice in slices {
         if sent >= slice.len() {
@@ -196,7 +198,7 @@ pub(super) fn rest_of_begun_frame(slices: &[IoSlice<'_>], mut sent: usize) -> us
     0
 }
 
-/// What a slice costs beside its bytes: itself, and a chunk's two allocations, which it may have for itself alone.
+/// Overhead of a slice: itself, and a chunk's two allocations, which it may be the only one to use.
 const SLICE_WEIGHT: usize = 128;
 /// Slices in one system call; the kernel takes 1,024 at most (IOV_MAX).
 const SLICES_A_WRITE: usize = 64;

@@ -1,5 +1,5 @@
-//! Broadcasts and outboxes that wait for their next use, so that a stream that goes on allocates nothing. Bounded: what
-//! is beyond the bounds is left to the allocator.
+//! Pools of broadcasts and outboxes, so that a steady stream allocates nothing. They are bounded: the rest is left to
+//! the allocator.
 
 use super::Moment;
 use super::broadcast::PendingBroadcast;
@@ -11,20 +11,20 @@ use crate::frame::Buffers;
 #[allow(clippy::vec_box)]
 pub(super) struct Pools {
     broadcasts: Vec<Box<PendingBroadcast>>,
-    /// Bytes of memory of the broadcasts.
+    /// Memory of the broadcasts, in bytes.
     bytes: usize,
     outboxes: Vec<Box<Outbox>>,
 }
 
 impl Pools {
-    /// Takes an empty broadcast.
+    /// Returns an empty broadcast.
     pub(super) fn take_broadcast(&mut self) -> Box<PendingBroadcast> {
         let broadcast = self.broadcasts.pop().unwrap_or_default();
         self.bytes -= broadcast.memory();
         broadcast
     }
 
-    /// Gives a broadcast back.
+    /// Takes a broadcast back.
     pub(super) fn give_broadcast(&mut self, mut broadcast: Box<PendingBroadcast>, buffers: &mut Buffers) {
         broadcast.clear(buffers);
         if self.broadcasts.len() < BROADCASTS && self.bytes + broadcast.memory() <= BROADCAST_BYTES {
@@ -33,14 +33,14 @@ impl Pools {
         }
     }
 
-    /// Takes an empty outbox, whose progress starts now.
+    /// Returns an empty outbox, whose progress starts now.
     pub(super) fn take_outbox(&mut self, now: Moment) -> Box<Outbox> {
         let mut outbox = self.outboxes.pop().unwrap_or_else(|| Box::new(Outbox::new(now)));
         outbox.note_progress(now);
         outbox
     }
 
-    /// Gives an outbox back, and what is still in it.
+    /// Takes an outbox back, and drops its contents.
     pub(super) fn give_outbox(&mut self, mut outbox: Box<Outbox>, buffers: &mut Buffers) {
         outbox.clear(buffers);
         if self.outboxes.len() < OUTBOXES {
@@ -49,9 +49,9 @@ impl Pools {
     }
 }
 
-/// As many busy rooms as an iteration of the loop is likely to see.
+/// Most broadcasts kept: as many busy rooms as an iteration is likely to see.
 const BROADCASTS: usize = 256;
-/// Bytes of broadcasts that are kept at most.
+/// Most bytes of broadcasts kept.
 const BROADCAST_BYTES: usize = 8 << 20;
-/// As many as may lag for a moment in a large room; each keeps less than 3 KiB.
+/// Most outboxes kept: as many members as may lag for a moment in a large room. Each keeps less than 3 KiB.
 const OUTBOXES: usize = 256;

@@ -1,9 +1,8 @@
 //! Limits on how fast a member may send, where the access rule that admitted it has some.
 //!
-//! Nothing is refused or lost: a member above its rate is throttled, which is to say that it isn't read from until its
-//! bucket has room again, and TCP holds it back from there. What was read already is charged after the fact, so it is read
-//! in smaller pieces, such that little is charged that isn't there. A member without a rate costs only the look that
-//! finds none.
+//! Nothing is rejected or lost: a member above its rate is throttled, which means that it isn't read from until its
+//! bucket has room again, and TCP slows it down from there. Bytes are charged after they were read, so they are read in
+//! smaller pieces, so that little is read that isn't allowed yet. A member without a rate costs one comparison.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,21 +15,21 @@ use super::member::Member;
 use super::{Moment, READ};
 use crate::rate::{Bucket, Rate};
 
-/// How much a member may send.
+/// Rates at which a member may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// Messages.
+    /// Rate of messages.
     pub messages: Option<Rate>,
-    /// Bytes as they come over its connection, frame headers included.
+    /// Rate of bytes on its connection, frame headers included.
     pub bytes: Option<Rate>,
 }
 
-/// A member's rates, and what is left of them.
+/// A member's rates, and the buckets that hold it to them.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     messages: Option<(Rate, Bucket)>,
     bytes: Option<(Rate, Bucket)>,
-    /// Until when the member isn't read from.
+    /// Time until which the member isn't read from.
     until: Option<Moment>,
 }
 
@@ -41,7 +40,7 @@ pub(super) struct RateState {
     bytes: Option<MeterState>,
 }
 
-/// One of its rates, and how long the bucket takes to be full again.
+/// One of its rates, and the time until its bucket is full again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct MeterState {
     amount: u64,
@@ -97,7 +96,7 @@ impl RateLimiter {
         Self { messages: state.messages.map(resume), bytes: state.bytes.map(resume), until: None }
     }
 
-    /// Returns how long the member may send nothing.
+    /// Returns how long the member must wait.
     fn wait(&self, now: Moment) -> Duration {
         let wait = |meter: &Option<(Rate, Bucket)>| {
             meter.as_ref().map_or(Duration::ZERO, |(rate, bucket)| bucket.wait(rate, time(now), 1))
@@ -106,15 +105,15 @@ impl RateLimiter {
     }
 }
 
-/// Members that have sent more than they may, and when they are read from again.
+/// Members that have exceeded their rate, and when they are read from again.
 #[derive(Debug, Default)]
 pub(super) struct Throttled {
-    /// The next one first. A member that leaves leaves its entry behind, for a second at most.
+    /// The earliest first. The entry of a member that leaves stays behind, for a second at most.
     due: BinaryHeap<Reverse<(Moment, u32)>>,
 }
 
 impl Throttled {
-    /// Stops reading from a member that has sent more than it may; returns whether it was told so just now.
+    /// Stops reading from a member that has exceeded its rate; returns whether it wasn't throttled before.
     pub(super) fn throttle<L>(&mut self, slot: usize, member: &mut Member<L>, now: Moment) -> bool {
         let Some(limiter) = member.rate.as_deref_mut() else { return false };
         let wait = limiter.wait(now);
@@ -154,14 +153,14 @@ impl Throttled {
     }
 }
 
-/// A moment as buckets count time.
+/// Converts a moment to the time of buckets.
 fn time(moment: Moment) -> Duration {
     Duration::from_millis(moment.0)
 }
 
 /// Bytes of a client's shortest frame: header and mask (RFC 6455 section 5.2).
 const SMALLEST_MESSAGE: u64 = 6;
-/// What is read at once of a member that has nothing left; less would cost more calls than it saves.
+/// Fewest bytes read at once; less would cost more system calls than it saves.
 const LEAST_READ: usize = 4 << 10;
-/// After so long it is checked again whether a member is still throttled.
+/// Longest time after which it is checked again whether a member is still throttled.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! The members of one registration, by who receives from whom.
 //!
-//! A lobby has one side, whose members receive from each other. A hostclient registration has two, and each receives from
-//! the other.
+//! A lobby has one side, whose members receive from each other. A hostclient registration has two, and each receives
+//! from the other.
 
 use smallvec::SmallVec;
 
@@ -15,21 +15,21 @@ use crate::kind::Role;
 pub(super) struct Room {
     pub(super) serial: Serial,
     pub(super) sides: [Side; 2],
-    /// What members that have left had sent and been sent; only where some have.
+    /// Traffic of members that have left; `None` until one has.
     pub(super) departed: Option<Box<MemberTally>>,
 }
 
-/// Members that receive the same.
+/// Members that receive from the same senders.
 #[derive(Debug, Default)]
 pub(super) struct Side {
-    /// Their slots, in no order; [`HOLE`] where one has left while the places stand for something.
+    /// Their slots, in no order; [`HOLE`] where one has left while positions must not change.
     members: SmallVec<[u32; 4]>,
     holes: u32,
-    /// How many of them are above the high-water mark.
+    /// Number of members above the high-water mark.
     pub(super) above: u32,
-    /// Senders that aren't read from until this side has taken more.
+    /// Senders that aren't read from until this side has room.
     pub(super) paused: Vec<u32>,
-    /// What they are to be sent; most rooms are quiet most of the time.
+    /// Messages to be sent to this side; `None` most of the time.
     pub(super) pending: Option<Box<PendingBroadcast>>,
 }
 
@@ -42,36 +42,36 @@ impl Room {
         self.sides.iter().all(|side| side.len() == 0)
     }
 
-    /// Keeps what a member had sent and been sent that leaves others behind, so that the room's sums don't fall.
+    /// Adds the traffic of a member that leaves, so that the room's sums don't fall.
     pub(super) fn keep_tally(&mut self, tally: &MemberTally) {
         if *tally != MemberTally::default() {
             self.departed.get_or_insert_default().add(tally);
         }
     }
 
-    /// The slots of all members.
+    /// Returns the slots of all members.
     pub(super) fn slots(&self) -> impl Iterator<Item = usize> {
         self.sides.iter().flat_map(Side::slots)
     }
 }
 
 impl Side {
-    /// How many members there are.
+    /// Returns the number of members.
     pub(super) fn len(&self) -> usize {
         self.members.len() - self.holes as usize
     }
 
-    /// The places in the list, holes included.
+    /// Returns the length of the list, holes included.
     pub(super) fn places(&self) -> usize {
         self.members.len()
     }
 
-    /// The list of members itself.
+    /// Returns the list of members, holes included.
     pub(super) fn as_slice(&self) -> &[u32] {
         &self.members
     }
 
-    /// The slot of the member at a place, if there is one.
+    /// Returns the slot of the member at a position, if there is one.
     pub(super) fn at(&self, place: usize) -> Option<usize> {
         self.members.get(place).copied().filter(|slot| *slot != HOLE).map(|slot| slot as usize)
     }
@@ -80,7 +80,7 @@ impl Side {
         self.members.iter().copied().filter(|slot| *slot != HOLE).map(|slot| slot as usize)
     }
 
-    /// Adds a member behind all others, and returns its place.
+    /// Adds a member at the end of the list, and returns its position.
     pub(super) fn add(&mut self, slot: usize) -> u32 {
         let place = self.members.len();
         self.members.push(slot as u32);
@@ -90,8 +90,8 @@ impl Side {
         place as u32
     }
 
-    /// Takes the member at a place out. Where no place may change, it leaves a hole; else another member moves to its
-    /// place, and is returned.
+    /// Removes the member at a position. It leaves a hole if positions must not change; otherwise the last member moves
+    /// to its position, and is returned.
     pub(super) fn remove(&mut self, place: usize, keeps_places: bool) -> Option<usize> {
         if keeps_places || self.pending.as_deref().is_some_and(PendingBroadcast::depends_on_places) {
             self.members[place] = HOLE;
@@ -102,7 +102,7 @@ impl Side {
         self.at(place)
     }
 
-    /// Closes all holes; reports each member's slot and place.
+    /// Closes all holes; reports each member's slot and new position.
     pub(super) fn close_holes(&mut self, mut moved: impl FnMut(usize, u32)) {
         if self.holes == 0 {
             return;
@@ -118,7 +118,7 @@ impl Side {
     }
 }
 
-/// The side that a role belongs to.
+/// Returns the side that a role belongs to.
 pub(super) fn side_of(role: Role) -> usize {
     match role {
         Role::Host | Role::Peer => 0,
@@ -126,7 +126,7 @@ pub(super) fn side_of(role: Role) -> usize {
     }
 }
 
-/// The rule of delivery: the side that receives what a role sends.
+/// Returns the side that receives what a role sends.
 pub(super) fn receivers_of(role: Role) -> usize {
     match role {
         Role::Client | Role::Peer => 0,
@@ -134,5 +134,5 @@ pub(super) fn receivers_of(role: Role) -> usize {
     }
 }
 
-/// The place of a member that has left.
+/// Entry of a member that has left.
 const HOLE: u32 = u32::MAX;

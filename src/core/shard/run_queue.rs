@@ -2,11 +2,11 @@
 
 use super::member::Member;
 
-/// The members of the next turn, each once.
+/// Members to be read from in the next iteration, each once.
 #[derive(Debug, Default)]
 pub(super) struct RunQueue {
     slots: Vec<u32>,
-    /// The list of the last turn, kept for its memory.
+    /// The list of the last iteration, kept for its memory.
     spare: Vec<u32>,
 }
 

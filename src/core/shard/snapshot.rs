@@ -26,12 +26,12 @@ pub struct MemberState {
     pinged_ms: Option<u64>,
     tally: MemberTally,
     unparsed: DecoderState,
-    /// Bytes that its socket has not taken.
-    #[serde(with = "serde_bytes")]
-    owed: Vec<u8>,
-    /// How many of them complete a frame that is on its way already.
+    /// Bytes that its socket hasn't taken.
+    #[serde(rename = "owed", with = "serde_bytes")]
+    queued: Vec<u8>,
+    /// Number of these that complete a frame of which a part has been sent.
     begun: usize,
-    /// How much it may send; an old process that knew no rates had none.
+    /// Rates at which it may send; missing in snapshots of versions without rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pace: Option<RateState>,
 }
@@ -40,7 +40,7 @@ impl MemberState {
     /// Copies a member of a registration.
     pub(super) fn export<L>(member: &Member<L>, serial: Serial, now: Moment) -> Self {
         let ago = |moment: Moment| now.since(moment).as_millis() as u64;
-        let (owed, begun) = member.outbox.as_deref().map(Outbox::state).unwrap_or_default();
+        let (queued, begun) = member.outbox.as_deref().map(Outbox::state).unwrap_or_default();
         Self {
             id: member.id,
             serial,
@@ -50,22 +50,22 @@ impl MemberState {
             pinged_ms: member.pinged.map(ago),
             tally: member.tally,
             unparsed: member.decoder.state(),
-            owed,
+            queued,
             begun,
             pace: member.rate.as_deref().map(|rate| rate.state(now)),
         }
     }
 
-    /// Takes the stream's state out; `None` if it can't be continued.
+    /// Restores the stream; `None` if it can't be continued.
     pub(super) fn restore(self, max_message: u64, now: Moment) -> Option<Restored> {
         let decoder = Decoder::resume(self.unparsed, max_message.max(LENIENT))?;
-        if self.begun > self.owed.len() {
+        if self.begun > self.queued.len() {
             return None;
         }
         let before = |ago_ms: u64| Moment(now.0.saturating_sub(ago_ms));
-        let outbox = (!self.owed.is_empty()).then(|| {
-            let (len, mut outbox) = (self.owed.len(), Outbox::new(now));
-            outbox.push(Rc::new(self.owed), 0..len, self.begun);
+        let outbox = (!self.queued.is_empty()).then(|| {
+            let (len, mut outbox) = (self.queued.len(), Outbox::new(now));
+            outbox.push(Rc::new(self.queued), 0..len, self.begun);
             Box::new(outbox)
         });
         Some(Restored {
@@ -80,7 +80,7 @@ impl MemberState {
     }
 }
 
-/// The parts of a member that are continued.
+/// The restored parts of a member.
 pub(super) struct Restored {
     joined: Moment,
     last_received: Moment,
@@ -92,7 +92,7 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    /// Puts the parts into a member that has just joined.
+    /// Moves the parts into a member that has just joined.
     pub(super) fn put_into<L>(self, member: &mut Member<L>) {
         (member.joined, member.last_received, member.pinged) = (self.joined, self.last_received, self.pinged);
         (member.tally, member.decoder) = (self.tally, self.decoder);
@@ -100,5 +100,5 @@ impl Restored {
     }
 }
 
-/// A message that started under a larger limit is let through.
+/// Largest message accepted if it was started before the restart, whatever the limit is now.
 const LENIENT: u64 = 1 << 30;

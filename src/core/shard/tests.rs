@@ -1,5 +1,5 @@
-//! The shard as a simulation: links are queues in memory, time is a number, and what everybody heard is held against
-//! a small model: each sender's messages, in order, from the hearer's coming to its going.
+//! The shard as a simulation: links are queues in memory, time is a number, and what everybody received is held against
+//! a small model: each sender's messages, in order, from the receiver's coming to its going.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -110,7 +110,7 @@ impl Link for Queue {
     }
 }
 
-/// A device: its pipe, what it sent, what it heard.
+/// A device: its pipe, what it sent, what it received.
 struct Device {
     slot: usize,
     id: MemberId,
@@ -124,7 +124,7 @@ struct Device {
     from: HashMap<usize, usize>,
     until: Option<HashMap<usize, usize>>,
     inbox: Vec<u8>,
-    heard: HashMap<usize, Vec<usize>>,
+    received: HashMap<usize, Vec<usize>>,
     pongs: usize,
     close_code: Option<u16>,
 }
@@ -193,7 +193,7 @@ impl World {
             from,
             until: None,
             inbox: Vec::new(),
-            heard: HashMap::new(),
+            received: HashMap::new(),
             pongs: 0,
             close_code: None,
         });
@@ -252,8 +252,8 @@ impl World {
         self.note_ends();
     }
 
-    /// A successor takes over, as after a restart: from bytes, with the same connections.
-    fn succeed(&mut self) {
+    /// A new process takes over, as after a restart: from bytes, with the same connections.
+    fn restore(&mut self) {
         self.shard.flush(self.now);
         self.note_ends();
         let states: Vec<MemberState> = self.shard.export(self.now).map(|(_, state)| state).collect();
@@ -300,7 +300,7 @@ impl World {
             match frame[0] {
                 0x82 => {
                     let number = |at: usize| u64::from_be_bytes(payload[at..at + 8].try_into().unwrap()) as usize;
-                    device.heard.entry(number(0)).or_default().push(number(8));
+                    device.received.entry(number(0)).or_default().push(number(8));
                 }
                 0x88 => device.close_code = Some(u16::from_be_bytes([payload[0], payload[1]])),
                 0x8a => device.pongs += 1,
@@ -330,21 +330,24 @@ impl World {
         }
     }
 
-    /// Everybody heard, of everybody it should hear, all messages in order from its coming to its going.
+    /// Everybody received, of everybody it should receive, all messages in order from its coming to its going.
     fn check(&self) {
         let received = self.received();
         for (who, device) in self.devices.iter().enumerate() {
             let until = device.until.as_ref().unwrap_or(&received);
             for (other, sender) in self.devices.iter().enumerate() {
-                let heard = device.heard.get(&other).map_or(&[][..], Vec::as_slice);
-                let hears = device.room == sender.room && hears(device.role, sender.role) && who != other;
+                let received = device.received.get(&other).map_or(&[][..], Vec::as_slice);
+                let receives = device.room == sender.room && receives(device.role, sender.role) && who != other;
                 let from = device.from.get(&other).copied().unwrap_or(0);
-                let to = if hears { until.get(&other).copied().unwrap_or(0) } else { from };
+                let to = if receives { until.get(&other).copied().unwrap_or(0) } else { from };
                 let expected: Vec<usize> = (from..to.max(from)).collect();
                 if device.until.is_none() {
-                    assert_eq!(heard, expected, "{who} of {other}");
+                    assert_eq!(received, expected, "{who} of {other}");
                 } else {
-                    assert!(expected.starts_with(heard), "{who} of {other}: {heard:?} is no begin of {expected:?}");
+                    assert!(
+                        expected.starts_with(received),
+                        "{who} of {other}: {received:?} is no begin of {expected:?}"
+                    );
                 }
             }
         }
@@ -355,8 +358,8 @@ impl World {
 const ROUNDS: usize = 10_000;
 
 /// The rule of delivery, said once more.
-fn hears(hearer: Role, sender: Role) -> bool {
-    matches!((hearer, sender), (Role::Peer, Role::Peer) | (Role::Host, Role::Client) | (Role::Client, Role::Host))
+fn receives(receiver: Role, sender: Role) -> bool {
+    matches!((receiver, sender), (Role::Peer, Role::Peer) | (Role::Host, Role::Client) | (Role::Client, Role::Host))
 }
 
 #[test]
@@ -393,7 +396,7 @@ fn busy_senders_share_a_read_a_round_and_the_others_get_theirs() {
         // One read for their readiness and one because there was more, each of a message's rest and the scratch buffer.
         assert!(received(&world) <= turn * 2 * 2 * READ);
         world.take(client, 1 << 20);
-        assert_eq!(world.devices[client].heard[&host].len(), turn);
+        assert_eq!(world.devices[client].received[&host].len(), turn);
     }
     world.settle();
     world.check();
@@ -411,7 +414,7 @@ fn a_round_for_many_goes_out_bit_by_bit_and_a_pair_talks_meanwhile() {
         world.send(crowd[0], 100, 1);
         world.round();
         world.take(client, 1 << 20);
-        assert_eq!(world.devices[client].heard[&host].len(), turn);
+        assert_eq!(world.devices[client].received[&host].len(), turn);
         let served = crowd.iter().filter(|who| !world.devices[**who].pipe.borrow().outbound.is_empty()).count();
         // The first to be asked is the sender itself.
         assert_eq!(served, turn * 10 - 1);
@@ -476,7 +479,7 @@ fn a_stuck_member_loses_its_seat_and_nobody_else_notices() {
     world.check();
     // What it had not begun to take is gone; the frame on its way is whole, and the close frame stands behind it.
     assert_eq!(world.devices[stuck].close_code, Some(4003));
-    assert!(world.devices[stuck].heard[&talker].len() <= 3);
+    assert!(world.devices[stuck].received[&talker].len() <= 3);
 }
 
 #[test]
@@ -495,7 +498,7 @@ fn with_pace_the_slowest_sets_the_pace_and_keeps_its_seat() {
     assert!(world.shard.tally().outbox_bytes <= 2 << 20);
     world.settle();
     world.check();
-    assert_eq!(world.devices[slow].heard[&talker].len(), 200);
+    assert_eq!(world.devices[slow].received[&talker].len(), 200);
 }
 
 #[test]
@@ -542,7 +545,7 @@ fn a_successor_that_knows_the_same_says_the_same() {
     world.round();
     world.now = world.now.after(Duration::from_secs(7));
     let before: Vec<MemberState> = world.shard.export(world.now).map(|(_, state)| state).collect();
-    world.succeed();
+    world.restore();
     let after: Vec<MemberState> = world.shard.export(world.now).map(|(_, state)| state).collect();
     assert_eq!(before, after);
     assert!(world.shard.tally().outbox_bytes > 100_000);
@@ -564,7 +567,7 @@ enum Act {
     Wait(u64),
     Remove(u64),
     Disconnect(usize),
-    Succeed,
+    Restore,
     Round,
 }
 
@@ -582,7 +585,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (1u64..40).prop_map(Act::Wait),
         1 => (1u64..4).prop_map(Act::Remove),
         1 => any::<usize>().prop_map(Act::Disconnect),
-        1 => Just(Act::Succeed),
+        1 => Just(Act::Restore),
         8 => Just(Act::Round),
     ]
 }
@@ -645,7 +648,7 @@ fn perform(world: &mut World, act: Act) {
                 world.note_ends();
             }
         }
-        Act::Succeed => world.succeed(),
+        Act::Restore => world.restore(),
         Act::Round => world.round(),
     }
 }

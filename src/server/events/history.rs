@@ -1,8 +1,8 @@
 //! The last events of each registration, which answer why a device was disconnected.
 //!
 //! Memory is bounded in three ways. A registration keeps its last [`MAX_PER_REGISTRATION`] events. The latest
-//! [`MAX_ENDED`] registrations that have ended are kept, for [`RETENTION`]. All together keep [`MAX_TOTAL`] events; beyond
-//! that the earliest ended registrations are dropped first, and then each registration keeps only its last
+//! [`MAX_ENDED`] registrations that have ended are kept, for [`RETENTION`]. All together keep [`MAX_TOTAL`] events;
+//! beyond that the earliest ended registrations are dropped first, and then each registration keeps only its last
 //! [`MIN_PER_REGISTRATION`]. A registration takes some hundred bytes, and 56 for each event.
 
 use std::collections::{HashMap, VecDeque};
@@ -86,8 +86,8 @@ impl History {
         }
     }
 
-    /// Returns a registration's events, the earliest first, and how many before them have been dropped; `None` if the id
-    /// is unknown.
+    /// Returns a registration's events, the earliest first, and how many before them have been dropped; `None` if the
+    /// id is unknown.
     pub fn of(&self, id: &RegistrationId) -> Option<(u64, Vec<Event>)> {
         let timeline = self.registrations.get(id.as_str())?;
         Some((timeline.dropped, timeline.events.iter().map(|entry| entry.event(id)).collect()))

@@ -1,8 +1,8 @@
 //! Events of registrations and members: published to subscribers, and kept in a history.
 //!
 //! Subscribers, such as clients of the admin interface, read from a bounded broadcast channel. A subscriber that reads
-//! too slowly misses events and gets their number; publishing never waits. The [`History`] keeps each registration's last
-//! events beyond its end, in order to answer later why a device was disconnected. Messages cause no events.
+//! too slowly misses events and gets their number; publishing never waits. The [`History`] keeps each registration's
+//! last events beyond its end, in order to answer later why a device was disconnected. Messages cause no events.
 
 mod history;
 

@@ -78,8 +78,8 @@ impl Connection {
         Self { stream, id, peer, seat: None, _permit: None, context: Rc::clone(context) }
     }
 
-    /// Returns the descriptor if the connection can move to a new process. TLS connections can't, since their keys stay in
-    /// this one.
+    /// Returns the descriptor if the connection can move to a new process. TLS connections can't, since their keys stay
+    /// in this one.
     pub(super) fn movable(&self) -> Option<RawFd> {
         match &self.stream {
             Stream::Plain(PlainStream::Tcp(stream)) => Some(stream.as_raw_fd()),

@@ -92,7 +92,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// Adds a command of the daemon's own, without a bound: there are as few of them as registrations and administrators.
+    /// Adds a command of the daemon's own, without a bound: there are as few of them as registrations and
+    /// administrators.
     pub(super) fn push(&self, command: Command) {
         self.put(&mut self.lock(), command);
     }

@@ -49,8 +49,8 @@ impl MemoryBudget {
         self.used() >= self.limit() / 16 * 15
     }
 
-    /// Returns how many bytes a thread that holds `own` has to free. It starts where newcomers are rejected, so that they
-    /// are never rejected for good while nothing is freed.
+    /// Returns how many bytes a thread that holds `own` has to free. It starts where newcomers are rejected, so that
+    /// they are never rejected for good while nothing is freed.
     pub(super) fn excess(&self, own: u64) -> u64 {
         let (limit, used) = (self.limit(), self.used());
         if !self.is_tight() || own.saturating_mul(self.threads.len() as u64) < self.streams() {
@@ -69,7 +69,8 @@ impl MemoryBudget {
 pub const CONNECTION: u64 = 1 << 10;
 /// Estimate for a TLS session, with the records that may wait for the socket.
 pub const TLS_SESSION: u64 = 32 << 10;
-/// Estimate for a request in progress: its task and its buffers, before `http.max-head` and `http.max-body` make them larger.
+/// Estimate for a request in progress: its task and its buffers, before `http.max-head` and `http.max-body` make them
+/// larger.
 pub const REQUEST: u64 = 24 << 10;
 /// Estimate for a registration: its id, the hashes of its keys, and its table entries.
 pub const REGISTRATION: u64 = 512;

@@ -1,4 +1,5 @@
-//! The relay threads: each runs an event loop over the sockets of its registrations and a [`ws_router_core::shard`] core.
+//! The relay threads: each runs an event loop over the sockets of its registrations and a [`ws_router_core::shard`]
+//! core.
 //!
 //! A registration lives on exactly one thread, chosen by its serial, so that a message crosses no lock, no channel
 //! and no task. The rest of the daemon reaches a thread only through its bounded [`inbox`].

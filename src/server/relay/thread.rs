@@ -228,7 +228,8 @@ const EPOCH: Moment = Moment(100 * 365 * 86_400_000);
 const EVENTS: usize = 1024;
 /// Commands handled in an iteration, some microseconds each, so that a mass join doesn't delay messages.
 const COMMANDS_PER_ITERATION: usize = 32;
-/// Writes at the end of an iteration, some microseconds each, so that a large fan-out doesn't delay other registrations.
+/// Writes at the end of an iteration, some microseconds each, so that a large fan-out doesn't delay other
+/// registrations.
 const WRITES_PER_ITERATION: usize = 32;
 /// Interval at which timeouts are checked.
 const SWEEP: Duration = Duration::from_millis(500);

@@ -1,5 +1,5 @@
 //! One client's stream through the whole connection state machine, in any pieces, with and without successions in the
-//! middle: the others hear, and the client is answered, exactly what the reference decoder says.
+//! middle: the others receive, and the client is answered, exactly what the reference decoder says.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,8 +26,8 @@ pub fn run(bytes: &[u8]) {
         }
         stream
     };
-    let hearers = 1 + usize::from(options & CROWD != 0);
-    let mut scene = Scene::new(max_message, hearers);
+    let receivers = 1 + usize::from(options & CROWD != 0);
+    let mut scene = Scene::new(max_message, receivers);
     let (mut seed, mut successions) = (u32::from(pieces), 0);
     let mut rest = &stream[..];
     while !rest.is_empty() {
@@ -44,7 +44,7 @@ pub fn run(bytes: &[u8]) {
         rest = behind;
         if options & SUCCESSION != 0 && successions < SUCCESSIONS {
             successions += 1;
-            if !scene.succeed() {
+            if !scene.restore() {
                 break;
             }
         }
@@ -53,13 +53,13 @@ pub fn run(bytes: &[u8]) {
     let talker = scene.pipes[0].borrow();
     assert_eq!(talker.left, meaning.end);
     assert!(talker.outbound == meaning.answered, "what it was answered");
-    for hearer in &scene.pipes[1..] {
-        assert!(hearer.borrow().outbound == meaning.heard, "what the others heard");
+    for receiver in &scene.pipes[1..] {
+        assert!(receiver.borrow().outbound == meaning.received, "what the others received");
     }
     assert_eq!(scene.shard.tally().outbox_bytes, 0);
 }
 
-/// A talker, in slot 0 of the list, and those who hear it.
+/// A talker, in slot 0 of the list, and those who receive it.
 struct Scene {
     shard: Shard<End>,
     rules: Rules,
@@ -68,10 +68,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(max_message: u64, hearers: usize) -> Self {
+    fn new(max_message: u64, receivers: usize) -> Self {
         let rules = rules(max_message);
         let mut shard = Shard::new(rules.clone());
-        let pipes: Vec<_> = (0..=hearers).map(|_| Pipe::with_room(usize::MAX)).collect();
+        let pipes: Vec<_> = (0..=receivers).map(|_| Pipe::with_room(usize::MAX)).collect();
         let join = |(at, pipe): (usize, &Rc<RefCell<Pipe>>)| {
             let newcomer = Newcomer { id: MemberId(at as u64), serial: Serial(1), role: Role::Peer, counts: true };
             shard.join(&newcomer, End(Rc::clone(pipe)), NOW)
@@ -98,7 +98,7 @@ impl Scene {
     }
 
     /// Goes on in another shard, from bytes; tells whether the talker is still there.
-    fn succeed(&mut self) -> bool {
+    fn restore(&mut self) -> bool {
         let states: Vec<MemberState> = self.shard.export(NOW).map(|(_, state)| state).collect();
         let bytes = rmp_serde::to_vec_named(&states).unwrap();
         let read: Vec<MemberState> = rmp_serde::from_slice(&bytes).unwrap();
@@ -114,7 +114,7 @@ impl Scene {
             }
         }
         let again: Vec<MemberState> = self.shard.export(NOW).map(|(_, state)| state).collect();
-        assert_eq!(again, states, "a successor knows the same");
+        assert_eq!(again, states, "a new process knows the same");
         is_there
     }
 }

@@ -5,8 +5,8 @@ use ws_router_core::close::CloseReason;
 /// What a client's stream means.
 #[derive(Default)]
 pub struct Meaning {
-    /// The frames that the others hear.
-    pub heard: Vec<u8>,
+    /// The frames that the others receive.
+    pub received: Vec<u8>,
     /// The frames that it is sent itself: pongs, and the close if it comes to that.
     pub answered: Vec<u8>,
     pub end: Option<CloseReason>,
@@ -109,7 +109,7 @@ fn frames(stream: &[u8], max_message: u64, meaning: &mut Meaning) -> Result<(), 
                 return Ok(());
             }
             if is_final {
-                meaning.heard.extend(server_frame(0x80 | *kind, so_far));
+                meaning.received.extend(server_frame(0x80 | *kind, so_far));
                 message = None;
             }
         }

@@ -1,7 +1,7 @@
 //! A history of joins, frames of any kind, slow and broken connections, removals, time and successions on one shard.
 //!
-//! Members that behave send numbered messages. Of those, every hearer gets a run without a gap, a double or a change of
-//! order; frames arrive whole and only from who may be heard; nothing follows a close frame; nobody's outbox outgrows
+//! Members that behave send numbered messages. Of those, every receiver gets a run without a gap, a double or a change of
+//! order; frames arrive whole and only from who may be received; nothing follows a close frame; nobody's outbox outgrows
 //! its bound; and when all has settled, nothing is owed and nothing unread.
 
 use std::cell::RefCell;
@@ -87,7 +87,7 @@ impl World {
                 self.now = self.now.after(Duration::from_millis(u64::from(argument) * 100));
                 self.shard.sweep(self.now);
             }
-            13 if argument & 7 == 0 => self.succeed(),
+            13 if argument & 7 == 0 => self.restore(),
             15 => {
                 // A turn of a busy thread, which doesn't get to everybody.
                 if let Some(device) = self.devices.get(who).filter(|device| Rc::strong_count(&device.pipe) > 1) {
@@ -167,7 +167,7 @@ impl World {
         self.shard.flush(self.now);
     }
 
-    fn succeed(&mut self) {
+    fn restore(&mut self) {
         self.shard.flush(self.now);
         let states: Vec<MemberState> = self.shard.export(self.now).map(|(_, state)| state).collect();
         let read: Vec<MemberState> = rmp_serde::from_slice(&rmp_serde::to_vec_named(&states).unwrap()).unwrap();
@@ -191,13 +191,13 @@ impl World {
         let inbox = std::mem::take(&mut device.inbox);
         let mut rest = &inbox[..];
         while let Some(len) = whole_frame_len(rest).filter(|len| *len <= rest.len()) {
-            self.hear(who, &rest[..len]);
+            self.receive(who, &rest[..len]);
             rest = &rest[len..];
         }
         self.devices[who].inbox = rest.to_vec();
     }
 
-    fn hear(&mut self, who: usize, frame: &[u8]) {
+    fn receive(&mut self, who: usize, frame: &[u8]) {
         assert!(!self.devices[who].was_closed, "a frame behind the close frame");
         match frame[0] {
             0x81 | 0x82 => {}
@@ -221,9 +221,9 @@ impl World {
             return;
         }
         let to = &self.devices[who];
-        assert!(from.room == to.room && hears(to.role, from.role), "{who} hears {sender}");
+        assert!(from.room == to.room && receives(to.role, from.role), "{who} receives {sender}");
         let next = self.devices[who].next.insert(*sender, number + 1);
-        assert!(next.is_none_or(|next| next == number), "{who} hears {number} of {sender} instead of {next:?}");
+        assert!(next.is_none_or(|next| next == number), "{who} receives {number} of {sender} instead of {next:?}");
     }
 
     fn check_bounds(&self) {
@@ -270,8 +270,8 @@ impl World {
 }
 
 /// The rule of delivery, said once more.
-fn hears(hearer: Role, sender: Role) -> bool {
-    matches!((hearer, sender), (Role::Peer, Role::Peer) | (Role::Host, Role::Client) | (Role::Client, Role::Host))
+fn receives(receiver: Role, sender: Role) -> bool {
+    matches!((receiver, sender), (Role::Peer, Role::Peer) | (Role::Host, Role::Client) | (Role::Client, Role::Host))
 }
 
 const MARK: &[u8] = b"numbered";

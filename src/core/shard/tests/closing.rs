@@ -18,7 +18,7 @@ fn who_leaves_while_a_round_goes_out_takes_nothing_from_the_others() {
         world.send(newcomer, 100, 1);
         world.settle();
         world.check();
-        assert_eq!(world.devices[crowd[8]].heard[&crowd[0]], [0]);
+        assert_eq!(world.devices[crowd[8]].received[&crowd[0]], [0]);
     }
 }
 
@@ -39,7 +39,7 @@ fn who_is_lost_in_the_middle_of_its_own_turn_is_answered_no_more() {
     assert_eq!(world.devices[one].pipe.borrow().left, Some(CloseReason::Lost));
     world.settle();
     world.check();
-    assert_eq!(world.devices[other].heard[&one], [0]);
+    assert_eq!(world.devices[other].received[&one], [0]);
 }
 
 #[test]
@@ -77,11 +77,11 @@ fn one_polite_leave_ends_that_member_alone() {
     world.settle();
     assert_eq!(world.devices[one].close_code, Some(1000));
     assert!(world.devices[one].pipe.borrow().is_finished);
-    assert_eq!(world.devices[three].heard[&one], [0], "what it sent before is heard");
+    assert_eq!(world.devices[three].received[&one], [0], "what it sent before is received");
     world.send(two, 100, 1);
     world.settle();
     world.check();
-    assert_eq!(world.devices[three].heard[&two], [0, 1]);
+    assert_eq!(world.devices[three].received[&two], [0, 1]);
     assert!(world.devices[one].pipe.borrow().is_dropped);
 }
 
@@ -95,7 +95,7 @@ fn a_removed_registration_closes_all_its_members_and_no_other() {
     world.shard.end(Serial(1), CloseReason::Removed, world.now);
     world.settle();
     assert_eq!((world.devices[mine].close_code, world.devices[also].close_code), (Some(4000), Some(4000)));
-    assert_eq!(world.devices[also].heard[&mine], [0]);
+    assert_eq!(world.devices[also].received[&mine], [0]);
     assert_eq!(world.devices[other].close_code, None);
     // Peers that never end their connections are dropped when their time is over.
     assert!(!world.devices[mine].pipe.borrow().is_dropped);
@@ -144,8 +144,8 @@ fn who_has_the_slot_of_one_whose_round_still_waits_does_not_hear_itself() {
     world.work = usize::MAX;
     world.settle();
     world.check();
-    assert_eq!(world.devices[others[0]].heard[&newcomer], [0]);
-    assert_eq!(world.devices[crowd[1]].heard[&crowd[0]], [0], "what it had said is heard");
+    assert_eq!(world.devices[others[0]].received[&newcomer], [0]);
+    assert_eq!(world.devices[crowd[1]].received[&crowd[0]], [0], "what it had said is received");
 }
 
 /// A lobby of two, of whom the first is closed for a reason.
@@ -231,7 +231,7 @@ fn what_is_sent_to_a_member_whose_connection_is_on_its_way_waits_for_it() {
     world.shard.arrived(world.devices[away].slot, b"", world.now);
     world.settle();
     world.check();
-    assert_eq!(world.devices[away].heard[&sender], [0]);
+    assert_eq!(world.devices[away].received[&sender], [0]);
 }
 
 #[test]

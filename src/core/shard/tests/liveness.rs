@@ -90,7 +90,7 @@ fn who_takes_nothing_for_the_stall_timeout_is_closed_even_below_its_limit() {
 fn tiny_messages_that_wait_count_for_what_it_takes_to_keep_them() {
     let mut world = World::new(rules());
     let talker = world.join(1, Role::Peer, usize::MAX / 2);
-    let (stuck, hearer) = (world.join(1, Role::Peer, 0), world.join(1, Role::Peer, usize::MAX / 2));
+    let (stuck, receiver) = (world.join(1, Role::Peer, 0), world.join(1, Role::Peer, usize::MAX / 2));
     let mut sent = 0;
     while world.devices[stuck].pipe.borrow().left.is_none() {
         world.send(talker, 16, 1);
@@ -100,7 +100,7 @@ fn tiny_messages_that_wait_count_for_what_it_takes_to_keep_them() {
     }
     assert_eq!(world.devices[stuck].pipe.borrow().left, Some(CloseReason::TooSlow));
     world.settle();
-    assert_eq!(world.devices[hearer].heard[&talker].len(), sent);
+    assert_eq!(world.devices[receiver].received[&talker].len(), sent);
 }
 
 /// A member on a line of 1000 bytes a second, to which 100,000 are under way.
@@ -188,7 +188,7 @@ fn a_socket_that_takes_nothing_for_long_is_no_stall_while_its_peer_goes_on() {
     is_given_up_in_time(&mut world, client, 0);
 }
 
-/// Lets a minute go by, second by second, in which a member sends something now and then; tells how it ended.
+/// Lets a minute go by, second by second, in which a member sends something now and then; returns how it ended.
 fn minute(world: &mut World, who: usize, mut send: impl FnMut(&mut World, u64)) -> Option<CloseReason> {
     for second in 0..60 {
         send(world, second);

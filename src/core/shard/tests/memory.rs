@@ -114,7 +114,7 @@ fn room_that_is_made_for_what_has_not_come_yet_counts() {
     }
 }
 
-/// Rooms in which one speaks and ten hear, with little work in a round of the loop.
+/// Rooms in which one speaks and ten receive, with little work in a round of the loop.
 fn halls(rooms: u64) -> (World, Vec<usize>) {
     let mut world = World::new(rules());
     world.work = 3;

@@ -12,7 +12,7 @@ fn bytes(rate: &str) -> Rates {
 }
 
 impl World {
-    /// A lobby of one with rates, and one who hears it.
+    /// A lobby of one with rates, and one who receives it.
     fn paced(rates: &Rates) -> (Self, usize) {
         let mut world = Self::new(rules());
         let sender = world.join(1, Role::Peer, usize::MAX / 2);
@@ -21,7 +21,7 @@ impl World {
         (world, sender)
     }
 
-    /// Lets a second go by, with rounds as the event loop has them; tells how much a device was read from meanwhile.
+    /// Lets a second go by, with rounds as the event loop has them; returns how much a device was read from meanwhile.
     fn second(&mut self, who: usize) -> usize {
         let before = self.devices[who].pipe.borrow().received;
         for _ in 0..20 {
@@ -55,7 +55,7 @@ fn a_member_above_its_rate_of_messages_is_slowed_and_nothing_is_lost() {
         world.second(sender);
     }
     world.take(1, usize::MAX / 2);
-    assert_eq!(world.devices[1].heard[&sender], (0..3000).collect::<Vec<_>>());
+    assert_eq!(world.devices[1].received[&sender], (0..3000).collect::<Vec<_>>());
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_member_above_its_rate_of_bytes_is_slowed_within_a_message_too() {
     world.second(sender);
     world.second(sender);
     world.take(1, usize::MAX / 2);
-    assert_eq!(world.devices[1].heard[&sender], [0]);
+    assert_eq!(world.devices[1].received[&sender], [0]);
     world.check();
 }
 
@@ -105,7 +105,7 @@ fn one_who_rests_hears_the_others_and_is_not_taken_for_dead() {
     world.send(1, 16, 1);
     world.round();
     world.take(sender, usize::MAX / 2);
-    assert_eq!(world.devices[sender].heard[&1], [0]);
+    assert_eq!(world.devices[sender].received[&1], [0]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn one_who_rests_can_be_closed_and_its_end_is_seen() {
     world.second(next);
     world.round();
     world.take(1, usize::MAX / 2);
-    assert_eq!(world.devices[1].heard[&next], [0]);
+    assert_eq!(world.devices[1].received[&next], [0]);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_successor_keeps_the_rates_and_what_is_left_of_them() {
     for _ in 0..4 {
         world.second(sender);
     }
-    world.succeed();
+    world.restore();
     let before = world.devices[sender].pipe.borrow().received;
     world.round();
     assert!(world.devices[sender].pipe.borrow().received - before <= 110_000);
@@ -147,5 +147,5 @@ fn a_successor_keeps_the_rates_and_what_is_left_of_them() {
         world.second(sender);
     }
     world.take(1, usize::MAX / 2);
-    assert_eq!(world.devices[1].heard[&sender], [0]);
+    assert_eq!(world.devices[1].received[&sender], [0]);
 }

@@ -15,7 +15,7 @@ enum Act {
     ForceRemove(usize),
     /// Seconds.
     Pass(u64),
-    Succeed,
+    Restore,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -29,7 +29,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..5usize, 0..2usize, 0..2usize).prop_map(|(id, key, host_key)| Act::Remove(id, key, host_key)),
         1 => (0..5usize).prop_map(Act::ForceRemove),
         3 => prop_oneof![Just(1u64), Just(299), Just(300), Just(600)].prop_map(Act::Pass),
-        1 => Just(Act::Succeed),
+        1 => Just(Act::Restore),
     ]
 }
 
@@ -105,7 +105,7 @@ impl World {
                 self.registry.sweep(self.now);
                 self.model.retain(|known| known.ends.is_none_or(|ends| ends > self.now));
             }
-            Act::Succeed => self.succeed(),
+            Act::Restore => self.restore(),
         }
     }
 
@@ -172,8 +172,8 @@ impl World {
         }
     }
 
-    /// Goes on as a successor, with all members.
-    fn succeed(&mut self) {
+    /// Goes on as a new process, with all members.
+    fn restore(&mut self) {
         let bytes = rmp_serde::to_vec_named(&self.registry.snapshot(self.now)).unwrap();
         let state = rmp_serde::from_slice(&bytes).unwrap();
         let new = Registry::restore(state, self.rules.clone(), Events::new(), self.now);
