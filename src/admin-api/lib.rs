@@ -1,10 +1,8 @@
-//! What goes over the admin socket, as JSON: the one description that daemon, control program and programs of others
-//! share.
+//! JSON documents of the admin interface, shared by the daemon, the control program and other clients.
 //!
-//! The field names are a part of the interface and are documented in ws-routerctl(1). A field may be added, so readers
-//! ignore the ones that they don't know; none is renamed. JSON knows no units, so they stand in the names: `_ms` are
-//! milliseconds (`at_ms` and `since_ms` count from the Unix epoch), `_bytes` and `bytes_` are bytes. No key is ever in
-//! here.
+//! The field names are part of the interface, documented in ws-routerctl(1). Fields may be added, and readers must ignore
+//! unknown ones; none is renamed. Units are part of the names: `_ms` are milliseconds (`at_ms` and `since_ms` count from
+//! the Unix epoch), `_bytes` and `bytes_` are bytes. No document contains a key.
 
 pub mod admin_socket;
 pub mod cli;
@@ -20,32 +18,32 @@ use ws_router_core::kind::{Kind, Role};
 use event::Event;
 pub use listen_address::{AddressError, ListenAddress, socket_path};
 
-/// Answers `GET /v1/status`.
+/// Answer to `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
-    /// The daemon's process.
+    /// The daemon's process id.
     pub pid: u32,
-    /// How long it has been running.
+    /// Time since the start.
     pub uptime_ms: u64,
-    /// Where it listens.
+    /// Addresses that it listens on.
     pub listeners: Vec<String>,
-    /// Registrations now.
+    /// Current number of registrations.
     pub registrations: u64,
-    /// Members of all registrations now.
+    /// Current number of members of all registrations.
     pub members: u64,
-    /// Connections open now, members included.
+    /// Current number of connections, members included.
     pub connections: u64,
-    /// Those among them that are not websockets: handshakes in progress and HTTP requests.
+    /// Number of those that are not websockets: handshakes in progress and HTTP requests.
     pub pending: u64,
-    /// What the front has done since the start.
+    /// Counters of the front since the start.
     pub front: Front,
-    /// What the relay threads have done since the start, all together.
+    /// Counters of all relay threads since the start.
     pub relay: Relay,
-    /// Refused requests since the start, by reason.
+    /// Number of rejected requests since the start, by reason.
     pub refusals: BTreeMap<String, u64>,
-    /// Ended memberships since the start, by reason.
+    /// Number of members that left since the start, by reason.
     pub closes: BTreeMap<String, u64>,
     /// The daemon's memory.
     pub memory: Memory,
@@ -54,7 +52,7 @@ pub struct Status {
     /// Whether a mistake in the configuration keeps the settings from before a restart in force.
     #[serde(default)]
     pub config_stale: bool,
-    /// Whether it is in service.
+    /// State of a drain.
     #[serde(default)]
     pub drain: Drain,
     /// Phase of a restart that carries connections over.
@@ -62,7 +60,7 @@ pub struct Status {
     pub handover: HandoverPhase,
 }
 
-/// What the front has done since the start.
+/// Counters of the front since the start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Front {
     /// Connections accepted.
@@ -70,67 +68,67 @@ pub struct Front {
     /// Connections closed at once because of a limit, by reason: "limit", "rate" or "per-address".
     #[serde(default)]
     pub connections_rejected: BTreeMap<String, u64>,
-    /// Connections closed because nothing was asked on them for as long as a request may take.
+    /// Connections closed because no request arrived in time.
     #[serde(default)]
     pub idle: u64,
-    /// Connections dropped because their client took nothing of an answer for as long.
+    /// Connections dropped because the client read nothing of a response in time.
     #[serde(default)]
     pub stalled: u64,
-    /// Requests that an external authorizer gave no answer to.
+    /// Requests that an external authorizer did not answer.
     #[serde(default)]
     pub auth_request_failures: u64,
-    /// Requests refused because what peers make the daemon hold is near its limit.
+    /// Requests rejected because the memory held for peers is near its limit.
     #[serde(default)]
     pub out_of_memory: u64,
-    /// Accepts that failed.
+    /// Failed accepts.
     pub accept_errors: u64,
-    /// Connections closed for want of a PROXY header from a trusted proxy.
+    /// Connections closed because they had no PROXY header from a trusted proxy.
     #[serde(default)]
     pub proxy_failures: u64,
-    /// TLS handshakes done.
+    /// Completed TLS handshakes.
     pub tls_handshakes: u64,
-    /// TLS handshakes that failed or took too long.
+    /// TLS handshakes that failed or timed out.
     pub tls_failures: u64,
-    /// Requests answered.
+    /// Answered requests.
     pub requests: u64,
-    /// Registrations made.
+    /// Registrations created.
     pub registered: u64,
-    /// Reloads that took effect.
+    /// Successful reloads.
     pub reloads: u64,
-    /// Reloads that were refused.
+    /// Refused reloads.
     pub failed_reloads: u64,
 }
 
-/// What the relay threads have done since the start, all together.
+/// Counters of all relay threads since the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Relay {
-    /// How many threads there are.
+    /// Number of threads.
     pub threads: u64,
     /// Messages received from members.
     pub messages_in: u64,
     /// Payload bytes received from members.
     pub bytes_in: u64,
-    /// Messages handed to receivers, each receiver counted.
+    /// Messages delivered, counted for each receiver.
     pub messages_out: u64,
-    /// Bytes handed to receivers, frame headers included.
+    /// Bytes delivered, frame headers included.
     pub bytes_out: u64,
     /// Messages without a receiver.
     pub messages_undelivered: u64,
-    /// Times that a member exceeded the rate of its access rule and was not read from for a while.
+    /// Pauses in reading from a member that exceeded the rate of its access rule.
     #[serde(default)]
     pub reads_throttled: u64,
     /// Connections of members dropped because the closing handshake took too long.
     #[serde(default)]
     pub close_timeouts: u64,
-    /// Bytes that wait for their receivers' sockets now.
+    /// Bytes that currently wait for their receivers' sockets.
     pub outbox_bytes: u64,
-    /// Memory that peers make the daemon hold now.
+    /// Memory currently held for peers.
     #[serde(default)]
     pub buffered_bytes: u64,
     /// Limit of that memory.
     #[serde(default)]
     pub buffered_limit_bytes: u64,
-    /// Members closed because that was too much.
+    /// Members closed because of that limit.
     #[serde(default)]
     pub relieved: u64,
 }
@@ -138,50 +136,49 @@ pub struct Relay {
 /// The daemon's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Memory {
-    /// In use now.
+    /// Current use.
     pub resident_bytes: u64,
-    /// The most that has ever been in use.
+    /// Highest use since the start.
     pub peak_bytes: u64,
 }
 
 /// The daemon's open files and sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Descriptors {
-    /// Open now.
+    /// Currently open.
     pub open: u64,
-    /// As many as may be open.
+    /// Limit of open descriptors.
     pub limit: u64,
 }
 
-/// How far the daemon is with being taken out of service. A line of `GET /v1/drain`, the answer to `POST` and `DELETE`
-/// there, and a part of [`Status`].
+/// State of a drain: a line of `GET /v1/drain`, the answer to `POST` and `DELETE` there, and a part of [`Status`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Drain {
-    /// How far.
+    /// Phase of the drain.
     pub state: DrainPhase,
-    /// Over how long members are closed.
+    /// Time over which members are closed.
     pub over_ms: u64,
-    /// How much of that is left.
+    /// Time that is left.
     pub left_ms: u64,
-    /// Members when it began.
+    /// Number of members at its start.
     pub members_before: u64,
-    /// Members now.
+    /// Current number of members.
     pub members: u64,
-    /// Whether the daemon stays when the last one has left, because the sockets of its service manager would have it
-    /// started again by the next caller.
+    /// Whether the daemon keeps running after the last member has left, because the next connection to a socket of the
+    /// service manager would start it again.
     pub stays: bool,
 }
 
-/// How far the daemon is with being taken out of service.
+/// Phase of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DrainPhase {
     /// In service.
     #[default]
     Serving,
-    /// Newcomers are rejected, and members are closed.
+    /// New connections are rejected, and members are closed.
     Draining,
-    /// Nobody is left.
+    /// No member is left.
     Drained,
 }
 
@@ -192,7 +189,7 @@ pub enum HandoverPhase {
     /// No restart is under way.
     #[default]
     Serving,
-    /// The new program is tried out, and the old one serves.
+    /// The new program is tried out while the old one serves.
     Trying,
     /// No connection is accepted, and requests in progress are finished.
     FinishingRequests,
@@ -211,7 +208,7 @@ pub enum HandoverPhase {
 }
 
 impl HandoverPhase {
-    /// Returns its name, the same in the log and in JSON.
+    /// Returns the name in the log and in JSON.
     pub fn label(self) -> &'static str {
         match self {
             Self::Serving => "serving",
@@ -227,150 +224,150 @@ impl HandoverPhase {
     }
 }
 
-/// A line of `GET /v1/registrations`.
+/// Registration in `GET /v1/registrations`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// The id.
     pub id: String,
-    /// Who hears whom.
+    /// Kind of the registration, which decides who receives whose messages.
     pub kind: Kind,
-    /// Members, and devices that are about to be.
+    /// Number of members and of devices that are joining.
     pub seats: u64,
-    /// When it was made.
+    /// Time of its creation.
     pub since_ms: u64,
-    /// How long ago that was.
+    /// Time since then.
     pub age_ms: u64,
-    /// How long it still has if nobody joins; `null` while it has members, or where it never expires.
+    /// Time until it expires if no device joins; `null` while it has members, and if it never expires.
     pub expires_in_ms: Option<u64>,
-    /// The access rule under which it was made, by name or number; `null` if there were no rules.
+    /// Access rule under which it was created, by name or number; `null` if there were no rules.
     #[serde(default)]
     pub rule: Option<String>,
-    /// Messages received from its members, those who have left included; like the next three zero again once the last
-    /// member has left, and without those who had left before a restart.
+    /// Messages received from its members, including those that have left. This and the next three are reset when the last
+    /// member leaves, and don't include members that left before a restart.
     #[serde(default)]
     pub messages_in: u64,
     /// Payload bytes received from them.
     #[serde(default)]
     pub bytes_in: u64,
-    /// Messages handed to them, each receiver counted.
+    /// Messages delivered to them, counted for each receiver.
     #[serde(default)]
     pub messages_out: u64,
-    /// Bytes handed to them, frame headers included.
+    /// Bytes delivered to them, frame headers included.
     #[serde(default)]
     pub bytes_out: u64,
-    /// Bytes that wait for the members' sockets now.
+    /// Bytes that currently wait for the members' sockets.
     #[serde(default)]
     pub outbox_bytes: u64,
 }
 
-/// Answers `GET /v1/registrations/{id}`.
+/// Answer to `GET /v1/registrations/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationDetail {
     /// The registration, as in the list.
     #[serde(flatten)]
     pub registration: Registration,
-    /// Who is in it, the earliest first.
+    /// The members, the oldest first.
     pub members: Vec<Member>,
 }
 
-/// Answers `GET /v1/registrations/{id}/history`: what is remembered, also of one that has ended.
+/// Answer to `GET /v1/registrations/{id}/history`, for a registration that may have ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The id.
     pub id: String,
-    /// Earlier events that are forgotten.
+    /// Number of earlier events that were forgotten.
     pub forgotten: u64,
-    /// The last events, the earliest first, as `GET /v1/events` reports them.
+    /// The last events in the form of `GET /v1/events`, the oldest first.
     pub events: Vec<Event>,
 }
 
-/// Answers `GET /v1/connections/{n}`, and is a part of [`RegistrationDetail`].
+/// Answer to `GET /v1/connections/{n}`, and part of [`RegistrationDetail`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// The connection's number, never given twice.
+    /// The connection's number, never used again.
     pub id: u64,
-    /// Where it is a member.
+    /// Id of its registration.
     pub registration: String,
-    /// As what.
+    /// Its role.
     pub role: Role,
-    /// From where.
+    /// Address of the peer.
     pub address: String,
-    /// Whether through TLS.
+    /// Whether the connection uses TLS.
     pub tls: bool,
-    /// When it joined.
+    /// Time at which it joined.
     pub since_ms: u64,
-    /// How long ago that was.
+    /// Time since then.
     pub age_ms: u64,
-    /// How long nothing has been heard of it.
+    /// Time since something was last received from it.
     pub silent_ms: u64,
     /// Messages received from it.
     pub messages_in: u64,
     /// Payload bytes received from it.
     pub bytes_in: u64,
-    /// Messages handed to it.
+    /// Messages delivered to it.
     pub messages_out: u64,
-    /// Bytes handed to it, frame headers included.
+    /// Bytes delivered to it, frame headers included.
     pub bytes_out: u64,
-    /// Bytes that wait for its socket.
+    /// Bytes that currently wait for its socket.
     pub outbox_bytes: u64,
-    /// The time of a round trip to it, in microseconds, as the kernel knows it; like the next two only of TCP, and of
-    /// the first 500 members of a registration.
+    /// Round-trip time in microseconds, as measured by the kernel. This and the next two exist only for TCP, and for the
+    /// first 500 members of a registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_us: Option<u64>,
-    /// Segments that the kernel has sent it again.
+    /// Number of segments that the kernel retransmitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
-    /// Bytes that the kernel holds for it and hasn't sent yet.
+    /// Bytes in the kernel's send queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsent_bytes: Option<u64>,
 }
 
-/// Answers `DELETE /v1/registrations/{id}`.
+/// Answer to `DELETE /v1/registrations/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
-    /// The id that is free again.
+    /// The id, which is free now.
     pub removed: String,
 }
 
-/// Answers `DELETE /v1/connections/{n}`.
+/// Answer to `DELETE /v1/connections/{n}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disconnected {
     /// The connection that is being closed.
     pub disconnected: u64,
 }
 
-/// Answers `POST /v1/reload`: what the reload did.
+/// Answer to `POST /v1/reload`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReport {
-    /// Keys whose new values are in force.
+    /// Keys whose new values took effect.
     pub changed: Vec<String>,
     /// Keys that differ in the file but only take effect with a restart.
     pub need_restart: Vec<String>,
 }
 
-/// A line of `GET /v1/events` that stands for events which a slow listener has missed. All other lines are
+/// Line of `GET /v1/events` in place of events that a slow client missed. All other lines are
 /// [`crate::event::Event`]s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missed {
-    /// When it was noticed.
+    /// Time at which that was noticed.
     pub at_ms: u64,
     /// Always `missed`.
     pub event: String,
-    /// How many events are missing here.
+    /// Number of missed events.
     pub count: u64,
 }
 
-/// The body of every answer that isn't a success.
+/// Body of every answer that isn't a success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// What is wrong, and the mend.
+    /// The problem, with its fix.
     pub error: String,
-    /// A refused reload's reasons, one each.
+    /// All problems of a refused reload or upgrade.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
 }
 
-/// The daemon is about to become the program that is on the disk now.
+/// Answer to `POST /v1/upgrade`, just before the program on the disk is executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upgraded {
     /// Always true; a refusal is an error.

@@ -1,14 +1,14 @@
-//! Where a listener stands, as a file or `--listen` writes it: "[::]:8741", "unix:/path", "systemd:NAME".
+//! Addresses of listeners, as in the configuration and in `--listen`: "[::]:8741", "unix:/path", "systemd:NAME".
 //!
-//! Names of hosts are refused: what a name stands for can change between two starts, and a listener that silently
-//! moves is worse than an address to look up. Each refusal says what to write instead.
+//! Host names are rejected: the address of a name may change between two starts, and a listener that silently moves is
+//! worse than an address to look up. Each error says what to write instead.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a listener stands.
+/// Address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
     /// `[::]:8741`; an unspecified IPv6 address takes IPv4 too.

@@ -217,8 +217,8 @@ async fn a_malformed_request_is_rejected_with_what_to_fix() {
         ("GET", "/v1/registrations/%00%ff", 400, "an id is 8 to 64"),
         ("DELETE", "/v1/registrations/short", 400, "an id is 8 to 64"),
         ("GET", "/v1/connections/7", 404, "no such connection"),
-        ("DELETE", "/v1/connections/first", 400, "by its number"),
-        ("GET", "/v1/connections/99999999999999999999", 400, "by its number"),
+        ("DELETE", "/v1/connections/first", 400, "not the number of a connection"),
+        ("GET", "/v1/connections/99999999999999999999", 400, "not the number of a connection"),
         ("POST", "/v1/drain?over=soon", 400, "a time of at most a day"),
         ("POST", "/v1/adopt", 426, "Upgrade: ws-router-descriptor"),
     ];

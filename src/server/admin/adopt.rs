@@ -1,8 +1,8 @@
-//! The hand-over of a connection that inetd accepted: it comes as a descriptor in a message on the admin socket.
+//! Hand-over of a connection that inetd accepted, as a descriptor on the admin socket.
 //!
 //! HTTP can't carry a descriptor, so the request asks for an upgrade. After the 101 the client sends one byte with one
-//! descriptor (`SCM_RIGHTS`); the daemon takes it into its life cycle as if it had accepted it itself, answers one
-//! line, `ok` or what is wrong, and closes.
+//! descriptor (`SCM_RIGHTS`); the daemon serves it like a connection that it accepted itself, answers one line, `ok` or an
+//! error, and closes.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,17 +22,17 @@ use crate::http::headers::has_token;
 use crate::net::ListenError;
 use crate::sys;
 
-/// Answers the request for a hand-over.
-pub(super) fn agree(session: &Session, mut head: Parts) -> Reply {
+/// Answers the request for a hand-over with 101.
+pub(super) fn switch_protocols(session: &Session, mut head: Parts) -> Reply {
     let upgrade = head.extensions.remove::<OnUpgrade>();
     match upgrade.filter(|_| has_token(&head.headers, &header::UPGRADE, PROTOCOL)) {
         Some(upgrade) => {
-            session.take_over(upgrade);
+            session.set_upgrade(upgrade);
             reply::switching(PROTOCOL)
         }
         None => {
             let error = "a hand-over needs `Connection: upgrade` and `Upgrade: ws-router-descriptor`";
-            let mut reply = reply::refusal(StatusCode::UPGRADE_REQUIRED, error);
+            let mut reply = reply::error(StatusCode::UPGRADE_REQUIRED, error);
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
             reply
@@ -40,12 +40,12 @@ pub(super) fn agree(session: &Session, mut head: Parts) -> Reply {
     }
 }
 
-/// Takes the descriptor and answers how it went.
+/// Receives the descriptor, and answers the result.
 pub(super) async fn take_over(upgrade: OnUpgrade, session: &Session) {
     let Administrator { uid, pid } = session.administrator;
     let mut stream = match upgraded(upgrade).await {
         Ok(stream) => stream,
-        Err(error) => return tracing::debug!(uid, pid, %error, "hand-over broke off"),
+        Err(error) => return tracing::debug!(uid, pid, %error, "hand-over of a connection aborted"),
     };
     let answer = match adopt(&stream, session).await {
         Ok(()) => {
@@ -58,7 +58,7 @@ pub(super) async fn take_over(upgrade: OnUpgrade, session: &Session) {
         }
     };
     if let Err(error) = stream.write_all(answer.as_bytes()).await {
-        tracing::debug!(uid, pid, %error, "hand-over's answer got lost");
+        tracing::debug!(uid, pid, %error, "answer to a hand-over could not be sent");
     }
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn take_over(upgrade: OnUpgrade, session: &Session) {
 async fn upgraded(upgrade: OnUpgrade) -> Result<UnixStream, AdoptError> {
     let upgraded = upgrade.await.map_err(AdoptError::Upgrade)?;
     let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| AdoptError::NotAdminSocket)?;
-    // A byte that HTTP has read came without its descriptor: the kernel throws that away.
+    // The descriptor of a byte that HTTP has read is lost: the kernel discarded it.
     if parts.read_buf.is_empty() { Ok(parts.io.into_inner()) } else { Err(AdoptError::EarlyBytes) }
 }
 
@@ -81,7 +81,7 @@ async fn adopt(stream: &UnixStream, session: &Session) -> Result<(), AdoptError>
         Err(_) => return Err(AdoptError::Timeout),
     };
     let (answer, answered) = oneshot::channel();
-    // Whether the command or its answer was lost, the life cycle has ended.
+    // If the command or its answer is lost, the life cycle has ended.
     let _ = session.context.lifecycle.send(Command::Adopt(descriptor, answer)).await;
     Ok(answered.await.map_err(|_| AdoptError::Stopping)??)
 }
@@ -90,7 +90,7 @@ async fn descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
     stream.async_io(Interest::READABLE, || sys::recv_fd(stream)).await
 }
 
-/// What the connection becomes.
+/// Protocol that follows the upgrade.
 const PROTOCOL: &str = "ws-router-descriptor";
 
 /// Error of taking over a connection.

@@ -1,6 +1,6 @@
-//! Taking the daemon out of service and back into it, as administrators ask for it.
+//! Requests to take the daemon out of service, and to return it to service.
 //!
-//! `POST /v1/drain?over=60s` and `DELETE /v1/drain` reach the life cycle, which does it; `GET /v1/drain` follows.
+//! `POST /v1/drain?over=60s` and `DELETE /v1/drain` are commands to the life cycle; `GET /v1/drain` follows the progress.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::{Command, wire};
 
 use crate::log::messages;
 
-/// Has the life cycle let nobody new in, and close all members over the time that the query says.
+/// Starts a drain over the time in the query.
 pub(super) async fn begin(session: &Session, query: &str) -> Reply {
     let Some(over) = span(query) else {
-        return reply::refusal(StatusCode::BAD_REQUEST, "over is a time of at most a day, such as ?over=60s");
+        return reply::error(StatusCode::BAD_REQUEST, "over must be a time of at most a day, such as ?over=60s");
     };
     let Administrator { uid, pid } = session.administrator;
     tracing::info!(
@@ -29,7 +29,7 @@ pub(super) async fn begin(session: &Session, query: &str) -> Reply {
     order(session, |answer| Command::Drain(over, answer)).await
 }
 
-/// Has the life cycle let devices in again.
+/// Ends a drain.
 pub(super) async fn undo(session: &Session) -> Reply {
     let Administrator { uid, pid } = session.administrator;
     tracing::info!(
@@ -43,25 +43,25 @@ pub(super) async fn undo(session: &Session) -> Reply {
 
 async fn order(session: &Session, command: impl FnOnce(oneshot::Sender<wire::Drain>) -> Command) -> Reply {
     let (answer, answered) = oneshot::channel();
-    // Whether the command or its answer was lost, the life cycle has ended.
+    // If the command or its answer is lost, the life cycle has ended.
     let _ = session.context.lifecycle.send(command(answer)).await;
     match answered.await {
         Ok(drain) => reply::document(&drain),
-        Err(_) => reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
+        Err(_) => reply::error(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
     }
 }
 
-/// Reads `over`; the default when the query doesn't have it, nothing when it makes no sense.
+/// Parses `over`; returns the default if the query doesn't have it, and `None` if it is invalid.
 fn span(query: &str) -> Option<Duration> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix("over="));
     let over = value.map_or(Ok(DEFAULT), humantime::parse_duration).ok()?;
     (over <= LONGEST).then_some(over)
 }
 
-/// A minute spreads some ten thousand devices well, and nobody minds to wait for it.
+/// A minute spreads ten thousand devices well enough, and is short for an administrator.
 const DEFAULT: Duration = Duration::from_secs(60);
 
-/// Whoever means longer has mistyped.
+/// More is a typing error.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The daemon's numbers as monitoring reads them, gathered from where they are counted.
+//! The daemon's metrics in the Prometheus text format, collected from where they are counted.
 
 use std::time::SystemTime;
 
@@ -8,13 +8,13 @@ use super::{Context, wire};
 use crate::metrics::{Exposition, HistogramSnapshot, Refusal, Rejection, ThreadTotals, families};
 use crate::sys;
 
-/// Writes all numbers down.
+/// Returns all metrics.
 pub(super) async fn text(context: &Context) -> String {
     // Counting descriptors may take milliseconds, which is too long for the event loop.
     let usage = tokio::task::spawn_blocking(|| (sys::process_memory(), sys::descriptor_usage())).await;
     let (memory, descriptors) = usage.unwrap_or_default();
     let mut text = Exposition::default();
-    life(&mut text, context);
+    process(&mut text, context);
     frontend(&mut text, context);
     relay(&mut text, context);
     text.one(&families::RESIDENT, memory.resident);
@@ -24,7 +24,7 @@ pub(super) async fn text(context: &Context) -> String {
     text.into_text()
 }
 
-fn life(text: &mut Exposition, context: &Context) {
+fn process(text: &mut Exposition, context: &Context) {
     let metrics = context.server.metrics();
     let started = SystemTime::now() - context.server.uptime();
     let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,11 +1,11 @@
 //! The admin interface: HTTP with JSON over a Unix socket, for ws-routerctl, curl and monitoring.
 //!
-//! Owns the conversations on the admin socket. Who may have one is decided by the socket's mode, before a request is
-//! read; each change is then logged with the peer's uid and pid. It uses the operations of the [`Server`], and reaches the
-//! daemon's lifecycle only through [`Command`]s. It never sees a key.
+//! The mode and group of the socket's file decide who may connect; each change is logged with the peer's uid and pid. The
+//! interface uses the operations of the [`Server`], and reaches the daemon's life cycle only through [`Command`]s. It never
+//! has access to a key.
 //!
-//! One task a connection, none of them detached: [`serve`] returns when the last one has ended. What a peer can hold
-//! is bounded by the constants here, since even an administrator's script can go wrong.
+//! Each connection has a task of its own, and [`serve`] returns when the last one has ended. What a peer can make the
+//! daemon hold is limited by the constants here, since an administrator's script may be faulty, too.
 
 mod adopt;
 mod drain;
@@ -18,9 +18,14 @@ mod status;
 mod stream;
 
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use session::{Administrator, Session};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -36,7 +41,7 @@ use crate::server::Server;
 pub use scrape::serve_metrics;
 pub use ws_router_admin_api::ReloadReport;
 
-/// The router, and what the interface shows of the daemon around it.
+/// The router, and the parts of the daemon around it that the interface shows.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The router.
@@ -68,7 +73,7 @@ pub enum Command {
     Adopt(OwnedFd, oneshot::Sender<Result<(), ListenError>>),
 }
 
-/// Answers requests on the admin socket until `stop`, then lets the answers in progress finish.
+/// Serves the admin socket until `stop`, then finishes the answers in progress.
 pub async fn serve(listener: UnixListener, context: Context, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     loop {
@@ -76,12 +81,12 @@ pub async fn serve(listener: UnixListener, context: Context, stop: CancellationT
             () = stop.cancelled() => break,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if tasks.len() >= MAX_CONNECTIONS => turn_away(&stream),
+                Ok((stream, _)) if tasks.len() >= MAX_CONNECTIONS => reject(&stream),
                 Ok((stream, _)) => {
-                    tasks.spawn(session::converse(stream, context.clone(), stop.clone()));
+                    tasks.spawn(serve_connection(stream, context.clone(), stop.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept on the admin socket failed");
+                    tracing::warn!(%error, "accept failed on the admin socket");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -94,8 +99,42 @@ pub async fn serve(listener: UnixListener, context: Context, stop: CancellationT
     }
 }
 
-/// Answers without reading the request, so that a full house costs nothing but a refusal.
-fn turn_away(stream: &UnixStream) {
+/// Serves one connection until it ends or the daemon stops.
+async fn serve_connection(stream: UnixStream, context: Context, stop: CancellationToken) {
+    let administrator = match stream.peer_cred() {
+        Ok(peer) => Administrator { uid: peer.uid(), pid: peer.pid().unwrap_or(0) },
+        Err(error) => {
+            tracing::warn!(%error, "admin connection rejected; its peer is unknown");
+            return;
+        }
+    };
+    let session = Arc::new(Session::new(context, administrator, stop));
+    let service = service_fn(|request| routes::answer(Arc::clone(&session), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = session.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        let Administrator { uid, pid } = administrator;
+        tracing::debug!(uid, pid, %error, "admin connection failed");
+    }
+    if let Some(upgrade) = session.take_upgrade() {
+        adopt::take_over(upgrade, &session).await;
+    }
+}
+
+/// Answers 503 without reading the request.
+fn reject(stream: &UnixStream) {
     tracing::warn!(
         message_id = messages::ADMIN_CONNECTION_REJECTED,
         limit = MAX_CONNECTIONS,
@@ -107,25 +146,25 @@ fn turn_away(stream: &UnixStream) {
          connection: close\r\n\r\n{body}",
         body.len()
     );
-    // It fits the fresh socket's buffer; a peer that has gone already misses nothing.
+    // It fits into the buffer of a new socket. A peer that has disconnected doesn't need it.
     let _ = stream.try_write(answer.as_bytes());
 }
 
-/// Admin connections at once: some people's event streams, some monitoring, inetd's hand-overs, with room to spare;
-/// few enough that forgotten ones can't use up the descriptors that devices need.
+/// Limit of admin connections: enough for event streams, monitoring and inetd's hand-overs, and few enough that forgotten
+/// ones don't use up the descriptors that devices need.
 const MAX_CONNECTIONS: usize = 64;
 
 /// Time for the head of the first request, and between requests of one connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time for a request's body, and for a descriptor that was announced.
+/// Time for a request's body, and for a descriptor after the 101.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest request head: paths and headers here are short.
+/// Limit of a request's head in bytes: paths and headers are short here.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// How long a failed accept rests; out of descriptors, it would fail again at once.
+/// Pause after a failed accept. Without free descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time that answers in progress have when the daemon stops.
+/// Time to finish answers in progress when the daemon stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);

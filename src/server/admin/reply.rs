@@ -1,4 +1,4 @@
-//! Answers: a JSON document, a refusal that says what to mend, or a stream of lines.
+//! Answers of the admin interface: a JSON document, an error with the fix, or a stream of lines.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
@@ -23,13 +23,13 @@ pub(super) fn document(document: &impl Serialize) -> Reply {
     json(StatusCode::OK, document)
 }
 
-/// Answers 200 with the numbers.
-pub(super) fn numbers(text: String) -> Reply {
+/// Answers 200 with the metrics.
+pub(super) fn metrics(text: String) -> Reply {
     with_type(StatusCode::OK, Exposition::CONTENT_TYPE, Body::Left(Full::from(text)))
 }
 
-/// Answers an error, with what is wrong and the mend.
-pub(super) fn refusal(status: StatusCode, error: impl Into<String>) -> Reply {
+/// Answers an error, with the problem and its fix.
+pub(super) fn error(status: StatusCode, error: impl Into<String>) -> Reply {
     json(status, &wire::Refused { error: error.into(), problems: Vec::new() })
 }
 
@@ -46,12 +46,12 @@ pub(super) fn upgrade_refused(reason: &TrialError) -> Reply {
     json(StatusCode::UNPROCESSABLE_ENTITY, &wire::Refused { error, problems })
 }
 
-/// Answers 200 with lines that come as they happen.
+/// Answers 200 with a stream of lines.
 pub(super) fn lines(lines: Lines) -> Reply {
     with_type(StatusCode::OK, "application/x-ndjson", Body::Right(lines))
 }
 
-/// Answers 101: what follows isn't HTTP.
+/// Answers 101; the connection continues with `protocol`.
 pub(super) fn switching(protocol: &'static str) -> Reply {
     let mut reply = Response::new(Body::Left(Full::default()));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

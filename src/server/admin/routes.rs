@@ -1,4 +1,4 @@
-//! The paths of the admin interface, the methods each takes, and what they do.
+//! The paths of the admin interface, with their methods and handlers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::log::messages;
 use crate::peer::Peer;
 use crate::registry::Summary;
 
-/// What a path names.
+/// Resource that a path names.
 #[derive(Debug, PartialEq, Eq)]
 enum Resource<'a> {
     Metrics,
@@ -35,7 +35,7 @@ enum Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// Reads a path; doubled and trailing slashes are tolerated, as on the public routes.
+    /// Parses a path. Double and trailing slashes are ignored, as on the public routes.
     fn of(path: &'a str) -> Option<Self> {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
         let named: [_; 5] = std::array::from_fn(|_| segments.next());
@@ -68,16 +68,16 @@ impl<'a> Resource<'a> {
 /// Answers a request.
 pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Reply, Infallible> {
     let (mut head, body) = request.into_parts();
-    if let Err(reply) = refuse_body(body).await {
+    if let Err(reply) = reject_body(body).await {
         return Ok(*reply);
     }
     let path = std::mem::take(&mut head.uri);
     let Some(resource) = Resource::of(path.path()) else {
-        return Ok(reply::refusal(StatusCode::NOT_FOUND, "no such path; ws-routerctl(1) lists them"));
+        return Ok(reply::error(StatusCode::NOT_FOUND, "no such path; ws-routerctl(1) lists all paths"));
     };
     let session = &*session;
     let reply = match (&resource, &head.method) {
-        (Resource::Metrics, &Method::GET) => reply::numbers(exposition::text(&session.context).await),
+        (Resource::Metrics, &Method::GET) => reply::metrics(exposition::text(&session.context).await),
         (Resource::Status, &Method::GET) => reply::document(&status::status(&session.context).await),
         (Resource::Registrations, &Method::GET) => list(session).await,
         (Resource::Registration(id), &Method::GET) => show(session, id).await,
@@ -95,7 +95,7 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
         (Resource::Drain, &Method::DELETE) => drain::undo(session).await,
         (Resource::Reload, &Method::POST) => reload(session).await,
         (Resource::Upgrade, &Method::POST) => upgrade(session).await,
-        (Resource::Adopt, &Method::POST) => adopt::agree(session, head),
+        (Resource::Adopt, &Method::POST) => adopt::switch_protocols(session, head),
         (resource, _) => wrong_method(resource),
     };
     Ok(reply)
@@ -115,7 +115,7 @@ async fn list(session: &Session) -> Reply {
 /// Shows a registration with its members.
 async fn show(session: &Session, id: &str) -> Reply {
     if let Err(malformed) = RegistrationId::parse(id) {
-        return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string());
+        return reply::error(StatusCode::BAD_REQUEST, malformed.to_string());
     }
     let Some(summary) = session.context.server.find(id) else { return unknown_registration() };
     let views = session.context.server.members(&summary.registration).await;
@@ -126,24 +126,24 @@ async fn show(session: &Session, id: &str) -> Reply {
     reply::document(&wire::RegistrationDetail { registration, members })
 }
 
-/// Tells what is remembered of a registration that lives or has ended.
+/// Shows the history of a registration, which may have ended.
 fn history(session: &Session, id: &str) -> Reply {
     let id = match RegistrationId::parse(id) {
         Ok(id) => id,
-        Err(malformed) => return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string()),
+        Err(malformed) => return reply::error(StatusCode::BAD_REQUEST, malformed.to_string()),
     };
     let known = session.context.server.events().history().of(&id);
     match known {
         Some((forgotten, events)) => reply::document(&wire::History { id: id.to_string(), forgotten, events }),
-        None => reply::refusal(StatusCode::NOT_FOUND, "nothing is known of this registration, or nothing any more"),
+        None => reply::error(StatusCode::NOT_FOUND, "no history of this registration, or it is forgotten by now"),
     }
 }
 
-/// Ends a registration, whoever is in it.
+/// Ends a registration, with or without members.
 async fn remove(session: &Session, id: &str) -> Reply {
     let id = match RegistrationId::parse(id) {
         Ok(id) => id,
-        Err(malformed) => return reply::refusal(StatusCode::BAD_REQUEST, malformed.to_string()),
+        Err(malformed) => return reply::error(StatusCode::BAD_REQUEST, malformed.to_string()),
     };
     let Administrator { uid, pid } = session.administrator;
     if !session.context.server.force_remove(&id, Peer::Unix { uid, pid }).await {
@@ -173,44 +173,44 @@ async fn disconnect(session: &Session, number: &str) -> Reply {
     reply::document(&wire::Disconnected { disconnected: id.0 })
 }
 
-/// Has the life cycle make place for the program that is on the disk now.
+/// Executes the program that is on the disk now.
 async fn upgrade(session: &Session) -> Reply {
     let Administrator { uid, pid } = session.administrator;
     tracing::info!(message_id = messages::UPGRADE_REQUESTED, uid, pid, "upgrade requested by an administrator");
     let (answer, answered) = oneshot::channel();
-    // Whether the command or its answer was lost, the life cycle has ended.
+    // If the command or its answer is lost, the life cycle has ended.
     let _ = session.context.lifecycle.send(Command::Upgrade(answer)).await;
     match answered.await {
         Ok(Ok(())) => reply::document(&wire::Upgraded { upgrading: true }),
         Ok(Err(error)) => reply::upgrade_refused(&error),
-        Err(_) => reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
+        Err(_) => reply::error(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
     }
 }
 
-/// Has the life cycle read the configuration again.
+/// Reloads the configuration.
 async fn reload(session: &Session) -> Reply {
     let Administrator { uid, pid } = session.administrator;
     tracing::info!(message_id = messages::RELOAD_REQUESTED, uid, pid, "reload requested by an administrator");
     let (answer, answered) = oneshot::channel();
-    // Whether the command or its answer was lost, the life cycle has ended.
+    // If the command or its answer is lost, the life cycle has ended.
     let _ = session.context.lifecycle.send(Command::Reload(answer)).await;
     match answered.await {
         Ok(Ok(report)) => reply::document(&report),
         Ok(Err(problems)) => reply::problems(&problems),
-        Err(_) => reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
+        Err(_) => reply::error(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
     }
 }
 
-/// Waits for a request's end; no path here takes a body, so one that comes is a mistake to be told.
-async fn refuse_body(body: Incoming) -> Result<(), Box<Reply>> {
+/// Waits for the end of a request. No path takes a body, so a body is an error.
+async fn reject_body(body: Incoming) -> Result<(), Box<Reply>> {
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, 0).collect()).await;
     let (status, error) = match collected {
         Ok(Ok(_)) => return Ok(()),
-        Ok(Err(_)) => (StatusCode::BAD_REQUEST, "no request here takes a body; leave it out"),
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request's body didn't arrive; leave it out"),
+        Ok(Err(_)) => (StatusCode::BAD_REQUEST, "requests take no body here; leave it out"),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body of the request did not arrive; leave it out"),
     };
-    let mut reply = reply::refusal(status, error);
-    // What is left of the body would be taken for the next request.
+    let mut reply = reply::error(status, error);
+    // The rest of the body would be read as the next request.
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     Err(Box::new(reply))
 }
@@ -221,21 +221,25 @@ fn member_id(number: &str) -> Option<MemberId> {
 
 fn wrong_method(resource: &Resource<'_>) -> Reply {
     let methods = resource.methods();
-    let mut reply = reply::refusal(StatusCode::METHOD_NOT_ALLOWED, format!("this path takes {methods}"));
+    let mut reply =
+        reply::error(StatusCode::METHOD_NOT_ALLOWED, format!("method not allowed; this path takes {methods}"));
     reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
     reply
 }
 
 fn unknown_registration() -> Reply {
-    reply::refusal(StatusCode::NOT_FOUND, "no such registration; GET /v1/registrations lists them")
+    reply::error(StatusCode::NOT_FOUND, "no such registration; GET /v1/registrations lists them")
 }
 
 fn unknown_connection() -> Reply {
-    reply::refusal(StatusCode::NOT_FOUND, "no such connection; GET /v1/registrations/{id} lists a registration's")
+    reply::error(StatusCode::NOT_FOUND, "no such connection; GET /v1/registrations/{id} lists a registration's")
 }
 
 fn malformed_number() -> Reply {
-    reply::refusal(StatusCode::BAD_REQUEST, "a connection is named by its number; GET /v1/registrations/{id} shows it")
+    reply::error(
+        StatusCode::BAD_REQUEST,
+        "not the number of a connection; GET /v1/registrations/{id} shows the numbers",
+    )
 }
 
 #[cfg(test)]
@@ -243,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_names_one_thing_or_nothing() {
+    fn a_path_names_one_resource_or_none() {
         assert_eq!(Resource::of("/v1/registrations/my-device"), Some(Resource::Registration("my-device")));
         assert_eq!(Resource::of("//v1//status/"), Some(Resource::Status));
         for unknown in ["/", "", "/v2/status", "/v1", "/v1/status/x", "/v1/connections", "/v1/registrations/a/b/c"] {

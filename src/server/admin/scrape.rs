@@ -1,8 +1,7 @@
-//! The numbers on a listener of their own, for monitoring that can't use the admin socket: `GET /metrics`, and nothing
-//! else that the admin interface can do.
+//! Metrics on a listener of their own, for monitoring that can't use the admin socket: `GET /metrics`, and nothing else.
 //!
-//! It has no limits of devices to share, and needs none: a few connections at once, each for one request and with
-//! little time, so that nobody who reaches it keeps monitoring out by holding them.
+//! The limits of devices don't apply here. There are few connections, each for one request and with a time limit, so that
+//! idle connections don't keep monitoring out.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,28 +20,28 @@ use super::reply::{self, Reply};
 use super::{ACCEPT_PAUSE, Context, HEAD_TIMEOUT, MAX_HEAD, STOP_PATIENCE, exposition};
 use crate::net::{Listener, Stream};
 
-/// Answers monitoring until `stop`.
+/// Serves `/metrics` until `stop`.
 pub async fn serve_metrics(listener: Listener, context: Context, stop: CancellationToken) {
-    let (mut tasks, places) = (JoinSet::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    let (mut tasks, slots) = (JoinSet::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
     loop {
-        // One too many waits in the kernel's queue.
+        // Further connections wait in the kernel's queue.
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
         };
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = tasks.join_next() => {}
-            (place, accepted) = next => match accepted {
+            (slot, accepted) = next => match accepted {
                 Ok(stream) => {
                     let (context, stop) = (context.clone(), stop.clone());
                     tasks.spawn(async move {
-                        converse(stream, context, stop).await;
-                        drop(place);
+                        serve_connection(stream, context, stop).await;
+                        drop(slot);
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept for the metrics failed");
+                    tracing::warn!(%error, "accept failed on the metrics listener");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -55,7 +54,7 @@ pub async fn serve_metrics(listener: Listener, context: Context, stop: Cancellat
     }
 }
 
-async fn converse(stream: Stream, context: Context, stop: CancellationToken) {
+async fn serve_connection(stream: Stream, context: Context, stop: CancellationToken) {
     let answer = service_fn(|request| answer(request, &context));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -66,32 +65,33 @@ async fn converse(stream: Stream, context: Context, stop: CancellationToken) {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = tokio::time::sleep(VISIT) => return tracing::debug!("a reader of the metrics was too slow"),
+        () = tokio::time::sleep(TIME_LIMIT) => return tracing::debug!("metrics connection timed out"),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "connection for the metrics broke");
+        tracing::debug!(%error, "metrics connection failed");
     }
 }
 
 async fn answer(request: Request<Incoming>, context: &Context) -> Result<Reply, Infallible> {
-    let is_here = request.uri().path().trim_end_matches('/').rsplit('/').next() == Some("metrics");
+    let is_metrics = request.uri().path().trim_end_matches('/').rsplit('/').next() == Some("metrics");
     Ok(match *request.method() {
-        _ if !is_here => reply::refusal(StatusCode::NOT_FOUND, "only /metrics is here"),
-        Method::GET | Method::HEAD => reply::numbers(exposition::text(context).await),
+        _ if !is_metrics => reply::error(StatusCode::NOT_FOUND, "no such path; only /metrics is served here"),
+        Method::GET | Method::HEAD => reply::metrics(exposition::text(context).await),
         _ => {
-            let mut reply = reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET and HEAD");
+            let mut reply =
+                reply::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; this path takes GET and HEAD");
             reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             reply
         }
     })
 }
 
-/// Several servers that scrape, and a person who looks.
+/// Enough for several monitoring servers and a person.
 const MAX_CONNECTIONS: usize = 16;
 
-/// Time for a request and its answer: longer than any server that scrapes waits.
-const VISIT: Duration = Duration::from_secs(60);
+/// Time for a request and its answer: longer than monitoring servers wait.
+const TIME_LIMIT: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The daemon's numbers, and registrations and members, as the wire has them.
+//! Status, registrations and members in the form of the admin interface.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::registry::Summary;
 use crate::relay::MemberView;
 use crate::sys;
 
-/// Gathers all numbers.
+/// Returns the status of the daemon.
 pub(super) async fn status(context: &Context) -> wire::Status {
     // Counting descriptors may take milliseconds, which is too long for the event loop.
     let usage = tokio::task::spawn_blocking(|| (sys::process_memory(), sys::descriptor_usage())).await;
@@ -73,7 +73,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
     }
 }
 
-/// Shows a registration.
+/// Converts a registration.
 pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) -> wire::Registration {
     let known = &summary.registration;
     wire::Registration {
@@ -92,7 +92,7 @@ pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) ->
     }
 }
 
-/// Shows a member.
+/// Converts a member.
 pub(super) fn member(view: &MemberView) -> wire::Member {
     wire::Member {
         id: view.id.0,

@@ -1,7 +1,7 @@
-//! Streams: each event a JSON line, as it happens; and how a drain goes on, a line for each change.
+//! Streams of JSON lines: one for each event, or one for each change of a drain.
 //!
-//! A listener that reads too slowly gets a line that says how many events it missed, in their place; of a drain it gets
-//! the newest. The stream ends when the daemon stops; that the listener has left, hyper sees by itself.
+//! A client that reads too slowly gets a line with the number of events that it missed, in their place; of a drain it gets
+//! the latest state. The stream ends when the daemon stops; hyper notices a client that disconnects.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,17 +21,17 @@ use tokio_util::sync::CancellationToken;
 use ws_router_admin_api as wire;
 use ws_router_admin_api::event::Event;
 
-/// A body of lines that come as they happen.
+/// Body of a response that is a stream of lines.
 pub(super) struct Lines(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
 
 impl Lines {
-    /// Writes down what is heard until `stop`.
+    /// Streams events until `stop`.
     pub(super) fn of_events(events: Receiver<Arc<Event>>, stop: CancellationToken) -> Self {
         Self(Box::pin(stream::unfold((events, stop), |(mut events, stop)| async move {
             let line = tokio::select! {
                 biased;
                 () = stop.cancelled() => None,
-                heard = events.recv() => match heard {
+                received = events.recv() => match received {
                     Ok(event) => line(&*event),
                     Err(RecvError::Lagged(count)) => line(&missed(count)),
                     Err(RecvError::Closed) => None,
@@ -41,18 +41,18 @@ impl Lines {
         })))
     }
 
-    /// Writes down how it stands, and each change of it, until `stop`.
+    /// Streams the state of a drain and its changes until `stop`.
     pub(super) fn of_drain(mut drain: watch::Receiver<wire::Drain>, stop: CancellationToken) -> Self {
         drain.mark_changed();
         Self(Box::pin(stream::unfold((drain, stop), async |(mut drain, stop)| {
-            let is_there = tokio::select! {
-                // The daemon stops right after the last member has left, which is still told.
+            let is_open = tokio::select! {
+                // First the change: the daemon stops right after the last member has left.
                 biased;
                 changed = drain.changed() => changed.is_ok(),
                 () = stop.cancelled() => false,
             };
             let now = *drain.borrow_and_update();
-            let line = is_there.then(|| line(&now)).flatten();
+            let line = is_open.then(|| line(&now)).flatten();
             line.map(|line| (line, (drain, stop)))
         })))
     }

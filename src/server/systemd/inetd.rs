@@ -1,7 +1,7 @@
-//! The socket that inetd puts on descriptors 0, 1 and 2: a listening one (`wait`) or a connection (`nowait`).
+//! The socket that inetd passes on descriptors 0, 1 and 2: a listening one (`wait`) or a connection (`nowait`).
 //!
-//! Whatever is written to standard output or standard error would go to the peer, or nowhere; so the socket is moved
-//! away and `/dev/null` takes its place before anything can be written.
+//! Output to standard output or standard error would reach the peer, so the socket is moved to another descriptor and
+//! replaced by `/dev/null` before anything is written.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -12,18 +12,18 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::fstat;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-/// What stands on descriptor 0.
+/// File on descriptor 0.
 #[derive(Debug)]
 pub enum Input {
-    /// A socket that listens.
+    /// A listening socket.
     Listening(OwnedFd),
-    /// A connection, or another socket that doesn't listen.
+    /// A connection, or another socket that isn't listening.
     Connected(OwnedFd),
-    /// No socket; nothing was changed.
+    /// Not a socket; nothing was changed.
     Other,
 }
 
-/// Takes the socket on descriptor 0, and puts `/dev/null` wherever 0, 1 and 2 were that socket.
+/// Takes the socket from descriptor 0, and replaces it by `/dev/null` on 0, 1 and 2.
 pub fn standard_input() -> io::Result<Input> {
     let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
     let listens = match getsockopt(&input, sockopt::AcceptConn) {

@@ -1,7 +1,7 @@
-//! Whether the service manager stops this service or restarts it: TERM looks the same for both.
+//! Whether the service manager stops or restarts this service, which a TERM doesn't say.
 //!
-//! systemd knows by the job that it runs for the unit, and tells everybody who asks (systemctl(1), `list-jobs`), also
-//! from within a sandbox, as long as its bus can be reached.
+//! systemd runs a job for the unit meanwhile, which `systemctl list-jobs` shows (systemctl(1)), also from within a sandbox
+//! if its bus can be reached.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -11,45 +11,45 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// What the service manager is about to do with this service.
+/// Job of the service manager for this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
-    /// It is stopped, or was told to stop by somebody else.
+    /// A stop, or no job: the signal came from somebody else.
     Stop,
-    /// It is started again right afterwards.
+    /// A restart: the service is started again right afterwards.
     Restart,
 }
 
-/// Asks the service manager what the TERM is for; `None` if it can't be known.
+/// Asks the service manager for the current job; `None` if it can't be determined.
 pub async fn job() -> Option<Job> {
-    timeout(PATIENCE, ask()).await.ok()?
+    timeout(TIMEOUT, list_jobs()).await.ok()?
 }
 
-async fn ask() -> Option<Job> {
+async fn list_jobs() -> Option<Job> {
     for _ in 0..ATTEMPTS {
-        let asked = Command::new("systemctl")
+        let listed = Command::new("systemctl")
             .args(["--no-legend", "--plain", "--no-pager", "list-jobs"])
             .env("SYSTEMD_IGNORE_CHROOT", "1")
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let answer = asked.await.ok()?;
+        let answer = listed.await.ok()?;
         if answer.status.success() {
             return Some(job_of(&unit(), &String::from_utf8_lossy(&answer.stdout)));
         }
-        // Without KillMode=mixed the TERM goes to all processes of the unit, and may reach this one too.
+        // Without KillMode=mixed, TERM goes to all processes of the unit, and may have reached systemctl, too.
         answer.status.signal()?;
     }
     None
 }
 
-/// Tells whether the machine's service manager is systemd (sd_booted(3)).
+/// Returns whether the machine's service manager is systemd (sd_booted(3)).
 pub fn is_systemd() -> bool {
     sd_notify::booted().unwrap_or(false)
 }
 
-/// Finds the unit's job in lines of number, unit, type and state.
+/// Finds the unit's job in lines of id, unit, type and state.
 fn job_of(unit: &str, jobs: &str) -> Job {
     let of_unit = jobs.lines().map(|line| line.split_whitespace()).find_map(|mut words| {
         words.by_ref().find(|word| *word == unit)?;
@@ -61,15 +61,16 @@ fn job_of(unit: &str, jobs: &str) -> Job {
     }
 }
 
-/// The unit that this process belongs to, by its control group (systemd.unit(5)).
+/// Returns the unit of this process, from its control group (systemd.unit(5)).
 fn unit() -> String {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let units = groups.lines().flat_map(|line| line.rsplit('/'));
     units.into_iter().find(|name| name.ends_with(".service")).unwrap_or("ws-router.service").to_owned()
 }
 
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The signal is sent once; the rest is for whoever sends more.
+/// systemd answers within milliseconds unless it is overloaded.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// One TERM ends one attempt; the others are for further signals.
 const ATTEMPTS: usize = 3;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Descriptors that the service manager passed, with their names (sd_listen_fds(3)).
 //!
-//! Taken once, before any thread starts, because the variables that announce them are then removed from the
-//! environment: a program started later must not believe that they are meant for it.
+//! Taken once, before any thread starts, because the variables that announce them are removed from the environment: a
+//! program started later must not take them for its own.
 
 use std::env;
 use std::io::{self, ErrorKind};
@@ -12,41 +12,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::{self, OtherThreads};
 
-/// A descriptor and the name that the service manager gave it (`FileDescriptorName=`).
+/// A descriptor with the name that the service manager gave it (`FileDescriptorName=`).
 #[derive(Debug)]
 pub struct Inherited {
     /// The name; `unknown` if there was none.
     pub name: String,
     /// The descriptor.
     pub descriptor: OwnedFd,
-    /// The giver, which decides whether it is announced anew at the next start.
+    /// Who passed it, which decides whether it is passed again at the next start.
     pub giver: Giver,
 }
 
-/// The program that passed a descriptor.
+/// Who passed a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Giver {
-    /// The service manager or inetd, which announce at each start what there is.
+    /// The service manager or inetd, which pass it at each start.
     Supervisor,
-    /// The program that ran in this very process before.
+    /// The program that ran in this process before.
     OldProcess,
 }
 
 /// Error of taking over inherited descriptors.
 #[derive(Debug, thiserror::Error)]
 pub enum InheritError {
-    /// They were taken already.
+    /// They were taken before.
     #[error("inherited descriptors: taken over twice")]
     Taken,
-    /// Other threads run, so that the environment can't be changed.
+    /// Other threads run, so the environment can't be changed.
     #[error("inherited descriptors: {0}")]
     Threads(#[from] OtherThreads),
-    /// The variables contradict themselves, or a descriptor isn't open.
+    /// The variables contradict each other, or a descriptor isn't open.
     #[error("inherited descriptors: {0}; look at LISTEN_FDS and LISTEN_FDNAMES")]
     Announcement(io::Error),
 }
 
-/// Takes over all descriptors that were passed to this very process (`LISTEN_PID`), in their order.
+/// Takes all descriptors that were passed to this process (`LISTEN_PID`), in their order.
 pub fn inherited() -> Result<Vec<Inherited>, InheritError> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(InheritError::Taken);
@@ -63,7 +63,7 @@ pub fn inherited() -> Result<Vec<Inherited>, InheritError> {
     owned.collect::<io::Result<_>>().map_err(InheritError::Announcement)
 }
 
-/// Parses what a service manager announces in `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` (sd_listen_fds(3)).
+/// Parses the descriptors that a service manager announces in `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` (sd_listen_fds(3)).
 fn announced(variable: impl Fn(&str) -> Option<String>, process: u32) -> io::Result<Vec<(RawFd, String, Giver)>> {
     let (Some(meant), Some(count)) = (variable("LISTEN_PID"), variable("LISTEN_FDS")) else { return Ok(Vec::new()) };
     if number::<u32>("LISTEN_PID", &meant)? != process {
@@ -80,7 +80,7 @@ fn announced(variable: impl Fn(&str) -> Option<String>, process: u32) -> io::Res
     Ok((FIRST..).zip(names).map(|(number, name)| (number, name, Giver::Supervisor)).collect())
 }
 
-/// Parses what the program before this one left open in this very process ([`HANDOVER`]).
+/// Parses the descriptors that the previous program left open in this process ([`HANDOVER`]).
 fn left_by_old_process(variable: impl Fn(&str) -> Option<String>) -> io::Result<Vec<(RawFd, String, Giver)>> {
     let text = variable(HANDOVER).unwrap_or_default();
     let parts = text.split(',').filter(|part| !part.is_empty());
@@ -92,7 +92,7 @@ fn left_by_old_process(variable: impl Fn(&str) -> Option<String>) -> io::Result<
 }
 
 fn number<T: FromStr>(variable: &str, text: &str) -> io::Result<T> {
-    text.parse().map_err(|_| invalid(format!("{variable}: {text:?} is no valid number")))
+    text.parse().map_err(|_| invalid(format!("{variable}: {text:?} is not a valid number")))
 }
 
 fn invalid(text: String) -> io::Error {
@@ -101,7 +101,7 @@ fn invalid(text: String) -> io::Error {
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The variable by which a program that replaces itself announces descriptors to the next: `NUMBER=NAME,…`.
+/// Variable in which a program announces descriptors to the program that it executes: `NUMBER=NAME,…`.
 pub const HANDOVER: &str = "WS_ROUTER_HANDOVER";
 
 const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", HANDOVER];

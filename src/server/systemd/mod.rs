@@ -1,8 +1,8 @@
-//! The service manager's side: inherited descriptors, readiness, status, watchdog, jobs; inetd's descriptor 0.
+//! Protocols of service managers: inherited descriptors, readiness, status, watchdog, jobs; and descriptor 0 of inetd.
 //!
-//! Owns the environment variables and descriptors that a service manager or inetd passes at the start, and the messages
-//! that are sent to it later. Each descriptor is taken over once and isn't passed to programs started later, and nothing
-//! of this fails when there is no service manager at all.
+//! Owns the environment variables and descriptors that a service manager or inetd passes at the start, and the
+//! notifications to it. Each descriptor is taken once and isn't passed to programs started later. Without a service
+//! manager, nothing here fails.
 
 mod inetd;
 mod job;

@@ -1,7 +1,6 @@
-//! What the service manager is told (sd_notify(3)): ready, reloading, stopping, a line of status, signs of life.
+//! Notifications to the service manager (sd_notify(3)): ready, reloading, stopping, status, watchdog.
 //!
-//! Without a service manager nothing is sent. A message that can't be sent is logged and otherwise ignored: the
-//! devices are served all the same, and the manager draws its own conclusions from silence.
+//! Without a service manager nothing is sent. A failure is logged and otherwise ignored, since devices can still be served.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,38 +11,38 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 use sd_notify::NotifyState;
 
-/// The way to the service manager.
+/// Notifications to the service manager, and the last status.
 #[derive(Debug, Default)]
 pub struct Notify {
     status: String,
 }
 
 impl Notify {
-    /// Says that everything listens, at the start or after a reload, and what there is to know.
+    /// Reports readiness, after the start or a reload, with a status line.
     pub fn ready(&mut self, status: String) {
         self.status = status;
         send(&[NotifyState::Ready, NotifyState::Status(&self.status)]);
     }
 
-    /// Says that the configuration is read again; [`Notify::ready`] ends it.
+    /// Reports the start of a reload; [`Notify::ready`] reports its end.
     pub fn reloading(&mut self) {
         self.status = "reloading".into();
         match NotifyState::monotonic_usec_now() {
             Ok(now) => send(&[NotifyState::Reloading, now, NotifyState::Status(&self.status)]),
-            Err(error) => tracing::warn!(%error, "no monotonic time for the service manager"),
+            Err(error) => tracing::warn!(%error, "monotonic clock can't be read"),
         }
     }
 
-    /// Says that it stops, and how long that may take.
-    pub fn stopping(&mut self, patience: Duration) {
+    /// Reports the start of a stop that takes at most `timeout`.
+    pub fn stopping(&mut self, timeout: Duration) {
         self.status = "stopping".into();
-        let extension = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+        let extension = u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX);
         let states =
             [NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(extension), NotifyState::Status(&self.status)];
         send(&states);
     }
 
-    /// Tells a new line of status; one that was told already isn't repeated.
+    /// Reports a status line, if it differs from the last one.
     pub fn status(&mut self, status: String) {
         if self.status != status {
             self.status = status;
@@ -51,49 +50,49 @@ impl Notify {
         }
     }
 
-    /// Gives descriptors into the service manager's store under a name, where they outlive this process; the manager is
-    /// told not to look at what they are ready for, since a parcel's other end is closed.
+    /// Puts descriptors into the service manager's store under a name, where they outlive this process. The manager must
+    /// not poll them (FDPOLL=0), since it would remove a socket whose other end is closed.
     pub fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         let states = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
         sd_notify::notify_with_fds(&states, &[descriptor])
     }
 
-    /// Waits until the service manager has read all that was told before (sd_notify_barrier(3)), but not for ever.
-    pub fn barrier(patience: Duration) -> io::Result<()> {
+    /// Waits until the service manager has read all earlier notifications (sd_notify_barrier(3)), or `timeout` is over.
+    pub fn barrier(timeout: Duration) -> io::Result<()> {
         let (far, near) = pipe2(OFlag::O_CLOEXEC)?;
         sd_notify::notify_with_fds(&[NotifyState::Custom("BARRIER=1")], &[near.as_fd()])?;
         drop(near);
-        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut hangup = [PollFd::new(far.as_fd(), PollFlags::empty())];
-        match poll(&mut hangup, patience)? {
+        match poll(&mut hangup, timeout)? {
             0 => Err(io::Error::new(io::ErrorKind::TimedOut, "the service manager doesn't answer")),
             _ => Ok(()),
         }
     }
 
-    /// Takes what stands under a name out of the store.
+    /// Removes the descriptors with a name from the store.
     pub fn unstore(name: &str) {
         send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
     }
 }
 
-/// Tells whether there is a service manager to be told.
+/// Returns whether a service manager expects notifications.
 pub fn is_managed() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
 }
 
-/// Gives the watchdog its sign of life.
+/// Notifies the watchdog.
 pub fn alive() {
     send(&[NotifyState::Watchdog]);
 }
 
-/// Tells how often the watchdog wants a sign of life at least, if it watches this process.
+/// Returns the longest time between notifications of the watchdog, if it watches this process.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager can't be told");
+        tracing::warn!(%error, "service manager can't be notified");
     }
 }
