@@ -1,7 +1,9 @@
-//! The locks and counters that threads meet at, under one name.
+//! The locks and atomics of the modules whose interleavings are model-checked.
 //!
-//! In the daemon they are the standard library's and nothing else. `tests/interleavings` builds the modules that use
-//! them with a model checker's in this place, which runs the threads in every order that it can think of.
+//! `tests/interleavings` compiles these modules with the types of a model checker in this place, which then runs their
+//! threads in many orders.
 
+pub use std::sync::Arc;
 pub use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-pub use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use parking_lot::{Mutex, MutexGuard};

@@ -30,7 +30,7 @@ struct Inbox(Mutex<VecDeque<Command>>);
 
 impl Inbox {
     fn push(&self, command: Command) {
-        self.0.lock().unwrap().push_back(command);
+        self.0.lock().push_back(command);
     }
 }
 
@@ -39,7 +39,7 @@ fn relay(inbox: Arc<Inbox>, commands: usize) -> thread::JoinHandle<Vec<Seat>> {
     thread::spawn(move || {
         let (mut members, mut done) = (Vec::<Seat>::new(), 0);
         while done < commands {
-            let next = inbox.0.lock().unwrap().pop_front();
+            let next = inbox.0.lock().pop_front();
             match next {
                 None => {
                     thread::yield_now();

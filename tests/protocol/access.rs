@@ -86,7 +86,7 @@ async fn without_a_rule_that_applies_register_connect_and_remove_are_denied() {
     }
     assert!(answers[0].body.contains("access rules"), "{}", answers[0].body);
     assert_eq!(server.metrics.refusals(Refusal::Access), answers.len() as u64);
-    assert_eq!(server.registry.len(), 1);
+    assert_eq!(server.router.registrations(), 1);
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 
@@ -232,7 +232,7 @@ async fn is_throttled_and_loses_nothing(rates: Rule, messages: usize) {
     for number in 0..messages {
         assert_eq!(receiver.next().await.unwrap().unwrap(), Message::text(format!("{number:0100}")));
     }
-    let throttled: u64 = server.relay.totals().iter().map(|thread| thread.reads_throttled.value()).sum();
+    let throttled: u64 = server.router.thread_totals().iter().map(|thread| thread.reads_throttled.value()).sum();
     assert!(throttled > 0);
 }
 

@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use ws_router_admin_api::ListenAddress;
 use ws_router_server::config::{Config, ForwardedHeader, Listener};
-use ws_router_server::peer::{Peers, Range};
+use ws_router_server::peer::{Peer, Peers, Range};
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -30,20 +30,21 @@ async fn behind_proxy(change: impl FnOnce(&mut Config)) -> Server {
     Server::start(config).await
 }
 
-/// Registers in the registry itself, since not every test's router answers plain requests.
+/// Registers with the router itself, since not every test's router answers plain requests.
 async fn lobby(server: &Server) -> String {
     use ws_router_core::kind::Kind;
     use ws_router_core::secret::Key;
     use ws_router_server::registry::Request;
     let (key, host_key) = (Key::new("k".into()), Key::new("h".into()));
     let request = Request { key, host_key, kind: Kind::Lobby, wanted: None, reject_taken: false, rule: None };
-    server.registry.register(&request, std::time::Instant::now()).unwrap().to_string()
+    let client = Peer::Unix { uid: 0, pid: 0 };
+    server.router.register(&request, &client).await.unwrap().to_string()
 }
 
 /// Returns the address of the only member of a registration.
 async fn address_of_member(server: &Server, id: &str) -> String {
-    let registration = server.registry.find(id).unwrap().registration;
-    let members = server.relay.members(&registration).await;
+    let registration = server.router.find(id).unwrap().registration;
+    let members = server.router.members(&registration).await;
     assert_eq!(members.len(), 1);
     members[0].peer.to_string()
 }

@@ -30,8 +30,8 @@ async fn lobby(admin: &Admin) -> (String, WebSocket, WebSocket) {
     let target = format!("/connect?id={id}&key=a");
     let first = admin.server.websocket(&target).await.unwrap();
     let second = admin.server.websocket(&target).await.unwrap();
-    let relay = &admin.server.relay;
-    until("both are members", || relay.totals().iter().map(|thread| thread.members.value()).sum::<u64>() == 2).await;
+    let router = &admin.server.router;
+    until("both are members", || router.member_count() == 2).await;
     (id, first, second)
 }
 
@@ -43,7 +43,7 @@ async fn close_code(socket: &mut WebSocket) -> u16 {
 }
 
 fn closes(admin: &Admin, reason: CloseReason) -> u64 {
-    admin.server.relay.totals().iter().map(|thread| thread.closes(reason)).sum()
+    admin.server.router.thread_totals().iter().map(|thread| thread.closes(reason)).sum()
 }
 
 fn error(body: &str) -> String {
@@ -75,8 +75,10 @@ async fn the_metrics_have_every_family_with_what_was_counted() {
     admin.server.get("/connect?id=unknown-id&key=k").await;
     let short = admin.server.register("key=k&host_key=h&reg_type=lobby").await;
     assert_eq!(admin.server.get(&format!("/remove?id={short}&key=k&host_key=h")).await.status, 200);
-    until("the message is counted", || admin.server.relay.totals().iter().any(|thread| thread.deliveries.value() == 1))
-        .await;
+    until("the message is counted", || {
+        admin.server.router.thread_totals().iter().any(|thread| thread.deliveries.value() == 1)
+    })
+    .await;
     let answer = admin.ask("GET", "/metrics").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
     // Without TLS there is no certificate.
@@ -185,7 +187,7 @@ async fn a_removed_registration_closes_its_members_with_4001() {
     let removed = admin.document("DELETE", &format!("/v1/registrations/{id}")).await;
     assert_eq!(removed["removed"], id);
     assert_eq!((close_code(&mut first).await, close_code(&mut second).await), (4001, 4001));
-    assert!(admin.server.registry.is_empty());
+    assert_eq!(admin.server.router.registrations(), 0);
     until("the closes are counted", || closes(&admin, CloseReason::RemovedByAdmin) == 2).await;
     assert_eq!(admin.ask("DELETE", &format!("/v1/registrations/{id}")).await.status, 404);
 }
@@ -332,7 +334,7 @@ async fn a_registrations_history_outlives_it() {
     first.close(Some(CloseFrame { code: 1001.into(), reason: "".into() })).await.unwrap();
     until("the first has left", || closes(&admin, CloseReason::Left) == 1).await;
     drop(second);
-    until("the registration has ended", || admin.server.registry.is_empty()).await;
+    until("the registration has ended", || admin.server.router.registrations() == 0).await;
     let history = admin.document("GET", &path).await;
     assert_eq!((&history["id"], &history["forgotten"]), (&id.as_str().into(), &0.into()));
     let events: Vec<_> =

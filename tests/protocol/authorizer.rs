@@ -118,7 +118,7 @@ async fn a_denial_is_401_or_403_and_no_decision_is_503() {
         assert_eq!(answer.header("retry-after").is_some(), status == 503, "{said}");
         assert_eq!(server.metrics.refusals(Refusal::Access), 1, "{said}");
         assert_eq!(server.metrics.auth_request_failures.value(), u64::from(status == 503), "{said}");
-        assert!(server.registry.is_empty());
+        assert_eq!(server.router.registrations(), 0);
     }
     let unreachable = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };
     assert_eq!(server(vec![unreachable]).await.get(&format!("/register?{LOBBY}")).await.status, 503);

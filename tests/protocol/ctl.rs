@@ -89,7 +89,7 @@ async fn an_unknown_id_is_reported_and_the_others_are_removed() {
     let (status, out, errors) = ask(&admin.socket, &["remove", "device-one", "no-device", "short", "device-two"]).await;
     assert_eq!((status, out.as_str()), (1, "removed device-one\nremoved device-two\n"));
     assert_eq!(errors, "ws-routerctl: no such registration: no-device\nws-routerctl: no such registration: short\n");
-    assert!(admin.server.registry.is_empty());
+    assert_eq!(admin.server.router.registrations(), 0);
     let (status, _, errors) = ask(&admin.socket, &["disconnect", "7"]).await;
     assert_eq!((status, errors.as_str()), (1, "ws-routerctl: no such connection: 7\n"));
 }
@@ -243,7 +243,7 @@ async fn a_check_proves_both_kinds_and_leaves_nothing_behind() {
     assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 18);
     assert_eq!(out.matches("4000 registration removed").count(), 4);
     assert!(out.lines().last().unwrap().starts_with("passed: 18 steps in "), "{out}");
-    assert!(admin.server.registry.is_empty());
+    assert_eq!(admin.server.router.registrations(), 0);
 }
 
 #[tokio::test]
@@ -334,7 +334,7 @@ async fn why_reports_how_a_registration_ended() {
     let admin = Admin::start(Config::default()).await;
     admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=my-device").await;
     drop(admin.server.websocket("/connect?id=my-device&key=a").await.unwrap());
-    until("it has ended", || admin.server.registry.is_empty()).await;
+    until("it has ended", || admin.server.router.registrations() == 0).await;
     let (status, shown, errors) = ask(&admin.socket, &["why", "my-device"]).await;
     assert_eq!((status, errors.as_str()), (0, ""));
     let lines: Vec<_> = shown.lines().collect();

@@ -52,7 +52,7 @@ impl Scene {
     }
 
     fn outbox_bytes(&self) -> u64 {
-        self.server.relay.totals().iter().map(|thread| thread.outbox_bytes.value()).sum()
+        self.server.router.thread_totals().iter().map(|thread| thread.outbox_bytes.value()).sum()
     }
 }
 
@@ -142,7 +142,8 @@ async fn an_unfinished_close_frame_ends_the_connection_at_the_timeout() {
         closes(&scene.server, CloseReason::Protocol) == 1 && closes(&scene.server, CloseReason::Left) == 1
     })
     .await;
-    let overdue = || scene.server.relay.totals().iter().map(|thread| thread.close_timeouts.value()).sum::<u64>();
+    let overdue =
+        || scene.server.router.thread_totals().iter().map(|thread| thread.close_timeouts.value()).sum::<u64>();
     // Who said goodbye itself isn't waited for.
     until("the other one's goodbye took too long", || overdue() == 1).await;
     scene.check_pair().await;
@@ -278,7 +279,7 @@ async fn a_storm_of_guessed_tokens_is_answered_401_and_then_429() {
     assert_eq!(statuses, [(401, 50), (429, 150)].into());
     assert_eq!(scene.server.metrics.refusals(Refusal::Access), 50);
     assert_eq!(scene.server.metrics.refusals(Refusal::TooOften), 150);
-    assert_eq!(scene.server.registry.len(), 1);
+    assert_eq!(scene.server.router.registrations(), 1);
     scene.check_pair().await;
 }
 
@@ -301,7 +302,7 @@ async fn a_storm_of_registrations_is_answered_429_and_at_the_limit_503() {
     assert_eq!(statuses[&200], 59);
     assert_eq!(scene.server.metrics.refusals(Refusal::TooOften), statuses[&429]);
     assert_eq!(scene.server.metrics.refusals(Refusal::Full), statuses[&503]);
-    assert_eq!(scene.server.registry.len(), 60);
+    assert_eq!(scene.server.router.registrations(), 60);
     scene.check_pair().await;
 }
 

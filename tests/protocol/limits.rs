@@ -55,7 +55,7 @@ async fn a_network_that_registers_too_often_waits_and_others_do_not() {
     }
     assert_too_often(&ask(&server, "2001:db8::2", &register).await, 3600);
     assert_eq!(server.metrics.refusals(Refusal::TooOften), 1);
-    assert_eq!(server.registry.len(), 2);
+    assert_eq!(server.router.registrations(), 2);
     for other in ["2001:db8:0:1::1", "192.0.2.1"] {
         assert_eq!(ask(&server, other, &register).await.status, 200);
     }
@@ -192,14 +192,14 @@ async fn without_memory_newcomers_are_rejected_and_members_go_on() {
     let target = format!("/connect?id={id}&key=k");
     let mut one = Device::join(server.connect().await, &target).await;
     let mut other = Device::join(server.connect().await, &target).await;
-    server.relay.memory().set_limit(1);
+    server.router.memory().set_limit(1);
     for refused in [server.get(&format!("/register?{LOBBY}")).await, connect(&server, "192.0.2.1", &id, "k").await.1] {
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
     }
     assert_eq!(server.metrics.out_of_memory.value(), 2);
     one.say("still here").await;
     assert_eq!(other.frame().await, Received::Text("still here".into()));
-    server.relay.memory().set_limit(u64::MAX);
+    server.router.memory().set_limit(u64::MAX);
     assert_eq!(server.register(LOBBY).await.len(), 32);
 }
 
@@ -217,7 +217,7 @@ async fn above_the_memory_limit_the_member_that_holds_most_is_closed_and_the_oth
     // A message that has no end.
     hoarder.raw(&crate::support::device::frame(0x02, &vec![0; 4 << 20])).await;
     hoarder.expect_close(CloseReason::TooSlow).await;
-    let totals = &server.relay.totals()[0];
+    let totals = &server.router.thread_totals()[0];
     let counted = || (totals.relieved.value(), totals.closes(CloseReason::TooSlow)) == (1, 1);
     until("it is counted", counted).await;
     one.say("still here").await;

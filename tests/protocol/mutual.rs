@@ -174,7 +174,7 @@ async fn a_check_with_a_certificate_proves_a_router_that_asks_for_one() {
     let foreign = Authority::new().signs("probe", "probe.example", 7);
     let (status, out, _) = control(&secured, "check", Some(&foreign), &[]).await;
     assert!(status == 1 && out.contains("fatal alert") && !out.contains("--insecure accepts"), "{out}");
-    assert!(secured.server.registry.is_empty());
+    assert_eq!(secured.server.router.registrations(), 0);
 }
 
 #[tokio::test]

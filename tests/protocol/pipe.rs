@@ -71,7 +71,7 @@ const QUICK: [&str; 2] = ["--timeout", "2s"];
 
 /// Returns the number of members; a seat alone isn't one yet.
 fn joined(server: &Server) -> u64 {
-    server.relay.totals().iter().map(|thread| thread.members.value()).sum()
+    server.router.thread_totals().iter().map(|thread| thread.members.value()).sum()
 }
 
 /// Returns bytes of a length that no buffer size divides, and that never repeat.
@@ -101,7 +101,7 @@ async fn much_data_passes_unchanged_and_both_ends_confirm_it() {
     assert!(received.output == data && sent.output.is_empty());
     assert_eq!(sent.errors, "sent 100.0 MiB, received 0 B, everything arrived\n");
     assert_eq!(received.errors, "sent 0 B, received 100.0 MiB, everything arrived\n");
-    until("the registration ends", || server.registry.is_empty()).await;
+    until("the registration ends", || server.router.registrations() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +284,7 @@ async fn a_failed_start_is_explained() {
     assert_eq!(taken.status, Some(1));
     assert!(taken.errors.starts_with("ws-routerctl: 403 Forbidden: "), "{}", taken.errors);
     assert!(!taken.errors.contains(KEY));
-    assert_eq!(server.registry.list().len(), 1);
+    assert_eq!(server.router.list().len(), 1);
     server.stop().await;
     assert_eq!(End::client(&server, &[]).ended().await.status, Some(69));
 }

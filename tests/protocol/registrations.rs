@@ -103,7 +103,7 @@ async fn a_removed_id_is_free_and_its_old_members_receive_nothing_from_the_new_o
     drop(old);
     two.say("still").await;
     one.expect("still").await;
-    assert_eq!(server.registry.find("living-room").unwrap().seats, 2);
+    assert_eq!(server.router.find("living-room").unwrap().seats, 2);
 }
 
 #[tokio::test]
@@ -113,9 +113,9 @@ async fn a_registration_ends_with_its_last_member() {
     let host = Device::join(server.connect().await, &format!("/connect?id={id}&key=k&sock_type=host")).await;
     let client = Device::join(server.connect().await, &format!("/connect?id={id}&key=k&sock_type=client")).await;
     drop(host);
-    until("the host is gone", || server.registry.find(&id).is_some_and(|found| found.seats == 1)).await;
+    until("the host is gone", || server.router.find(&id).is_some_and(|found| found.seats == 1)).await;
     drop(client);
-    until("the registration has ended", || server.registry.find(&id).is_none()).await;
+    until("the registration has ended", || server.router.find(&id).is_none()).await;
     assert_eq!(status(&server, &format!("/connect?id={id}&key=k&sock_type=host")).await, 404);
 }
 
@@ -138,12 +138,12 @@ async fn within_the_linger_time_both_clients_reconnect_with_the_old_id() {
                 device.expect_close(CloseReason::Left).await;
             }
         }
-        until("both are gone", || server.registry.find(&id).is_some_and(|found| found.seats == 0)).await;
+        until("both are gone", || server.router.find(&id).is_some_and(|found| found.seats == 0)).await;
     }
-    server.registry.sweep(Instant::now() + Duration::from_secs(59));
+    server.router.sweep(Instant::now() + Duration::from_secs(59));
     drop(Device::join(server.connect().await, &targets[0]).await);
-    until("it is gone again", || server.registry.find(&id).is_some_and(|found| found.expires.is_some())).await;
-    server.registry.sweep(Instant::now() + Duration::from_secs(61));
+    until("it is gone again", || server.router.find(&id).is_some_and(|found| found.expires.is_some())).await;
+    server.router.sweep(Instant::now() + Duration::from_secs(61));
     assert_eq!(status(&server, &targets[0]).await, 404);
 }
 
@@ -179,5 +179,5 @@ async fn a_join_during_a_removal_is_rejected_or_closed() {
         tokio::join!(join(), join(), remove, join(), join());
     }
     until("nobody is left", || server.metrics.connections.value() == 0).await;
-    assert!(server.registry.is_empty());
+    assert_eq!(server.router.registrations(), 0);
 }

@@ -50,7 +50,7 @@ async fn the_body_of_register_is_exactly_the_id() {
     assert_eq!(answer.body.len(), 32);
     assert!(answer.body.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
     assert_eq!((server.metrics.registered.value(), server.metrics.requests.value()), (1, 1));
-    assert!(server.registry.find(&answer.body).is_some());
+    assert!(server.router.find(&answer.body).is_some());
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_post_takes_its_parameters_from_the_body_alone() {
     assert_eq!(server.post(&format!("/remove?id={id}&key=k&host_key=h"), "id=x").await.status, 400);
     let removed = server.post("/remove", &format!("id={id}&key=k&host_key=h")).await;
     assert_eq!((removed.status, removed.body.as_str()), (200, ""));
-    assert!(server.registry.is_empty());
+    assert_eq!(server.router.registrations(), 0);
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn invalid_parameters_are_named_and_their_values_never_repeated() {
         assert!(answer.body.contains(name) && !answer.body.contains("hunter2"), "{target}: {}", answer.body);
     }
     assert_eq!(server.metrics.refusals(Refusal::Malformed), cases.len() as u64);
-    assert!(server.registry.is_empty());
+    assert_eq!(server.router.registrations(), 0);
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn of_two_racing_requests_exactly_one_gets_the_id() {
     let yours = server.get("/register?key=b&host_key=b&reg_type=lobby&id_req=contested");
     let (mine, yours) = tokio::join!(mine, yours);
     assert_eq!([&mine.body, &yours.body].iter().filter(|id| **id == "contested").count(), 1);
-    assert_eq!(server.registry.len(), 2);
+    assert_eq!(server.router.registrations(), 2);
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn a_rejected_connect_names_the_first_thing_to_fix() {
         assert_eq!(answer.status, status, "{target}");
         assert_eq!(answer.header("retry-after").is_some(), status == 503);
     }
-    assert_eq!(server.registry.find(&lobby).unwrap().seats, 0);
+    assert_eq!(server.router.find(&lobby).unwrap().seats, 0);
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn a_bad_websocket_key_or_a_body_is_rejected() {
         assert_eq!(answer.status, 400, "{headers}");
         assert_one_line(&answer);
     }
-    assert_eq!(server.registry.find(&id).unwrap().seats, 0);
+    assert_eq!(server.router.find(&id).unwrap().seats, 0);
 }
 
 #[tokio::test]
@@ -498,7 +498,7 @@ async fn a_websocket_does_not_count_for_limits_pending() {
         until("the last one's slot is free", || server.metrics.pending.value() == 0).await;
         members.push(server.websocket(&target).await.unwrap());
     }
-    assert_eq!(server.registry.find(&id).unwrap().seats, 3);
+    assert_eq!(server.router.find(&id).unwrap().seats, 3);
     assert_eq!(server.metrics.connections.value(), 3);
     assert_eq!(server.metrics.rejections(Rejection::Limit), 0);
 }
@@ -527,7 +527,7 @@ async fn a_seat_is_released_when_its_connection_breaks() {
     stream.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(read_head(&mut stream).await.status, 101);
     drop(stream);
-    until("the seat is free", || server.registry.find(&id).unwrap().seats == 0).await;
+    until("the seat is free", || server.router.find(&id).unwrap().seats == 0).await;
     until("the connection is gone", || server.metrics.connections.value() == 0).await;
     assert_eq!(server.metrics.pending.value(), 0);
 }
@@ -625,7 +625,7 @@ async fn the_phone_app_reconnects_with_its_old_id_within_the_linger_time() {
         stream.write_all(request.as_bytes()).await.unwrap();
         assert_eq!(read_head(&mut stream).await.status, 101);
         drop(stream);
-        until("the seat is free", || server.registry.find(&id).is_some_and(|found| found.seats == 0)).await;
+        until("the seat is free", || server.router.find(&id).is_some_and(|found| found.seats == 0)).await;
     }
 }
 

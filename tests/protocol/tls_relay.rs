@@ -12,7 +12,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use ws_router_core::close::CloseReason;
-use ws_router_core::ids::MemberId;
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -222,28 +221,29 @@ fn closed_first() -> [(CloseReason, Vec<u8>); 5] {
 #[tokio::test]
 async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the_end() {
     let lobby = Lobby::start().await;
-    let relay = &lobby.secured.server.relay;
+    let router = &lobby.secured.server.router;
     for (reason, offence) in closed_first() {
         let id = lobby.secured.server.register(LOBBY).await;
         let plain = Device::join(lobby.secured.server.connect().await, &to(&id)).await;
-        let first = relay.last_member();
         let mut closing = vec![plain.boxed()];
         for version in VERSIONS {
             let stream = lobby.secured.dial(client(&[version])).await.unwrap();
             closing.push(Device::join(stream, &to(&id)).await.boxed());
         }
+        let mut members = router.members(&router.find(&id).unwrap().registration).await;
+        members.sort_by_key(|member| member.id.0);
         if reason == CloseReason::Removed {
             lobby.secured.server.get(&format!("/remove?id={id}&key=k&host_key=h")).await;
         }
         for (number, device) in closing.iter_mut().enumerate() {
             device.raw(&offence).await;
             if reason == CloseReason::ClosedByAdmin {
-                assert!(relay.disconnect(MemberId(first + number as u64), reason).await);
+                assert!(router.disconnect(members[number].id).await);
             }
             assert_eq!(device.receive().await, Received::Close(reason.code().unwrap(), reason.text().into()));
         }
         // Whatever the threads did behind the close frames, they have done it now.
-        assert!(relay.self_test(Duration::from_secs(10)).await);
+        assert!(router.self_test(Duration::from_secs(10)).await);
         let is_open_until_the_end_of_file = offence_ends_decoding(reason);
         for device in &mut closing {
             let end = tokio::time::timeout(Duration::ZERO, device.0.read_u8()).await;
@@ -251,7 +251,7 @@ async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the
             device.raw(&frame(0x82, &[0; 100_000])).await;
             device.raw(&frame(0x88, &1000_u16.to_be_bytes())).await;
             if is_open_until_the_end_of_file {
-                assert!(relay.self_test(Duration::from_secs(10)).await);
+                assert!(router.self_test(Duration::from_secs(10)).await);
                 let end = tokio::time::timeout(Duration::ZERO, device.0.read_u8()).await;
                 assert!(end.is_err(), "{reason:?}: it ended before the end of the stream: {end:?}");
                 device.0.shutdown().await.unwrap();
@@ -261,7 +261,7 @@ async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the
         }
         until("all are counted", || closes(&lobby.secured.server, reason) == 3).await;
     }
-    let overdue: u64 = relay.totals().iter().map(|thread| thread.close_timeouts.value()).sum();
+    let overdue: u64 = router.thread_totals().iter().map(|thread| thread.close_timeouts.value()).sum();
     assert_eq!(overdue, 0, "no close handshake timed out");
 }
 

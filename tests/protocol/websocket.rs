@@ -267,7 +267,7 @@ async fn a_member_of_a_group_that_stops_reading_is_closed_with_4003_and_the_othe
     assert_eq!(end, Received::Close(4003, "too slow".into()));
     assert!(heard < sent, "what it had not begun to take is gone");
     // Counted at the end of the round, when it may have been heard already.
-    until("nothing waits any more", || lobby.server.relay.totals()[0].outbox_bytes.value() == 0).await;
+    until("nothing waits any more", || lobby.server.router.thread_totals()[0].outbox_bytes.value() == 0).await;
 }
 
 #[tokio::test]
@@ -275,7 +275,7 @@ async fn an_only_receiver_that_reads_nothing_is_closed_as_stalled_and_its_sender
     let mut lobby = Lobby::start(|config| config.websocket.stall_timeout = Duration::from_secs(1)).await;
     // The other leaves, and one who doesn't read comes instead.
     lobby.other = lobby.join_with_little_room().await;
-    until("the other is gone", || lobby.server.registry.list()[0].seats == 2).await;
+    until("the other is gone", || lobby.server.router.list()[0].seats == 2).await;
     // It is read from again as soon as nobody holds it up any more.
     let sending = async {
         while closes(&lobby.server, CloseReason::TooSlow) == 0 {

@@ -148,7 +148,7 @@ pub fn header(first: u8, len: u64) -> Vec<u8> {
 
 /// Returns how many connections ended for a reason.
 pub fn closes(server: &Server, reason: CloseReason) -> u64 {
-    server.relay.totals().iter().map(|thread| thread.closes(reason)).sum()
+    server.router.thread_totals().iter().map(|thread| thread.closes(reason)).sum()
 }
 
 const MASK: [u8; 4] = [0x5a, 0x11, 0xc3, 0x08];

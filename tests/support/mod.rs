@@ -26,8 +26,6 @@ use ws_router_server::config::Config;
 use ws_router_server::events::Events;
 use ws_router_server::metrics::FrontendMetrics;
 use ws_router_server::net::{Certificates, Listener};
-use ws_router_server::registry::Registry;
-use ws_router_server::relay::Relay;
 use ws_router_server::server;
 
 /// A running router with its listeners.
@@ -38,8 +36,6 @@ pub struct Server {
     pub https: Option<SocketAddr>,
     /// The router itself.
     pub router: Arc<server::Server>,
-    pub registry: Arc<Registry>,
-    pub relay: Relay,
     pub metrics: Arc<FrontendMetrics>,
     pub events: Events,
     pub certificates: Vec<Arc<Certificates>>,
@@ -72,8 +68,6 @@ impl Server {
         Self {
             http,
             https,
-            registry: router.registry().clone(),
-            relay: router.relay().clone(),
             metrics: router.metrics().clone(),
             events: router.events().clone(),
             router,

@@ -1,8 +1,7 @@
 //! What the requests of one admin connection share.
 
-use std::sync::{Mutex, PoisonError};
-
 use hyper::upgrade::OnUpgrade;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -34,11 +33,11 @@ impl Session {
 
     /// Sets the upgrade that follows the answer.
     pub(super) fn set_upgrade(&self, upgrade: OnUpgrade) {
-        *self.upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade);
+        *self.upgrade.lock() = Some(upgrade);
     }
 
     /// Returns the upgrade, if a request has set one.
     pub(super) fn take_upgrade(&self) -> Option<OnUpgrade> {
-        self.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.upgrade.lock().take()
     }
 }

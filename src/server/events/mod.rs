@@ -6,13 +6,14 @@
 
 mod history;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 pub use history::History;
 
 use tokio::sync::broadcast;
 use ws_router_admin_api::event::{Event, EventKind};
+
+use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// Handle to the channel and the history of events; cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ impl Events {
 
     /// Locks the history. Joins and leaves wait while the guard is held.
     pub fn history(&self) -> MutexGuard<'_, History> {
-        self.0.history.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.history.lock()
     }
 }
 

@@ -22,12 +22,13 @@ mod stats;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use authorize::ClientInfo;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use rate_limit::RequestCount;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +65,7 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
         received.notify_one();
         let (response, member) = routes::handle(server, request, client, &requests).await;
         if member.is_some() {
-            *joining.lock().unwrap_or_else(PoisonError::into_inner) = member;
+            *joining.lock() = member;
         }
         Ok::<_, Infallible>(response)
     });
@@ -84,7 +85,7 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
     if let Err(error) = &ended {
         tracing::debug!(%peer, %error, "connection ended");
     }
-    if let Some(joining) = joining.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(joining) = joining.into_inner() {
         joining.finish(peer).await;
     } else if let Some((connection, is_partial)) = rest {
         tokio::select! {

@@ -1,8 +1,8 @@
 //! Rate limit for log messages that a peer can trigger at will.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use ws_router_core::rate::{Bucket, Rate};
 
 /// Rate limit of one log message, or of a group of messages; counts those that it suppresses.
@@ -40,7 +40,7 @@ impl RateLimitedLog {
 
     /// Returns whether to log a message now, and if so how many were suppressed since the last one.
     pub fn should_log(&self, now: Instant) -> Option<u64> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let elapsed = now.saturating_duration_since(*state.start.get_or_insert(now));
         match state.bucket.take(&self.rate, elapsed, 1) {
             Ok(()) => Some(std::mem::take(&mut state.suppressed)),
@@ -53,7 +53,7 @@ impl RateLimitedLog {
 
     /// Counts messages that were lost before this limit could see them.
     pub fn count_suppressed(&self, messages: u64) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).suppressed += messages;
+        self.state.lock().suppressed += messages;
     }
 }
 

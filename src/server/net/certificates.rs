@@ -15,8 +15,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -61,14 +62,14 @@ impl Certificates {
     pub fn reload(&self) -> Result<bool, CertificateError> {
         // Taken before the files are read, so that a change in between is seen as one later; and kept even if the
         // files are bad, so that a half-done replacement is tried again when it changes, and not all the time.
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Stamps::of(&self.files);
+        *self.seen.lock() = Stamps::of(&self.files);
         let (fresh, authorities) = (read(&self.files)?, ClientAuth::read(&self.files)?);
-        let are_others = self.tls.read().unwrap_or_else(PoisonError::into_inner).authorities != authorities;
+        let are_others = self.tls.read().authorities != authorities;
         if are_others {
             let fresh = InForce::new(authorities, &self.files, &self.current)?;
-            *self.tls.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+            *self.tls.write() = fresh;
         }
-        let mut current = self.current.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.0.write();
         let is_new = current.cert != fresh.cert;
         *current = Arc::new(fresh);
         Ok(is_new || are_others)
@@ -78,7 +79,7 @@ impl Certificates {
     /// as in the middle of a replacement, doesn't count as different.
     pub fn are_stale(&self) -> bool {
         let now = Stamps::of(&self.files);
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock();
         let has_all = self.files.client_ca.is_some() == now.client_ca.is_some()
             && self.files.client_crl.is_some() == now.client_crl.is_some();
         now.certificate.is_some() && now.key.is_some() && has_all && now != *seen
@@ -86,7 +87,7 @@ impl Certificates {
 
     /// Tells when the first certificate of the chain ends, in seconds since the Unix epoch.
     pub fn expires(&self) -> Option<i64> {
-        let current = Arc::clone(&self.current.0.read().unwrap_or_else(PoisonError::into_inner));
+        let current = Arc::clone(&self.current.0.read());
         let ends = current.cert.iter().filter_map(|certificate| {
             let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
             Some(certificate.validity().not_after.timestamp())
@@ -100,7 +101,7 @@ impl Certificates {
     }
 
     pub(super) fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.tls.read().unwrap_or_else(PoisonError::into_inner).config)
+        Arc::clone(&self.tls.read().config)
     }
 }
 
@@ -197,7 +198,7 @@ struct Current(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.0.read()))
     }
 }
 

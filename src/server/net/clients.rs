@@ -14,9 +14,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use ws_router_core::rate::{Bucket, Rate};
 
 use super::permit::network_limit;
@@ -69,7 +70,7 @@ impl Clients {
     /// compared.
     pub fn check_key_attempts(&self, network: Network, id: &str, limit: &RateLimit) -> Result<(), Duration> {
         let RateLimit(Some(rate)) = limit else { return Ok(()) };
-        match lock(&self.failed_keys).wait(&(network, self.ids.hash_one(id)), rate, self.now()) {
+        match self.failed_keys.lock().wait(&(network, self.ids.hash_one(id)), rate, self.now()) {
             Duration::ZERO => Ok(()),
             wait => Err(wait),
         }
@@ -78,7 +79,7 @@ impl Clients {
     /// Counts a wrong key of this id.
     pub fn record_failed_key(&self, network: Network, id: &str, limit: &RateLimit) {
         if let RateLimit(Some(rate)) = limit {
-            lock(&self.failed_keys).charge((network, self.ids.hash_one(id)), rate, self.now());
+            self.failed_keys.lock().charge((network, self.ids.hash_one(id)), rate, self.now());
         }
     }
 
@@ -96,7 +97,7 @@ impl Clients {
     }
 
     fn slot(self: &Arc<Self>, network: Network, limit: usize) -> Result<NetworkSlot, TooManyConnections> {
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         let count = open.entry(network).or_default();
         if *count >= limit {
             // A limit is never zero, so the entry isn't empty.
@@ -108,7 +109,7 @@ impl Clients {
 
     /// Returns how many connections a network has open.
     pub fn open(&self, network: Network) -> usize {
-        lock(&self.open).get(&network).copied().unwrap_or_default()
+        self.open.lock().get(&network).copied().unwrap_or_default()
     }
 
     fn now(&self) -> Duration {
@@ -128,7 +129,7 @@ pub struct NetworkSlot(Arc<Clients>, Network);
 impl Drop for NetworkSlot {
     fn drop(&mut self) {
         let Self(clients, network) = self;
-        let mut open = lock(&clients.open);
+        let mut open = clients.open.lock();
         if let Some(count) = open.get_mut(network) {
             *count -= 1;
             if *count == 0 {
@@ -196,13 +197,9 @@ impl<K: Eq + Hash + Copy> RateTable<K> {
 
 fn take(table: &Mutex<RateTable<Network>>, network: Network, limit: &RateLimit, now: Duration) -> Result<(), Duration> {
     match limit {
-        RateLimit(Some(rate)) => lock(table).take(network, rate, now),
+        RateLimit(Some(rate)) => table.lock().take(network, rate, now),
         RateLimit(None) => Ok(()),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A table of at most this capacity isn't worth shrinking.

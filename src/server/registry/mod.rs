@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::events::Events;
 use crate::metrics::Counter;
-use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering};
 use entries::{Entries, Entry};
 use ws_router_admin_api::event::{EndReason, EventKind};
 use ws_router_admin_api::peer::Peer;
@@ -297,8 +297,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        // No operation panics half-way, so the state behind a poisoned lock is consistent.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

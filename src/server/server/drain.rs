@@ -9,10 +9,11 @@
 //! A new process continues a drain where the old one was: a restart is no reason to admit devices again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use ws_router_admin_api::event::EventKind;
 use ws_router_admin_api::{self as wire, DrainPhase};
@@ -147,7 +148,7 @@ impl Drain {
     }
 
     fn plan(&self) -> MutexGuard<'_, Option<Plan>> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+        self.plan.lock()
     }
 
     fn members(&self) -> u64 {

@@ -296,18 +296,6 @@ impl Server {
     pub fn watch_drain(&self) -> watch::Receiver<wire::Drain> {
         self.drain.watch()
     }
-
-    /// The registry itself. For tests.
-    #[doc(hidden)]
-    pub fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-
-    /// The relay threads themselves. For tests.
-    #[doc(hidden)]
-    pub fn relay(&self) -> &Relay {
-        &self.relay
-    }
 }
 
 /// What is due periodically.

@@ -3,9 +3,9 @@
 use std::env;
 use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use parking_lot::Mutex;
 
 use super::threads::{OtherThreads, require_single};
 
@@ -18,7 +18,7 @@ pub fn take_inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
     if number <= LAST_STANDARD {
         return Err(io::Error::new(ErrorKind::InvalidInput, format!("descriptor {number}: a standard descriptor")));
     }
-    let _one_at_a_time = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one_at_a_time = TAKING.lock();
     // SAFETY: the number isn't -1, and the borrow is used for fcntl(2) alone, which reports a closed descriptor.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     let flags = FdFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFD)?);

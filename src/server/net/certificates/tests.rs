@@ -65,13 +65,13 @@ fn a_renewed_pair_is_noticed_and_taken_over() {
 fn a_half_done_renewal_leaves_the_old_pair_in_use_until_it_is_whole() {
     let (_folder, files) = files();
     let certificates = Certificates::load(&files).unwrap();
-    let in_use = Arc::clone(&certificates.current.0.read().unwrap());
+    let in_use = Arc::clone(&certificates.current.0.read());
     let old_key = fs::read(&files.key).unwrap();
     renew(&files);
     let new_key = fs::read(&files.key).unwrap();
     fs::write(&files.key, old_key).unwrap();
     assert!(certificates.reload().is_err());
-    assert!(Arc::ptr_eq(&in_use, &certificates.current.0.read().unwrap()));
+    assert!(Arc::ptr_eq(&in_use, &certificates.current.0.read()));
     assert!(!certificates.are_stale());
     fs::remove_file(&files.key).unwrap();
     assert!(!certificates.are_stale());

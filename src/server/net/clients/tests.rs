@@ -85,7 +85,7 @@ fn slots_are_counted_as_long_as_they_are_held() {
     assert!(clients.slot(here, 2).is_ok());
     drop(second);
     assert_eq!(clients.open(here), 0);
-    assert!(lock(&clients.open).is_empty());
+    assert!(clients.open.lock().is_empty());
 }
 
 const RATE: Rate = Rate::per_second(1, 2);
