@@ -42,8 +42,8 @@ fn each_close_code_stands_in_the_protocol_with_its_text_and_none_else() {
 #[test]
 fn each_reason_for_a_connections_end_stands_in_the_daemons_page_with_its_code_and_none_else() {
     let page = subsection(DAEMON, "Why a connection ended");
-    assert_eq!(words(page), CloseReason::ALL.map(CloseReason::label).into());
-    for reason in CloseReason::ALL {
+    assert_eq!(words(page), CloseReason::ALL.iter().map(|reason| reason.label()).collect());
+    for &reason in CloseReason::ALL {
         let entry = page.split(&format!(".It Ql {}\n", reason.label())).nth(1).unwrap().split(".It").next().unwrap();
         assert!(reason.code().is_none_or(|code| entry.contains(&format!("({code})"))), "{}: {entry}", reason.label());
     }
@@ -58,7 +58,10 @@ fn each_reason_for_a_registrations_end_stands_in_the_daemons_page_and_none_else(
 
 #[test]
 fn each_reason_for_a_refusal_stands_in_the_daemons_page_and_none_else() {
-    assert_eq!(words(subsection(DAEMON, "Why a request was refused")), Refusal::ALL.map(Refusal::label).into());
+    assert_eq!(
+        words(subsection(DAEMON, "Why a request was refused")),
+        Refusal::ALL.iter().map(|reason| reason.label()).collect()
+    );
 }
 
 #[test]
@@ -158,8 +161,9 @@ fn each_limit_stands_in_the_operators_guide_with_its_default_and_counters_that_a
     let is_missing = |key: &&String| key.starts_with("limits.") && !limited.contains(key.as_str());
     assert_eq!(keys.iter().find(is_missing), None);
     let families: BTreeSet<_> = families::ALL.iter().map(|family| family.name).collect();
-    let reasons = Refusal::ALL.map(Refusal::label).into_iter().chain(CloseReason::ALL.map(CloseReason::label));
-    let reasons = reasons.chain(Rejection::ALL.map(Rejection::label));
+    let reasons = Refusal::ALL.iter().map(|reason| reason.label());
+    let reasons = reasons.chain(CloseReason::ALL.iter().map(|reason| reason.label()));
+    let reasons = reasons.chain(Rejection::ALL.iter().map(|reason| reason.label()));
     let reasons: BTreeSet<_> = reasons.chain([EndReason::Unclaimed.label()]).collect();
     for row in &rows {
         let defaults: Vec<_> = named(row).into_iter().filter(|key| key.contains('.')).map(default_of).collect();

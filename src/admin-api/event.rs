@@ -1,6 +1,7 @@
 //! Events of registrations and members, in the form of `GET /v1/events` and of the history.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::kind::{Kind, Role};
@@ -72,8 +73,9 @@ pub enum EventKind {
 }
 
 /// Reason for which a registration ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumCount, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum EndReason {
     /// A request with both keys removed it.
     Removed,
@@ -88,6 +90,9 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// All reasons, in the order of their discriminants.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
     /// Returns the reason with which the remaining members are closed.
     pub const fn close_reason(self) -> CloseReason {
         match self {
@@ -102,13 +107,7 @@ impl EndReason {
     }
 
     /// Returns the name in logs and events.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Removed => "removed",
-            Self::RemovedByAdmin => "removed-by-admin",
-            Self::Emptied => "emptied",
-            Self::Lingered => "lingered",
-            Self::Unclaimed => "unclaimed",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }

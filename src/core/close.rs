@@ -3,10 +3,12 @@
 //! All three stand in one enum, so that they can't diverge; ws-router-protocol(7) is compared with it by a test.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 /// Reason why a member's connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumCount, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum CloseReason {
     /// The member sent its close frame.
     Left,
@@ -38,21 +40,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 13] = [
-        Self::Left,
-        Self::Lost,
-        Self::Stopping,
-        Self::Protocol,
-        Self::InvalidUtf8,
-        Self::TooBig,
-        Self::Restarting,
-        Self::Draining,
-        Self::Removed,
-        Self::RemovedByAdmin,
-        Self::ClosedByAdmin,
-        Self::TooSlow,
-        Self::NoPong,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Returns the close code (RFC 6455 section 7.4) sent to the member, or `None` if nothing can be sent any more.
     pub const fn code(self) -> Option<u16> {
@@ -93,22 +81,8 @@ impl CloseReason {
     }
 
     /// Returns the name in logs, events and metric labels.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Left => "left",
-            Self::Lost => "lost",
-            Self::Stopping => "stopping",
-            Self::Protocol => "protocol",
-            Self::InvalidUtf8 => "invalid-utf8",
-            Self::TooBig => "too-big",
-            Self::Restarting => "restarting",
-            Self::Draining => "draining",
-            Self::Removed => "removed",
-            Self::RemovedByAdmin => "removed-by-admin",
-            Self::ClosedByAdmin => "closed-by-admin",
-            Self::TooSlow => "too-slow",
-            Self::NoPong => "no-pong",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 

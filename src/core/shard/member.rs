@@ -1,6 +1,7 @@
 //! One member: a few hundred bytes while it is idle, and all accounting of what it holds.
 
 use serde::{Deserialize, Serialize};
+use strum::EnumCount;
 
 use super::Moment;
 use super::closing::Cause;
@@ -168,7 +169,7 @@ pub struct ShardTally {
     /// Connections dropped because the peer did not answer the close frame in time.
     pub close_timeouts: u64,
     /// Connections that ended, by reason.
-    pub closes: [u64; CloseReason::ALL.len()],
+    pub closes: [u64; CloseReason::COUNT],
 }
 
 /// A summary of a member.

@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 
 use proptest::prelude::*;
+use strum::EnumCount;
 
 use super::TcpTransit;
 use super::*;
@@ -457,7 +458,7 @@ fn a_stream_between_two_waits_for_the_slow_one_and_holds_little_memory() {
     assert!(world.devices[host].pipe.borrow().inbound.is_empty(), "all is read in the end");
     world.settle();
     world.check();
-    assert_eq!(world.shard.tally().closes, [0; CloseReason::ALL.len()]);
+    assert_eq!(world.shard.tally().closes, [0; CloseReason::COUNT]);
 }
 
 #[test]

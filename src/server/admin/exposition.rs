@@ -44,7 +44,7 @@ fn frontend(text: &mut Exposition, context: &Context) {
     text.one(&families::CONNECTIONS, metrics.connections.value());
     text.one(&families::PENDING, metrics.pending.value());
     text.one(&families::ACCEPTED, metrics.accepted.value());
-    text.each(&families::REJECTED, "reason", Rejection::ALL.map(|why| (why.label(), metrics.rejections(why))));
+    text.each(&families::REJECTED, "reason", Rejection::ALL.iter().map(|&why| (why.label(), metrics.rejections(why))));
     text.one(&families::IDLE, metrics.idle.value());
     text.one(&families::STALLED, metrics.stalled.value());
     text.one(&families::ACCEPT_ERRORS, metrics.accept_errors.value());
@@ -56,7 +56,7 @@ fn frontend(text: &mut Exposition, context: &Context) {
         text.one(&families::CERTIFICATE, ends);
     }
     text.one(&families::REQUESTS, metrics.requests.value());
-    text.each(&families::REFUSED, "reason", Refusal::ALL.map(|why| (why.label(), metrics.refusals(why))));
+    text.each(&families::REFUSED, "reason", Refusal::ALL.iter().map(|&why| (why.label(), metrics.refusals(why))));
     text.one(&families::AUTH_FAILURES, metrics.auth_request_failures.value());
     text.one(&families::OUT_OF_MEMORY, metrics.out_of_memory.value());
     text.one(&families::REGISTRATIONS, context.server.registrations());
@@ -72,7 +72,7 @@ fn relay(text: &mut Exposition, context: &Context) {
     threads.iter().for_each(|thread| latency.add(&thread.latency));
     text.one(&families::THREADS, threads.len());
     text.one(&families::MEMBERS, all(|thread| thread.members.value()));
-    text.each(&families::CLOSES, "reason", CloseReason::ALL.map(|why| (why.label(), closes(why))));
+    text.each(&families::CLOSES, "reason", CloseReason::ALL.iter().map(|&why| (why.label(), closes(why))));
     text.one(&families::STALLED_MESSAGES, all(|thread| thread.stalled_messages.value()));
     text.one(&families::CLOSE_TIMEOUTS, all(|thread| thread.close_timeouts.value()));
     text.one(&families::MESSAGES_IN, all(|thread| thread.messages_in.value()));

@@ -8,6 +8,7 @@ pub mod families;
 mod latency;
 mod text;
 
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 use ws_router_core::close::CloseReason;
 
 pub use families::{Family, MetricKind};
@@ -64,7 +65,8 @@ impl Gauge {
 }
 
 /// Reason for which a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Refusal {
     /// The request is malformed, or a parameter is missing, repeated, empty or malformed.
     Malformed,
@@ -92,40 +94,17 @@ pub enum Refusal {
 
 impl Refusal {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 11] = [
-        Self::Malformed,
-        Self::WrongKey,
-        Self::Unknown,
-        Self::Method,
-        Self::NoUpgrade,
-        Self::Taken,
-        Self::Full,
-        Self::TooOften,
-        Self::TooLarge,
-        Self::Timeout,
-        Self::Access,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Returns the metric label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::WrongKey => "wrong-key",
-            Self::Unknown => "unknown",
-            Self::Method => "method",
-            Self::NoUpgrade => "no-upgrade",
-            Self::Taken => "taken",
-            Self::Full => "full",
-            Self::TooOften => "too-often",
-            Self::TooLarge => "too-large",
-            Self::Timeout => "timeout",
-            Self::Access => "access",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// Reason for which a connection was rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Rejection {
     /// `limits.connections` or `limits.pending` is reached.
     Limit,
@@ -137,15 +116,11 @@ pub enum Rejection {
 
 impl Rejection {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 3] = [Self::Limit, Self::Rate, Self::PerAddress];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Returns the metric label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Limit => "limit",
-            Self::Rate => "rate",
-            Self::PerAddress => "per-address",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -194,8 +169,8 @@ pub struct FrontendMetrics {
     pub carried: Counter,
     /// Connections that a restart couldn't carry over.
     pub lost: Counter,
-    refusals: [Counter; Refusal::ALL.len()],
-    rejections: [Counter; Rejection::ALL.len()],
+    refusals: [Counter; Refusal::COUNT],
+    rejections: [Counter; Rejection::COUNT],
 }
 
 impl FrontendMetrics {
@@ -249,7 +224,7 @@ pub struct ThreadTotals {
     pub relieved: Counter,
     /// Time that messages took through the thread.
     pub latency: Latency,
-    closes: [Counter; CloseReason::ALL.len()],
+    closes: [Counter; CloseReason::COUNT],
 }
 
 impl ThreadTotals {

@@ -13,6 +13,8 @@ pub use restore::RegistrySnapshot;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use strum::EnumCount;
+
 use crate::events::Events;
 use crate::metrics::Counter;
 use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering};
@@ -291,7 +293,7 @@ impl Registry {
     /// Counts and publishes the end of a registration.
     fn publish_ended(&self, ended: &Registration, by: Option<Peer>) {
         if let Some(reason) = ended.end() {
-            self.ended.up(reason);
+            self.ended.increment(reason);
             self.events.publish(EventKind::Ended { registration: ended.id.clone(), reason, by });
         }
     }
@@ -343,55 +345,44 @@ pub enum RemoveError {
     WrongKey,
 }
 
-/// Why a registration ended, if it did; set once, and read without a lock.
+/// Why a registration ended, if it did; set once, and read without a lock. Zero while it exists, and then the reason's
+/// discriminant plus one.
 #[derive(Debug)]
-pub(super) struct EndMark(AtomicU8);
+struct EndMark(AtomicU8);
 
 impl EndMark {
     /// Creates the mark of a registration that exists.
-    pub(super) fn none() -> Self {
-        Self(AtomicU8::new(ALIVE))
+    fn none() -> Self {
+        Self(AtomicU8::new(0))
     }
 
     /// Returns why it ended, if it did.
-    pub(super) fn reason(&self) -> Option<EndReason> {
-        let mark = self.0.load(Ordering::Acquire);
-        ENDS.iter().find(|(code, _)| *code == mark).map(|(_, reason)| *reason)
+    fn reason(&self) -> Option<EndReason> {
+        let index = usize::from(self.0.load(Ordering::Acquire)).checked_sub(1)?;
+        EndReason::ALL.get(index).copied()
     }
 
     /// Marks the registration as ended.
-    pub(super) fn set(&self, reason: EndReason) {
-        let code = ENDS.iter().find(|(_, known)| *known == reason).map_or(ALIVE, |(code, _)| *code);
-        self.0.store(code, Ordering::Release);
+    fn set(&self, reason: EndReason) {
+        self.0.store(reason as u8 + 1, Ordering::Release);
     }
 }
 
 /// Numbers of registrations that have ended in this process, by reason.
 #[derive(Debug, Default)]
-pub(super) struct EndCounts([Counter; ENDS.len()]);
+struct EndCounts([Counter; EndReason::COUNT]);
 
 impl EndCounts {
     /// Counts one more.
-    pub(super) fn up(&self, reason: EndReason) {
-        if let Some(at) = ENDS.iter().position(|(_, known)| *known == reason) {
-            self.0[at].increment();
-        }
+    fn increment(&self, reason: EndReason) {
+        self.0[reason as usize].increment();
     }
 
     /// Returns how many there were for each reason.
-    pub(super) fn all(&self) -> impl Iterator<Item = (EndReason, u64)> {
-        ENDS.iter().zip(&self.0).map(|((_, reason), count)| (*reason, count.value()))
+    fn all(&self) -> impl Iterator<Item = (EndReason, u64)> {
+        EndReason::ALL.iter().zip(&self.0).map(|(reason, count)| (*reason, count.value()))
     }
 }
-
-const ALIVE: u8 = 0;
-const ENDS: [(u8, EndReason); 5] = [
-    (1, EndReason::Removed),
-    (2, EndReason::RemovedByAdmin),
-    (3, EndReason::Emptied),
-    (4, EndReason::Lingered),
-    (5, EndReason::Unclaimed),
-];
 
 #[cfg(test)]
 mod tests;

@@ -211,7 +211,7 @@ impl Thread {
         totals.stalled_messages.set(tally.stalled_messages);
         totals.close_timeouts.set(tally.close_timeouts);
         totals.outbox_bytes.set(tally.outbox_bytes);
-        for reason in CloseReason::ALL {
+        for &reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);
         }
     }
