@@ -389,11 +389,15 @@ fn signal(process: u32) -> Result<(), Error> {
 /// Prints the version of this program, and of the daemon if one runs.
 pub(super) async fn version(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
     let own = env!("CARGO_PKG_VERSION");
-    let running = match client.read::<wire::Status>("/v1/status").await {
+    let (mut outcome, answer) = (Ok(()), client.read::<wire::Status>("/v1/status").await);
+    let running = match answer {
         Ok((status, _)) => Ok(status.version),
         Err(Error::PermissionDenied(_)) => Err("unknown, permission denied"),
         Err(Error::NoDaemon(_) | Error::Connect { .. } | Error::ConnectionLost(_)) => Err("not running"),
-        Err(Error::Unresponsive(_)) => Err("not answering"),
+        Err(error @ Error::Unresponsive(_)) => {
+            outcome = Err(error);
+            Err("not answering")
+        }
         Err(other) => return Err(other),
     };
     if format.is_json() {
@@ -401,7 +405,7 @@ pub(super) async fn version(client: &Client, format: Format, out: &mut impl Writ
     } else {
         writeln!(out, "ws-routerctl {own}\nws-router {}", running.unwrap_or_else(str::to_owned))?;
     }
-    Ok(())
+    outcome
 }
 
 /// Creates a token. The line for the file of tokens goes to standard output, where it can be appended to that file, and

@@ -1,4 +1,5 @@
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -37,4 +38,24 @@ fn another_process_s_watchdog_is_left_alone() {
     while let Some(message) = router.next_message() {
         assert!(!message.contains("WATCHDOG"), "{message}");
     }
+}
+
+#[test]
+fn commands_give_up_a_process_that_is_stopped_after_ten_seconds() {
+    let router = Setup::on_loopback().start().ready();
+    router.signal(Signal::SIGSTOP);
+    let begun = Instant::now();
+    let commands = ["status", "list", "reload", "version"].map(|command| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
+        program.arg("--socket").arg(router.setup.admin()).arg(command);
+        program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for command in commands {
+        let output = command.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(69), "{told}");
+        assert!(told.ends_with("takes connections, but nobody answers; see systemctl status ws-router\n"), "{told}");
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+    router.signal(Signal::SIGCONT);
 }
