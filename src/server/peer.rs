@@ -19,7 +19,7 @@ pub struct ClientIdentity {
 }
 
 /// Network of a client, the unit that limits apply to: a client that has one address of it can use all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// An IPv4 address.
     V4(Ipv4Addr),

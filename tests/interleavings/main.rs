@@ -33,8 +33,8 @@ mod sync {
 mod events;
 #[path = "../../src/server/metrics/mod.rs"]
 mod metrics;
-#[path = "../../src/server/net/permit.rs"]
-mod permit;
+#[path = "../../src/server/net/pending/mod.rs"]
+mod pending;
 #[path = "../../src/server/registry/mod.rs"]
 mod registry;
 
@@ -43,10 +43,7 @@ mod peer {
     pub use ws_router_server::peer::*;
 }
 
-/// What `permit` finds as `super`.
-use ws_router_server::net::NetworkSlot;
-
-/// What `permit` finds as `crate::config`.
+/// What the modules find as `crate::config`.
 mod config {
     pub use ws_router_server::config::{Config, Limits, Rule};
 }

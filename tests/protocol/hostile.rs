@@ -314,7 +314,7 @@ async fn silent_connections_stay_within_limits_pending() {
         connections.push(scene.server.connect().await);
     }
     let metrics = scene.server.metrics.clone();
-    until("the rest is rejected", || metrics.rejections(Rejection::Limit) == 40).await;
+    until("the oldest are evicted", || metrics.rejections(Rejection::Evicted) == 40).await;
     assert_eq!(metrics.pending.value(), 20);
     scene.check_pair().await;
     drop(connections);

@@ -16,6 +16,7 @@ mod mutual;
 mod pipe;
 mod registrations;
 mod routes;
+mod shares;
 mod tls;
 mod tls_relay;
 mod top;

@@ -53,6 +53,7 @@ pub async fn serve(server: Arc<Server>, listener: Listener, tasks: TaskTracker, 
 pub async fn serve_connection(server: &Server, mut connection: Connection, stop: CancellationToken) {
     let (peer, certificate) = (connection.peer(), connection.client_identity());
     let client = ClientInfo::new(peer, certificate.as_ref());
+    let activity = connection.activity();
     let protocol = {
         let config = server.config();
         connection.set_write_timeout(config.http.request_timeout);
@@ -63,6 +64,7 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
     let (received, requests) = (Notify::new(), RequestCount::default());
     let handler = service_fn(async |request| {
         received.notify_one();
+        let _active = activity.request();
         let (response, member) = routes::handle(server, request, client, &requests).await;
         if member.is_some() {
             *joining.lock() = member;

@@ -108,6 +108,10 @@ impl Refusal {
 pub enum Rejection {
     /// `limits.connections` or `limits.pending` is reached.
     Limit,
+    /// The client's network holds its share of `limits.pending`.
+    Share,
+    /// The connection waited for its peer when another one needed its slot.
+    Evicted,
     /// The client's network connects more often than `limits.connection-rate`.
     Rate,
     /// The client's network has `limits.connections-per-address` connections.

@@ -33,7 +33,14 @@ pub struct Clients {
     failed_keys: Mutex<RateTable<(Network, u64)>>,
     /// Hashes ids, so that the keys of [`Self::failed_keys`] have a fixed size.
     ids: RandomState,
-    open: Mutex<HashMap<Network, usize>>,
+    open: Mutex<OpenConnections>,
+}
+
+/// Open connections that have a network.
+#[derive(Debug, Default)]
+struct OpenConnections {
+    total: usize,
+    by_network: HashMap<Network, usize>,
 }
 
 impl Default for Clients {
@@ -86,30 +93,37 @@ impl Clients {
     /// Counts an open connection of a peer's network as long as the slot is held; fails at the network's limit.
     pub fn hold(self: &Arc<Self>, peer: &Peer, config: &Config) -> Result<Option<NetworkSlot>, TooManyConnections> {
         match Self::network_of(peer, &config.http) {
-            Some(network) => self.slot(network, network_limit(&config.limits)).map(Some),
+            Some(network) => self.slot(network, |others| network_limit(&config.limits, others)).map(Some),
             None => Ok(None),
         }
     }
 
     /// Counts an open connection that an old process admitted.
     pub fn hold_carried(self: &Arc<Self>, peer: &Peer, config: &Config) -> Option<NetworkSlot> {
-        Self::network_of(peer, &config.http).and_then(|network| self.slot(network, usize::MAX).ok())
+        Self::network_of(peer, &config.http).and_then(|network| self.slot(network, |_| usize::MAX).ok())
     }
 
-    fn slot(self: &Arc<Self>, network: Network, limit: usize) -> Result<NetworkSlot, TooManyConnections> {
+    /// Counts a connection, unless the network has as many as `limit` allows while others have the given number.
+    fn slot(
+        self: &Arc<Self>,
+        network: Network,
+        limit: impl FnOnce(usize) -> usize,
+    ) -> Result<NetworkSlot, TooManyConnections> {
         let mut open = self.open.lock();
-        let count = open.entry(network).or_default();
-        if *count >= limit {
+        let OpenConnections { total, by_network } = &mut *open;
+        let count = by_network.entry(network).or_default();
+        if *count >= limit(*total - *count) {
             // A limit is never zero, so the entry isn't empty.
             return Err(TooManyConnections);
         }
         *count += 1;
+        *total += 1;
         Ok(NetworkSlot(Arc::clone(self), network))
     }
 
     /// Returns how many connections a network has open.
     pub fn open(&self, network: Network) -> usize {
-        self.open.lock().get(&network).copied().unwrap_or_default()
+        self.open.lock().by_network.get(&network).copied().unwrap_or_default()
     }
 
     fn now(&self) -> Duration {
@@ -130,13 +144,15 @@ impl Drop for NetworkSlot {
     fn drop(&mut self) {
         let Self(clients, network) = self;
         let mut open = clients.open.lock();
-        if let Some(count) = open.get_mut(network) {
+        let OpenConnections { total, by_network } = &mut *open;
+        if let Some(count) = by_network.get_mut(network) {
             *count -= 1;
+            *total -= 1;
             if *count == 0 {
-                open.remove(network);
+                by_network.remove(network);
                 // The table of a crowd that has left is released.
-                if open.capacity() > SHRINK_ABOVE && open.len() < open.capacity() / 8 {
-                    open.shrink_to_fit();
+                if by_network.capacity() > SHRINK_ABOVE && by_network.len() < by_network.capacity() / 8 {
+                    by_network.shrink_to_fit();
                 }
             }
         }

@@ -14,13 +14,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::certificates::Certificates;
 use super::client_auth::client_identity;
-use super::permit::{ConnectionPermit, PendingGuard};
+use super::pending::{Activity, PendingGuard};
+use super::permit::ConnectionPermit;
 use super::stream::Stream;
 use super::{NetworkSlot, Socket, Transport, proxy};
-use crate::peer::{ClientIdentity, Peer, Peers};
+use crate::metrics::Rejection;
+use crate::peer::{ClientIdentity, Network, Peer, Peers};
 
 /// An accepted connection, plain or with TLS.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Connection {
     permit: ConnectionPermit,
     /// Dropped when the connection becomes a websocket.
     pending: PendingGuard,
+    evicted: Pin<Box<WaitForCancellationFutureOwned>>,
     write_timeout: Duration,
     /// Runs while a write waits for the peer.
     write_timer: Option<Pin<Box<Sleep>>>,
@@ -75,7 +79,53 @@ impl Connection {
 
     pub(super) fn plain(stream: Stream, peer: Peer, permit: ConnectionPermit, pending: PendingGuard) -> Self {
         let layer = Layer::Plain(stream);
-        Self { layer, peer, permit, pending, write_timeout: UNLIMITED, write_timer: None, has_timed_out: false }
+        let evicted = Box::pin(pending.evicted());
+        Self {
+            layer,
+            peer,
+            permit,
+            pending,
+            evicted,
+            write_timeout: UNLIMITED,
+            write_timer: None,
+            has_timed_out: false,
+        }
+    }
+
+    /// Returns a handle that reports requests, during which the connection isn't closed to make room for others.
+    pub fn activity(&self) -> Activity {
+        self.pending.activity()
+    }
+
+    /// Moves the connection to its client's network in the pool of pending connections.
+    pub(super) fn assign(&mut self, network: Option<Network>, limit: usize) -> Result<(), Rejection> {
+        self.pending.assign(network, limit)
+    }
+
+    /// Waits for the first bytes of the peer.
+    async fn first_bytes(&mut self) -> io::Result<()> {
+        if let Layer::Plain(stream) = &self.layer {
+            Self::unless_evicted(&self.pending, stream.readable()).await?;
+            self.pending.on_first_byte();
+        }
+        Ok(())
+    }
+
+    /// Runs a step of the handshake; fails once the connection is to be closed for another one.
+    async fn unless_evicted<T>(pending: &PendingGuard, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        tokio::select! {
+            biased;
+            () = pending.evicted() => Err(evicted_error()),
+            done = step => done,
+        }
+    }
+
+    /// Fails once the connection is to be closed for another one.
+    fn check_evicted(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.evicted.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(evicted_error()),
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Holds the connection's slot of its client's network.
@@ -97,7 +147,7 @@ impl Connection {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not from one of http.trusted-proxies"));
         }
         if let Layer::Plain(stream) = &mut self.layer
-            && let Some(client) = proxy::read_header(stream).await?
+            && let Some(client) = Self::unless_evicted(&self.pending, proxy::read_header(stream)).await?
         {
             self.peer = Peer::inet(client);
         }
@@ -106,10 +156,13 @@ impl Connection {
 
     /// Runs the TLS handshake.
     pub(super) async fn into_tls(mut self, certificates: &Certificates) -> io::Result<Self> {
+        self.first_bytes().await?;
         self.permit.count_tls();
         let layer = match self.layer {
             Layer::Plain(stream) => {
-                let tls = TlsAcceptor::from(certificates.server_config()).accept(stream).await?;
+                let handshake = TlsAcceptor::from(certificates.server_config()).accept(stream);
+                let tls = Self::unless_evicted(&self.pending, handshake).await?;
+                self.pending.on_handshake();
                 Layer::Tls(Box::new(tls))
             }
             done @ Layer::Tls(_) => done,
@@ -123,6 +176,7 @@ impl Connection {
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut (dyn AsyncWrite + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.check_evicted(cx)?;
         if self.has_timed_out {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -145,10 +199,16 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().layer {
+        let connection = self.get_mut();
+        connection.check_evicted(cx)?;
+        let read = match &mut connection.layer {
             Layer::Plain(stream) => Pin::new(stream).poll_read(cx, into),
             Layer::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, into),
+        };
+        if read.is_ready() {
+            connection.pending.on_first_byte();
         }
+        read
     }
 }
 
@@ -179,6 +239,10 @@ impl AsyncWrite for Connection {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().write_with(cx, |layer, cx| layer.poll_shutdown(cx))
     }
+}
+
+fn evicted_error() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "closed to make room for another connection")
 }
 
 /// A year, which is longer than a connection without a request lasts.

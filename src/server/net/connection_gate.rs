@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::permit::{ConnectionPermit, PendingGuard, connection_limit};
+use super::permit::{ConnectionPermit, connection_limit};
 use super::stream::Stream;
-use super::{Clients, Connection, ListenError, TooManyConnections};
+use super::{Clients, Connection, ListenError, PendingPool, TooManyConnections};
 use crate::config;
 use crate::log::{RateLimitedLog, messages};
 use crate::metrics::{FrontendMetrics, Rejection};
@@ -26,6 +26,8 @@ pub struct ConnectionGate {
     pub metrics: Arc<FrontendMetrics>,
     /// Rates and connections of each client network.
     pub clients: Arc<Clients>,
+    /// Connections that are not websockets yet.
+    pub pending: Arc<PendingPool>,
 }
 
 /// Reason why a connection is not admitted; limits are counted and logged already.
@@ -35,7 +37,7 @@ pub(super) enum Rejected {
     #[error("rejected; raise limits.connections or limits.pending")]
     TotalLimit,
     /// The client's network is at a limit.
-    #[error("rejected; raise limits.connection-rate or limits.connections-per-address")]
+    #[error("rejected; raise limits.connection-rate, limits.connections-per-address or limits.pending")]
     NetworkLimit,
     /// The peer has disconnected.
     #[error("the peer has disconnected")]
@@ -54,11 +56,14 @@ impl ConnectionGate {
     /// Gives a connection its permits; `is_client` says that the peer is the client itself and not a proxy.
     pub(super) fn admit(&self, stream: Stream, is_client: bool) -> Result<Connection, Rejected> {
         let peer = stream.peer().map_err(|_| Rejected::Disconnected)?;
-        let (permit, pending) = self.permits().ok_or_else(|| {
-            self.metrics.rejected(Rejection::Limit);
-            log_rejection(&peer, "limits.connections or limits.pending");
-            Rejected::TotalLimit
-        })?;
+        let (permit, pending) = {
+            let config = self.config.borrow();
+            let network = Clients::network_of(&peer, &config.http);
+            let pending = self.pending.admit(network, self.pending_limit(&config.limits));
+            let pending = pending.map_err(|why| self.reject(&peer, why))?;
+            let permit = ConnectionPermit::take(&self.metrics, connection_limit(&config.limits));
+            (permit.ok_or_else(|| self.reject(&peer, Rejection::Limit))?, pending)
+        };
         let mut connection = Connection::plain(stream, peer, permit, pending);
         if is_client {
             self.admit_client(&mut connection)?;
@@ -71,34 +76,39 @@ impl ConnectionGate {
     pub(super) fn admit_client(&self, connection: &mut Connection) -> Result<(), Rejected> {
         let config = self.config.borrow();
         let peer = connection.peer();
-        let Some(network) = Clients::network_of(&peer, &config.http) else { return Ok(()) };
+        let network = Clients::network_of(&peer, &config.http);
+        connection.assign(network, self.pending_limit(&config.limits)).map_err(|why| self.reject(&peer, why))?;
+        let Some(network) = network else { return Ok(()) };
         if self.clients.connect(network, &config.limits.connection_rate).is_err() {
-            self.metrics.rejected(Rejection::Rate);
-            log_rejection(&peer, "limits.connection-rate");
-            return Err(Rejected::NetworkLimit);
+            return Err(self.reject(&peer, Rejection::Rate));
         }
         match self.clients.hold(&peer, &config) {
             Ok(slot) => connection.hold(slot),
-            Err(TooManyConnections) => {
-                self.metrics.rejected(Rejection::PerAddress);
-                log_rejection(&peer, "limits.connections-per-address");
-                return Err(Rejected::NetworkLimit);
-            }
+            Err(TooManyConnections) => return Err(self.reject(&peer, Rejection::PerAddress)),
         }
         Ok(())
     }
 
-    fn permits(&self) -> Option<(ConnectionPermit, PendingGuard)> {
-        let limits = &self.config.borrow().limits;
-        let permit = ConnectionPermit::take(&self.metrics, connection_limit(limits))?;
-        Some((permit, PendingGuard::take(&self.metrics, limits.pending)?))
+    /// Returns how many connections may be pending: `limits.pending`, or what websockets leave of all connections.
+    fn pending_limit(&self, limits: &config::Limits) -> usize {
+        let websockets = self.metrics.connections.value().saturating_sub(self.metrics.pending.value());
+        let free = connection_limit(limits).saturating_sub(usize::try_from(websockets).unwrap_or(usize::MAX));
+        limits.pending.min(free)
     }
-}
 
-/// Logs which limit closed a connection. Many clients may share one address, for which the limit is then too low.
-fn log_rejection(peer: &Peer, limit: &'static str) {
-    if let Some(suppressed) = REJECTED.should_log(Instant::now()) {
-        tracing::warn!(message_id = messages::CONNECTION_REJECTED, %peer, limit, suppressed, "connection rejected: limit reached");
+    /// Counts and logs a rejected connection. Many clients may share one address, for which a limit is then too low.
+    fn reject(&self, peer: &Peer, why: Rejection) -> Rejected {
+        let (limit, rejected) = match why {
+            Rejection::Limit => ("limits.connections or limits.pending", Rejected::TotalLimit),
+            Rejection::Share | Rejection::Evicted => ("limits.pending", Rejected::NetworkLimit),
+            Rejection::Rate => ("limits.connection-rate", Rejected::NetworkLimit),
+            Rejection::PerAddress => ("limits.connections-per-address", Rejected::NetworkLimit),
+        };
+        self.metrics.rejected(why);
+        if let Some(suppressed) = REJECTED.should_log(Instant::now()) {
+            tracing::warn!(message_id = messages::CONNECTION_REJECTED, %peer, limit, suppressed, "connection rejected: limit reached");
+        }
+        rejected
     }
 }
 

@@ -1,7 +1,4 @@
-//! Limits of open connections, and the guards that count connections against them.
-//!
-//! Every connection holds a [`ConnectionPermit`] as long as it lives. Until it is a websocket it also holds a
-//! [`PendingGuard`], so that peers that open connections and send nothing can't use up the descriptors of members.
+//! Limits of open connections, and the permit that counts a connection against them as long as it lives.
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -25,10 +22,11 @@ pub fn connections_within(descriptors: u64) -> u64 {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2)
 }
 
-/// Returns how many connections one client network may have open: `limits.connections-per-address`, or three quarters
-/// of all, so that no network can exclude the others.
-pub(super) fn network_limit(limits: &config::Limits) -> usize {
-    limits.connections_per_address.unwrap_or_else(|| (connection_limit(limits) / 4 * 3).max(1))
+/// Returns how many connections one client network may have open while others have `others`:
+/// `limits.connections-per-address`, or three quarters of what they leave free, so that no network can exclude the others.
+pub(super) fn network_limit(limits: &config::Limits, others: usize) -> usize {
+    let share = || (connection_limit(limits).saturating_sub(others) / 4 * 3).max(1);
+    limits.connections_per_address.unwrap_or_else(share)
 }
 
 /// Counts an open connection in [`FrontendMetrics::connections`] until it is dropped.
@@ -84,30 +82,6 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Counts a connection in [`FrontendMetrics::pending`] until it is a websocket.
-#[derive(Debug)]
-pub(super) struct PendingGuard(Arc<FrontendMetrics>);
-
-impl PendingGuard {
-    /// Counts one more connection; `None` if there are `limit` already.
-    pub(super) fn take(metrics: &Arc<FrontendMetrics>, limit: usize) -> Option<Self> {
-        metrics.pending.increment();
-        let pending = Self(Arc::clone(metrics));
-        (metrics.pending.value() <= limit as u64).then_some(pending)
-    }
-
-    /// Returns the counters of the frontend.
-    pub(super) fn metrics(&self) -> &FrontendMetrics {
-        &self.0
-    }
-}
-
-impl Drop for PendingGuard {
-    fn drop(&mut self) {
-        self.0.pending.decrement();
-    }
-}
-
 /// Descriptors that are kept from connections: listeners, event loops, the admin interface's connections, files.
 pub const RESERVED_DESCRIPTORS: u64 = 256;
 
@@ -122,16 +96,5 @@ mod tests {
         assert!(possible > 0);
         assert_eq!(connection_limit(&limits(Some(1))), 1);
         assert_eq!(connection_limit(&limits(Some(usize::MAX))), possible);
-    }
-
-    #[test]
-    fn a_pending_slot_is_given_back() {
-        let metrics = Arc::new(FrontendMetrics::default());
-        let first = PendingGuard::take(&metrics, 1);
-        assert!(first.is_some());
-        assert!(PendingGuard::take(&metrics, 1).is_none());
-        drop(first);
-        assert!(PendingGuard::take(&metrics, 1).is_some());
-        assert_eq!(metrics.pending.value(), 0);
     }
 }

@@ -62,7 +62,12 @@ mod tests {
         let (unix, _other) = UnixStream::pair().unwrap();
         let peer = Peer::Inet("192.0.2.1:0".parse().unwrap());
         let (_publish, config) = tokio::sync::watch::channel(Arc::default());
-        let gate = ConnectionGate { config, metrics: Arc::default(), clients: Arc::default() };
+        let gate = ConnectionGate {
+            config,
+            metrics: Arc::default(),
+            clients: Arc::default(),
+            pending: Arc::new(crate::net::PendingPool::new(Arc::default())),
+        };
         let socket = Socket::carried(unix.into(), peer, &gate);
         assert!(matches!(socket.transport, Transport::Plain(Plain::Unix(_))), "{socket:?}");
         assert_eq!(socket.peer, peer);

@@ -68,6 +68,14 @@ impl Stream {
         }
     }
 
+    /// Waits until the peer has sent bytes or closed its side.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.readable().await,
+            Self::Unix(socket) => socket.readable().await,
+        }
+    }
+
     /// Returns the other end of the connection, as the kernel knows it.
     pub(super) fn peer(&self) -> io::Result<Peer> {
         match self {

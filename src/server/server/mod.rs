@@ -30,7 +30,7 @@ use crate::access::Access;
 use crate::config::{Config, Limits, Problems};
 use crate::events::Events;
 use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
-use crate::net::{Clients, ConnectionGate, NetworkSlot, Socket};
+use crate::net::{Clients, ConnectionGate, NetworkSlot, PendingPool, Socket};
 use crate::peer::Peer;
 use crate::registry::{self, Registration, Registry, Request, SeatError, Summary};
 use crate::relay::{self, MemberView, MemoryBudget, Relay};
@@ -49,6 +49,7 @@ pub struct Server {
     /// The configuration of the start, against which changes that need a restart are reported.
     initial: Arc<Config>,
     clients: Arc<Clients>,
+    pending: Arc<PendingPool>,
     metrics: Arc<FrontendMetrics>,
     events: Events,
     drain: Drain,
@@ -78,6 +79,7 @@ impl Server {
             config: watch::Sender::new(Arc::clone(&config)),
             initial: config,
             clients: Arc::default(),
+            pending: Arc::new(PendingPool::new(Arc::clone(&metrics))),
             metrics,
             events,
             started: Instant::now(),
@@ -274,7 +276,7 @@ impl Server {
     /// Returns the gate that connections pass before anything is spent on them.
     pub fn connection_gate(&self) -> ConnectionGate {
         let (metrics, clients) = (Arc::clone(&self.metrics), Arc::clone(&self.clients));
-        ConnectionGate { config: self.config.subscribe(), metrics, clients }
+        ConnectionGate { config: self.config.subscribe(), metrics, clients, pending: Arc::clone(&self.pending) }
     }
 
     /// Returns how long ago the router was started.

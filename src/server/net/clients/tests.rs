@@ -74,18 +74,34 @@ fn processes_of_this_machine_and_trusted_proxies_have_no_network() {
 }
 
 #[test]
+fn several_networks_leave_connections_free_for_others() {
+    let clients = Arc::new(Clients::default());
+    let limits = config::Limits { connections: Some(100), ..config::Limits::default() };
+    let mut slots = Vec::new();
+    for number in 1..=3_u8 {
+        let network = Network::of([192, 0, 2, number].into());
+        while let Ok(slot) = clients.slot(network, |others| network_limit(&limits, others)) {
+            slots.push(slot);
+        }
+    }
+    let held = [1, 2, 3].map(|number| clients.open(Network::of([192, 0, 2, number].into())));
+    assert_eq!(held, [75, 18, 3]);
+    assert!(clients.slot(network("192.0.2.4"), |others| network_limit(&limits, others)).is_ok());
+}
+
+#[test]
 fn slots_are_counted_as_long_as_they_are_held() {
     let (clients, here) = (Arc::new(Clients::default()), network("192.0.2.1"));
-    let first = clients.slot(here, 2);
-    let second = clients.slot(here, 2);
-    assert!(first.is_ok() && second.is_ok() && clients.slot(here, 2).is_err());
-    assert!(clients.slot(network("192.0.2.2"), 2).is_ok());
+    let first = clients.slot(here, |_| 2);
+    let second = clients.slot(here, |_| 2);
+    assert!(first.is_ok() && second.is_ok() && clients.slot(here, |_| 2).is_err());
+    assert!(clients.slot(network("192.0.2.2"), |_| 2).is_ok());
     drop(first);
     assert_eq!(clients.open(here), 1);
-    assert!(clients.slot(here, 2).is_ok());
+    assert!(clients.slot(here, |_| 2).is_ok());
     drop(second);
     assert_eq!(clients.open(here), 0);
-    assert!(clients.open.lock().is_empty());
+    assert!(clients.open.lock().by_network.is_empty());
 }
 
 const RATE: Rate = Rate::per_second(1, 2);
