@@ -1,82 +1,27 @@
-//! Once warm, the shard's core passes messages on without a single allocation: counted by an allocator, with links
-//! that are in memory and allocate nothing themselves.
+//! Once warm, the shard relays messages without a single allocation. They are counted by an allocator, with links in
+//! memory that allocate nothing themselves.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ws_router_core::frame::client_frame;
 use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{Departure, Link, Moment, Newcomer, Received, Rules, Shard};
+use ws_router_core::shard::{InMemoryLink, Moment, Newcomer, Pipe, Rules, Shard};
 
-/// A device's end of a connection: it sends the same message again and again, and takes what comes.
-#[derive(Debug, Default)]
-struct Device {
-    /// Frames that are one message.
-    message: Vec<u8>,
-    /// Where in the message the next byte to send is, and how many wait.
-    at: usize,
-    waiting: usize,
-    /// Bytes that it has in the kernel at a time, and room in the kernel for it.
-    at_once: usize,
-    room: usize,
-    taken: usize,
-    has_left: bool,
-}
-
+/// A device: its end of the connection, and the message that it sends again and again, as frames.
 #[derive(Debug)]
-struct Queue(Rc<RefCell<Device>>);
-
-impl Link for Queue {
-    fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
-        let mut device = self.0.borrow_mut();
-        let mut left = device.waiting.min(device.at_once);
-        let mut bytes = 0;
-        for buffer in buffers {
-            let mut buffer = &mut buffer[..];
-            while left > 0 && !buffer.is_empty() {
-                let part = (device.message.len() - device.at).min(left).min(buffer.len());
-                let (head, rest) = buffer.split_at_mut(part);
-                head.copy_from_slice(&device.message[device.at..device.at + part]);
-                device.at = (device.at + part) % device.message.len();
-                (buffer, left, bytes) = (rest, left - part, bytes + part);
-            }
-        }
-        device.waiting -= bytes;
-        match bytes {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            _ => Ok(Received { bytes, more: device.waiting > 0 }),
-        }
-    }
-
-    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut device = self.0.borrow_mut();
-        let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>().min(device.room);
-        (device.room, device.taken) = (device.room - bytes, device.taken + bytes);
-        Ok(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn has_unread(&self) -> bool {
-        false
-    }
-
-    fn finish(&mut self) {}
-
-    fn on_close(&mut self, _: &Departure) {
-        self.0.borrow_mut().has_left = true;
-    }
+struct Device {
+    slot: usize,
+    pipe: Rc<RefCell<Pipe>>,
+    message: Vec<u8>,
 }
 
 struct World {
-    shard: Shard<Queue>,
-    devices: Vec<(usize, Rc<RefCell<Device>>)>,
+    shard: Shard<InMemoryLink>,
+    devices: Vec<Device>,
 }
 
 const NOW: Moment = Moment(1000);
@@ -96,29 +41,24 @@ impl World {
         Self { shard: Shard::new(rules), devices: Vec::new() }
     }
 
-    /// Lets a device in that sends `message`, cut as bytes come in.
-    fn join(&mut self, role: Role, message: Vec<u8>, at_once: usize) -> usize {
-        let device = Device { message, at_once, room: usize::MAX / 2, ..Device::default() };
-        let device = Rc::new(RefCell::new(device));
+    /// Adds a member that sends `message`, of which the shard receives at most `read_limit` bytes in a call.
+    fn join(&mut self, role: Role, message: Vec<u8>, read_limit: usize) -> usize {
+        let pipe = Pipe { read_limit, discards_outbound: true, ..Pipe::with_room(usize::MAX / 2) }.shared();
         let id = MemberId(self.devices.len() as u64 + 1);
         let newcomer = Newcomer { id, serial: Serial(1), role, counts: true };
-        let slot = self.shard.join(&newcomer, Queue(Rc::clone(&device)), NOW);
-        self.devices.push((slot, device));
+        let slot = self.shard.join(&newcomer, InMemoryLink(Rc::clone(&pipe)), NOW);
+        self.devices.push(Device { slot, pipe, message });
         self.devices.len() - 1
     }
 
-    fn device(&self, who: usize) -> std::cell::RefMut<'_, Device> {
-        self.devices[who].1.borrow_mut()
-    }
-
     fn say(&self, who: usize, messages: usize) {
-        let mut device = self.device(who);
-        device.waiting += device.message.len() * messages;
+        let Device { pipe, message, .. } = &self.devices[who];
+        (0..messages).for_each(|_| pipe.borrow_mut().inbound.extend(message));
     }
 
-    /// Runs rounds of the loop until nothing more moves.
+    /// Runs the loop until nothing more moves.
     fn run(&mut self) {
-        for (slot, _) in &self.devices {
+        for Device { slot, .. } in &self.devices {
             self.shard.readable(*slot, false, NOW);
         }
         self.shard.flush(NOW);
@@ -130,8 +70,9 @@ impl World {
 
     /// Has a device that lags take so much more.
     fn take(&mut self, who: usize, bytes: usize) {
-        self.device(who).room = bytes;
-        self.shard.writable(self.devices[who].0, NOW);
+        let Device { slot, pipe, .. } = &self.devices[who];
+        pipe.borrow_mut().room = bytes;
+        self.shard.writable(*slot, NOW);
     }
 
     /// Does the same until all is warm, and then counts allocations while it is done again and again.
@@ -147,7 +88,7 @@ impl World {
         });
         let messages = self.shard.tally().deliveries - before;
         assert!(messages >= TURNS, "{messages} messages were delivered");
-        assert!(self.devices.iter().all(|(_, device)| !device.borrow().has_left));
+        assert!(self.devices.iter().all(|device| device.pipe.borrow().left.is_none()));
         counted.count_total
     }
 }

@@ -21,6 +21,8 @@ mod broadcast;
 mod closing;
 mod delivery;
 mod fanout;
+#[cfg(any(test, feature = "test-util"))]
+mod in_memory;
 mod link;
 mod liveness;
 mod member;
@@ -37,6 +39,8 @@ use std::time::Duration;
 
 use slab::Slab;
 
+#[cfg(any(test, feature = "test-util"))]
+pub use in_memory::{InMemoryLink, Pipe, SendCounter};
 pub use link::{Departure, Link, Received, TcpTransit};
 pub use member::{MemberSummary, MemberTally, Newcomer, ShardTally, Traffic};
 pub use rate::Rates;

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 
 use proptest::prelude::*;
@@ -20,96 +19,6 @@ mod liveness;
 mod memory;
 mod rates;
 mod traffic;
-
-/// The peer's end of a link.
-#[derive(Debug, Default)]
-struct Pipe {
-    /// What the peer sent and the shard has not received.
-    inbound: Vec<u8>,
-    received: usize,
-    has_ended: bool,
-    /// What the shard sent and the peer has not taken.
-    outbound: Vec<u8>,
-    room: usize,
-    sends: usize,
-    /// How far the peer's machine has come; every second one's tells.
-    transit: Option<TcpTransit>,
-    /// Whether the peer is gone without a word, so that whatever is sent fails; what it sent before is still there.
-    is_broken: bool,
-    left: Option<CloseReason>,
-    /// How much had been received then; what came later is thrown away.
-    received_when_left: Option<usize>,
-    is_finished: bool,
-    is_dropped: bool,
-}
-
-#[derive(Debug)]
-struct Queue(Rc<RefCell<Pipe>>);
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        self.0.borrow_mut().is_dropped = true;
-    }
-}
-
-impl Link for Queue {
-    fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
-        let mut pipe = self.0.borrow_mut();
-        let mut bytes = 0;
-        for buffer in buffers {
-            let part = pipe.inbound.len().min(buffer.len());
-            buffer[..part].copy_from_slice(&pipe.inbound[..part]);
-            pipe.inbound.drain(..part);
-            bytes += part;
-        }
-        pipe.received += bytes;
-        if bytes == 0 && !pipe.has_ended {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(Received { bytes, more: !pipe.inbound.is_empty() })
-    }
-
-    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut pipe = self.0.borrow_mut();
-        pipe.sends += 1;
-        if pipe.is_broken {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let mut sent = 0;
-        for slice in slices {
-            let part = slice.len().min(pipe.room);
-            pipe.outbound.extend_from_slice(&slice[..part]);
-            pipe.room -= part;
-            sent += part;
-        }
-        if let Some(transit) = &mut pipe.transit {
-            transit.written += sent as u64;
-        }
-        Ok(sent)
-    }
-
-    fn flush(&mut self) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn has_unread(&self) -> bool {
-        false
-    }
-
-    fn transit(&self) -> Option<TcpTransit> {
-        self.0.borrow().transit
-    }
-
-    fn finish(&mut self) {
-        self.0.borrow_mut().is_finished = true;
-    }
-
-    fn on_close(&mut self, &Departure { reason, .. }: &Departure) {
-        let mut pipe = self.0.borrow_mut();
-        pipe.received_when_left = Some(pipe.received);
-        assert_eq!(pipe.left.replace(reason), None, "left twice");
-    }
-}
 
 /// A device: its pipe, what it sent, what it received.
 struct Device {
@@ -131,7 +40,7 @@ struct Device {
 }
 
 struct World {
-    shard: Shard<Queue>,
+    shard: Shard<InMemoryLink>,
     now: Moment,
     devices: Vec<Device>,
     ids: u64,
@@ -174,15 +83,15 @@ impl World {
         room: u64,
         role: Role,
         socket: usize,
-        join: impl FnOnce(&mut Shard<Queue>, &Newcomer, Queue, Moment) -> usize,
+        join: impl FnOnce(&mut Shard<InMemoryLink>, &Newcomer, InMemoryLink, Moment) -> usize,
     ) -> usize {
         self.ids += 1;
         let transit = self.ids.is_multiple_of(2).then(TcpTransit::default);
-        let pipe = Rc::new(RefCell::new(Pipe { room: socket, transit, ..Pipe::default() }));
+        let pipe = Pipe { transit, ..Pipe::with_room(socket) }.shared();
         let id = MemberId(self.ids);
         let newcomer = Newcomer { id, serial: Serial(room), role, counts: true };
         let from = self.received();
-        let slot = join(&mut self.shard, &newcomer, Queue(Rc::clone(&pipe)), self.now);
+        let slot = join(&mut self.shard, &newcomer, InMemoryLink(Rc::clone(&pipe)), self.now);
         self.devices.push(Device {
             slot,
             id,
@@ -266,7 +175,7 @@ impl World {
         for state in read {
             let device = self.devices.iter_mut().find(|device| device.id == state.id).unwrap();
             device.pipe.borrow_mut().is_dropped = false;
-            let link = Queue(Rc::clone(&device.pipe));
+            let link = InMemoryLink(Rc::clone(&device.pipe));
             device.slot = self.shard.restore(state, link, self.now).unwrap();
         }
     }

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{MemberState, Moment, Newcomer, Rules, Shard};
+use ws_router_core::shard::{InMemoryLink, MemberState, Moment, Newcomer, Pipe, Rules, Shard};
 
 use super::input::Input;
-use super::pipe::{End, Pipe};
 use super::reference;
 
 pub fn run(bytes: &[u8]) {
@@ -61,7 +60,7 @@ pub fn run(bytes: &[u8]) {
 
 /// A talker, in slot 0 of the list, and those who receive it.
 struct Scene {
-    shard: Shard<End>,
+    shard: Shard<InMemoryLink>,
     rules: Rules,
     pipes: Vec<Rc<RefCell<Pipe>>>,
     talker: usize,
@@ -71,10 +70,10 @@ impl Scene {
     fn new(max_message: u64, receivers: usize) -> Self {
         let rules = rules(max_message);
         let mut shard = Shard::new(rules.clone());
-        let pipes: Vec<_> = (0..=receivers).map(|_| Pipe::with_room(usize::MAX)).collect();
+        let pipes: Vec<_> = (0..=receivers).map(|_| Pipe::with_room(usize::MAX).shared()).collect();
         let join = |(at, pipe): (usize, &Rc<RefCell<Pipe>>)| {
             let newcomer = Newcomer { id: MemberId(at as u64), serial: Serial(1), role: Role::Peer, counts: true };
-            shard.join(&newcomer, End(Rc::clone(pipe)), NOW)
+            shard.join(&newcomer, InMemoryLink(Rc::clone(pipe)), NOW)
         };
         let slots: Vec<usize> = pipes.iter().enumerate().map(join).collect();
         Self { talker: slots[0], shard, rules, pipes }
@@ -84,7 +83,7 @@ impl Scene {
         if is_early {
             self.shard.arrived(self.talker, piece, NOW);
         } else {
-            self.pipes[0].borrow_mut().inbound.extend_from_slice(piece);
+            self.pipes[0].borrow_mut().inbound.extend(piece);
             self.shard.readable(self.talker, false, NOW);
         }
         for _ in 0..1000 {
@@ -107,7 +106,7 @@ impl Scene {
         let mut is_there = false;
         for state in read {
             let at = state.id.0 as usize;
-            let slot = self.shard.restore(state, End(Rc::clone(&self.pipes[at])), NOW);
+            let slot = self.shard.restore(state, InMemoryLink(Rc::clone(&self.pipes[at])), NOW);
             let slot = slot.unwrap_or_else(|_| panic!("a state of ours is refused"));
             if at == 0 {
                 (self.talker, is_there) = (slot, true);

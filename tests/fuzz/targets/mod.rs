@@ -13,7 +13,6 @@ mod forwarded;
 mod frames;
 mod http;
 mod input;
-mod pipe;
 mod proxy;
 mod reference;
 mod sessions;

@@ -13,11 +13,10 @@ use ws_router_core::close::CloseReason;
 use ws_router_core::frame::whole_frame_len;
 use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{MemberState, Moment, Newcomer, Rules, Shard};
+use ws_router_core::shard::{InMemoryLink, MemberState, Moment, Newcomer, Pipe, Rules, Shard};
 
 use super::frames;
 use super::input::Input;
-use super::pipe::{End, Pipe};
 
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
@@ -46,7 +45,7 @@ struct Device {
 }
 
 struct World {
-    shard: Shard<End>,
+    shard: Shard<InMemoryLink>,
     rules: Rules,
     now: Moment,
     devices: Vec<Device>,
@@ -103,10 +102,10 @@ impl World {
     fn join(&mut self, argument: u8) {
         let room = u64::from(argument % 3);
         let role = if room == 0 { Role::Peer } else { [Role::Host, Role::Client][usize::from(argument >> 2 & 1)] };
-        let pipe = Pipe::with_room([1 << 30, 0, 500, 100_000][usize::from(argument >> 6)]);
+        let pipe = Pipe::with_room([1 << 30, 0, 500, 100_000][usize::from(argument >> 6)]).shared();
         let id = MemberId(self.devices.len() as u64);
         let newcomer = Newcomer { id, serial: Serial(room), role, counts: true };
-        let slot = self.shard.join(&newcomer, End(Rc::clone(&pipe)), self.now);
+        let slot = self.shard.join(&newcomer, InMemoryLink(Rc::clone(&pipe)), self.now);
         let device = Device {
             slot,
             room,
@@ -133,9 +132,9 @@ impl World {
         payload.resize(size, 0);
         pipe.inbound.extend([0x82, 0x80 | 127]);
         match size {
-            0..126 => *pipe.inbound.last_mut().unwrap() = 0x80 | size as u8,
+            0..126 => *pipe.inbound.back_mut().unwrap() = 0x80 | size as u8,
             126..=0xffff => {
-                *pipe.inbound.last_mut().unwrap() = 0x80 | 126;
+                *pipe.inbound.back_mut().unwrap() = 0x80 | 126;
                 pipe.inbound.extend((size as u16).to_be_bytes());
             }
             _ => pipe.inbound.extend((size as u64).to_be_bytes()),
@@ -175,7 +174,7 @@ impl World {
         self.shard = Shard::new(self.rules.clone());
         for state in read {
             let device = &mut self.devices[state.id.0 as usize];
-            let slot = self.shard.restore(state, End(Rc::clone(&device.pipe)), self.now);
+            let slot = self.shard.restore(state, InMemoryLink(Rc::clone(&device.pipe)), self.now);
             device.slot = slot.unwrap_or_else(|_| panic!("a state of ours is refused"));
         }
     }

@@ -3,13 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use ws_router_core::shard::{Moment, Shard};
+use ws_router_core::shard::{InMemoryLink, Moment, Pipe, Shard};
 use ws_router_server::events::Events;
 use ws_router_server::registry::{Registry, Rules};
 use ws_router_server::snapshot::Snapshot;
 
 use super::frames;
-use super::pipe::{End, Pipe};
 
 pub fn run(body: &[u8]) {
     // As it comes: nothing but the head is looked at.
@@ -39,9 +38,9 @@ fn go_on(state: Snapshot) {
         let Some(seat) = registry.restore_seat(carried.registration.as_str(), member.serial, member.role) else {
             continue;
         };
-        let pipe = Pipe::with_room(1 << 30);
+        let pipe = Pipe::with_room(1 << 30).shared();
         pipe.borrow_mut().inbound.extend([0x82, 0x81, 1, 2, 3, 4, 5, 0x80, 0x80, 1, 2, 3, 4, 0x88, 0x80, 1, 2, 3, 4]);
-        if let Ok(slot) = shard.restore(carried.member, End(pipe), NOW) {
+        if let Ok(slot) = shard.restore(carried.member, InMemoryLink(pipe), NOW) {
             seats.push((slot, seat));
         }
     }

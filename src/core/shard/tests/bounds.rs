@@ -1,56 +1,11 @@
 //! No call does unbounded work: links that only count the writes, and thousands of them.
 
-use std::cell::Cell;
-
 use super::*;
 
-/// A connection whose peer takes so many bytes.
-#[derive(Debug)]
-struct Counted {
-    inbound: Vec<u8>,
-    room: usize,
-    received: Rc<Cell<u64>>,
-    writes: Rc<Cell<usize>>,
-}
-
-impl Link for Counted {
-    fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
-        let mut bytes = 0;
-        for buffer in buffers {
-            let part = (self.inbound.len() - bytes).min(buffer.len());
-            buffer[..part].copy_from_slice(&self.inbound[bytes..bytes + part]);
-            bytes += part;
-        }
-        self.inbound.drain(..bytes);
-        if bytes == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(Received { bytes, more: true }) }
-    }
-
-    fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>().min(self.room);
-        self.room -= bytes;
-        self.writes.set(self.writes.get() + 1);
-        self.received.set(self.received.get() + bytes as u64);
-        Ok(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn has_unread(&self) -> bool {
-        false
-    }
-
-    fn finish(&mut self) {}
-
-    fn on_close(&mut self, _: &Departure) {}
-}
-
 struct Crowd {
-    shard: Shard<Counted>,
+    shard: Shard<InMemoryLink>,
     slots: Vec<usize>,
-    writes: Rc<Cell<usize>>,
-    received: Rc<Cell<u64>>,
+    sent: Rc<SendCounter>,
     most: usize,
 }
 
@@ -60,8 +15,7 @@ impl Crowd {
     /// A lobby of so many, whose sockets take so many bytes.
     fn new(members: usize, room: usize) -> Self {
         let rules = Rules { max_message: 64 << 20, outbox: 64 << 20, ..rules() };
-        let (writes, received) = (Rc::default(), Rc::default());
-        let mut crowd = Self { shard: Shard::new(rules), slots: Vec::new(), writes, received, most: 0 };
+        let mut crowd = Self { shard: Shard::new(rules), slots: Vec::new(), sent: Rc::default(), most: 0 };
         for _ in 0..members {
             crowd.join(room);
         }
@@ -69,15 +23,15 @@ impl Crowd {
     }
 
     /// Makes a call, and notes how many writes it makes.
-    fn call(&mut self, call: impl FnOnce(&mut Shard<Counted>)) {
-        let before = self.writes.get();
+    fn call(&mut self, call: impl FnOnce(&mut Shard<InMemoryLink>)) {
+        let before = self.sent.calls.get();
         call(&mut self.shard);
-        self.most = self.most.max(self.writes.get() - before);
+        self.most = self.most.max(self.sent.calls.get() - before);
     }
 
     fn join(&mut self, room: usize) {
-        let (received, writes) = (Rc::clone(&self.received), Rc::clone(&self.writes));
-        let link = Counted { inbound: Vec::new(), room, received, writes };
+        let sent = Rc::clone(&self.sent);
+        let link = InMemoryLink(Pipe { sent, discards_outbound: true, ..Pipe::with_room(room) }.shared());
         let id = MemberId(self.slots.len() as u64);
         let newcomer = Newcomer { id, serial: Serial(1), role: Role::Peer, counts: true };
         let mut slot = 0;
@@ -90,7 +44,7 @@ impl Crowd {
         frame.extend((size as u64).to_be_bytes());
         frame.resize(frame.len() + 4 + size, 0);
         let slot = self.slots[who];
-        self.shard.link_mut(slot).unwrap().inbound.extend(frame);
+        self.shard.link_mut(slot).unwrap().0.borrow_mut().inbound.extend(frame);
         self.call(|shard| shard.readable(slot, false, NOW));
     }
 
@@ -157,7 +111,7 @@ fn nine_thousand_silent_members_are_pinged_and_given_up_bit_by_bit() {
     while crowd.shard.has_work() {
         crowd.call(|shard| shard.resume(later));
     }
-    assert_eq!(crowd.writes.get(), 9000);
+    assert_eq!(crowd.sent.calls.get(), 9000);
     let end = later.after(Duration::from_secs(20));
     crowd.call(|shard| shard.sweep(end));
     while crowd.shard.has_work() {
@@ -173,7 +127,7 @@ fn a_full_broadcast_stops_its_senders_and_is_not_hurried() {
     for who in 0..100 {
         crowd.say(who, 200_000);
     }
-    assert_eq!(crowd.writes.get(), 0, "nothing is sent in the middle of an iteration");
+    assert_eq!(crowd.sent.calls.get(), 0, "nothing is sent in the middle of an iteration");
     assert!(crowd.shard.held() < 3 << 20, "{}", crowd.shard.held());
     crowd.settle();
     assert_eq!(crowd.shard.tally().deliveries, 100 * 99);

@@ -1,6 +1,6 @@
 use super::*;
 
-impl Shard<Queue> {
+impl Shard<InMemoryLink> {
     /// What is counted is what is there, and never less.
     pub(super) fn assert_counted(&self) {
         let (mut sum, mut shares) = (0, 0);
