@@ -1,4 +1,4 @@
-//! The registry by itself: ids are taken, joined, left, removed and expired at once.
+//! The registry by itself: concurrent registrations, joins, leaves, removals and expiry.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use super::sync::Arc;
 
 pub(super) const ALL: &[(&str, fn())] = &[
     ("of_racing_requests_exactly_one_gets_the_id", one_gets_the_id),
-    ("nothing_that_is_empty_stays_for_ever", nothing_stays_for_ever),
-    ("a_seat_is_alive_or_its_end_is_marked", a_seat_knows_its_end),
-    ("who_comes_back_while_the_last_one_leaves_has_a_life_of_its_own", coming_back),
-    ("a_late_leave_does_not_touch_the_next_life", a_late_leave),
-    ("a_copy_for_a_successor_is_whole", a_copy_is_whole),
-    ("limits_hold_whoever_races", limits_hold),
+    ("an_empty_registration_ends", nothing_stays_for_ever),
+    ("a_seat_belongs_to_a_registration_or_its_end_is_marked", a_seat_knows_its_end),
+    ("a_device_that_returns_while_the_last_member_leaves_has_its_registration", coming_back),
+    ("a_late_leave_does_not_touch_the_next_registration", a_late_leave),
+    ("a_snapshot_is_complete", a_copy_is_whole),
+    ("limits_hold_in_any_race", limits_hold),
 ];
 
 pub(super) fn registry(linger: Duration) -> Arc<Registry> {
@@ -49,7 +49,7 @@ pub(super) fn request(key_text: &str) -> Request {
     }
 }
 
-/// Whatever has no member ends in time, and the registry knows of as many members as there are.
+/// Checks that registrations without members end in time, and that the registry counts as many members as there are.
 pub(super) fn is_sound(registry: &Registry, seats: usize) {
     let all = registry.list();
     assert!(all.iter().all(|one| one.seats > 0 || one.expires.is_some()), "one is empty and stays for ever");

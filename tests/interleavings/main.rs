@@ -1,13 +1,13 @@
-//! Join, leave, remove, expire and take over, by threads that run in every order that a model checker can think of.
+//! Model-checked interleavings of joins, leaves, removals, expiry and hand-over.
 //!
-//! The modules at which threads meet are built here from their sources, with the model checker's locks and atomics in
-//! the place of the standard library's (`src/server/sync.rs`); nothing else of them is different. Each property is tried with
-//! random orders and with orders of few, well-chosen switches (probabilistic concurrency testing); an order that
-//! breaks one is printed and can be replayed. A number as the argument sets how many are tried. What the checker can't
-//! show: it takes all atomics as sequentially consistent.
+//! The modules that synchronize threads are compiled here from their sources, with the model checker's locks and atomics
+//! in place of the usual ones (`src/server/sync.rs`). Each property is tried with random orders, and with orders of few,
+//! well-chosen switches (probabilistic concurrency testing). An order that violates a property is printed and can be
+//! replayed. A number as the argument sets how many orders are tried. The checker treats all atomics as sequentially
+//! consistent, so it can't find mistakes in memory orderings.
 #![allow(clippy::unwrap_used, dead_code, unused_imports, missing_docs, unreachable_pub)]
 
-/// What the modules find as `crate::sync`.
+/// The modules' `crate::sync`.
 mod sync {
     pub use std::sync::Arc;
 
@@ -38,7 +38,7 @@ mod pending;
 #[path = "../../src/server/registry/mod.rs"]
 mod registry;
 
-/// What the modules find as `crate::peer`.
+/// The modules' `crate::peer`.
 mod peer {
     pub use ws_router_server::peer::*;
 }

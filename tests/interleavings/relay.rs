@@ -1,7 +1,7 @@
 //! The registry beside a relay thread: a join that races with a removal.
 //!
-//! The relay thread is as small as can be: it takes commands in order, looks at the registration's end before it lets
-//! a member in (as `src/server/relay/thread.rs` does), and closes the members of one that has ended.
+//! The relay thread is minimal: it handles commands in order, checks the registration's end before it admits a member
+//! (as `src/server/relay/thread.rs` does), and closes the members of one that has ended.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::sync::{Arc, Mutex};
 
 pub(super) const ALL: &[(&str, fn())] = &[
     ("a_join_that_races_with_a_removal_ends", removal),
-    ("a_join_that_races_with_a_removal_and_the_next_life_ends_or_lives_there", removal_and_next_life),
+    ("a_join_that_races_with_a_removal_and_a_new_registration_ends_or_is_in_the_new_one", removal_and_next_life),
     ("members_that_come_and_go_leave_nothing_behind", coming_and_going),
 ];
 
@@ -34,7 +34,7 @@ impl Inbox {
     }
 }
 
-/// Works off some commands, and gives those who are members then.
+/// Handles some commands, and returns the members.
 fn relay(inbox: Arc<Inbox>, commands: usize) -> thread::JoinHandle<Vec<Seat>> {
     thread::spawn(move || {
         let (mut members, mut done) = (Vec::<Seat>::new(), 0);

@@ -58,7 +58,7 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(scene.shard.tally().outbox_bytes, 0);
 }
 
-/// A talker, in slot 0 of the list, and those who receive it.
+/// A talker, in slot 0 of the list, and its receivers.
 struct Scene {
     shard: Shard<InMemoryLink>,
     rules: Rules,
@@ -96,7 +96,7 @@ impl Scene {
         panic!("the shard doesn't come to rest");
     }
 
-    /// Goes on in another shard, from bytes; tells whether the talker is still there.
+    /// Continues in another shard, from encoded bytes; returns whether the talker is still there.
     fn restore(&mut self) -> bool {
         let states: Vec<MemberState> = self.shard.export(NOW).map(|(_, state)| state).collect();
         let bytes = rmp_serde::to_vec_named(&states).unwrap();

@@ -2,23 +2,23 @@
 
 use ws_router_core::close::CloseReason;
 
-/// What a client's stream means.
+/// Meaning of a client's stream.
 #[derive(Default)]
 pub struct Meaning {
-    /// The frames that the others receive.
+    /// Frames that the others receive.
     pub received: Vec<u8>,
     /// The frames that it is sent itself: pongs, and the close if it comes to that.
     pub answered: Vec<u8>,
     pub end: Option<CloseReason>,
 }
 
-/// Reads a stream up to its end, its goodbye or its first mistake.
+/// Reads a stream up to its end, its close frame or its first violation.
 pub fn read(stream: &[u8], max_message: u64) -> Meaning {
     let mut meaning = Meaning::default();
     let mut code = None;
     match frames(stream, max_message, &mut meaning) {
         Ok(()) => return meaning,
-        Err(Stop::Goodbye(given)) => {
+        Err(Stop::Close(given)) => {
             code = given;
             meaning.end = Some(CloseReason::Left);
         }
@@ -33,7 +33,7 @@ pub fn read(stream: &[u8], max_message: u64) -> Meaning {
 }
 
 enum Stop {
-    Goodbye(Option<u16>),
+    Close(Option<u16>),
     Mistake(CloseReason),
 }
 
@@ -94,7 +94,7 @@ fn frames(stream: &[u8], max_message: u64, meaning: &mut Meaning) -> Result<(), 
                 return Ok(());
             }
             match opcode {
-                8 => return Err(goodbye(&payload)),
+                8 => return Err(close_frame(&payload)),
                 9 => meaning.answered.extend(server_frame(0x8a, &payload)),
                 _ => {}
             }
@@ -118,16 +118,16 @@ fn frames(stream: &[u8], max_message: u64, meaning: &mut Meaning) -> Result<(), 
     Ok(())
 }
 
-fn goodbye(payload: &[u8]) -> Stop {
+fn close_frame(payload: &[u8]) -> Stop {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() { Stop::Goodbye(None) } else { PROTOCOL };
+        return if payload.is_empty() { Stop::Close(None) } else { PROTOCOL };
     };
     let code = u16::from_be_bytes(*code);
     let is_known = (1000..=1014).contains(&code) && !(1004..=1006).contains(&code);
     if !is_known && !(3000..=4999).contains(&code) {
         return PROTOCOL;
     }
-    if std::str::from_utf8(reason).is_err() { INVALID } else { Stop::Goodbye(Some(code)) }
+    if std::str::from_utf8(reason).is_err() { INVALID } else { Stop::Close(Some(code)) }
 }
 
 fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {

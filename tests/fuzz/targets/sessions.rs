@@ -2,7 +2,7 @@
 //!
 //! Members that behave send numbered messages. Of those, every receiver gets a run without a gap, a double or a change of
 //! order; frames arrive whole and only from who may be received; nothing follows a close frame; nobody's outbox outgrows
-//! its bound; and when all has settled, nothing is owed and nothing unread.
+//! its bound; and when all has settled, nothing is queued and nothing unread.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -119,7 +119,7 @@ impl World {
         self.devices.push(device);
     }
 
-    /// Sends a message that tells its sender and its number.
+    /// Sends a message that contains its sender and its number.
     fn say(&mut self, who: usize, size: usize) {
         let Some(device) = self.devices.get_mut(who) else { return };
         let Some(number) = &mut device.numbered else { return };
@@ -228,7 +228,7 @@ impl World {
     fn check_bounds(&self) {
         let tally = self.shard.tally();
         let most = self.devices.len() as u64 * (OUTBOX as u64 + SLACK);
-        assert!(tally.outbox_bytes <= most, "{} bytes are owed, {most} may be", tally.outbox_bytes);
+        assert!(tally.outbox_bytes <= most, "{} bytes are queued, {most} may be", tally.outbox_bytes);
         assert!(tally.members <= self.devices.len() as u64);
     }
 
@@ -258,7 +258,7 @@ impl World {
         }
         let open = self.devices.iter().filter(|device| device.pipe.borrow().left.is_none()).count();
         assert_eq!(self.shard.tally().members, open as u64);
-        // Goodbyes that nobody answers are over in time.
+        // Closing handshakes that the peer doesn't finish time out.
         self.now = self.now.after(Duration::from_secs(6));
         self.shard.close_all(CloseReason::Stopping, self.now);
         self.now = self.now.after(Duration::from_secs(6));
@@ -280,5 +280,5 @@ const ACTS: usize = 400;
 const MEMBERS: usize = 12;
 const OUTBOX: usize = 64 << 10;
 const MAX_MESSAGE: u64 = 300_000;
-/// What a member may owe beyond its outbox: what came in one round, and the high-water mark of a pair.
+/// Bytes that may be queued for a member beyond its outbox: those of one iteration, and the high-water mark of a pair.
 const SLACK: u64 = 4 << 20;

@@ -1,5 +1,8 @@
-//! A snapshot: whatever it says, it is refused or read; reading never takes much more memory than there are
-//! bytes; what was read is written the same; and a registry and a shard go on with it without harm.
+//! Snapshots: any bytes are rejected or decoded; decoding never takes much more memory than there are bytes; encoding
+//! gives the same bytes again; and a registry and a shard continue with the result.
+//!
+//! The two are put together here, and not by `Server`, which would start threads and open sockets for each of thousands
+//! of inputs a second. The order of the steps is that of `Server::restore`.
 
 use std::time::{Duration, Instant};
 
