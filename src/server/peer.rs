@@ -25,6 +25,8 @@ pub enum Network {
     V4(Ipv4Addr),
     /// The first 64 bits of an IPv6 address, which is what a household or a host is given (RFC 6177).
     V6(u64),
+    /// Processes of this machine that connect to a Unix socket.
+    Unix,
 }
 
 impl Network {
@@ -34,6 +36,11 @@ impl Network {
             IpAddr::V4(address) => Self::V4(address),
             IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
         }
+    }
+
+    /// Returns the network of a peer, whether or not it is on this machine.
+    pub fn of_peer(peer: &Peer) -> Self {
+        peer.ip().map_or(Self::Unix, Self::of)
     }
 }
 

@@ -6,9 +6,11 @@ use crate::support::device::{Device, Received};
 use crate::support::{Answer, Server, exchange, plain, read_head, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use ws_router_admin_api::ListenAddress;
 use ws_router_core::close::CloseReason;
 use ws_router_server::config::{Config, Limits, Listener, RateLimit};
 use ws_router_server::metrics::{Refusal, Rejection};
+use ws_router_server::peer::Range;
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 
@@ -81,6 +83,38 @@ async fn wrong_keys_are_rate_limited_on_every_route_for_their_registration_alone
 
     assert_eq!(connect(&server, "192.0.2.1", &other, "k").await.1.status, 101);
     assert_eq!(connect(&server, "192.0.2.2", &mine, "k").await.1.status, 101);
+}
+
+#[tokio::test]
+async fn wrong_keys_from_this_machine_are_rate_limited_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("http.sock");
+    let mut config = Config {
+        limits: Limits { wrong_key_rate: rate("1/h burst 3"), ..Limits::default() },
+        listeners: vec![plain(), Listener::new(ListenAddress::Unix(socket.clone()), None)],
+        ..Config::default()
+    };
+    config.http.trusted_proxies = ["unix".parse::<Range>().unwrap()].into_iter().collect();
+    let server = Server::start(config).await;
+    let (mine, other) = (server.register(LOBBY).await, server.register(LOBBY).await);
+    let remove = |id: &str, host_key| format!("/remove?id={id}&key=k&host_key={host_key}");
+    for _ in 0..3 {
+        assert_eq!(server.get(&remove(&mine, "bad")).await.status, 403);
+    }
+    assert_too_often(&server.get(&remove(&mine, "bad")).await, 3600);
+    assert_too_often(&server.get(&remove(&mine, "h")).await, 3600);
+    assert_eq!(server.get(&remove(&other, "h")).await.status, 200);
+
+    // A Unix socket is another network, and limited even where it belongs to a trusted proxy.
+    let by_socket = async |host_key| {
+        let stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+        let request = format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", remove(&mine, host_key));
+        exchange(stream, request.as_bytes()).await
+    };
+    for _ in 0..3 {
+        assert_eq!(by_socket("bad").await.status, 403);
+    }
+    assert_too_often(&by_socket("h").await, 3600);
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@
 //!
 //! Wrong keys are counted for each network *and* registration, so that a right key is rejected only if others behind
 //! the same NAT try wrong keys of the same registration. Admitting right keys even then would tell a guesser which key
-//! is right.
+//! is right. This limit applies to peers on this machine and to proxies as well: a proxy that the configuration doesn't
+//! name would otherwise lift it for all its clients.
 //!
 //! All tables are bounded, see [`RateTable`].
 
@@ -73,10 +74,11 @@ impl Clients {
         take(&self.registers, network, limit, self.now())
     }
 
-    /// Returns the time to wait if the network has tried too many wrong keys of this id. Must be called before a key is
+    /// Returns the time to wait if the peer's network has tried too many wrong keys of this id. Must be called before a key is
     /// compared.
-    pub fn check_key_attempts(&self, network: Network, id: &str, limit: &RateLimit) -> Result<(), Duration> {
+    pub fn check_key_attempts(&self, peer: &Peer, id: &str, limit: &RateLimit) -> Result<(), Duration> {
         let RateLimit(Some(rate)) = limit else { return Ok(()) };
+        let network = Network::of_peer(peer);
         match self.failed_keys.lock().wait(&(network, self.ids.hash_one(id)), rate, self.now()) {
             Duration::ZERO => Ok(()),
             wait => Err(wait),
@@ -84,8 +86,9 @@ impl Clients {
     }
 
     /// Counts a wrong key of this id.
-    pub fn record_failed_key(&self, network: Network, id: &str, limit: &RateLimit) {
+    pub fn record_failed_key(&self, peer: &Peer, id: &str, limit: &RateLimit) {
         if let RateLimit(Some(rate)) = limit {
+            let network = Network::of_peer(peer);
             self.failed_keys.lock().charge((network, self.ids.hash_one(id)), rate, self.now());
         }
     }

@@ -342,16 +342,11 @@ impl Server {
 
     /// Returns how long to wait if the client's network has given too many wrong keys for this id.
     fn check_key_attempts(&self, client: &Peer, id: &str) -> Result<(), Duration> {
-        let config = self.config.borrow();
-        let Some(network) = Clients::network_of(client, &config.http) else { return Ok(()) };
-        self.clients.check_key_attempts(network, id, &config.limits.wrong_key_rate)
+        self.clients.check_key_attempts(client, id, &self.config.borrow().limits.wrong_key_rate)
     }
 
     fn record_failed_key(&self, client: &Peer, id: &str) {
-        let config = self.config.borrow();
-        if let Some(network) = Clients::network_of(client, &config.http) {
-            self.clients.record_failed_key(network, id, &config.limits.wrong_key_rate);
-        }
+        self.clients.record_failed_key(client, id, &self.config.borrow().limits.wrong_key_rate);
     }
 
     /// Counts a connection of a client behind a proxy among those of its network; others were counted when they were

@@ -6,6 +6,10 @@ fn network(address: &str) -> Network {
     Network::of(address.parse().unwrap())
 }
 
+fn peer_of(address: &str) -> Peer {
+    Peer::Inet(std::net::SocketAddr::new(address.parse().unwrap(), 1))
+}
+
 fn limit(text: &str) -> RateLimit {
     RateLimit(Some(text.parse::<Rate>().unwrap()))
 }
@@ -26,21 +30,21 @@ fn connecting_registering_and_guessing_are_counted_apart() {
     let (clients, limit, here) = (Clients::default(), limit("1/h"), network("192.0.2.1"));
     assert_eq!(clients.connect(here, &limit), Ok(()));
     assert_eq!(clients.register(here, &limit), Ok(()));
-    assert_eq!(clients.check_key_attempts(here, "my-device", &limit), Ok(()));
+    assert_eq!(clients.check_key_attempts(&peer_of("192.0.2.1"), "my-device", &limit), Ok(()));
     assert!(clients.connect(here, &limit).is_err() && clients.register(here, &limit).is_err());
 }
 
 #[test]
 fn wrong_keys_delay_only_requests_for_the_same_registration_from_the_same_network() {
     let (clients, limit) = (Clients::default(), limit("1/h burst 2"));
-    let (here, there) = (network("192.0.2.1"), network("192.0.2.2"));
+    let (here, there) = ("192.0.2.1", "192.0.2.2");
     for _ in 0..2 {
-        assert_eq!(clients.check_key_attempts(here, "my-device", &limit), Ok(()));
-        clients.record_failed_key(here, "my-device", &limit);
+        assert_eq!(clients.check_key_attempts(&peer_of(here), "my-device", &limit), Ok(()));
+        clients.record_failed_key(&peer_of(here), "my-device", &limit);
     }
-    assert!(clients.check_key_attempts(here, "my-device", &limit).is_err());
-    assert_eq!(clients.check_key_attempts(here, "other-device", &limit), Ok(()));
-    assert_eq!(clients.check_key_attempts(there, "my-device", &limit), Ok(()));
+    assert!(clients.check_key_attempts(&peer_of(here), "my-device", &limit).is_err());
+    assert_eq!(clients.check_key_attempts(&peer_of(here), "other-device", &limit), Ok(()));
+    assert_eq!(clients.check_key_attempts(&peer_of(there), "my-device", &limit), Ok(()));
 }
 
 #[test]
@@ -48,9 +52,9 @@ fn without_a_limit_nothing_is_counted() {
     let (clients, here) = (Clients::default(), network("192.0.2.1"));
     for _ in 0..10 {
         assert_eq!(clients.connect(here, &RateLimit(None)), Ok(()));
-        clients.record_failed_key(here, "my-device", &RateLimit(None));
+        clients.record_failed_key(&peer_of("192.0.2.1"), "my-device", &RateLimit(None));
     }
-    assert_eq!(clients.check_key_attempts(here, "my-device", &limit("1/h")), Ok(()));
+    assert_eq!(clients.check_key_attempts(&peer_of("192.0.2.1"), "my-device", &limit("1/h")), Ok(()));
 }
 
 #[test]
