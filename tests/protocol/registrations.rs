@@ -119,6 +119,24 @@ async fn a_registration_ends_with_its_last_member() {
     assert_eq!(status(&server, &format!("/connect?id={id}&key=k&sock_type=host")).await, 404);
 }
 
+#[tokio::test]
+async fn a_device_that_registers_again_before_its_old_connection_is_lost_finds_its_registration() {
+    let server = server(|_| {}).await;
+    let register = "key=k&host_key=h&reg_type=lobby&id_req=living-room";
+    let target = "/connect?id=living-room&key=k";
+    server.register(register).await;
+    let old = Device::join(server.connect().await, target).await;
+    assert_eq!(server.register(register).await, "living-room");
+    drop(old);
+    until("the old connection is gone", || server.router.find("living-room").unwrap().seats == 0).await;
+    drop(Device::join(server.connect().await, target).await);
+    until("the new one, too", || server.router.find("living-room").unwrap().seats == 0).await;
+    server.router.sweep(Instant::now() + Duration::from_secs(598));
+    assert!(server.router.find("living-room").is_some(), "it waits for registration.unclaimed-timeout");
+    server.router.sweep(Instant::now() + Duration::from_secs(601));
+    assert!(server.router.find("living-room").is_none());
+}
+
 /// The phone app loses its network, and reconnects at once with its id, without registering.
 #[tokio::test]
 async fn within_the_linger_time_both_clients_reconnect_with_the_old_id() {

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) seats: usize,
     /// Whether it has had a member since its device registered.
     pub(super) ever_joined: bool,
+    /// Time until which it is kept without members, since its device registered again and is expected to join.
+    pub(super) expected_until: Option<Instant>,
     /// Time at which it ends by itself; only while no seat is taken.
     pub(super) deadline: Option<Instant>,
 }
@@ -82,9 +84,12 @@ impl Entries {
         Some(entry.registration)
     }
 
-    /// Renews an empty registration for its device, which then has as much time to join as after registering.
+    /// Renews a registration for its device, which has registered again: it then has as much time to join as after
+    /// registering for the first time, even if the members that are left leave before.
     pub(super) fn renew(&mut self, id: &RegistrationId, now: Instant) {
+        let expected_until = now + self.rules.unclaimed_timeout;
         let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.expected_until = Some(expected_until);
         if entry.seats == 0 {
             entry.ever_joined = false;
             self.set_deadline(id, now);
@@ -95,12 +100,11 @@ impl Entries {
     pub(super) fn set_deadline(&mut self, id: &RegistrationId, now: Instant) {
         self.clear_deadline(id.as_str());
         let Some(entry) = self.entries.get_mut(id) else { return };
-        let patience = match (entry.ever_joined, self.rules.auto_remove) {
-            (false, _) => self.rules.unclaimed_timeout,
-            (true, true) => self.rules.linger,
+        let deadline = match (entry.ever_joined, self.rules.auto_remove) {
+            (false, _) => now + self.rules.unclaimed_timeout,
+            (true, true) => entry.expected_until.into_iter().fold(now + self.rules.linger, Instant::max),
             (true, false) => return,
         };
-        let deadline = now + patience;
         entry.deadline = Some(deadline);
         self.deadlines.insert((deadline, entry.registration.serial), id.clone());
     }
@@ -115,6 +119,12 @@ impl Entries {
 }
 
 impl Entry {
+    /// Returns whether it ends as soon as it is empty.
+    pub(super) fn ends_when_empty(&self, rules: &Rules, now: Instant) -> bool {
+        let is_expected = self.expected_until.is_some_and(|until| until > now);
+        rules.auto_remove && rules.linger.is_zero() && self.ever_joined && !is_expected
+    }
+
     /// Returns the registration with its current state.
     pub(super) fn summary(&self) -> Summary {
         Summary { registration: Arc::clone(&self.registration), seats: self.seats, expires: self.deadline }

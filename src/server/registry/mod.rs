@@ -11,7 +11,7 @@ mod restore;
 pub use entries::{Quota, Rules};
 pub use restore::RegistrySnapshot;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use strum::EnumCount;
 
@@ -159,7 +159,7 @@ impl Registry {
             host_key,
             end: EndMark::none(),
         });
-        inner.insert(Entry { registration, seats: 0, ever_joined: false, deadline: None });
+        inner.insert(Entry { registration, seats: 0, ever_joined: false, expected_until: None, deadline: None });
         inner.set_deadline(&id, now);
         drop(inner);
         self.events.publish(EventKind::Registered { registration: id.clone(), kind: request.kind });
@@ -262,8 +262,8 @@ impl Registry {
     /// Releases a seat, and ends the registration if it was the last one and the rules say so.
     fn release(&self, registration: &Arc<Registration>, was_active: bool, now: Instant) {
         let mut inner = self.lock();
-        let rules = (inner.rules.auto_remove, inner.rules.linger);
-        let Some(entry) = inner.entries.get_mut(registration.id.as_str()) else { return };
+        let Entries { rules, entries, .. } = &mut *inner;
+        let Some(entry) = entries.get_mut(registration.id.as_str()) else { return };
         if entry.registration.serial != registration.serial {
             return;
         }
@@ -272,12 +272,11 @@ impl Registry {
         if entry.seats > 0 {
             return;
         }
-        let ended = match rules {
-            (true, Duration::ZERO) if entry.ever_joined => inner.end(registration.id.as_str(), EndReason::Emptied),
-            _ => {
-                inner.set_deadline(&registration.id, now);
-                None
-            }
+        let ended = if entry.ends_when_empty(rules, now) {
+            inner.end(registration.id.as_str(), EndReason::Emptied)
+        } else {
+            inner.set_deadline(&registration.id, now);
+            None
         };
         drop(inner);
         if let Some(ended) = ended {

@@ -34,6 +34,9 @@ struct RegistrationSnapshot {
     #[serde(rename = "is_claimed")]
     ever_joined: bool,
     ends_in_ms: Option<u64>,
+    /// Remaining time for which it is kept without members; missing in snapshots of versions before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expected_for_ms: Option<u64>,
     /// Missing in snapshots of versions without access rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rule: Option<Arc<str>>,
@@ -54,7 +57,11 @@ impl Registry {
                 host_key: known.host_key.clone(),
                 ever_joined: entry.ever_joined || entry.seats > 0,
                 rule: known.rule.clone(),
-                ends_in_ms: entry.deadline.map(|deadline| deadline.saturating_duration_since(now).as_millis() as u64),
+                ends_in_ms: entry.deadline.map(|deadline| remaining_ms(deadline, now)),
+                expected_for_ms: entry
+                    .expected_until
+                    .filter(|until| *until > now)
+                    .map(|until| remaining_ms(until, now)),
             }
         });
         let registrations = registrations.collect();
@@ -81,11 +88,12 @@ impl Registry {
                 host_key: known.host_key,
                 end: EndMark::none(),
             });
-            let deadline = known.ends_in_ms.map(|ms| now + Duration::from_millis(ms.min(FAR_FUTURE_MS)));
+            let after = |ms: u64| now + Duration::from_millis(ms.min(FAR_FUTURE_MS));
+            let (deadline, expected_until) = (known.ends_in_ms.map(after), known.expected_for_ms.map(after));
             if let Some(deadline) = deadline {
                 inner.deadlines.insert((deadline, known.serial), known.id);
             }
-            inner.insert(Entry { registration, seats: 0, ever_joined: known.ever_joined, deadline });
+            inner.insert(Entry { registration, seats: 0, ever_joined: known.ever_joined, expected_until, deadline });
         }
         let serials = Sequence::after(0);
         serials.skip(state.last_serial);
@@ -112,11 +120,17 @@ impl Registry {
         let orphans = inner.entries.values_mut().filter(|entry| entry.seats == 0 && entry.deadline.is_none());
         let mut deadlines = Vec::new();
         for entry in orphans.filter(|entry| auto_remove || !entry.ever_joined) {
+            let deadline = entry.expected_until.into_iter().fold(deadline, Instant::max);
             entry.deadline = Some(deadline);
             deadlines.push(((deadline, entry.registration.serial), entry.registration.id.clone()));
         }
         inner.deadlines.extend(deadlines);
     }
+}
+
+/// Returns the milliseconds until a time.
+fn remaining_ms(until: Instant, now: Instant) -> u64 {
+    until.saturating_duration_since(now).as_millis() as u64
 }
 
 /// A century: the longest time accepted from a snapshot, so that a damaged one can't cause an overflow.

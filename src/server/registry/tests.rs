@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 mod histories;
@@ -29,6 +31,15 @@ fn request(wanted: Option<&str>) -> Request {
         wanted: wanted.map(|id| RegistrationId::parse(id).unwrap()),
         reject_taken: false,
         rule: None,
+    }
+}
+
+impl Registry {
+    /// Releases a member's seat at a time of the test's.
+    fn release_at(&self, seat: Seat, now: Instant) {
+        let registration = Arc::clone(&seat.registration);
+        std::mem::forget(seat);
+        self.release(&registration, true, now);
     }
 }
 
@@ -113,6 +124,29 @@ fn an_emptied_registration_lingers_and_its_device_can_come_back() {
     registry.sweep(Instant::now() + Duration::from_secs(301));
     assert!(registry.is_empty());
     assert_eq!(registration.end(), Some(EndReason::Lingered));
+}
+
+#[test]
+fn a_registration_waits_for_a_device_that_registered_again_before_its_old_connection_was_lost() {
+    let (registry, now) = (registry(rules()), Instant::now());
+    let id = registry.register(&request(Some("my-device")), now).unwrap();
+    let old = join(&registry, id.as_str(), None);
+    assert_eq!(registry.register(&request(Some("my-device")), now).as_ref(), Ok(&id));
+    drop(old);
+    registry.sweep(now + Duration::from_secs(599));
+    let bytes = rmp_serde::to_vec_named(&registry.snapshot(now)).unwrap();
+    let next = Registry::restore(rmp_serde::from_slice(&bytes).unwrap(), rules(), Events::new(), now);
+    next.finish_restore(Duration::ZERO, now);
+    for registry in [registry, next] {
+        // Even if another member comes and goes in the meantime.
+        drop(join(&registry, id.as_str(), None));
+        assert_eq!(registry.register(&request(Some("my-device")), now).as_ref(), Ok(&id));
+        let seat = join(&registry, id.as_str(), None);
+        registry.sweep(now + Duration::from_secs(9999));
+        assert_eq!(seat.registration.end(), None);
+        registry.release_at(seat, now + Duration::from_secs(600));
+        assert!(registry.is_empty(), "from then on the rules are as ever");
+    }
 }
 
 #[test]
@@ -253,8 +287,8 @@ fn a_rule_bounds_the_registrations_made_under_it_and_their_members() {
     assert_eq!(next.register(&under(Some("phones"), None), now), Err(RegisterError::Quota));
     next.set_rules(Rules { max_registrations: 10, ..rules() });
     next.register(&under(Some("phones"), None), now).unwrap();
-    // Whatever ends frees its place.
-    drop(seat);
+    // The end of a registration frees its place.
+    registry.release_at(seat, now + rules().unclaimed_timeout);
     registry.register(&under(Some("phones"), None), now).unwrap();
 }
 

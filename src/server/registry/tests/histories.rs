@@ -41,6 +41,7 @@ struct Known {
     kind: Kind,
     seats: usize,
     ever_joined: bool,
+    expected: Option<Instant>,
     ends: Option<Instant>,
 }
 
@@ -118,6 +119,7 @@ impl World {
         match known {
             Some(known) if known.keys == keys && known.kind == kind => {
                 assert_eq!(result.unwrap().as_str(), known.id);
+                known.expected = Some(ends);
                 if known.seats == 0 {
                     (known.ever_joined, known.ends) = (false, Some(ends));
                 }
@@ -130,7 +132,15 @@ impl World {
                 assert_eq!(is_free && wanted.is_some(), Some(id.as_str()) == wanted);
                 let id = id.to_string();
                 assert!(self.known(&id).is_none(), "{id} at {now:?} is another's");
-                self.model.push(Known { id, keys, kind, seats: 0, ever_joined: false, ends: Some(ends) });
+                self.model.push(Known {
+                    id,
+                    keys,
+                    kind,
+                    seats: 0,
+                    ever_joined: false,
+                    expected: None,
+                    ends: Some(ends),
+                });
             }
         }
     }
@@ -167,7 +177,7 @@ impl World {
         if known.seats == 0 && !known.ever_joined {
             known.ends = Some(now + unclaimed_timeout);
         } else if known.seats == 0 && auto_remove {
-            known.ends = Some(now + linger);
+            known.ends = known.expected.into_iter().chain([now + linger]).max();
             self.model.retain(|known| known.ends.is_none_or(|ends| ends > now));
         }
     }
