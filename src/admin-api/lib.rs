@@ -85,6 +85,9 @@ pub struct Front {
     /// Connections closed because they had no PROXY header from a trusted proxy.
     #[serde(default)]
     pub proxy_failures: u64,
+    /// Requests whose forwarding header was ignored, since their sender isn't a trusted proxy.
+    #[serde(default)]
+    pub forwarded_headers_ignored: u64,
     /// Completed TLS handshakes.
     pub tls_handshakes: u64,
     /// TLS handshakes that failed or timed out.

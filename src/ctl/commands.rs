@@ -280,6 +280,10 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     if no_room.iter().any(|(count, _)| *count > 0) {
         fields.field("Of these", nonzero(no_room))?;
     }
+    if front.forwarded_headers_ignored > 0 {
+        let ignored = format!("{} from peers that are not in http.trusted-proxies", front.forwarded_headers_ignored);
+        fields.field("Proxy headers ignored", ignored)?;
+    }
     fields.field("Connections accepted", front.accepted)?;
     let others =
         [(front.proxy_failures, "without a valid PROXY header"), (front.accept_errors, "that could not be accepted")];

@@ -187,6 +187,20 @@ async fn a_web_page_is_admitted_and_reads_answers_only_from_a_listed_origin() {
 }
 
 #[tokio::test]
+async fn a_request_that_a_browser_marks_as_cross_site_is_denied_by_a_rule_with_origins() {
+    let server = server(vec![Rule { origins: vec!["https://example.com".into()], ..Rule::default() }]).await;
+    let register = format!("/register?{LOBBY}");
+    for (site, status) in [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)] {
+        let header = format!("Sec-Fetch-Site: {site}\r\n");
+        assert_eq!(server.request("GET", &register, &header, "").await.status, status, "{site}");
+    }
+    // Where there is an origin, it decides.
+    let both = "Origin: https://example.com\r\nSec-Fetch-Site: cross-site\r\n";
+    assert_eq!(server.request("GET", &register, both, "").await.status, 200);
+    assert_eq!(server.metrics.refusals(Refusal::Access), 2);
+}
+
+#[tokio::test]
 async fn a_local_user_is_identified_by_its_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("http.sock");

@@ -179,3 +179,35 @@ async fn each_request_of_a_kept_connection_has_its_own_client() {
     assert_eq!(crate::support::read_head(&mut stream).await.status, 101);
     assert_eq!(address_of_member(&server, &id).await, "[2001:db8::2]:7");
 }
+
+#[tokio::test]
+async fn a_forwarding_header_of_an_untrusted_peer_is_ignored_and_counted() {
+    let server = Server::start(Config::default()).await;
+    for header in ["X-Forwarded-For: 192.0.2.1\r\n", "Forwarded: for=192.0.2.1\r\n", ""] {
+        assert_eq!(server.request("GET", "/healthz", header, "").await.status, 200);
+    }
+    assert_eq!(server.metrics.untrusted_forwarded.value(), 2);
+    server.reconfigure(|config| config.http.trusted_proxies = peers(&["127.0.0.1"]));
+    assert_eq!(server.request("GET", "/healthz", "X-Forwarded-For: 192.0.2.1\r\n", "").await.status, 200);
+    assert_eq!(server.metrics.untrusted_forwarded.value(), 2);
+}
+
+#[tokio::test]
+async fn with_require_forwarded_a_proxys_request_without_the_header_is_rejected() {
+    let mut config = Config::default();
+    config.http.trusted_proxies = peers(&["127.0.0.1"]);
+    config.http.require_forwarded = true;
+    let server = Server::start(config).await;
+    let register = format!("/register?{LOBBY}");
+    for (header, status) in [
+        ("", 400),
+        ("X-Forwarded-For: ,\r\n", 400),
+        ("Forwarded: for=192.0.2.1\r\n", 400),
+        ("X-Forwarded-For: 192.0.2.1\r\n", 200),
+    ] {
+        assert_eq!(server.request("GET", &register, header, "").await.status, status, "{header}");
+    }
+    assert_eq!(server.get("/healthz").await.status, 200);
+    server.reconfigure(|config| config.http.trusted_proxies = Peers::default());
+    assert_eq!(server.get(&register).await.status, 200, "it isn't a proxy");
+}

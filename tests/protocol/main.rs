@@ -20,4 +20,5 @@ mod shares;
 mod tls;
 mod tls_relay;
 mod top;
+mod upgrade;
 mod websocket;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::support::{Answer, Server, exchange, plain, read_head, until};
 use bytesize::ByteSize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use ws_router_admin_api::ListenAddress;
 use ws_router_server::config::{Config, Listener};
@@ -278,6 +279,25 @@ async fn a_preflight_is_answered() {
 }
 
 #[tokio::test]
+async fn a_preflight_allows_the_headers_that_a_page_asks_for() {
+    let server = server().await;
+    let allowed = async |asked: &str| {
+        let headers = format!("Origin: https://example.org\r\n{asked}");
+        let answer = server.request("OPTIONS", "/register", &headers, "").await;
+        answer.header("access-control-allow-headers").unwrap().to_owned()
+    };
+    let asked =
+        "Access-Control-Request-Headers: traceparent,x-b3-traceid\r\nAccess-Control-Request-Headers: baggage\r\n";
+    assert_eq!(allowed(asked).await, "traceparent, x-b3-traceid, baggage");
+    let long = format!("Access-Control-Request-Headers: {}\r\n", "x".repeat(2000));
+    for unfit in ["Access-Control-Request-Headers: a b\r\n", "Access-Control-Request-Headers: a:b\r\n", &long] {
+        assert_eq!(allowed(unfit).await, "Authorization, Content-Type", "{unfit}");
+    }
+    let exposed = server.get("/healthz").await.header("access-control-expose-headers").unwrap().to_owned();
+    assert_eq!(exposed, "Retry-After, WWW-Authenticate, Location");
+}
+
+#[tokio::test]
 async fn the_allowed_origin_is_configurable() {
     let server = server_with(|config| config.http.allow_origin = "https://example.org".into()).await;
     assert_eq!(server.get("/healthz").await.header("access-control-allow-origin"), Some("https://example.org"));
@@ -426,6 +446,71 @@ async fn a_slow_head_or_body_is_answered_408_and_an_idle_connection_is_closed() 
     assert_eq!(server.metrics.refusals(Refusal::Timeout), 2);
     until("it is counted", || server.metrics.idle.value() == 1).await;
     until("all places are free", || server.metrics.connections.value() == 0).await;
+}
+
+/// Requests `/healthz` on a connection that stays open, and returns the status.
+async fn health(stream: &mut TcpStream) -> u16 {
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let status = read_head(stream).await.status;
+    let _ = stream.read_exact(&mut [0; 2]).await;
+    status
+}
+
+#[tokio::test]
+async fn a_kept_connection_outlives_the_request_timeout_and_ends_with_the_idle_timeout() {
+    let server = server_with(|config| config.http.request_timeout = Duration::from_millis(50)).await;
+    let mut kept = server.connect().await;
+    assert_eq!(health(&mut kept).await, 200);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(health(&mut kept).await, 200);
+    // Once a head has begun, it has to be complete within the request timeout.
+    kept.write_all(b"GET /hea").await.unwrap();
+    assert_eq!(read_head(&mut kept).await.status, 408);
+    server.reconfigure(|config| {
+        config.http.request_timeout = Duration::from_secs(3600);
+        config.http.idle_timeout = Duration::from_millis(50);
+    });
+    let mut idle = server.connect().await;
+    assert_eq!(health(&mut idle).await, 200);
+    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    until("it is counted", || server.metrics.idle.value() == 1).await;
+}
+
+#[tokio::test]
+async fn http_11_needs_exactly_one_host_header() {
+    let server = server().await;
+    let head = |version: &str, hosts: &str| format!("GET /healthz {version}\r\n{hosts}Connection: close\r\n\r\n");
+    for (version, hosts, status) in [
+        ("HTTP/1.1", "", 400),
+        ("HTTP/1.1", "Host: a\r\nHost: a\r\n", 400),
+        ("HTTP/1.1", "Host: a\r\n", 200),
+        ("HTTP/1.0", "", 200),
+        ("HTTP/1.0", "Host: a\r\nHost: b\r\n", 400),
+    ] {
+        let answer = server.raw(head(version, hosts).as_bytes()).await;
+        assert_eq!(answer.status, status, "{version} {hosts}");
+        if status == 400 {
+            assert_one_line(&answer);
+        }
+    }
+    assert_eq!(server.metrics.refusals(Refusal::Malformed), 3);
+}
+
+#[tokio::test]
+async fn a_request_for_another_host_name_is_answered_421() {
+    let server = server_with(|config| config.http.hosts = vec!["relay.example.com".into()]).await;
+    let ask = async |path: &str, host: &str| {
+        server.raw(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await
+    };
+    let register = format!("/register?{LOBBY}");
+    for host in ["relay.example.com", "RELAY.example.com:8741", "127.0.0.1:8741", "[::1]", "localhost:8741"] {
+        assert_eq!(ask(&register, host).await.status, 200, "{host}");
+    }
+    let rebound = ask(&register, "evil.test:8741").await;
+    assert_eq!(rebound.status, 421);
+    assert_one_line(&rebound);
+    assert_eq!(ask("/healthz", "evil.test").await.status, 200);
+    assert_eq!(server.metrics.refusals(Refusal::Host), 1);
 }
 
 #[tokio::test]

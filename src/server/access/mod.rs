@@ -77,6 +77,9 @@ pub struct Caller<'a> {
     pub certificate: Option<&'a ClientIdentity>,
     /// Origin of the web page that makes the request.
     pub origin: Option<&'a str>,
+    /// Whether a browser marks the request as one of another site's page (Sec-Fetch-Site). Images, navigations and
+    /// scripts of other sites send no origin.
+    pub is_cross_site: bool,
     /// Token of the request, known or not.
     pub token: Option<&'a Token>,
 }
@@ -188,8 +191,14 @@ impl Rule {
             (Some(_), None) => false,
             (Some(ClientNames::Of(wanted)), Some(shown)) => shown.names.iter().any(|name| wanted.contains(name)),
         };
-        // Requests without an Origin header don't come from a browser page.
-        let has_origin = self.origins.is_empty() || caller.origin.is_none_or(|origin| self.has_origin(origin));
+        let has_origin = self.origins.is_empty()
+            || match (caller.origin, self.allow) {
+                (Some(origin), _) => self.has_origin(origin),
+                // A rule that denies some pages doesn't concern a client that isn't known to be one of them.
+                (None, Allow::None) => false,
+                // Devices send neither header.
+                (None, _) => !caller.is_cross_site,
+            };
         from && is_user && has_certificate && has_origin
     }
 

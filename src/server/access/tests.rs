@@ -14,6 +14,7 @@ fn from(address: &str) -> Caller<'static> {
         user: None,
         certificate: None,
         origin: None,
+        is_cross_site: false,
         token: None,
     }
 }
@@ -81,11 +82,12 @@ fn all_conditions_of_a_rule_must_hold() {
         user: Some(1000),
         certificate: Some(&certificate),
         origin: Some("https://EXAMPLE.com"),
+        is_cross_site: true,
         token: None,
     };
     let stranger = ClientIdentity { names: vec!["device-2".into()] };
     assert_eq!(allowed(&access, Action::Register, &right), Some("1"));
-    assert_eq!(allowed(&access, Action::Register, &Caller { origin: None, ..right }), Some("1"));
+    assert_eq!(allowed(&access, Action::Register, &Caller { origin: None, is_cross_site: false, ..right }), Some("1"));
     for wrong in [
         Caller { user: Some(1001), ..right },
         Caller { user: None, ..right },
@@ -93,9 +95,27 @@ fn all_conditions_of_a_rule_must_hold() {
         Caller { certificate: Some(&stranger), ..right },
         Caller { origin: Some("https://example.com.evil.test"), ..right },
         Caller { origin: Some(""), ..right },
+        Caller { origin: None, ..right },
     ] {
         assert_eq!(allowed(&access, Action::Register, &wrong), None, "{wrong:?}");
     }
+}
+
+#[test]
+fn a_rule_that_denies_origins_concerns_only_pages_of_them() {
+    let denied = vec!["https://example.com".into()];
+    let access = access(vec![
+        RuleConfig { allow: Allow::None, origins: denied, ..RuleConfig::default() },
+        RuleConfig { name: Some("all".into()), ..RuleConfig::default() },
+    ]);
+    let device = from("192.0.2.1");
+    assert_eq!(allowed(&access, Action::Register, &device), Some("all"));
+    assert_eq!(allowed(&access, Action::Register, &Caller { is_cross_site: true, ..device }), Some("all"));
+    assert_eq!(
+        allowed(&access, Action::Register, &Caller { origin: Some("https://other.test"), ..device }),
+        Some("all")
+    );
+    assert_eq!(allowed(&access, Action::Register, &Caller { origin: Some("https://example.com"), ..device }), None);
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn frontend(text: &mut Exposition, context: &Context) {
     text.one(&families::STALLED, metrics.stalled.value());
     text.one(&families::ACCEPT_ERRORS, metrics.accept_errors.value());
     text.one(&families::PROXY_FAILURES, metrics.proxy_failures.value());
+    text.one(&families::UNTRUSTED_FORWARDED, metrics.untrusted_forwarded.value());
     text.one(&families::TLS_HANDSHAKES, metrics.tls_handshakes.value());
     text.one(&families::TLS_FAILURES, metrics.tls_failures.value());
     text.one(&families::TLS_SESSIONS, metrics.tls_sessions.value());

@@ -39,6 +39,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             out_of_memory: metrics.out_of_memory.value(),
             accept_errors: metrics.accept_errors.value(),
             proxy_failures: metrics.proxy_failures.value(),
+            forwarded_headers_ignored: metrics.untrusted_forwarded.value(),
             tls_handshakes: metrics.tls_handshakes.value(),
             tls_failures: metrics.tls_failures.value(),
             requests: metrics.requests.value(),

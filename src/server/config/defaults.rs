@@ -78,6 +78,13 @@ impl Default for Http {
             forwarded_header: ForwardedHeader::XForwardedFor,
             // What existing clients wait at most.
             request_timeout: Duration::from_secs(10),
+            // Longer than the 60 seconds for which nginx and most load balancers keep a connection for reuse, so that they
+            // never send a request on one that is just being closed.
+            idle_timeout: Duration::from_secs(75),
+            // The name under which devices reach the router is theirs to know.
+            hosts: Vec::new(),
+            // A proxy's own requests, such as health checks, carry no client's address.
+            require_forwarded: false,
             // An id and two keys fit many times over, with a browser's cookies beside them.
             max_head: ByteSize::kib(16),
             max_body: ByteSize::kib(16),

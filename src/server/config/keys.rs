@@ -13,7 +13,7 @@ use ws_router_admin_api::ListenAddress;
 
 use super::Config;
 use super::permissions::{GROUP, MODE};
-use super::units::{Setting, any, auto_or, between, origin, path_prefix};
+use super::units::{Setting, any, auto_or, between, each, host_name, origin, path_prefix};
 
 /// What it takes to put a changed key into force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,10 @@ pub(super) const KEYS: &[Key] = keys! {
     "allow-origin" allow_origin, Live origin;
     "trusted-proxies" trusted_proxies, Live any;
     "forwarded-header" forwarded_header, Live any;
+    "require-forwarded" require_forwarded, Live any;
+    "hosts" hosts, Live each(host_name);
     "request-timeout" request_timeout, Live between(MOMENT, DAY);
+    "idle-timeout" idle_timeout, Live between(MOMENT, DAY);
     // A browser says that much about itself, with a few cookies.
     "max-head" max_head, Live between(ByteSize::kib(8), ByteSize::mib(1));
     "max-body" max_body, Live between(ByteSize::kib(1), ByteSize::mib(1));

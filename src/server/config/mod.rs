@@ -185,6 +185,12 @@ pub struct Http {
     pub forwarded_header: ForwardedHeader,
     /// Time for a request's head, for its body, for a TLS handshake and for a PROXY header, each.
     pub request_timeout: Duration,
+    /// Time for which a connection is kept open after a response, until the next request begins.
+    pub idle_timeout: Duration,
+    /// Names of this router, without ports, that a request's Host may have; empty accepts any.
+    pub hosts: Vec<String>,
+    /// Whether a trusted proxy's request must have the forwarded header.
+    pub require_forwarded: bool,
     /// Largest request head.
     pub max_head: ByteSize,
     /// Largest form body.

@@ -153,6 +153,24 @@ impl Setting for Peers {
     }
 }
 
+/// A list of texts.
+impl Setting for Vec<String> {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let fix = "write for instance [\"relay.example.com\"]";
+        let DeValue::Array(entries) = value else { return Err(unexpected(value, "a list", fix)) };
+        let text = |value: &DeValue<'_>| match value {
+            DeValue::String(text) => Ok(text.to_string()),
+            other => Err(unexpected(other, "a text", fix)),
+        };
+        entries.iter().map(|entry| text(entry.get_ref())).collect()
+    }
+
+    fn show(&self) -> String {
+        let entries: Vec<_> = self.iter().map(quoted).collect();
+        format!("[{}]", entries.join(", "))
+    }
+}
+
 /// "auto" leaves the choice to the daemon.
 impl<T: Setting> Setting for Option<T> {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
@@ -281,6 +299,22 @@ pub(super) fn origin(origin: &String) -> Result<(), String> {
         "" | "*" | "null" => Ok(()),
         text if is_origin(text) => Ok(()),
         _ => Err(format!("{origin:?} is no origin; write \"*\", or one like \"https://example.com\" without a path")),
+    }
+}
+
+/// Accepts a list whose members pass a check.
+pub(super) fn each<T>(check: impl Fn(&T) -> Result<(), String>) -> impl Fn(&Vec<T>) -> Result<(), String> {
+    move |values| values.iter().try_for_each(&check)
+}
+
+/// Accepts the name of a host, without a scheme or a port.
+pub(super) fn host_name(name: &String) -> Result<(), String> {
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if name.len() <= 253 && name.split('.').all(is_label) {
+        Ok(())
+    } else {
+        Err(format!("{name:?} is no host name; write one like \"relay.example.com\", without a port"))
     }
 }
 

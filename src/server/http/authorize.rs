@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ws_router_core::secret::Token;
 use ws_router_core::shard::Rates;
 
@@ -73,6 +73,7 @@ pub(super) async fn authorize(
         user: client.user,
         certificate: client.certificate,
         origin: origin(headers),
+        is_cross_site: is_cross_site(headers),
         token: token.as_ref(),
     };
     let (rule, token_would_help) = match access.decide(action, &caller) {
@@ -121,6 +122,12 @@ pub(super) fn origin(headers: &HeaderMap) -> Option<&str> {
     is_there.then(|| single(headers, &header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default())
 }
 
+/// Returns whether a browser marks a request as made by a page of another site, or of another origin of the same site
+/// (Fetch Metadata, section 2.4). Browsers send the header over HTTPS and to the local machine only.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    list(headers, &SEC_FETCH_SITE).any(|site| ["cross-site", "same-site"].contains(&site))
+}
+
 /// Returns the token of a request, if any rule uses tokens.
 fn token(access: &Access, headers: &HeaderMap, form: Form<'_>) -> Result<Option<Token>, ParamError> {
     if !access.uses_tokens() {
@@ -165,6 +172,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     })
 }
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Subprotocol that a client offers beside its token, so that there is one to choose.
 const SUBPROTOCOL: &str = "ws-router";

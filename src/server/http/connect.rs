@@ -5,10 +5,8 @@
 //! is sent after that. A connection that breaks on its way to the relay releases its seat by dropping it.
 
 use http::header::{self, HeaderValue};
-use http::{Request, StatusCode, Version};
+use http::{Request, Version};
 use hyper::body::{Body, Incoming};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use ws_router_core::kind::Role;
 use ws_router_core::secret::Key;
@@ -16,25 +14,17 @@ use ws_router_core::secret::Key;
 use super::authorize::{self, ClientInfo};
 use super::headers::{has_token, single};
 use super::query::Form;
-use super::responses::{HttpError, Response, bare};
+use super::responses::HttpError;
+use super::upgrade::Upgrade;
 use crate::access::Action;
-use crate::net::Connection;
-use crate::peer::Peer;
-use crate::server::{Join, Reservation, Server};
+use crate::server::{Join, Server};
 
-/// Member whose connection is on its way to the relay.
-#[derive(Debug)]
-pub(super) struct Joining {
-    reservation: Reservation,
-    upgrade: OnUpgrade,
-}
-
-/// Makes the device a member and returns the 101; [`Joining::finish`] then passes its connection on.
+/// Makes the device a member; its connection follows with the upgrade.
 pub(super) async fn connect(
     server: &Server,
-    request: &mut Request<Incoming>,
+    request: &Request<Incoming>,
     client: ClientInfo<'_>,
-) -> Result<(Response, Joining), HttpError> {
+) -> Result<Upgrade, HttpError> {
     let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
     let grant = authorize::authorize(server, Action::Connect, client, request.headers(), form).await?;
     server.check_available()?;
@@ -45,39 +35,34 @@ pub(super) async fn connect(
     let accept = check_upgrade(request)?;
     let join =
         Join { id: &id, key: &key, role, client: client.peer, is_forwarded: client.is_forwarded, rates: grant.rates };
-    let reservation = server.join(join).await?;
-    let mut response = bare(StatusCode::SWITCHING_PROTOCOLS);
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(chosen) = authorize::subprotocol(request.headers()) {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
-    }
-    Ok((response, Joining { reservation, upgrade: hyper::upgrade::on(request) }))
+    Ok(Upgrade::join(request.headers(), accept, server.join(join).await?))
 }
 
-impl Joining {
-    /// Passes the connection to the relay, with the bytes that arrived behind the request.
-    pub(super) async fn finish(self, peer: Peer) {
-        // It fails only if the connection broke while the 101 was on its way.
-        let Ok(upgraded) = self.upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<Connection>>() else { return };
-        match parts.io.into_inner().into_socket() {
-            Ok(socket) => self.reservation.attach(socket, parts.read_buf),
-            Err(error) => tracing::debug!(%peer, %error, "connection can't be passed to the relay"),
-        }
-    }
+/// Rejects a request so that a web page can read it, if it is a valid handshake that offers the subprotocol `ws-router`
+/// and the status has a close code.
+pub(super) fn reject_readably(request: &Request<Incoming>, error: &HttpError) -> Option<Upgrade> {
+    let code = error.close_code()?;
+    authorize::subprotocol(request.headers())?;
+    let accept = check_upgrade(request).ok()?;
+    Some(Upgrade::reject(request.headers(), accept, code, &error.close_reason()))
 }
 
 /// Checks the request against RFC 6455 section 4.2.1, and returns the value of Sec-WebSocket-Accept.
 fn check_upgrade(request: &Request<Incoming>) -> Result<HeaderValue, HttpError> {
     let headers = request.headers();
-    let wants_websocket = request.version() >= Version::HTTP_11
-        && has_token(headers, &header::CONNECTION, "upgrade")
-        && has_token(headers, &header::UPGRADE, "websocket");
-    if !wants_websocket {
-        return Err(HttpError::upgrade_required("this path expects a websocket; connect with ws:// or wss://"));
+    let is_http_11 = request.version() >= Version::HTTP_11;
+    let has_upgrade =
+        has_token(headers, &header::CONNECTION, "upgrade") && has_token(headers, &header::UPGRADE, "websocket");
+    if !(is_http_11 && has_upgrade) {
+        // Only websocket clients send this header, and they send the others with it, in HTTP/1.1.
+        let is_websocket = headers.contains_key(header::SEC_WEBSOCKET_KEY);
+        return Err(HttpError::upgrade_required(match (is_websocket, is_http_11) {
+            (false, _) => "this path expects a websocket; connect with ws:// or wss://",
+            (true, false) => {
+                "a proxy on the path sent this websocket request as HTTP/1.0; make it use HTTP/1.1 and pass Upgrade on"
+            }
+            (true, true) => "a proxy on the path removed the Upgrade or Connection header; make it pass them on",
+        }));
     }
     if single(headers, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(HttpError::upgrade_required("unsupported websocket version; send Sec-WebSocket-Version: 13"));

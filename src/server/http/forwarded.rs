@@ -3,7 +3,8 @@
 //! A header counts only if it comes from a trusted peer, and only the one that the configuration names: a client can
 //! write anything into the other. Each proxy appends the address from which it received the request, so the list is
 //! read from its end, past trusted proxies, up to the first address that isn't one. Everything before that was written
-//! by the client. An entry that isn't an address ends the search, too.
+//! by the client. An entry that isn't an address ends the search, too. Empty entries are skipped: a recipient has to
+//! ignore the empty members of a list (RFC 9110 section 5.6.1).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,6 +13,22 @@ use http::header::{FORWARDED, HeaderName};
 
 use crate::config::{self, ForwardedHeader};
 use crate::peer::{Peer, Peers};
+
+/// Returns whether an untrusted peer sent a forwarding header, which is ignored.
+pub(super) fn is_untrusted(peer: &Peer, headers: &HeaderMap, rules: &config::Http) -> bool {
+    let is_forwarded = headers.contains_key(&X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
+    is_forwarded && !rules.trusted_proxies.contain(peer)
+}
+
+/// Returns whether a trusted proxy sent a request without the configured header, or with an empty one.
+pub(super) fn is_missing(peer: &Peer, headers: &HeaderMap, rules: &config::Http) -> bool {
+    let name = match rules.forwarded_header {
+        ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
+        ForwardedHeader::Forwarded => FORWARDED,
+    };
+    rules.trusted_proxies.contain(peer)
+        && lines(headers, &name).all(|line| line.trim_matches([' ', '\t', ',']).is_empty())
+}
 
 /// Returns the client of a request that `peer` sent.
 pub fn client(peer: Peer, headers: &HeaderMap, rules: &config::Http) -> Peer {
@@ -38,7 +55,7 @@ fn walk<'a>(
     read: fn(&str) -> Option<Hop>,
     trusted: &Peers,
 ) -> Peer {
-    let entries: Vec<&str> = entries.collect();
+    let entries: Vec<&str> = entries.filter(|entry| !entry.trim().is_empty()).collect();
     let mut client = peer;
     for entry in entries.into_iter().rev() {
         match read(entry) {

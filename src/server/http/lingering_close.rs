@@ -13,18 +13,30 @@ use crate::metrics::Refusal;
 use crate::net::Connection;
 use crate::server::Server;
 
-/// Counts the reason for which a connection ended, and closes it. `is_partial` says that a part of a request has been
-/// received.
-pub(super) async fn close(server: &Server, mut connection: Connection, error: Option<hyper::Error>, is_partial: bool) {
-    match error {
-        None => {}
+/// Reason why an HTTP connection ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The peer closed it, or the last response is sent.
+    Regular,
+    /// No request began within its timeout.
+    Idle,
+    /// The head of a request wasn't complete within `http.request-timeout`.
+    TimedOut,
+    /// A request is malformed, or the connection is broken.
+    Failed(hyper::Error),
+}
+
+/// Counts the reason for which a connection ended, and closes it.
+pub(super) async fn close(server: &Server, mut connection: Connection, ending: Ending) {
+    match ending {
+        Ending::Regular => {}
         // The connection was only kept open; the peer expects no answer.
-        Some(error) if error.is_timeout() && !is_partial => return server.metrics().idle.increment(),
-        Some(error) if error.is_timeout() => send_timeout(server, &mut connection).await,
-        Some(error) if error.is_parse_too_large() => count(server, Refusal::TooLarge),
-        Some(error) if error.is_parse() => count(server, Refusal::Malformed),
+        Ending::Idle => return server.metrics().idle.increment(),
+        Ending::TimedOut => send_timeout(server, &mut connection).await,
+        Ending::Failed(error) if error.is_parse_too_large() => count(server, Refusal::TooLarge),
+        Ending::Failed(error) if error.is_parse() => count(server, Refusal::Malformed),
         // The connection is broken.
-        Some(_) => return,
+        Ending::Failed(_) => return,
     }
     // The connection is closed now, whether the peer has closed it or still sends.
     let _ = tokio::time::timeout(LINGERING_TIME, discard_input(&mut connection)).await;

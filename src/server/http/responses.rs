@@ -58,6 +58,8 @@ pub(super) struct HttpError {
     status: StatusCode,
     text: Cow<'static, str>,
     hint: Hint,
+    /// Whether a web page never sees it as a close code.
+    is_http_only: bool,
 }
 
 /// Header that goes with a status.
@@ -72,7 +74,7 @@ enum Hint {
 
 impl HttpError {
     pub(super) fn new(status: StatusCode, reason: Refusal, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, status, text: text.into(), hint: Hint::None }
+        Self { reason, status, text: text.into(), hint: Hint::None, is_http_only: false }
     }
 
     pub(super) fn malformed(text: impl Into<Cow<'static, str>>) -> Self {
@@ -137,6 +139,28 @@ impl HttpError {
         Self { hint: Hint::Upgrade, ..Self::new(StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade, text) }
     }
 
+    /// Returns the close code that stands for the status where a web page can't read it; `None` if there is none.
+    pub(super) fn close_code(&self) -> Option<u16> {
+        match self.status {
+            _ if self.is_http_only => None,
+            StatusCode::BAD_REQUEST => Some(4400),
+            StatusCode::UNAUTHORIZED => Some(4401),
+            StatusCode::FORBIDDEN => Some(4403),
+            StatusCode::NOT_FOUND => Some(4404),
+            StatusCode::TOO_MANY_REQUESTS => Some(4429),
+            StatusCode::SERVICE_UNAVAILABLE => Some(4453),
+            _ => None,
+        }
+    }
+
+    /// Returns the reason of a close frame: the text, with the seconds of Retry-After first.
+    pub(super) fn close_reason(&self) -> Cow<'_, str> {
+        match self.hint {
+            Hint::RetryAfter(seconds) => Cow::Owned(format!("{seconds} {}", self.text)),
+            _ => Cow::Borrowed(&self.text),
+        }
+    }
+
     pub(super) fn into_response(self) -> Response {
         let body = match self.text {
             Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
@@ -151,6 +175,8 @@ impl HttpError {
             Hint::Allow(methods) => _ = insert(header::ALLOW, methods),
             Hint::Authenticate(challenge) => _ = insert(header::WWW_AUTHENTICATE, challenge),
             Hint::Upgrade => {
+                // A sender of Upgrade has to list it in Connection (RFC 9110 section 7.8).
+                insert(header::CONNECTION, "Upgrade");
                 insert(header::UPGRADE, "websocket");
                 insert(header::SEC_WEBSOCKET_VERSION, "13");
             }
@@ -192,9 +218,11 @@ impl From<JoinError> for HttpError {
         match error {
             JoinError::Unavailable(error) => error.into(),
             JoinError::TooManyWrongKeys(wait) => Self::too_many_wrong_keys(wait),
-            JoinError::TooManyConnections => {
-                Self::unavailable("your network has too many connections open; close some, or try again later")
-            }
+            // A websocket that only reports this would be one more connection of the network.
+            JoinError::TooManyConnections => Self {
+                is_http_only: true,
+                ..Self::unavailable("your network has too many connections open; close some, or try again later")
+            },
             JoinError::Rejected(SeatError::Unknown) => Self::unknown("no such registration; register first"),
             JoinError::Rejected(SeatError::WrongKey) => Self::wrong_key("wrong key; use the one that was registered"),
             JoinError::Rejected(SeatError::RoleRequired) => Self::malformed("sock_type must be host or client, once"),

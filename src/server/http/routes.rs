@@ -3,22 +3,24 @@
 //! Clients in the field build URLs by joining strings, so doubled and trailing slashes are tolerated. The path prefix
 //! is for a proxy that doesn't strip its own: a path is accepted with the prefix and without it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::authorize::{self, ClientInfo};
-use super::connect::Joining;
 use super::query::Form;
 use super::rate_limit::RequestCount;
 use super::responses::{HttpError, Response, bare};
-use super::{body, connect, console, forwarded, rate_limit, register, stats};
+use super::upgrade::Upgrade;
+use super::{body, connect, console, forwarded, headers, host, rate_limit, register, stats};
 use crate::access::Action;
 use crate::config::Config;
+use crate::log::RateLimitedLog;
 use crate::metrics::Refusal;
 use crate::net::yield_budget;
+use crate::peer::Peer;
 use crate::server::Server;
 
 /// Public route.
@@ -32,43 +34,102 @@ pub(super) enum Route {
     Console,
 }
 
-/// Answers a request, counts it and logs it. The answer to an upgrade comes with the member that the connection becomes.
+/// Answer to a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Response that leaves the connection to HTTP.
+    Response(Response),
+    /// 101, after which the connection is a websocket.
+    Upgrade(Upgrade),
+}
+
+impl Answer {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Response(response) => response.status(),
+            Self::Upgrade(_) => StatusCode::SWITCHING_PROTOCOLS,
+        }
+    }
+}
+
+/// Answers a request, counts it and logs it.
 pub(super) async fn handle(
     server: &Server,
     mut request: Request<Incoming>,
     client: ClientInfo<'_>,
     requests: &RequestCount,
-) -> (Response, Option<Joining>) {
+) -> Answer {
     let started = Instant::now();
     let config = server.config();
-    let client = client.forwarded_for(forwarded::client(client.peer, request.headers(), &config.http));
+    let connected = client.peer;
+    if forwarded::is_untrusted(&connected, request.headers(), &config.http) {
+        on_untrusted_forwarding(server, &connected);
+    }
+    let client = client.forwarded_for(forwarded::client(connected, request.headers(), &config.http));
     let (method, page) = (request.method().clone(), authorize::origin(request.headers()).map(str::to_owned));
     let found = Route::find(request.uri().path(), &config.http.path_prefix);
     yield_budget::spend(if matches!(found, Some(Route::Connect)) { yield_budget::JOIN } else { yield_budget::REQUEST });
     let result = match (rate_limit::check_request_rate(server, client, requests, &config), found) {
         (Err(error), _) => Err(error),
         _ if target_len(&request) > MAX_TARGET => Err(too_long()),
-        (Ok(()), Some(route)) => dispatch(server, route, &mut request, client, &config).await,
-        (Ok(()), None) => Err(unknown_path()),
+        (Ok(()), found) => match check_origin_of(&request, found, &connected, &config) {
+            Err(error) => Err(error),
+            Ok(()) => match found {
+                Some(route) => dispatch(server, route, &mut request, client, &config).await,
+                None => Err(unknown_path()),
+            },
+        },
     };
     server.metrics().requests.increment();
-    let (mut response, joining) = result.unwrap_or_else(|error| {
+    let mut answer = result.unwrap_or_else(|error| {
         server.metrics().refused(error.reason);
-        (error.into_response(), None)
+        let is_connect = found == Some(Route::Connect) && method == Method::GET;
+        let readable = if is_connect { connect::reject_readably(&request, &error) } else { None };
+        readable.map_or_else(|| Answer::Response(error.into_response()), Answer::Upgrade)
     });
-    if let Some(allowed) = allowed_origin(server, page.as_deref(), &config) {
-        allow_origin(&mut response, allowed);
+    if let Answer::Response(response) = &mut answer
+        && let Some(allowed) = allowed_origin(server, page.as_deref(), &config)
+    {
+        allow_origin(response, allowed);
     }
     // The query and an unknown path aren't logged, since they may contain a key.
     tracing::debug!(
         peer = %client.peer,
         %method,
         route = found.map_or("unknown", Route::label),
-        status = response.status().as_u16(),
+        status = answer.status().as_u16(),
         elapsed_ms = started.elapsed().as_millis() as u64,
         "request answered"
     );
-    (response, joining)
+    answer
+}
+
+/// Checks the request's Host, and that a proxy forwards the client's address where it has to. Load balancers check
+/// `/healthz` under any name and for nobody.
+fn check_origin_of(
+    request: &Request<Incoming>,
+    route: Option<Route>,
+    connected: &Peer,
+    config: &Config,
+) -> Result<(), HttpError> {
+    let headers = request.headers();
+    host::check_header(request.version(), headers)?;
+    if route == Some(Route::Health) {
+        return Ok(());
+    }
+    host::check_name(request.uri(), headers, &config.http.hosts)?;
+    if config.http.require_forwarded && forwarded::is_missing(connected, headers, &config.http) {
+        return Err(HttpError::malformed("the proxy must send the client's address; see http.forwarded-header"));
+    }
+    Ok(())
+}
+
+/// Counts and logs a forwarding header that is ignored: usually, the proxy isn't listed in `http.trusted-proxies`.
+fn on_untrusted_forwarding(server: &Server, peer: &Peer) {
+    server.metrics().untrusted_forwarded.increment();
+    if let Some(suppressed) = UNTRUSTED.should_log(Instant::now()) {
+        tracing::warn!(%peer, suppressed, "forwarding header ignored: peer is not in http.trusted-proxies");
+    }
 }
 
 async fn dispatch(
@@ -77,7 +138,7 @@ async fn dispatch(
     request: &mut Request<Incoming>,
     client: ClientInfo<'_>,
     config: &Config,
-) -> Result<(Response, Option<Joining>), HttpError> {
+) -> Result<Answer, HttpError> {
     if route == Route::Register && matches!(*request.method(), Method::GET | Method::POST) {
         rate_limit::check_register_rate(server, &client.peer, config)?;
     }
@@ -87,12 +148,10 @@ async fn dispatch(
         (Route::Console, _) if !config.http.console => Err(unknown_path()),
         (_, &Method::OPTIONS) => {
             let page = authorize::origin(request.headers());
-            Ok(preflight(route, allowed_origin(server, page, config).is_some()))
+            Ok(preflight(route, request.headers(), allowed_origin(server, page, config).is_some()))
         }
         (Route::Connect, &Method::GET) => {
-            return connect::connect(server, request, client)
-                .await
-                .map(|(response, joining)| (response, Some(joining)));
+            return connect::connect(server, request, client).await.map(Answer::Upgrade);
         }
         (Route::Register | Route::Remove, &Method::GET) => {
             let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
@@ -107,7 +166,7 @@ async fn dispatch(
         (Route::Console, &Method::GET | &Method::HEAD) => Ok(console::page()),
         _ => Err(HttpError::method(route.methods())),
     }
-    .map(|response| (response, None))
+    .map(Answer::Response)
 }
 
 async fn change(
@@ -192,17 +251,29 @@ fn target_len(request: &Request<Incoming>) -> usize {
 }
 
 /// Answers a CORS preflight request.
-fn preflight(route: Route, is_readable: bool) -> Response {
+fn preflight(route: Route, request: &HeaderMap, is_readable: bool) -> Response {
     let mut response = bare(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     let methods = HeaderValue::from_static(route.methods());
     headers.insert(header::ALLOW, methods.clone());
     if is_readable {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(request));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+        headers.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
     }
     response
+}
+
+/// Returns the request headers that a page may send: those that it asks for, since none changes what a request may do,
+/// and libraries for tracing add their own. A list that is too long or malformed isn't repeated.
+fn allowed_headers(request: &HeaderMap) -> HeaderValue {
+    let is_token = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let names: Vec<_> = headers::list(request, &header::ACCESS_CONTROL_REQUEST_HEADERS).collect();
+    let list = names.join(", ");
+    let is_fit = !list.is_empty() && list.len() <= MAX_ALLOWED_HEADERS && names.iter().all(|name| is_token(name));
+    (is_fit.then(|| HeaderValue::from_str(&list).ok()).flatten())
+        .unwrap_or(HeaderValue::from_static("Authorization, Content-Type"))
 }
 
 /// Allows web pages of an origin, or of all, to read the response.
@@ -211,10 +282,20 @@ fn allow_origin(response: &mut Response, allowed: &str) {
     let Ok(value) = HeaderValue::from_str(allowed) else { return };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     if allowed != "*" {
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
     }
 }
+
+/// Response headers that a page may read beside the few that it always may (Fetch standard, section 3.3.3).
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Retry-After, WWW-Authenticate, Location");
+
+/// Bytes of Access-Control-Request-Headers that are repeated at most: browsers send a few names.
+const MAX_ALLOWED_HEADERS: usize = 1024;
+
+/// Forwarding headers of untrusted peers, which any client can send.
+static UNTRUSTED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(60));
 
 /// Bytes of path and query at most: the minimum that RFC 9110 section 4.1 recommends, enough for eight parameters of
 /// maximum length.

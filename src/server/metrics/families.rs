@@ -50,6 +50,7 @@ families! {
     STALLED Counter "wsrouter_connections_stalled_total" "Connections dropped because their client read nothing of an answer within the request timeout.";
     ACCEPT_ERRORS Counter "wsrouter_accept_errors_total" "Accept calls that failed, as when descriptors have run out.";
     PROXY_FAILURES Counter "wsrouter_proxy_header_failures_total" "Connections closed because no trusted proxy sent a valid PROXY header.";
+    UNTRUSTED_FORWARDED Counter "wsrouter_forwarded_headers_ignored_total" "Requests whose forwarding header was ignored because their sender is not a trusted proxy.";
     TLS_HANDSHAKES Counter "wsrouter_tls_handshakes_total" "TLS handshakes completed.";
     TLS_FAILURES Counter "wsrouter_tls_handshake_failures_total" "TLS handshakes that failed or timed out.";
     TLS_SESSIONS Gauge "wsrouter_tls_sessions" "TLS sessions open now.";

@@ -90,6 +90,8 @@ pub enum Refusal {
     Timeout,
     /// The access rules deny the request.
     Access,
+    /// The request is for a host name that isn't one of `http.hosts`.
+    Host,
 }
 
 impl Refusal {
@@ -143,6 +145,8 @@ pub struct FrontendMetrics {
     pub out_of_memory: Counter,
     /// Connections accepted since the start.
     pub accepted: Counter,
+    /// Forwarding headers that were ignored, since their sender isn't a trusted proxy.
+    pub untrusted_forwarded: Counter,
     /// Connections closed because no request came for the idle or the request timeout.
     pub idle: Counter,
     /// Connections dropped because their client read nothing of an answer for `http.request-timeout`.

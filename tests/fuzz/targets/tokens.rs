@@ -48,7 +48,7 @@ fn check(bytes: &[u8], folder: &Path) {
 
 fn lets_in(access: &Access, token: Option<&Token>) -> bool {
     let peer = Peer::inet(([203, 0, 113, 7], 5).into());
-    let caller = Caller { peer, user: None, certificate: None, origin: None, token };
+    let caller = Caller { peer, user: None, certificate: None, origin: None, is_cross_site: false, token };
     matches!(access.decide(Action::Connect, &caller), Verdict::Allowed(_))
 }
 

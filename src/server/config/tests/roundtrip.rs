@@ -108,7 +108,9 @@ prop_compose! {
         allow_origin in prop_oneof![Just(String::new()), Just("*".into()), "https://[a-z]{1,9}(:[1-9][0-9]{0,3})?"],
         trusted_proxies in peers(),
         forwarded_header in select(vec![ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded]),
-        request_timeout in moments(),
+        [request_timeout, idle_timeout] in [moments(), moments()],
+        hosts in proptest::collection::vec("[a-z0-9-]{1,9}(\\.[a-z]{2,3})?", 0..3),
+        require_forwarded in any::<bool>(),
         max_head in size(ByteSize::kib(8), ByteSize::mib(1)),
         max_body in size(ByteSize::kib(1), ByteSize::mib(1)),
     ) -> Http {
@@ -120,6 +122,9 @@ prop_compose! {
             trusted_proxies,
             forwarded_header,
             request_timeout,
+            idle_timeout,
+            hosts,
+            require_forwarded,
             max_head,
             max_body,
         }

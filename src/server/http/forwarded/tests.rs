@@ -54,7 +54,7 @@ fn the_last_address_that_is_not_trusted_is_the_client() {
 
 #[test]
 fn an_entry_without_an_address_ends_the_search() {
-    for garbage in ["", "unknown", "_hidden", "localhost", "1.2.3", "192.0.2.1:99999", "[::1"] {
+    for garbage in ["unknown", "_hidden", "localhost", "1.2.3", "192.0.2.1:99999", "[::1"] {
         assert_eq!(client_of(PROXY, "x-forwarded-for", &[&format!("192.0.2.1, {garbage}, 10.0.0.5")]), "10.0.0.5");
         assert_eq!(client_of(PROXY, "x-forwarded-for", &["192.0.2.1", garbage]), PROXY, "{garbage}");
         let line = format!("for=192.0.2.1, for={garbage}, for=10.0.0.5");
@@ -62,6 +62,34 @@ fn an_entry_without_an_address_ends_the_search() {
     }
     assert_eq!(client_of(PROXY, "forwarded", &["for=192.0.2.1, proto=https"]), PROXY);
     assert_eq!(client_of(PROXY, "x-forwarded-for", &["192.0.2.1", "ä"]), PROXY);
+}
+
+#[test]
+fn empty_entries_are_skipped() {
+    for line in ["192.0.2.1,", "192.0.2.1, , 10.0.0.5", ",192.0.2.1,,\t,", "192.0.2.1\t,\t10.0.0.5 "] {
+        assert_eq!(client_of(PROXY, "x-forwarded-for", &[line]), "192.0.2.1", "{line:?}");
+        assert_eq!(client_of(PROXY, "x-forwarded-for", &[line, ""]), "192.0.2.1", "{line:?}");
+    }
+    for line in ["for=192.0.2.1,", "for=192.0.2.1, , for=10.0.0.5", ", for=192.0.2.1 ,"] {
+        assert_eq!(client_of(PROXY, "forwarded", &[line, ""]), "192.0.2.1", "{line:?}");
+    }
+}
+
+#[test]
+fn a_missing_header_of_a_proxy_and_a_header_of_an_untrusted_peer_are_noticed() {
+    let rules = rules(&["127.0.0.1"], ForwardedHeader::XForwardedFor);
+    let (proxy, other) = (Peer::Inet(PROXY.parse().unwrap()), Peer::Inet("192.0.2.9:9".parse().unwrap()));
+    let with = |name: HeaderName, value| HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+    for (headers, missing, untrusted) in [
+        (HeaderMap::new(), true, false),
+        (with(X_FORWARDED_FOR, "192.0.2.1"), false, true),
+        (with(X_FORWARDED_FOR, " , "), true, true),
+        (with(FORWARDED, "for=192.0.2.1"), true, true),
+    ] {
+        assert_eq!(is_missing(&proxy, &headers, &rules), missing, "{headers:?}");
+        assert_eq!(is_untrusted(&other, &headers, &rules), untrusted, "{headers:?}");
+        assert!(!is_missing(&other, &headers, &rules) && !is_untrusted(&proxy, &headers, &rules));
+    }
 }
 
 #[test]

@@ -1,0 +1,280 @@
+//! One HTTP connection: requests one after the other, until the peer closes, is too slow, or becomes a websocket.
+//!
+//! hyper parses requests and writes responses. Two things stay outside of it: the timeouts, since hyper has one for a
+//! request's head and for an idle connection together; and the 101, to whose `Connection: Upgrade` hyper would append
+//! `close` if the request has it or a stop is under way, which strict clients reject. A request that becomes a websocket
+//! is therefore never answered by hyper: its handler leaves an [`Upgrade`] and waits, and once every earlier response is
+//! written, the connection is taken from hyper.
+
+use std::convert::Infallible;
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::authorize::ClientInfo;
+use super::lingering_close::{self, Ending};
+use super::rate_limit::RequestCount;
+use super::routes::{self, Answer};
+use super::upgrade::Upgrade;
+use crate::config;
+use crate::net::{self, Connection};
+use crate::server::Server;
+
+/// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. At `stop`, the
+/// request in progress is finished, and a client that hasn't sent one yet may do so within [`net::LAST_CALL`].
+pub async fn serve_connection(server: &Server, mut connection: Connection, stop: CancellationToken) {
+    let (peer, certificate) = (connection.peer(), connection.client_identity());
+    let client = ClientInfo::new(peer, certificate.as_ref());
+    let activity = connection.activity();
+    let (protocol, progress) = {
+        let config = server.config();
+        connection.set_write_timeout(config.http.request_timeout);
+        (protocol(&config.http), Arc::new(Progress::new(&config.http)))
+    };
+    let (received, requests) = (Notify::new(), RequestCount::default());
+    let handler = service_fn(async |request| {
+        received.notify_one();
+        let _active = activity.request();
+        progress.on_request();
+        match routes::handle(server, request, client, &requests).await {
+            Answer::Response(response) => {
+                progress.on_response();
+                Ok::<_, Infallible>(response)
+            }
+            Answer::Upgrade(upgrade) => {
+                progress.set_upgrade(upgrade);
+                // The connection is taken from hyper, and this future dropped with it.
+                pending().await
+            }
+        }
+    });
+    let mut http = protocol.serve_connection(TokioIo::new(Observed { connection, progress: &progress }), handler);
+    let outcome = run(&mut http, &progress, last_call(&stop, &received)).await;
+    let parts = http.into_parts();
+    let connection = parts.io.into_inner().connection;
+    let ending = match outcome {
+        Outcome::Upgrade(upgrade) => return upgrade.finish(server, connection, parts.read_buf, &stop).await,
+        Outcome::TimedOut if parts.read_buf.is_empty() => Ending::Idle,
+        Outcome::TimedOut => Ending::TimedOut,
+        Outcome::Ended(Ok(())) => Ending::Regular,
+        Outcome::Ended(Err(error)) => {
+            tracing::debug!(%peer, %error, "connection ended");
+            Ending::Failed(error)
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = lingering_close::close(server, connection, ending) => {}
+    }
+}
+
+/// End of a connection as an HTTP connection.
+enum Outcome {
+    Ended(hyper::Result<()>),
+    TimedOut,
+    Upgrade(Upgrade),
+}
+
+/// Drives a connection until it ends, exceeds a timeout, or is to be upgraded; once `last_call` is over, it ends after
+/// the request in progress.
+async fn run<S>(
+    http: &mut http1::Connection<TokioIo<Observed<'_>>, S>,
+    progress: &Progress,
+    last_call: impl Future<Output = ()>,
+) -> Outcome
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, Error = Infallible>,
+    S::ResBody: 'static,
+    <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (mut last_call, mut is_stopping) = (pin!(last_call), false);
+    let mut timer = pin!(tokio::time::sleep_until(progress.deadline().unwrap_or_else(Instant::now)));
+    poll_fn(|cx| {
+        if !is_stopping && last_call.as_mut().poll(cx).is_ready() {
+            is_stopping = true;
+            Pin::new(&mut *http).graceful_shutdown();
+        }
+        if let Poll::Ready(ended) = Pin::new(&mut *http).poll(cx) {
+            return Poll::Ready(Outcome::Ended(ended));
+        }
+        if let Some(upgrade) = progress.settle() {
+            return Poll::Ready(Outcome::Upgrade(upgrade));
+        }
+        let Some(deadline) = progress.deadline() else { return Poll::Pending };
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx).map(|()| Outcome::TimedOut)
+    })
+    .await
+}
+
+/// Waits for `stop`, and then for a first request for at most [`net::LAST_CALL`]: that of a connection that was accepted
+/// just before may still be in transit. Connections still in the listen queue are served by the new process.
+async fn last_call(stop: &CancellationToken, received: &Notify) {
+    stop.cancelled().await;
+    let _ = tokio::time::timeout(net::LAST_CALL, received.notified()).await;
+}
+
+fn protocol(rules: &config::Http) -> http1::Builder {
+    let max_head = usize::try_from(rules.max_head.as_u64()).unwrap_or(usize::MAX);
+    let mut protocol = http1::Builder::new();
+    protocol
+        // A client may close its half of the connection right after its request.
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_header_size(max_head)
+        .max_buf_size(max_head.max(MIN_BUFFER));
+    protocol
+}
+
+/// How far a connection is with its requests.
+#[derive(Debug)]
+struct Progress {
+    request_timeout: Duration,
+    idle_timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Whether everything that hyper has written is sent.
+    is_flushed: bool,
+    upgrade: Option<Upgrade>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Nothing has been received since the last response was sent.
+    Idle { since: Instant },
+    /// The head of a request is expected, or has been received in part.
+    Head { since: Instant },
+    /// A request is being answered.
+    Request,
+    /// Its response is complete, and may still have to be sent.
+    Response,
+}
+
+impl Progress {
+    fn new(rules: &config::Http) -> Self {
+        let phase = Phase::Head { since: Instant::now() };
+        Self {
+            request_timeout: rules.request_timeout,
+            idle_timeout: rules.idle_timeout,
+            state: Mutex::new(State { phase, is_flushed: true, upgrade: None }),
+        }
+    }
+
+    /// Returns when the connection is closed unless it goes on; `None` while the router has to act.
+    fn deadline(&self) -> Option<Instant> {
+        match self.state.lock().phase {
+            Phase::Idle { since } => Some(since + self.idle_timeout),
+            Phase::Head { since } => Some(since + self.request_timeout),
+            Phase::Request | Phase::Response => None,
+        }
+    }
+
+    /// Takes the upgrade once earlier responses are sent, or notes that the connection is idle.
+    fn settle(&self) -> Option<Upgrade> {
+        let mut state = self.state.lock();
+        if !state.is_flushed {
+            return None;
+        }
+        if matches!(state.phase, Phase::Response) {
+            state.phase = Phase::Idle { since: Instant::now() };
+        }
+        state.upgrade.take()
+    }
+
+    fn on_received(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Idle { .. }) {
+            state.phase = Phase::Head { since: Instant::now() };
+        }
+    }
+
+    fn on_request(&self) {
+        self.state.lock().phase = Phase::Request;
+    }
+
+    fn on_response(&self) {
+        self.state.lock().phase = Phase::Response;
+    }
+
+    fn set_upgrade(&self, upgrade: Upgrade) {
+        self.state.lock().upgrade = Some(upgrade);
+    }
+
+    fn set_flushed(&self, is_flushed: bool) {
+        self.state.lock().is_flushed = is_flushed;
+    }
+}
+
+/// Connection that reports what hyper does with it.
+struct Observed<'a> {
+    connection: Connection,
+    progress: &'a Progress,
+}
+
+impl AsyncRead for Observed<'_> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = into.filled().len();
+        let read = Pin::new(&mut this.connection).poll_read(cx, into);
+        if into.filled().len() > before {
+            this.progress.on_received();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Observed<'_> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.progress.set_flushed(false);
+        Pin::new(&mut this.connection).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[std::io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.progress.set_flushed(false);
+        Pin::new(&mut this.connection).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    /// hyper flushes the connection only when its own buffer is empty.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.connection).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.progress.set_flushed(true);
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().connection).poll_shutdown(cx)
+    }
+}
+
+/// Smallest buffer that hyper accepts.
+const MIN_BUFFER: usize = 8192;
