@@ -49,6 +49,9 @@ pub enum EventKind {
         member: MemberId,
         role: Role,
         reason: CloseReason,
+        /// The administrator who closed it.
+        #[serde(default, with = "peer::shown_if_known", skip_serializing_if = "Option::is_none")]
+        by: Option<Peer>,
         /// Close code that the member sent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<u16>,

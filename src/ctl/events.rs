@@ -154,16 +154,18 @@ fn removed_by_admin(event: &Event) -> String {
 
 /// Describes a departure and its reason; with the member's number and traffic if `in_full`.
 fn departure(event: &Event, in_full: bool) -> String {
-    let EventKind::Left { member, role, reason, code, silent_ms, messages_in, messages_out, .. } = &event.kind else {
+    let EventKind::Left { member, role, reason, by, code, silent_ms, messages_in, messages_out, .. } = &event.kind
+    else {
         return String::new();
     };
+    let by = by.map_or(String::new(), |by| format!(" ({by})"));
     let why = match (reason, code) {
         (CloseReason::Left, Some(code)) => format!("closed its connection with code {code}"),
         (CloseReason::Left, None) => "closed its connection".into(),
         (CloseReason::Lost, _) => "its connection broke".into(),
         (CloseReason::NoPong, _) => format!("no pong for {}", age(*silent_ms)),
         (CloseReason::TooSlow, _) => "too slow in receiving".into(),
-        (reason, _) => reason.text().to_owned(),
+        (reason, _) => format!("{}{by}", reason.text()),
     };
     if in_full {
         format!("{} {member} left, {why} ({messages_in} messages in, {messages_out} out)", role.as_str())

@@ -349,6 +349,23 @@ async fn why_reports_how_a_registration_ended() {
     assert_eq!((status, errors.as_str()), (1, "ws-routerctl: nothing is remembered of other-device\n"));
 }
 
+#[tokio::test]
+async fn why_names_the_administrator_who_disconnected_a_member() {
+    let admin = Admin::start(Config::default()).await;
+    let id = admin.server.register("key=a&host_key=b&reg_type=lobby").await;
+    let mut device = admin.server.websocket(&format!("/connect?id={id}&key=a")).await.unwrap();
+    let registration = admin.server.router.find(&id).unwrap().registration;
+    let number = admin.server.router.members(&registration).await[0].id;
+    let disconnecting = program(&["--socket", admin.socket.to_str().unwrap(), "disconnect", &number.to_string()]);
+    assert_eq!(run(disconnecting).await.0, 0);
+    while futures_util::StreamExt::next(&mut device).await.is_some_and(|message| message.is_ok()) {}
+    until("it has ended", || admin.server.router.registrations() == 0).await;
+    let (_, shown, _) = ask(&admin.socket, &["why", &id]).await;
+    let by = format!("closed by an administrator (unix:uid={},pid=", nix::unistd::geteuid());
+    let named = shown.lines().filter(|line| line.contains("peer") && line.contains(&by)).count();
+    assert_eq!(named, 2, "in the summary and in the event: {shown}");
+}
+
 /// Checks a router as a monitoring system does; its certificate expires in so many days.
 async fn probe_with_certificate(days: i64, options: &[&str]) -> (i32, String, String) {
     let folder = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use ws_router_core::close::CloseReason;
+use ws_router_server::peer::Peer;
 
 const LOBBY: &str = "key=k&host_key=h&reg_type=lobby";
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -238,7 +239,7 @@ async fn a_member_that_the_router_closes_can_send_its_own_close_frame_before_the
         for (number, device) in closing.iter_mut().enumerate() {
             device.raw(&offence).await;
             if reason == CloseReason::ClosedByAdmin {
-                assert!(router.disconnect(members[number].id).await);
+                assert!(router.disconnect(members[number].id, Peer::Unix { uid: 0, pid: 1 }).await);
             }
             assert_eq!(device.receive().await, Received::Close(reason.code().unwrap(), reason.text().into()));
         }

@@ -165,10 +165,10 @@ async fn connection(session: &Session, number: &str) -> Reply {
 /// Closes a member's connection.
 async fn disconnect(session: &Session, number: &str) -> Reply {
     let Some(id) = member_id(number) else { return malformed_number() };
-    if !session.context.server.disconnect(id).await {
+    let Administrator { uid, pid } = session.administrator;
+    if !session.context.server.disconnect(id, Peer::Unix { uid, pid }).await {
         return unknown_connection();
     }
-    let Administrator { uid, pid } = session.administrator;
     tracing::info!(message_id = messages::DISCONNECTED_BY_ADMINISTRATOR, member = %id, uid, pid, "connection closed by an administrator");
     reply::document(&wire::Disconnected { disconnected: id.0 })
 }

@@ -59,11 +59,32 @@ enum EntryKind {
         member: MemberId,
         role: Role,
         reason: CloseReason,
+        by: Option<Process>,
         code: Option<u16>,
         silent_ms: u32,
         messages_in: u64,
         messages_out: u64,
     },
+}
+
+/// A process of an administrator, in a quarter of the size of a [`Peer`].
+#[derive(Debug, Clone, Copy)]
+struct Process {
+    uid: u32,
+    pid: i32,
+}
+
+impl Process {
+    fn of(peer: Peer) -> Option<Self> {
+        match peer {
+            Peer::Unix { uid, pid } => Some(Self { uid, pid }),
+            Peer::Inet(_) => None,
+        }
+    }
+
+    fn peer(self) -> Peer {
+        Peer::Unix { uid: self.uid, pid: self.pid }
+    }
 }
 
 impl History {
@@ -182,11 +203,12 @@ impl EntryKind {
             EventKind::Joined { registration, member, role, peer } => {
                 (registration, Self::Joined { member: *member, role: *role, peer: *peer })
             }
-            EventKind::Left { registration, member, role, reason, code, silent_ms, messages_in, messages_out } => {
+            EventKind::Left { registration, member, role, reason, by, code, silent_ms, messages_in, messages_out } => {
                 let left = Self::Left {
                     member: *member,
                     role: *role,
                     reason: *reason,
+                    by: by.and_then(Process::of),
                     code: *code,
                     silent_ms: u32::try_from(*silent_ms).unwrap_or(u32::MAX),
                     messages_in: *messages_in,
@@ -209,9 +231,9 @@ impl Entry {
             EntryKind::Reclaimed => EventKind::Reclaimed { registration },
             EntryKind::Ended { reason, by } => EventKind::Ended { registration, reason, by },
             EntryKind::Joined { member, role, peer } => EventKind::Joined { registration, member, role, peer },
-            EntryKind::Left { member, role, reason, code, silent_ms, messages_in, messages_out } => {
-                let silent_ms = silent_ms.into();
-                EventKind::Left { registration, member, role, reason, code, silent_ms, messages_in, messages_out }
+            EntryKind::Left { member, role, reason, by, code, silent_ms, messages_in, messages_out } => {
+                let (by, silent_ms) = (by.map(Process::peer), silent_ms.into());
+                EventKind::Left { registration, member, role, reason, by, code, silent_ms, messages_in, messages_out }
             }
         };
         Event { at_ms: self.at_ms, kind }

@@ -1,6 +1,7 @@
 //! A member's connection: the shard's [`Link`] over a plain or TLS socket, and the seat that the member holds.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -9,6 +10,7 @@ use std::rc::Rc;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use ws_router_admin_api::event::EventKind;
+use ws_router_core::close::CloseReason;
 use ws_router_core::ids::MemberId;
 use ws_router_core::shard::TcpTransit;
 use ws_router_core::shard::{Departure, Link, Received};
@@ -25,6 +27,8 @@ use crate::sys::{self, TcpState};
 pub(super) struct ThreadContext {
     /// Receives an event when a member leaves.
     pub(super) events: Events,
+    /// Administrators who have closed members, until these leave.
+    pub(super) closed_by: RefCell<HashMap<MemberId, Peer>>,
     /// Buffer into which TLS connections read records before decrypting them.
     pub(super) ciphertext: RefCell<Vec<u8>>,
 }
@@ -176,11 +180,14 @@ impl Link for Connection {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
         let Departure { reason, code, silent, tally } = *departure;
+        // Another reason may have come first.
+        let by = self.context.closed_by.borrow_mut().remove(&member).filter(|_| reason == CloseReason::ClosedByAdmin);
         self.context.events.publish(EventKind::Left {
             registration,
             member,
             role,
             reason,
+            by,
             code,
             silent_ms: silent.as_millis() as u64,
             messages_in: tally.messages_in,

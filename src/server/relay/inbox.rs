@@ -39,8 +39,8 @@ pub(super) enum Command {
     TrafficOf(Serial, oneshot::Sender<Traffic>),
     /// Finds a member.
     Find(MemberId, oneshot::Sender<Option<MemberView>>),
-    /// Closes a member's connection; the answer is whether there was one.
-    Disconnect(MemberId, CloseReason, oneshot::Sender<bool>),
+    /// Closes a member's connection for an administrator; the answer is whether there was one.
+    Disconnect(MemberId, Peer, oneshot::Sender<bool>),
     /// Adds all members of an old process at once, so that none is read from before the others can receive.
     Restore(Vec<RestoredMember>),
     /// Closes some of the members that can't move to a new process; the answer is how many of them are left.

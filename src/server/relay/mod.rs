@@ -205,11 +205,11 @@ impl Relay {
         None
     }
 
-    /// Closes a member's connection; returns whether there was one.
-    pub async fn disconnect(&self, id: MemberId, reason: CloseReason) -> bool {
+    /// Closes a member's connection for an administrator; returns whether there was one.
+    pub async fn disconnect(&self, id: MemberId, by: Peer) -> bool {
         for thread in &self.0.threads {
             let (answer, was_there) = oneshot::channel();
-            thread.inbox.push(Command::Disconnect(id, reason, answer));
+            thread.inbox.push(Command::Disconnect(id, by, answer));
             if was_there.await == Ok(true) {
                 return true;
             }

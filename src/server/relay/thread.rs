@@ -70,7 +70,11 @@ impl Thread {
         events: Events,
         stats: Stats,
     ) -> Self {
-        let context = Rc::new(ThreadContext { events, ciphertext: RefCell::new(vec![0; CIPHERTEXT]) });
+        let context = Rc::new(ThreadContext {
+            events,
+            closed_by: RefCell::default(),
+            ciphertext: RefCell::new(vec![0; CIPHERTEXT]),
+        });
         let (shard, begin, now) = (Shard::new(rules), Instant::now(), EPOCH);
         Self {
             poll,

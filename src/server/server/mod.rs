@@ -146,8 +146,8 @@ impl Server {
     }
 
     /// Closes a member's connection for an administrator; returns whether there was one.
-    pub async fn disconnect(&self, member: MemberId) -> bool {
-        self.relay.disconnect(member, CloseReason::ClosedByAdmin).await
+    pub async fn disconnect(&self, member: MemberId, by: Peer) -> bool {
+        self.relay.disconnect(member, by).await
     }
 
     /// Lists all registrations, the oldest first.

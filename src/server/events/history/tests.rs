@@ -30,6 +30,7 @@ fn left(at_ms: u64, name: &str, member: u64) -> Event {
         member: MemberId(member),
         role: Role::Peer,
         reason: CloseReason::Removed,
+        by: None,
         code: None,
         silent_ms: 0,
         messages_in: 0,

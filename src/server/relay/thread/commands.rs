@@ -59,8 +59,8 @@ impl Thread {
             Command::Find(id, answer) => {
                 let _ = answer.send(self.shard.find(id).and_then(|(_, summary)| self.view(&summary, true)));
             }
-            Command::Disconnect(id, reason, answer) => {
-                let _ = answer.send(self.shard.disconnect(id, reason, self.now));
+            Command::Disconnect(id, by, answer) => {
+                let _ = answer.send(self.disconnect(id, by));
             }
             Command::Restore(members) => {
                 let arrived: Vec<_> = members.into_iter().map(|member| self.restore(member)).collect();
@@ -117,6 +117,15 @@ impl Thread {
         connection.attach(socket);
         self.watch(slot, id);
         self.shard.arrived(slot, early, self.now);
+    }
+
+    fn disconnect(&mut self, id: MemberId, by: Peer) -> bool {
+        self.context.closed_by.borrow_mut().insert(id, by);
+        let was_there = self.shard.disconnect(id, CloseReason::ClosedByAdmin, self.now);
+        if !was_there {
+            self.context.closed_by.borrow_mut().remove(&id);
+        }
+        was_there
     }
 
     fn abandon(&mut self, id: MemberId) {
