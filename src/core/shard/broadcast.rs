@@ -109,10 +109,14 @@ impl PendingBroadcast {
         !self.joins.is_empty()
     }
 
-    /// Adjusts positions to a list from which some were removed; `is_gone` returns for a position how many before it.
-    pub(super) fn move_joins(&mut self, gone_before: impl Fn(usize) -> usize) {
+    /// Adjusts positions to a list from which some are removed; `is_gone` says for each, in order, whether it is. Looks
+    /// at each position once, however many members have joined.
+    pub(super) fn close_holes(&mut self, is_gone: impl Iterator<Item = bool>) {
+        let (mut is_gone, mut place, mut gone) = (is_gone, 0, 0);
         for join in &mut self.joins {
-            join.place -= gone_before(join.place);
+            gone += is_gone.by_ref().take(join.place - place).filter(|is_gone| *is_gone).count();
+            place = join.place;
+            join.place -= gone;
         }
     }
 
@@ -222,3 +226,20 @@ impl Part {
 
 /// Bytes above which a broadcast is full.
 const FULL: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_counted_once_however_many_members_have_joined() {
+        let places = [2, 3, 5, 5, 9];
+        let joins = places.iter().enumerate().map(|(part, place)| Join { place: *place, part }).collect();
+        let mut broadcast = PendingBroadcast { joins, ..PendingBroadcast::default() };
+        let holes = [true, false, false, true, true, false, true, false, false, true];
+        let mut looks = 0;
+        broadcast.close_holes(holes.iter().inspect(|_| looks += 1).copied());
+        assert_eq!(broadcast.joins.iter().map(|join| join.place).collect::<Vec<_>>(), [1, 2, 2, 2, 5]);
+        assert_eq!(looks, 9);
+    }
+}

@@ -19,7 +19,8 @@ impl<L: Link> Shard<L> {
     /// Begins an iteration in which so many connections are to be read. They and those with more to be read share what
     /// is read in it, so that a few that send without end don't make it long for the others.
     pub fn begin_iteration(&mut self, readable: usize) {
-        self.share = (READ / readable.max(self.run_queue.len()).max(1)).max(LEAST_SHARE);
+        let turns = self.run_queue.len().min(TURNS_PER_ITERATION);
+        self.share = (READ / readable.max(turns).max(1)).max(LEAST_SHARE);
     }
 
     /// Reads once from a member whose connection is ready; `ending` says that the end of its stream is announced.
@@ -32,7 +33,7 @@ impl<L: Link> Shard<L> {
     pub fn writable(&mut self, slot: usize, now: Moment) {
         let Some(member) = self.members.get_mut(slot) else { return };
         match member.link.flush() {
-            Ok(true) => self.drain(slot, now),
+            Ok(true) => _ = self.drain(slot, now),
             Ok(false) => {}
             Err(_) => self.mark(slot, CloseReason::Lost),
         }
@@ -51,20 +52,28 @@ impl<L: Link> Shard<L> {
                 self.run_queue.schedule(slot, member);
             }
         }
-        let turn = self.run_queue.take_turn();
-        for &slot in &turn {
-            let slot = slot as usize;
+        self.take_turns(now);
+        self.reap(now);
+    }
+
+    /// Gives scheduled members a turn each, as many as one iteration allows. Members that are scheduled by that have
+    /// theirs in a later iteration.
+    fn take_turns(&mut self, now: Moment) {
+        let mut writes = 0;
+        for _ in 0..self.run_queue.len().min(TURNS_PER_ITERATION) {
+            let Some(slot) = self.run_queue.pop() else { return };
             let Some(member) = self.members.get_mut(slot) else { continue };
             if !std::mem::take(&mut member.flags.is_scheduled) {
                 continue;
             }
             if std::mem::take(&mut member.flags.write_pending) {
-                self.drain(slot, now);
+                writes += self.drain(slot, now);
             }
             self.read_if_due(slot, false, now);
+            if writes >= TURNS_PER_ITERATION {
+                return;
+            }
         }
-        self.run_queue.end_turn(turn);
-        self.reap(now);
     }
 
     fn read_if_due(&mut self, slot: usize, ending: bool, now: Moment) {
@@ -366,24 +375,28 @@ impl<L: Link> Shard<L> {
         self.pools.give_broadcast(broadcast, &mut self.buffers);
     }
 
-    /// Sends a member its outbox, as far as its socket takes it.
-    fn drain(&mut self, slot: usize, now: Moment) {
+    /// Sends a member its outbox, as far as its socket takes it; returns the number of writes.
+    fn drain(&mut self, slot: usize, now: Moment) -> usize {
         let member = &mut self.members[slot];
         if matches!(member.phase, Phase::Away(_) | Phase::Leaving(_) | Phase::Closed) {
-            return;
+            return 0;
         }
-        for turn in 0.. {
-            let Some(outbox) = &mut member.outbox else { break };
-            if turn == WRITES_A_TURN {
+        let mut writes = 0;
+        while let Some(outbox) = &mut member.outbox {
+            if writes == WRITES_PER_TURN {
                 member.flags.write_pending = true;
                 self.run_queue.schedule(slot, member);
                 break;
             }
+            writes += 1;
             let slices = outbox.front();
             let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
             let sent = member.link.send(&slices);
             drop(slices);
-            let Ok(sent) = sent else { return self.mark(slot, CloseReason::Lost) };
+            let Ok(sent) = sent else {
+                self.mark(slot, CloseReason::Lost);
+                return writes;
+            };
             outbox.consume(sent, now, &mut self.buffers);
             if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
                 self.pools.give_outbox(outbox, &mut self.buffers);
@@ -396,6 +409,7 @@ impl<L: Link> Shard<L> {
         }
         self.account(slot);
         self.finish_if_closed(slot);
+        writes
     }
 
     /// Answers pings.
@@ -565,11 +579,11 @@ fn bytes_of<'a>(piece: &'a Piece, scratch: &'a [u8]) -> &'a [u8] {
 
 /// Sends slices, however many there are, until the socket takes no more.
 fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
-    if slices.len() <= SLICES_A_WRITE {
+    if slices.len() <= SLICES_PER_WRITE {
         return link.send(slices);
     }
     let mut sent = 0;
-    for part in slices.chunks(SLICES_A_WRITE) {
+    for part in slices.chunks(SLICES_PER_WRITE) {
         let wanted: usize = part.iter().map(|slice| slice.len()).sum();
         let taken = link.send(part)?;
         sent += taken;
@@ -583,6 +597,9 @@ fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<us
 /// A slot number that no member has.
 const NOBODY: u32 = u32::MAX;
 /// Slices that the kernel takes in one call (IOV_MAX, limits.h).
-const SLICES_A_WRITE: usize = 1024;
+const SLICES_PER_WRITE: usize = 1024;
+/// Scheduled members that have a turn in an iteration, and writes to them from which no further one has: what the other
+/// members can wait for.
+const TURNS_PER_ITERATION: usize = 64;
 /// Writes to one member before the others have their turn; the rest waits for the next readiness or iteration.
-const WRITES_A_TURN: usize = 16;
+const WRITES_PER_TURN: usize = 16;

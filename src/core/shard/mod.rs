@@ -555,8 +555,12 @@ impl<L: Link> Shard<L> {
             self.drop_room(at);
         } else {
             room.keep_tally(&self.members[slot].tally);
-            // Senders that were paused because of this member may have other receivers, or none.
-            self.wake_senders(at, side);
+            // Senders that were paused wait for the receivers that are left, which are as far behind as before, unless
+            // none is left, or a single one set the pace.
+            let left = &room.sides[side];
+            if left.len() <= 1 || (self.rules.pace && left.above <= 1) {
+                self.wake_senders(at, side);
+            }
         }
     }
 

@@ -108,7 +108,7 @@ impl Side {
             return;
         }
         if let Some(pending) = &mut self.pending {
-            pending.move_joins(|place| self.members[..place].iter().filter(|slot| **slot == HOLE).count());
+            pending.close_holes(self.members.iter().map(|slot| *slot == HOLE));
         }
         self.members.retain(|slot| *slot != HOLE);
         self.holes = 0;

@@ -30,13 +30,18 @@ impl Crowd {
     }
 
     fn join(&mut self, room: usize) {
+        self.join_as(Serial(1), Role::Peer, room);
+    }
+
+    fn join_as(&mut self, serial: Serial, role: Role, room: usize) -> usize {
         let sent = Rc::clone(&self.sent);
         let link = InMemoryLink(Pipe { sent, discards_outbound: true, ..Pipe::with_room(room) }.shared());
         let id = MemberId(self.slots.len() as u64);
-        let newcomer = Newcomer { id, serial: Serial(1), role: Role::Peer, counts: true };
+        let newcomer = Newcomer { id, serial, role, counts: true };
         let mut slot = 0;
         self.call(|shard| slot = shard.join(&newcomer, link, NOW));
         self.slots.push(slot);
+        self.slots.len() - 1
     }
 
     fn say(&mut self, who: usize, size: usize) {
@@ -119,6 +124,76 @@ fn nine_thousand_silent_members_are_pinged_and_given_up_bit_by_bit() {
     }
     assert_eq!(crowd.shard.tally().closes[CloseReason::NoPong as usize], 9000);
     assert!(crowd.most <= 256, "{} writes in a call", crowd.most);
+}
+
+#[test]
+fn a_thousand_pairs_with_more_to_read_have_their_turns_bit_by_bit() {
+    let mut crowd = Crowd::new(0, 0);
+    for pair in 1..=1000 {
+        let host = crowd.join_as(Serial(pair), Role::Host, usize::MAX);
+        crowd.join_as(Serial(pair), Role::Client, usize::MAX);
+        let frames = client_frame(0x82, [0; 4], &[0; 1000]).repeat(1000);
+        let slot = crowd.slots[host];
+        crowd.shard.link_mut(slot).unwrap().0.borrow_mut().inbound.extend(frames);
+        crowd.call(|shard| shard.readable(slot, false, NOW));
+    }
+    crowd.call(|shard| shard.begin_iteration(0));
+    let before = crowd.shard.tally().messages_in;
+    crowd.call(|shard| shard.resume(NOW));
+    let read = crowd.shard.tally().messages_in - before;
+    assert!((1..=64 * 17).contains(&read), "{read} messages in a call, of some 16 for each member");
+    assert!(crowd.most <= 65, "{} writes in a call", crowd.most);
+    crowd.settle();
+    assert_eq!(crowd.shard.tally().deliveries, 1_000_000);
+}
+
+#[test]
+fn outboxes_that_the_sockets_take_bit_by_bit_are_sent_bit_by_bit() {
+    let mut crowd = Crowd::new(200, 0);
+    for _ in 0..30 {
+        // Slices that take more than one write for each member, by the limit of the kernel.
+        for _ in 0..100 {
+            crowd.say(0, 10);
+            crowd.say(1, 10);
+            crowd.iterate();
+        }
+    }
+    crowd.settle();
+    for at in 0..200 {
+        let slot = crowd.slots[at];
+        crowd.shard.link_mut(slot).unwrap().0.borrow_mut().room = usize::MAX;
+        crowd.call(|shard| shard.writable(slot, NOW));
+    }
+    crowd.settle();
+    assert_eq!(crowd.shard.tally().outbox_bytes, 0);
+    assert!(crowd.most <= 256, "{} writes in a call", crowd.most);
+}
+
+#[test]
+fn a_receiver_that_leaves_wakes_no_sender_while_others_are_as_far_behind() {
+    let mut crowd = Crowd::new(0, 0);
+    let stuck: Vec<_> = (0..3).map(|_| crowd.join_as(Serial(1), Role::Client, 0)).collect();
+    let hosts: Vec<_> = (0..1000).map(|_| crowd.join_as(Serial(1), Role::Host, usize::MAX)).collect();
+    crowd.say(hosts[0], 1 << 20);
+    crowd.settle();
+    for host in &hosts {
+        crowd.say(*host, 100);
+    }
+    crowd.settle();
+    let left_unread = |crowd: &mut Crowd| {
+        let unread = |host: &&usize| !crowd.shard.link_mut(crowd.slots[**host]).unwrap().0.borrow().inbound.is_empty();
+        hosts.iter().filter(unread).count()
+    };
+    assert_eq!(left_unread(&mut crowd), 1000);
+    let mut leave = |who: usize| {
+        let (slot, id) = (crowd.slots[who], MemberId(who as u64));
+        crowd.call(|shard| shard.close(slot, id, CloseReason::Lost, NOW));
+        crowd.shard.has_work()
+    };
+    assert!(!leave(stuck[0]) && !leave(stuck[1]), "two of three leave");
+    assert!(leave(stuck[2]), "none is left, so what the hosts have sent is read");
+    crowd.settle();
+    assert_eq!(left_unread(&mut crowd), 0);
 }
 
 #[test]
