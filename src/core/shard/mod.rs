@@ -558,7 +558,8 @@ impl<L: Link> Shard<L> {
             // Senders that were paused wait for the receivers that are left, which are as far behind as before, unless
             // none is left, or a single one set the pace.
             let left = &room.sides[side];
-            if left.len() <= 1 || (self.rules.pace && left.above <= 1) {
+            let is_lobby = side == target;
+            if left.len() == usize::from(is_lobby) || (self.rules.pace && left.above <= 1) {
                 self.wake_senders(at, side);
             }
         }

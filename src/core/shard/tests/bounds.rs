@@ -188,10 +188,11 @@ fn a_receiver_that_leaves_wakes_no_sender_while_others_are_as_far_behind() {
     let mut leave = |who: usize| {
         let (slot, id) = (crowd.slots[who], MemberId(who as u64));
         crowd.call(|shard| shard.close(slot, id, CloseReason::Lost, NOW));
-        crowd.shard.has_work()
+        crowd.shard.run_queue.len()
     };
-    assert!(!leave(stuck[0]) && !leave(stuck[1]), "two of three leave");
-    assert!(leave(stuck[2]), "none is left, so what the hosts have sent is read");
+    // The one that leaves is itself scheduled, so that its connection ends.
+    assert!(leave(stuck[0]) <= 1 && leave(stuck[1]) <= 2, "two of three leave");
+    assert!(leave(stuck[2]) >= 1000, "none is left, so what the hosts have sent is read");
     crowd.settle();
     assert_eq!(left_unread(&mut crowd), 0);
 }
