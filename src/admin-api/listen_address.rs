@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// Address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
-    /// `[::]:8741`; an unspecified IPv6 address takes IPv4 too.
+    /// `[::]:8741`; an unspecified IPv6 address accepts IPv4 too.
     Inet(std::net::SocketAddr),
     /// `unix:/path`.
     Unix(PathBuf),
@@ -19,21 +19,53 @@ pub enum ListenAddress {
     Inherited(String),
 }
 
-/// Why a text is no address to listen at, and the mend.
+/// Reason why a text is not an address to listen on, with the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct AddressError(String);
+#[allow(missing_docs)] // The texts say it.
+pub enum AddressError {
+    #[error("the address is missing; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\"")]
+    Missing,
+    #[error("{0:?} is not an address; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\"")]
+    Invalid(String),
+    #[error("{0:?} is a path; write \"unix:{0}\" for a Unix socket")]
+    BarePath(String),
+    #[error("{0:?} is a URL; write only an address and a port, such as \"[::]:8741\"")]
+    Url(String),
+    #[error("{0:?} has no port; write \"{1}\"")]
+    NoPort(String, SocketAddr),
+    #[error("{0} is not a port; the maximum is 65535")]
+    Port(String),
+    #[error("{0:?} has no address; write \"[::]:{1}\" for every address")]
+    NoHost(String, String),
+    #[error("{0:?} is a host name; write \"127.0.0.1:{1}\" or \"[::1]:{1}\"")]
+    Localhost(String, String),
+    #[error("{0:?} lacks brackets; write \"[{1}]:{2}\"")]
+    NoBrackets(String, String, String),
+    #[error("{0:?} is not an IP address; write an address of this machine, or \"[::]:{1}\"")]
+    HostName(String, String),
+    #[error("{0:?} is not an absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\"")]
+    Relative(String),
+    #[error("{0:?} is a folder; name a socket in it")]
+    Folder(String),
+    #[error("{0:?} contains a zero byte; remove it")]
+    ZeroByte(String),
+    #[error("the path of the socket has {0} bytes; the maximum is {LONGEST_SOCKET_PATH}")]
+    LongPath(usize),
+    #[error("\"systemd:admin\" is the admin socket, which needs no listener; remove this one")]
+    AdminDescriptor,
+    #[error("{0:?} is not a descriptor name; write the socket unit's FileDescriptorName=, such as \"http\"")]
+    DescriptorName(String),
+}
 
 impl FromStr for ListenAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let read = match text.split_once(':') {
+        match text.split_once(':') {
             Some(("unix", path)) => socket_path(path).map(Self::Unix),
             Some(("systemd", name)) => descriptor_name(name).map(Self::Inherited),
-            _ => text.parse().map(Self::Inet).map_err(|_| not_an_address(text)),
-        };
-        read.map_err(AddressError)
+            _ => text.parse().map(Self::Inet).map_err(|_| why_invalid(text)),
+        }
     }
 }
 
@@ -48,8 +80,8 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
-    /// Tells whether the kernel would refuse one of the two because of the other: the same place, or an unspecified
-    /// address that takes the other in. Port 0 is a fresh port each time.
+    /// Returns whether the kernel would reject one of the two because of the other: they are equal, or one is an unspecified
+    /// address that covers the other. Port 0 is a new port each time.
     pub fn clashes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Inet(one), Self::Inet(two)) => {
@@ -62,68 +94,63 @@ impl ListenAddress {
     }
 }
 
-/// Takes the path of a Unix socket: absolute, since a daemon has no folder of its own, and not longer than the
-/// kernel's field for it.
-pub fn socket_path(path: &str) -> Result<PathBuf, String> {
+/// Parses the path of a Unix socket. It must be absolute, since a daemon has no working directory of its own.
+pub fn socket_path(path: &str) -> Result<PathBuf, AddressError> {
     if !path.starts_with('/') {
-        return Err(format!(
-            "{path:?} is no absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\""
-        ));
+        return Err(AddressError::Relative(path.into()));
     }
     if path.ends_with('/') {
-        return Err(format!("{path:?} is a folder; name a socket in it"));
+        return Err(AddressError::Folder(path.into()));
     }
     if path.contains('\0') {
-        return Err(format!("{path:?} has a zero byte; remove it"));
+        return Err(AddressError::ZeroByte(path.into()));
     }
     if path.len() > LONGEST_SOCKET_PATH {
-        return Err(format!("a socket's path of {} bytes is too long; the most is {LONGEST_SOCKET_PATH}", path.len()));
+        return Err(AddressError::LongPath(path.len()));
     }
     Ok(path.into())
 }
 
-fn descriptor_name(name: &str) -> Result<String, String> {
-    let fits = !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+fn descriptor_name(name: &str) -> Result<String, AddressError> {
+    let is_valid = !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
     match name {
-        "admin" => Err("\"systemd:admin\" is the admin socket's, which needs no listener; remove this one".into()),
-        _ if fits => Ok(name.into()),
-        _ => {
-            Err(format!("{name:?} names no descriptor; write the socket unit's FileDescriptorName=, such as \"http\""))
-        }
+        "admin" => Err(AddressError::AdminDescriptor),
+        _ if is_valid => Ok(name.into()),
+        _ => Err(AddressError::DescriptorName(name.into())),
     }
 }
 
-fn not_an_address(text: &str) -> String {
+/// Returns the reason why a text isn't an IP address with a port.
+fn why_invalid(text: &str) -> AddressError {
+    let whole = || text.to_owned();
     if text.is_empty() {
-        return "an address is missing; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\"".into();
+        return AddressError::Missing;
     }
     if text.starts_with('/') {
-        return format!("{text:?} is a path; write {:?} for a Unix socket there", format!("unix:{text}"));
+        return AddressError::BarePath(whole());
     }
     if text.contains("://") {
-        return format!("{text:?} is a URL; write only an address and a port, such as \"[::]:8741\"");
+        return AddressError::Url(whole());
     }
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return format!("{text:?} has no port; write {:?}", SocketAddr::new(address, 8741).to_string());
+        return AddressError::NoPort(whole(), SocketAddr::new(address, 8741));
     }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-    let number = port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty();
-    let every = || format!("[::]:{port}");
+    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return AddressError::Invalid(whole());
+    }
+    if port.parse::<u16>().is_err() {
+        return AddressError::Port(port.into());
+    }
     match host {
-        _ if number && port.parse::<u16>().is_err() => format!("{port} is no port; the most is 65535"),
-        "" | "*" if number => format!("{text:?} has no address; write {:?} for every address", every()),
-        "localhost" if number => format!("{text:?} names a host; write \"127.0.0.1:{port}\" or \"[::1]:{port}\""),
-        host if host.parse::<Ipv6Addr>().is_ok() && number => {
-            format!("{text:?} lacks brackets; write \"[{host}]:{port}\"")
-        }
-        _ if number => {
-            format!("{host:?} is no IP address; write the address of one of this machine's, or {:?}", every())
-        }
-        _ => format!("{text:?} is no address; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\""),
+        "" | "*" => AddressError::NoHost(whole(), port.into()),
+        "localhost" => AddressError::Localhost(whole(), port.into()),
+        host if host.parse::<Ipv6Addr>().is_ok() => AddressError::NoBrackets(whole(), host.into(), port.into()),
+        _ => AddressError::HostName(host.into(), port.into()),
     }
 }
 
-/// Tells whether a socket on `wide` takes connections to `narrow` too; the unspecified IPv6 address takes IPv4.
+/// Returns whether a socket on `wide` accepts connections to `narrow`, too; the unspecified IPv6 address accepts IPv4.
 fn covers(wide: IpAddr, narrow: IpAddr) -> bool {
     wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
 }

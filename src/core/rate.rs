@@ -87,9 +87,9 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Error for a text that is no rate, with the fix.
+/// Error for a text that is not a rate, with the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no rate; write a number and s, m or h, such as \"20/s\" or \"20/s burst 1000\"")]
+#[error("{0:?} is not a rate; write a number and s, m or h, such as \"20/s\" or \"20/s burst 1000\"")]
 pub struct RateError(String);
 
 /// A token bucket. A new one is full.

@@ -78,11 +78,8 @@ impl Entry {
 /// Returns the problems of the certificates that a configuration names.
 pub fn problems(config: &Config) -> Vec<String> {
     let files: HashSet<_> = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).collect();
-    let mut problems: Vec<_> = files
-        .into_iter()
-        .filter_map(|files| net::Certificates::load(files).err())
-        .map(|error| error.to_string())
-        .collect();
+    let mut problems: Vec<_> =
+        files.into_iter().flat_map(net::Certificates::problems).map(|error| error.to_string()).collect();
     problems.sort();
     problems
 }

@@ -11,8 +11,7 @@ use crate::exit::ExitError;
 /// Reads all files that a start would read, and reports every problem. Without any, prints what the configuration allows
 /// in the worst case, with a warning for each limit that exceeds what the system allows.
 pub fn check(source: &Source) -> Result<(), ExitError> {
-    let config = source.read()?;
-    read_files(&config)?;
+    let (config, _) = read(source)?;
     let WorstCase { facts, warnings } = Capacity::of_process().worst_case(&config);
     for warning in warnings {
         // If standard error is closed, the output below remains.
@@ -25,20 +24,31 @@ pub fn check(source: &Source) -> Result<(), ExitError> {
     Ok(())
 }
 
-/// Prints the effective configuration with all keys.
+/// Prints the effective configuration with all keys, each with the place where it is set.
 pub fn print_config(source: &Source) -> Result<(), ExitError> {
-    print(&source.read()?.to_toml());
+    print(&source.load().to_toml()?);
     Ok(())
 }
 
-/// Reads the files that a configuration names: certificates, which are only checked, and those of the access rules.
-pub fn read_files(config: &Config) -> Result<Access, Problems> {
-    let mut problems = certificate_store::problems(config);
-    let access = Access::load(&config.access);
-    if let Err(found) = &access {
-        problems.extend_from_slice(&found.0);
+/// Reads the configuration and the files that it names: certificates, which are only checked, and those of the access
+/// rules. Fails with the problems of all files.
+pub fn read(source: &Source) -> Result<(Config, Access), Problems> {
+    let mut loaded = source.load();
+    let mut problems = certificate_store::problems(loaded.config());
+    let access = Access::load(&loaded.config().access).unwrap_or_else(|found| {
+        problems.extend(found.0);
+        Access::default()
+    });
+    for problem in problems {
+        let rules = loaded.config().access.iter().enumerate();
+        let mut of_rule =
+            rules.filter(|(index, rule)| problem.starts_with(&format!("access rule {}: ", rule.title(*index))));
+        match of_rule.next().map(|(index, _)| index) {
+            Some(index) => loaded.add_rule_problem(index, problem),
+            None => loaded.add_file_problem(&problem),
+        }
     }
-    if problems.is_empty() { access } else { Err(Problems(problems)) }
+    Ok((loaded.finish()?, access))
 }
 
 fn print(text: &str) {

@@ -65,9 +65,7 @@ impl Reloader {
     }
 
     fn read(&self) -> Result<(Config, Access), Problems> {
-        let config = self.source.read()?;
-        let access = check::read_files(&config)?;
-        Ok((config, access))
+        check::read(&self.source)
     }
 
     fn apply(&mut self, config: Config, access: Access) -> ReloadReport {

@@ -95,7 +95,7 @@ fn a_rate_is_written_as_it_is_read() {
 fn what_is_no_rate_is_named_with_the_mend() {
     for text in ["", "20", "/s", "20/", "0/s", "-1/s", "20/d", "20/s burst", "20/s burst 0", "1.5/s", "20/s 5"] {
         let error = text.parse::<Rate>().unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{text:?} is no rate; write ")), "{error}");
+        assert!(error.starts_with(&format!("{text:?} is not a rate; write ")), "{error}");
     }
 }
 

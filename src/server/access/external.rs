@@ -101,10 +101,10 @@ struct Body<'a> {
 }
 
 impl ExternalAuthorizer {
-    pub(super) fn new(ask: &config::Ask, timeout: Duration) -> Self {
-        let endpoint = match &ask.place {
-            config::AskPlace::Tcp(authority) => Endpoint::Tcp(authority.clone()),
-            config::AskPlace::Unix(path) => Endpoint::Unix(path.clone()),
+    pub(super) fn new(ask: &config::AuthorizerAddress, timeout: Duration) -> Self {
+        let endpoint = match &ask.endpoint {
+            config::AuthorizerEndpoint::Tcp(authority) => Endpoint::Tcp(authority.clone()),
+            config::AuthorizerEndpoint::Unix(path) => Endpoint::Unix(path.clone()),
         };
         Self { endpoint, path: ask.path.clone(), timeout, in_flight: Semaphore::new(MAX_IN_FLIGHT) }
     }

@@ -1,10 +1,11 @@
-//! Reads the `[[access]]` tables: who may register and connect.
+//! Reads the `[[access]]` tables: which clients may register and connect.
 //!
-//! Each table is one rule: what it allows, and conditions that must all hold. The first rule that applies decides, and
-//! a file that has rules lets nobody in to whom none applies. So a condition that can't hold, or a rule that none ever
-//! comes to, is a mistake and told as one: what an administrator has written down and never takes effect is the way in
-//! which doors stay open. What the rules come to is for `crate::access`; files that they name are read there.
+//! Each table is one rule: what it allows, and conditions that must all hold. The first rule that applies decides; if
+//! there are rules and none applies, access is denied. A condition that can never hold and a rule that is never reached are
+//! reported as problems, since access that an administrator believes to be closed might be open. `crate::access` evaluates
+//! the rules, and reads the files that they name.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,135 +15,140 @@ use toml::de::{DeTable, DeValue};
 use ws_router_core::rate::Rate;
 
 use super::Listener;
-use super::ask::Ask;
-use super::keys::{ACCESS, ACCESS_KEYS, DAY, MANY, MOMENT};
-use super::listener::{Surroundings, unknown_keys};
-use super::problems::{Found, place};
-use super::units::{self, Setting, quoted, unexpected};
-use crate::peer::{Peers, Range, RangeError};
+use super::authorizer::AuthorizerAddress;
+use super::keys::{ACCESS, ACCESS_KEYS, DAY, MANY, MOMENT, unknown_keys};
+use super::reader::{Found, Position, Surroundings};
+use super::value::{self, Setting, ValueError, quoted, type_error};
+use crate::peer::{Peers, Range};
 
-/// A rule of who may do what.
+/// An access rule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rule {
-    /// What the rule is called in logs; without it, its number in the file.
+    /// Name in logs; without it, the number of the rule is used.
     pub name: Option<String>,
     /// What it allows.
     pub allow: Allow,
-    /// The networks from which a device comes, or a Unix socket; empty asks for none.
+    /// Networks of the client, one of which must match; empty requires none.
     pub networks: Peers,
-    /// The users of this machine, one of whom is at the other end of a Unix socket; empty asks for none.
+    /// Users of this machine, one of whom must be the peer on a Unix socket; empty requires none.
     pub users: Vec<User>,
-    /// The file of tokens, one of which is shown.
+    /// File of tokens, one of which the request must have.
     pub tokens: Option<PathBuf>,
-    /// The certificate that is shown to a listener with `client-ca`.
+    /// Client certificate that the client must have, on a listener with `client-ca`.
     pub client_certificates: Option<ClientNames>,
-    /// The origins of web pages, one of which is named if any is; empty asks for none.
+    /// Origins of web pages, one of which must match if the request has any; empty requires none.
     pub origins: Vec<String>,
-    /// Registrations at a time that were made under the rule.
+    /// Limit of concurrent registrations created under the rule.
     pub registrations: Option<usize>,
-    /// Members at a time of each of them.
+    /// Limit of concurrent members of each of them.
     pub members: Option<usize>,
-    /// Messages that each member may send that was let in by the rule.
+    /// Rate of messages of each member that the rule admitted.
     pub messages: Option<Rate>,
-    /// Bytes that it may send.
+    /// Rate of bytes of each of them.
     pub bytes: Option<Rate>,
-    /// Another program that has the last word.
-    pub ask: Option<Ask>,
-    /// How long it may take; 2 seconds if that isn't said.
+    /// External authorizer that makes the final decision.
+    pub ask: Option<AuthorizerAddress>,
+    /// Time limit of the authorizer; 2 seconds by default.
     pub ask_timeout: Option<Duration>,
 }
 
-/// What a rule allows.
+/// Actions that a rule allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Allow {
-    /// To register and to remove.
+    /// Registering and removing.
     Register,
-    /// To connect.
+    /// Connecting.
     Connect,
-    /// To register, to remove and to connect.
+    /// Registering, removing and connecting.
     #[default]
     Both,
-    /// Nothing: those to whom the rule applies are refused whatever they want.
+    /// Nothing: requests to which the rule applies are denied.
     None,
 }
 
 /// A user of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum User {
-    /// By number.
+    /// User id.
     Id(u32),
-    /// By name.
+    /// User name.
     Name(String),
 }
 
-/// Whose certificate is good enough.
+/// Client certificates that satisfy a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientNames {
-    /// Every one that the listener's authorities have signed.
+    /// Any certificate of the listener's authorities.
     Any,
-    /// One in which one of these names stands.
+    /// A certificate with one of these names.
     Of(Vec<String>),
 }
 
-/// A rule, and where it and those parts of it stand that others can contradict.
+/// Positions of a rule, and of those parts of it that others may contradict.
 pub(super) struct Placed {
-    at: usize,
-    name: Option<usize>,
-    certificates: Option<usize>,
+    pub(super) at: Position,
+    name: Option<Position>,
+    certificates: Option<Position>,
     is_unconditional: bool,
 }
 
 impl Rule {
-    /// What the rule is called: its name, or its number in the file.
+    /// Returns its name, or else its number.
     pub fn title(&self, index: usize) -> String {
         self.name.clone().unwrap_or_else(|| (index + 1).to_string())
     }
 }
 
 impl Allow {
-    /// Tells whether a rule has something to say about registering (and removing), and about connecting.
+    /// Returns whether a rule decides about registering (and removing), and about connecting.
     pub fn concerns(self) -> (bool, bool) {
         (self != Self::Connect, self != Self::Register)
     }
 }
 
-/// Reads all rules.
+/// Reads the rules of a file, and appends them to `rules`.
 pub(super) fn read_all(
     value: &Spanned<DeValue<'_>>,
     around: &Surroundings<'_>,
     found: &mut Found,
-) -> Vec<(Placed, Rule)> {
-    let mut rules = Vec::new();
+    rules: &mut Vec<(Placed, Rule)>,
+) {
     let DeValue::Array(tables) = value.get_ref() else {
-        let mend = "write [[access]] with two brackets on each side, since there may be several";
-        found.meaning(value.span().start, format!("{ACCESS}: {}", unexpected(value.get_ref(), "a list", mend)));
-        return rules;
+        let fix = "write [[access]] with two brackets on each side, since there may be several";
+        found.meaning(value.span().start, format!("{ACCESS}: {}", type_error(value.get_ref(), "a list", fix)));
+        return;
     };
     for table in tables {
+        if found.is_full() {
+            return;
+        }
         match table.get_ref() {
             DeValue::Table(keys) => rules.push(read(table.span().start, keys, around, found)),
             other => {
-                let mend = "write [[access]] above its keys";
-                found.meaning(table.span().start, format!("{ACCESS}: {}", unexpected(other, "a table", mend)));
+                let fix = "write [[access]] above its keys";
+                found.meaning(table.span().start, format!("{ACCESS}: {}", type_error(other, "a table", fix)));
             }
         }
     }
-    rules
 }
 
-/// Finds rules that are called the same, that none comes to, or that ask for what no listener asks for.
-pub(super) fn contradictions(rules: &[(Placed, Rule)], listeners: &[Listener], text: &str, found: &mut Found) {
+/// Reports rules with the same name, that are never reached, or that require what no listener provides.
+pub(super) fn contradictions(rules: &[(Placed, Rule)], listeners: &[Listener], found: &mut Found) {
     let asks_for_certificates = listeners.iter().flat_map(|listener| &listener.tls).any(|tls| tls.client_ca.is_some());
-    let mut decided = (None, None);
-    for (index, (placed, rule)) in rules.iter().enumerate() {
-        let namesake = rules[..index].iter().find(|(_, other)| rule.name.is_some() && other.name == rule.name);
-        if let (Some((first, _)), Some(at), Some(name)) = (namesake, placed.name, &rule.name) {
-            let line = place(text, first.at).0;
-            found.meaning(at, format!("access.name: {name:?} is taken by the rule in line {line}; change one of them"));
+    let (mut decided, mut names) = ((None, None), HashMap::new());
+    for (placed, rule) in rules {
+        if found.is_full() {
+            return;
+        }
+        if let (Some(name), Some(at)) = (&rule.name, placed.name)
+            && let Some(first) = names.insert(name, placed.at)
+        {
+            let line = found.seen_from(first, at);
+            found.meaning_at(at, format!("access.name: {name:?} is taken by the rule in {line}; change one of them"));
         }
         if let Some(at) = placed.certificates.filter(|_| !asks_for_certificates) {
-            let text = "access.client-certificates: no listener asks for certificates; add client-ca to its tls";
-            found.meaning(at, text.into());
+            let problem = "access.client-certificates: no listener requests certificates; add client-ca to its tls";
+            found.meaning_at(at, problem.into());
         }
         let (registers, connects) = rule.allow.concerns();
         let before = match (registers.then_some(decided.0), connects.then_some(decided.1)) {
@@ -151,9 +157,10 @@ pub(super) fn contradictions(rules: &[(Placed, Rule)], listeners: &[Listener], t
             (None, None) => None,
         };
         if let Some(before) = before {
-            let line = place(text, before).0;
-            let text = format!("access: no request comes to this rule, since the one in line {line} decides for all");
-            found.meaning(placed.at, format!("{text}; move or remove one of them"));
+            let line = found.seen_from(before, placed.at);
+            let problem =
+                format!("access: this rule is never reached, since the one in {line} applies to all requests");
+            found.meaning_at(placed.at, format!("{problem}; move or remove one of them"));
         }
         if placed.is_unconditional {
             decided.0 = decided.0.or(registers.then_some(placed.at));
@@ -162,9 +169,9 @@ pub(super) fn contradictions(rules: &[(Placed, Rule)], listeners: &[Listener], t
     }
 }
 
-/// Shows a rule as it stands in a file.
-pub(super) fn show(rule: &Rule) -> String {
-    let mut table = format!("[[{ACCESS}]]\n");
+/// Returns a rule as it is written in a file, with a comment.
+pub(super) fn show(rule: &Rule, comment: &str) -> String {
+    let mut table = format!("[[{ACCESS}]]{comment}\n");
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             table += &format!("{name} = {value}\n");
@@ -194,6 +201,7 @@ fn listed<'a, T>(all: &'a [T], show: impl Fn(&'a T) -> String) -> Option<String>
 fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Found) -> (Placed, Rule) {
     unknown_keys(ACCESS, &ACCESS_KEYS, keys, found);
     let start = |name: &str| keys.get(name).map(|value| value.span().start);
+    let position = |name: &str, found: &Found| start(name).map(|at| found.position(at));
     let is_unconditional = !keys.iter().any(|(name, _)| CONDITIONS.contains(&name.get_ref().as_ref()));
     let mut table = Table { keys, found };
     let rule = Rule {
@@ -201,15 +209,18 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
         allow: table.one("allow", Allow::read).unwrap_or_default(),
         networks: table.list("networks", network).into_iter().collect(),
         users: table.list("users", User::read),
-        tokens: table
-            .one("tokens", |value| String::read(value).and_then(|text| around.file(&text, "the file of tokens"))),
+        tokens: table.one("tokens", |value| Ok(around.file(&String::read(value)?, "the file of tokens")?)),
         client_certificates: table.client_names(),
         origins: table.list("origins", |value| {
             let origin = String::read(value)?;
             match origin.as_str() {
-                "*" => Err("\"*\" is every origin; remove the key, and none is asked for".into()),
-                text if !text.is_empty() && units::origin(&origin).is_ok() => Ok(origin.to_ascii_lowercase()),
-                _ => Err(format!("{origin:?} is no origin; write one like \"https://example.com\" without a path")),
+                "*" => Err(ValueError::Useless("\"*\" is every origin; remove the key, which requires none")),
+                text if !text.is_empty() && value::origin(&origin).is_ok() => Ok(origin.to_ascii_lowercase()),
+                _ => Err(ValueError::Invalid {
+                    text: origin,
+                    expected: "an origin",
+                    fix: "write one like \"https://example.com\" without a path".into(),
+                }),
             }
         }),
         registrations: table.one("registrations", |value| usize::read(value).and_then(at_least_one)),
@@ -217,10 +228,10 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
         messages: table
             .one("messages", |value| rate(value, "\"100/s\" or \"100/s burst 500\"", |text| text.parse().ok())),
         bytes: table.one("bytes", |value| rate(value, "\"1MiB/s\" or \"1MiB/s burst 4MiB\"", size)),
-        ask: table.one("ask", |value| String::read(value)?.parse()),
+        ask: table.one("ask", |value| Ok(String::read(value)?.parse()?)),
         ask_timeout: table.one("ask-timeout", |value| {
             let time = Duration::read(value)?;
-            units::between(MOMENT, DAY)(&time).map(|()| time)
+            value::between(MOMENT, DAY)(&time).map(|()| time)
         }),
     };
     let (registers, connects) = match rule.allow {
@@ -235,37 +246,43 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
         }
     }
     if let Some(at) = start("ask-timeout").filter(|_| !keys.contains_key("ask")) {
-        found.meaning(at, format!("{ACCESS}.ask-timeout: nobody is asked; add ask, or remove this key"));
+        found.meaning(at, format!("{ACCESS}.ask-timeout: has no effect without ask; add it, or remove this key"));
     }
-    let certificates = start("client-certificates").filter(|_| rule.client_certificates.is_some());
-    (Placed { at, name: start("name"), certificates, is_unconditional }, rule)
+    if let (Some(at), Some(path)) = (start("tokens"), &rule.tokens) {
+        found.named_file(at, path);
+    }
+    let certificates = position("client-certificates", found).filter(|_| rule.client_certificates.is_some());
+    (Placed { at: found.position(at), name: position("name", found), certificates, is_unconditional }, rule)
 }
 
-/// A rule's table while it is read.
+/// A rule's table that is being read.
 struct Table<'a, 'b> {
     keys: &'a DeTable<'b>,
     found: &'a mut Found,
 }
 
 impl Table<'_, '_> {
-    /// Reads a value, if it is there.
-    fn one<T>(&mut self, name: &str, read: impl FnOnce(&DeValue<'_>) -> Result<T, String>) -> Option<T> {
+    /// Reads a value, if the key exists.
+    fn one<T>(&mut self, name: &str, read: impl FnOnce(&DeValue<'_>) -> Result<T, ValueError>) -> Option<T> {
         let value = self.keys.get(name)?;
         let read = read(value.get_ref());
         read.map_err(|problem| self.found.meaning(value.span().start, format!("{ACCESS}.{name}: {problem}"))).ok()
     }
 
-    /// Reads the values of a list, if it is there.
-    fn list<T>(&mut self, name: &str, read: impl Fn(&DeValue<'_>) -> Result<T, String>) -> Vec<T> {
+    /// Reads the values of a list, if the key exists.
+    fn list<T>(&mut self, name: &str, read: impl Fn(&DeValue<'_>) -> Result<T, ValueError>) -> Vec<T> {
         let Some(value) = self.keys.get(name) else { return Vec::new() };
-        let mut problem = |at, problem| self.found.meaning(at, format!("{ACCESS}.{name}: {problem}"));
+        let mut problem = |at, problem: ValueError| self.found.meaning(at, format!("{ACCESS}.{name}: {problem}"));
         let DeValue::Array(all) = value.get_ref() else {
-            let mend = "put it in brackets, even if it is one";
-            problem(value.span().start, unexpected(value.get_ref(), "a list", mend));
+            let fix = "put it in brackets, even if it is one";
+            problem(value.span().start, type_error(value.get_ref(), "a list", fix));
             return Vec::new();
         };
         if all.is_empty() {
-            problem(value.span().start, "an empty list lets nobody pass; name what does, or remove the key".into());
+            problem(
+                value.span().start,
+                ValueError::Useless("an empty list matches nothing; add a value, or remove the key"),
+            );
         }
         let read = |one: &Spanned<DeValue<'_>>| read(one.get_ref()).map_err(|why| problem(one.span().start, why)).ok();
         all.iter().filter_map(read).collect()
@@ -277,17 +294,21 @@ impl Table<'_, '_> {
         match self.keys.get(NAME)?.get_ref() {
             DeValue::Array(_) => {
                 let names = self.list(NAME, |value| match String::read(value)? {
-                    empty if empty.trim().is_empty() => {
-                        Err(format!("{empty:?} is no name; write one that stands in the certificate"))
-                    }
+                    empty if empty.trim().is_empty() => Err(ValueError::Invalid {
+                        text: empty,
+                        expected: "a name",
+                        fix: "write one that the certificate contains".into(),
+                    }),
                     name => Ok(name),
                 });
                 Some(ClientNames::Of(names))
             }
             _ => self.one(NAME, |value| match value.as_bool() {
                 Some(true) => Ok(ClientNames::Any),
-                Some(false) => Err("false asks for nothing; remove the key, or write true or a list of names".into()),
-                None => Err(unexpected(value, "true or a list of names", "write for instance [\"device-1\"]")),
+                Some(false) => {
+                    Err(ValueError::Useless("false requires nothing; remove the key, or write true or a list of names"))
+                }
+                None => Err(type_error(value, "true or a list of names", "write for instance [\"device-1\"]")),
             }),
         }
     }
@@ -303,15 +324,17 @@ impl ClientNames {
 }
 
 impl User {
-    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+    fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
         match value {
             DeValue::Integer(_) => match u32::try_from(usize::read(value)?) {
                 Ok(id) if id != u32::MAX => Ok(Self::Id(id)),
-                _ => Err("this is no user's number; \"id -u NAME\" tells it".into()),
+                _ => Err(ValueError::Useless("not a user id; \"id -u NAME\" prints it")),
             },
-            DeValue::String(name) if name.is_empty() => Err("\"\" is no user; write a name or a number".into()),
+            DeValue::String(name) if name.is_empty() => {
+                Err(ValueError::Useless("\"\" is not a user; write a name or a number"))
+            }
             DeValue::String(name) => Ok(Self::Name(name.clone().into_owned())),
-            _ => Err(unexpected(value, "a user", "write a name in quotes, or a number without")),
+            _ => Err(type_error(value, "a user", "write a name in quotes, or a number without")),
         }
     }
 
@@ -323,47 +346,47 @@ impl User {
     }
 }
 
-/// Takes a rule's name.
-fn name(text: String) -> Result<String, String> {
-    let is_fit = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+/// Checks the name of a rule.
+fn name(text: String) -> Result<String, ValueError> {
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let fits =
-        text.len() <= LONGEST_NAME && text.chars().all(is_fit) && text.starts_with(|c: char| c.is_ascii_alphabetic());
+        text.len() <= LONGEST_NAME && text.chars().all(is_valid) && text.starts_with(|c: char| c.is_ascii_alphabetic());
     if fits {
         return Ok(text);
     }
-    Err(format!(
-        "{text:?} is no name; begin with a letter, and go on with up to {} letters, digits, - _ .",
-        LONGEST_NAME - 1
-    ))
+    let fix = format!("write a letter and up to {} letters, digits and - _ .", LONGEST_NAME - 1);
+    Err(ValueError::Invalid { text, expected: "a name", fix: fix.into() })
 }
 
-/// Takes a number of things that there may be at a time.
-fn at_least_one(number: usize) -> Result<usize, String> {
-    units::between(1, MANY)(&number).map(|()| number)
+/// Checks a limit.
+fn at_least_one(number: usize) -> Result<usize, ValueError> {
+    value::between(1, MANY)(&number).map(|()| number)
 }
 
-/// Takes a rate, whose numbers `number` reads.
-fn rate(value: &DeValue<'_>, such_as: &str, number: impl Fn(&str) -> Option<u64>) -> Result<Rate, String> {
-    let text =
-        String::read(value).map_err(|_| unexpected(value, "a rate", &format!("write for instance {such_as}")))?;
-    let mend = || format!("{text:?} is no rate; write a number and s, m or h, such as {such_as}");
-    Rate::parse(&text, |text| number(text).filter(|number| *number <= MOST_A_TIME)).map_err(|_| mend())
+/// Reads a rate, whose amounts `number` parses.
+fn rate(value: &DeValue<'_>, such_as: &str, number: impl Fn(&str) -> Option<u64>) -> Result<Rate, ValueError> {
+    let text = String::read(value).map_err(|_| type_error(value, "a rate", format!("write for instance {such_as}")))?;
+    Rate::parse(&text, |text| number(text).filter(|number| *number <= MAX_AMOUNT)).map_err(|_| ValueError::Invalid {
+        text: text.clone(),
+        expected: "a rate",
+        fix: format!("write a number and s, m or h, such as {such_as}").into(),
+    })
 }
 
 fn size(text: &str) -> Option<u64> {
     text.parse::<ByteSize>().ok().map(|size| size.as_u64())
 }
 
-/// Takes a network, a single address, or "unix".
-fn network(value: &DeValue<'_>) -> Result<Range, String> {
-    String::read(value)?.parse().map_err(|error: RangeError| error.to_string())
+/// Reads a network, a single address, or "unix".
+fn network(value: &DeValue<'_>) -> Result<Range, ValueError> {
+    Ok(String::read(value)?.parse()?)
 }
 
-/// The keys that ask something of a device.
+/// Keys that are conditions.
 const CONDITIONS: [&str; 5] = ["networks", "users", "tokens", "client-certificates", "origins"];
 
-/// More at a time than any machine sends, and far from any overflow.
-const MOST_A_TIME: u64 = 1 << 50;
+/// More than any machine sends, and far from any overflow.
+const MAX_AMOUNT: u64 = 1 << 50;
 
-/// A name stands in each line that is logged of its rule.
+/// A name is part of each log message about its rule.
 const LONGEST_NAME: usize = 64;

@@ -1,57 +1,58 @@
-//! The list of keys: the one place that says which there are, what may stand there, and whether a reload is enough.
+//! The list of all keys, with their types, limits, and whether a reload applies them.
 //!
-//! The reader, its suggestions, [`Config::differences`], [`Config::to_toml`] and the tests of the example file and of
-//! the manual page all go by this list; whoever adds a key here and to the shape has told all of them. The keys of
-//! `[[listener]]` and `[[access]]` come in tables of their own: `listener` and `access` read those.
+//! The reader, its suggestions, [`Config::differences`], [`Config::to_toml`] and the tests of the example file and the
+//! manual page all use this list, so a new key is added here and to the struct, and nowhere else. The keys of
+//! `[[listener]]` and `[[access]]` are read in `listener` and `access`.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 use ws_router_admin_api::ListenAddress;
 
 use super::Config;
 use super::permissions::{GROUP, MODE};
-use super::units::{Setting, any, auto_or, between, each, host_name, origin, path_prefix};
+use super::reader::Found;
+use super::value::{Setting, ValueError, any, auto_or, between, each, host_name, nearest, origin, path_prefix};
 
-/// What it takes to put a changed key into force.
+/// What applies a changed key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
-    /// A reload.
+    /// A reload, while connections stay open.
     Live,
     /// A restart.
     Restart,
 }
 
-/// A key with a value of its own.
+/// A key of a section.
 pub(super) struct Key {
-    /// The table in which it stands.
+    /// Its section.
     pub(super) section: &'static str,
-    /// Its name there.
+    /// Its name in the section.
     pub(super) name: &'static str,
-    /// What it takes to change it.
+    /// What applies a change.
     pub(super) reload: Reload,
-    /// Takes its value over into a configuration, or says what is wrong with it, and the mend.
-    pub(super) read: fn(&mut Config, &DeValue<'_>) -> Result<(), String>,
-    /// Writes its value as it stands in a file.
+    /// Reads its value into a configuration.
+    pub(super) read: fn(&mut Config, &DeValue<'_>) -> Result<(), ValueError>,
+    /// Returns its value as it is written in a file.
     pub(super) show: fn(&Config) -> String,
 }
 
 impl Key {
-    /// Returns whether the configuration may have the key: permissions of a socket need one that the router binds.
+    /// Returns whether the configuration may have the key. Permissions require a Unix socket that the router binds.
     pub(super) fn applies(&self, config: &Config) -> bool {
         let is_permission = self.section == METRICS && [MODE, GROUP].contains(&self.name);
         !is_permission || matches!(config.metrics.listen, None | Some(ListenAddress::Unix(_)))
     }
 
-    /// Shows the key with its section.
+    /// Returns the name with its section.
     pub(super) fn full_name(&self) -> String {
         format!("{}.{}", self.section, self.name)
     }
 }
 
-/// Makes the list from sections of `"name" field, reload bounds;`.
+/// Creates the list from sections of `"name" field, reload bounds;`.
 macro_rules! keys {
     ($([$section:ident] $($name:literal $($field:ident).+, $reload:ident $fits:expr;)+)+) => {
         &[$($(Key {
@@ -70,7 +71,7 @@ macro_rules! keys {
     };
 }
 
-/// Every key with a value of its own, in the order in which a file has them.
+/// All keys of sections, in the order of the example file.
 pub(super) const KEYS: &[Key] = keys! {
     [registration]
     "auto-remove" auto_remove, Live any;
@@ -92,14 +93,14 @@ pub(super) const KEYS: &[Key] = keys! {
     "busy-poll" busy_poll, Live between(Duration::ZERO, Duration::from_millis(10));
 
     [http]
-    "path-prefix" path_prefix, Live path_prefix;
+    "path-prefix" path_prefix, Live |prefix: &String| path_prefix(prefix);
     "public-stats" public_stats, Live any;
     "console" console, Live any;
-    "allow-origin" allow_origin, Live origin;
+    "allow-origin" allow_origin, Live |text: &String| origin(text);
     "trusted-proxies" trusted_proxies, Live any;
     "forwarded-header" forwarded_header, Live any;
     "require-forwarded" require_forwarded, Live any;
-    "hosts" hosts, Live each(host_name);
+    "hosts" hosts, Live each(|name: &String| host_name(name));
     "request-timeout" request_timeout, Live between(MOMENT, DAY);
     "idle-timeout" idle_timeout, Live between(MOMENT, DAY);
     // A browser says that much about itself, with a few cookies.
@@ -133,7 +134,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "exit-when-idle" exit_when_idle, Live between(Duration::ZERO, YEAR);
 };
 
-/// The table of which there may be several.
+/// The table of a listener, of which there may be several.
 pub(super) const LISTENER: &str = "listener";
 
 /// The keys of a `[[listener]]`.
@@ -151,7 +152,7 @@ pub(super) const TLS: &str = "tls";
 /// The keys of a listener's `tls`.
 pub(super) const TLS_KEYS: [&str; 4] = ["certificate", "key", "client-ca", "client-crl"];
 
-/// The rules by which devices are let in, of which there may be several.
+/// The table of an access rule, of which there may be several.
 pub(super) const ACCESS: &str = "access";
 
 /// The keys of an `[[access]]`.
@@ -171,7 +172,7 @@ pub(super) const ACCESS_KEYS: [&str; 13] = [
     "ask-timeout",
 ];
 
-/// Names every key as its section and its name in it; the parts of `tls` have the section `listener.tls`.
+/// Returns the section and name of every key. The keys in `tls` have the section `listener.tls`.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let listener = LISTENER_KEYS.into_iter().map(|name| (LISTENER, name));
     let tls = TLS_KEYS.into_iter().map(|name| ("listener.tls", name));
@@ -179,7 +180,7 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     listener.chain(tls).chain(KEYS.iter().map(|key| (key.section, key.name))).chain(access)
 }
 
-/// Names every section, in the order in which a file has them.
+/// Returns all sections, in the order of the example file.
 pub(super) fn sections() -> Vec<&'static str> {
     let mut sections = vec![LISTENER];
     sections.extend(KEYS.iter().map(|key| key.section));
@@ -188,13 +189,65 @@ pub(super) fn sections() -> Vec<&'static str> {
     sections
 }
 
-/// Less is no time for anything to happen in.
+/// Returns the problem of an unknown key in a section, or in none at the top of the file, with the key that was probably
+/// meant.
+pub(super) fn unknown_key(section: &str, name: &str) -> String {
+    let problem = match section {
+        "" => format!("unknown key {name:?} outside of any section"),
+        _ => format!("unknown key {name:?} in {}", heading(section)),
+    };
+    let here = || names().filter(|(place, _)| *place == section).map(|(_, known)| known);
+    let elsewhere = |wanted: &str| names().find(|(_, known)| *known == wanted).map(|(place, _)| heading(place));
+    if let Some(place) = elsewhere(name) {
+        return format!("{problem}; it belongs in {place}");
+    }
+    if let Some(meant) = nearest(name, here()) {
+        return format!("{problem}; did you mean {meant:?}?");
+    }
+    if let Some(meant) = nearest(name, names().map(|(_, known)| known)) {
+        return format!("{problem}; did you mean {meant:?} in {}?", elsewhere(meant).unwrap_or_default());
+    }
+    let known: Vec<&str> = here().collect();
+    match known.as_slice() {
+        [] => format!("{problem}; ws-router.toml(5) lists the keys"),
+        known => format!("{problem}; its keys are {}", known.join(", ")),
+    }
+}
+
+/// Returns the problem of an unknown section, with the section that was probably meant.
+pub(super) fn unknown_section(name: &str) -> String {
+    let fix = match nearest(name, sections()) {
+        Some(meant) => format!("did you mean {}?", heading(meant)),
+        None => format!("the sections are {}", sections().into_iter().map(heading).collect::<Vec<_>>().join(", ")),
+    };
+    format!("unknown section [{name}]; {fix}")
+}
+
+/// Returns a section as it is written in a file.
+fn heading(section: &str) -> String {
+    match section {
+        LISTENER | ACCESS => format!("[[{section}]]"),
+        "listener.tls" => "a listener's tls".into(),
+        _ => format!("[{section}]"),
+    }
+}
+
+/// Reports the unknown keys of a table that isn't a section of [`KEYS`].
+pub(super) fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable<'_>, found: &mut Found) {
+    for (name, _) in keys.iter().filter(|(name, _)| !known.contains(&name.get_ref().as_ref())) {
+        if found.is_full() {
+            return;
+        }
+        found.meaning(name.span().start, unknown_key(section, name.get_ref()));
+    }
+}
+
+/// Anything shorter is over before a peer can act.
 pub(super) const MOMENT: Duration = Duration::from_millis(10);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A year with its quarter of a day, as it is shown. Longer is written in error, and a point in time far enough ahead
-/// doesn't exist.
+/// A year of 365.25 days, as humantime has it. Longer is a typing error, and might exceed the clock's range.
 const YEAR: Duration = Duration::from_secs(31_557_600);
-/// More threads than cores only stand in each other's way.
+/// More threads than cores only compete with each other.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
-/// More than any machine holds, and far from any overflow.
+/// More than any machine can hold, and far from any overflow.
 pub(super) const MANY: usize = 1_000_000_000;

@@ -1,85 +1,119 @@
-//! Reads the `[[listener]]` tables, and finds those that contradict each other.
+//! Reads the `[[listener]]` tables, and reports those that contradict each other.
 //!
-//! A listener is valid only as a whole (an address, and both halves of `tls` or neither), so it is put together here
-//! and not key by key. Paths of certificates and keys may begin with `${CREDENTIALS_DIRECTORY}`, where the service
-//! manager puts what only the daemon may read; others are taken from the folder of the configuration file.
+//! A listener is valid only as a whole (an address, and both halves of `tls` or neither), so it is read here as one, and
+//! not key by key. Paths of certificates and keys may begin with `${CREDENTIALS_DIRECTORY}`, the folder of files that the
+//! service manager passes to the daemon alone; relative ones begin in the folder of the main file.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use ws_router_admin_api::ListenAddress;
 
-use super::keys::{LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS};
-use super::load::unknown_key;
-use super::problems::{Found, place};
-use super::units::{Setting, unexpected};
-use super::{Config, Listener, Tls, permissions};
+use super::keys::{LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS, unknown_keys};
+use super::permissions::{self, GROUP, MODE};
+use super::reader::{Found, Position, Surroundings};
+use super::value::{Setting, ValueError, type_error};
+use super::{Config, Listener, Tls};
 
-/// What a file's values may refer to.
-pub(super) struct Surroundings<'a> {
-    /// The file's folder, absolute.
-    pub(super) folder: &'a Path,
-    /// The process's environment.
-    pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
-}
+/// A listener with the position of its address.
+pub(super) type PlacedListener = (Position, Listener);
 
-/// A listener, and where its address stands in the file.
-type Placed = (usize, Listener);
-
-/// Reads all listeners.
-pub(super) fn read_all(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut Found) -> Vec<Placed> {
-    let mut listeners = Vec::new();
+/// Reads the listeners of a file, and appends them to `listeners`.
+pub(super) fn read_all(
+    value: &Spanned<DeValue<'_>>,
+    around: &Surroundings<'_>,
+    found: &mut Found,
+    listeners: &mut Vec<PlacedListener>,
+) {
     let DeValue::Array(tables) = value.get_ref() else {
-        let mend = "write [[listener]] with two brackets on each side, since there may be several";
-        found.meaning(value.span().start, format!("{LISTENER}: {}", unexpected(value.get_ref(), "a list", mend)));
-        return listeners;
+        let fix = "write [[listener]] with two brackets on each side, since there may be several";
+        found.meaning(value.span().start, format!("{LISTENER}: {}", type_error(value.get_ref(), "a list", fix)));
+        return;
     };
     for table in tables {
+        if found.is_full() {
+            return;
+        }
         match table.get_ref() {
             DeValue::Table(keys) => listeners.extend(read(table.span().start, keys, around, found)),
             other => {
-                let mend = "write [[listener]] above its keys";
-                found.meaning(table.span().start, format!("{LISTENER}: {}", unexpected(other, "a table", mend)));
+                let fix = "write [[listener]] above its keys";
+                found.meaning(table.span().start, format!("{LISTENER}: {}", type_error(other, "a table", fix)));
             }
         }
     }
-    listeners
 }
 
-/// Finds listeners that can't be: at the same time as each other, as the admin socket or as the metrics', or for proxies
-/// that nobody trusts.
-pub(super) fn contradictions(listeners: &[Placed], config: &Config, text: &str, found: &mut Found) {
+/// Reports listeners that are impossible: one address twice, the address of the admin socket or of the metrics, or PROXY
+/// headers without a trusted proxy.
+pub(super) fn contradictions(listeners: &[PlacedListener], config: &Config, found: &mut Found) {
     let (admin, metrics) = (config.admin.socket.as_deref(), config.metrics.listen.as_ref());
-    for (index, (offset, listener)) in listeners.iter().enumerate() {
+    let mut taken = Taken::default();
+    for (at, listener) in listeners {
         let here = &listener.address;
-        if let Some((first, other)) = listeners[..index].iter().find(|(_, other)| other.address.clashes(here)) {
-            let line = place(text, *first).0;
-            let taken = &other.address;
-            found.meaning(
-                *offset,
-                format!("listener.address: {here} is taken by {taken} in line {line}; remove or change one of them"),
-            );
+        if found.is_full() {
+            return;
+        }
+        if let Some((first, other)) = taken.insert(here, *at) {
+            let line = found.seen_from(first, *at);
+            let problem =
+                format!("listener.address: {here} is taken by {other} in {line}; remove or change one of them");
+            found.meaning_at(*at, problem);
         }
         if metrics.is_some_and(|metrics| metrics.clashes(here)) {
-            found.meaning(*offset, format!("listener.address: {here} is taken by metrics.listen; change one of them"));
+            found.meaning_at(*at, format!("listener.address: {here} is taken by metrics.listen; change one of them"));
         }
         if listener.proxy_protocol && config.http.trusted_proxies.is_empty() {
-            let text =
-                "listener.proxy-protocol: nobody's header would be believed; name the proxies in http.trusted-proxies";
-            found.meaning(*offset, text.into());
+            let problem = "listener.proxy-protocol: no proxy is trusted; name the proxies in http.trusted-proxies";
+            found.meaning_at(*at, problem.into());
         }
         if matches!((here, admin), (ListenAddress::Unix(path), Some(admin)) if path == admin) {
-            found.meaning(
-                *offset,
-                format!("listener.address: {here} is the admin socket (admin.socket); change one of them"),
-            );
+            let problem = format!("listener.address: {here} is the admin socket (admin.socket); change one of them");
+            found.meaning_at(*at, problem);
         }
     }
 }
 
-fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Found) -> Option<Placed> {
+/// Addresses by what they exclude, so that each is compared with few others.
+#[derive(Default)]
+struct Taken<'a> {
+    exact: HashMap<&'a ListenAddress, Position>,
+    /// The first address of each port, and the first unspecified one.
+    ports: HashMap<u16, Vec<(Position, &'a ListenAddress)>>,
+}
+
+impl<'a> Taken<'a> {
+    /// Adds an address; returns an earlier one that excludes it.
+    fn insert(&mut self, address: &'a ListenAddress, at: Position) -> Option<(Position, &'a ListenAddress)> {
+        let ListenAddress::Inet(socket) = address else {
+            let first = *self.exact.entry(address).or_insert(at);
+            return (first != at).then_some((first, address));
+        };
+        if socket.port() == 0 {
+            return None;
+        }
+        if let Some(first) = self.exact.get(address) {
+            return Some((*first, address));
+        }
+        self.exact.insert(address, at);
+        let others = self.ports.entry(socket.port()).or_default();
+        let clash = others.iter().find(|(_, other)| other.clashes(address)).copied();
+        // Of each port and family, the first address and the unspecified one clash with all that any other does.
+        let is_new = |(_, other): &(Position, &ListenAddress)| match other {
+            ListenAddress::Inet(other) => {
+                other.is_ipv4() != socket.is_ipv4() || other.ip().is_unspecified() != socket.ip().is_unspecified()
+            }
+            _ => true,
+        };
+        if others.iter().all(is_new) {
+            others.push((at, address));
+        }
+        clash
+    }
+}
+
+fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Found) -> Option<PlacedListener> {
     unknown_keys(LISTENER, &LISTENER_KEYS, keys, found);
     let tls = keys.get(TLS).map(|value| (value.span().start, read_tls(value, around, found)));
     let Some(value) = keys.get("address") else {
@@ -87,7 +121,7 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
         return None;
     };
     let offset = value.span().start;
-    let read = String::read(value.get_ref()).and_then(|text| text.parse().map_err(|e| format!("{e}")));
+    let read = String::read(value.get_ref()).and_then(|text| Ok(text.parse()?));
     let address: ListenAddress = match read {
         Ok(address) => address,
         Err(problem) => {
@@ -97,11 +131,11 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
     };
     match (&address, &tls) {
         (ListenAddress::Inherited(name), Some((offset, _))) if name == "http" => {
-            let text = "listener.tls: systemd:http is the plain socket's name; write systemd:https, or remove tls";
+            let text = "listener.tls: systemd:http is the name of the plain socket; write systemd:https, or remove tls";
             found.meaning(*offset, text.into());
         }
         (ListenAddress::Inherited(name), None) if name == "https" => {
-            let text = "listener.address: systemd:https speaks TLS; add tls = { certificate = \"…\", key = \"…\" }";
+            let text = "listener.address: systemd:https uses TLS; add tls = { certificate = \"…\", key = \"…\" }";
             found.meaning(offset, text.into());
         }
         _ => {}
@@ -111,61 +145,36 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
         bool::read(value.get_ref()).map_err(problem).unwrap_or_default()
     });
     let permissions = permissions::read(LISTENER, keys, found);
-    permissions::misplaced(LISTENER, &address, keys, found);
-    Some((offset, Listener { address, tls: tls.and_then(|(_, tls)| tls), proxy_protocol, permissions }))
+    for name in [MODE, GROUP] {
+        if let Some(value) = keys.get(name) {
+            let at = found.position(value.span().start);
+            permissions::check_use(LISTENER, name, &address, at, found);
+        }
+    }
+    Some((found.position(offset), Listener { address, tls: tls.and_then(|(_, tls)| tls), proxy_protocol, permissions }))
 }
 
 fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut Found) -> Option<Tls> {
     let start = value.span().start;
     let DeValue::Table(keys) = value.get_ref() else {
-        let mend = "write { certificate = \"/path/cert.pem\", key = \"/path/key.pem\" }";
-        found.meaning(start, format!("listener.tls: {}", unexpected(value.get_ref(), "a table", mend)));
+        let fix = "write { certificate = \"/path/cert.pem\", key = \"/path/key.pem\" }";
+        found.meaning(start, format!("listener.tls: {}", type_error(value.get_ref(), "a table", fix)));
         return None;
     };
     unknown_keys("listener.tls", &TLS_KEYS, keys, found);
     let [certificate, key, client_ca, client_crl] = TLS_KEYS.map(|name| {
         let value = keys.get(name)?;
-        let path = String::read(value.get_ref()).and_then(|text| around.file(&text, "a PEM file"));
-        path.map_err(|problem| found.meaning(value.span().start, format!("listener.tls.{name}: {problem}"))).ok()
+        let path = String::read(value.get_ref()).and_then(|text| Ok(around.file(&text, "a PEM file")?));
+        let path = path.inspect(|path| found.named_file(value.span().start, path));
+        path.map_err(|problem: ValueError| found.meaning(value.span().start, format!("listener.tls.{name}: {problem}")))
+            .ok()
     });
     for name in ["certificate", "key"].into_iter().filter(|name| !keys.contains_key(*name)) {
         found.meaning(start, format!("listener.tls: {name} is missing; add {name} = \"/path/{name}.pem\""));
     }
     if let Some(list) = keys.get("client-crl").filter(|_| !keys.contains_key("client-ca")) {
-        let text = "listener.tls.client-crl: clients are asked for no certificate; add client-ca, or remove this key";
+        let text = "listener.tls.client-crl: has no effect without client-ca; add it, or remove this key";
         found.meaning(list.span().start, text.into());
     }
     Some(Tls { certificate: certificate?, key: key?, client_ca, client_crl })
 }
-
-/// Finds the keys of a table of its own that there aren't.
-pub(super) fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable<'_>, found: &mut Found) {
-    for (name, _) in keys.iter().filter(|(name, _)| !known.contains(&name.get_ref().as_ref())) {
-        found.meaning(name.span().start, unknown_key(section, name.get_ref()));
-    }
-}
-
-impl Surroundings<'_> {
-    /// Takes the path of a file, such as "a PEM file".
-    pub(super) fn file(&self, text: &str, what: &str) -> Result<PathBuf, String> {
-        if text.is_empty() || text.contains('\0') {
-            return Err(format!("{text:?} is no path; name {what}"));
-        }
-        let path = match text.strip_prefix(CREDENTIALS) {
-            Some(rest) => {
-                let mut path = (self.variable)("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()).ok_or(
-                    "CREDENTIALS_DIRECTORY is not set; give the service unit a LoadCredential=, or write the whole path",
-                )?;
-                path.push(rest);
-                path
-            }
-            None => text.into(),
-        };
-        if path.to_string_lossy().contains("${") {
-            return Err(format!("{text:?} has an unknown variable; only {CREDENTIALS} at the beginning is replaced"));
-        }
-        Ok(self.folder.join(path))
-    }
-}
-
-const CREDENTIALS: &str = "${CREDENTIALS_DIRECTORY}";

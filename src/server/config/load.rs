@@ -1,185 +1,327 @@
-//! Walks a configuration file and finds everything that is wrong with it in one go.
+//! Reads the configuration's files, and finds all problems at once.
 //!
-//! The parser recovers from mistakes and keeps where each key and value stands, so one bad line hides no other. A
-//! file is taken whole or not at all: whoever gets a [`Config`] has one without a problem.
+//! The parser recovers from errors and keeps the position of each key and value, so one bad line hides no other. A
+//! configuration is used as a whole or not at all: a [`Config`] that is returned has no problem.
+//!
+//! Beside the file at [`DEFAULT_PATH`], the files in the folder next to it are read ([`FRAGMENTS`]), in the order of their
+//! names: `[[listener]]` and `[[access]]` tables are appended, and a key may be set in one file only.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::access;
-use super::keys::{ACCESS, KEYS, LISTENER, METRICS, names, sections};
-use super::listener::{self, Surroundings};
-use super::problems::Found;
-use super::units::{nearest, unexpected};
-use super::{Config, Problems, permissions};
+use super::keys::{ACCESS, KEYS, LISTENER, METRICS, sections, unknown_key, unknown_section};
+use super::listener::{self, PlacedListener};
+use super::permissions::{self, GROUP, MODE};
+use super::reader::{Found, KeyIndex, Position, Surroundings};
+use super::value::type_error;
+use super::{Config, Problems, access};
 
-/// Where the configuration is looked for when none is named.
+/// Path of the configuration if none is named.
 pub const DEFAULT_PATH: &str = "/etc/ws-router/ws-router.toml";
+
+/// Suffix of the folder with further files beside the one at [`DEFAULT_PATH`].
+const FRAGMENTS: &str = ".d";
 
 /// Origin of the configuration, the same at the start and at each reload.
 #[derive(Debug, Clone)]
 pub struct Source(Option<PathBuf>);
 
 impl Source {
-    /// Takes the named file, or else the one at [`DEFAULT_PATH`].
+    /// Takes the named file, or else the one at [`DEFAULT_PATH`] with the files beside it.
     pub fn new(named: Option<PathBuf>) -> Self {
         Self(named)
     }
 
-    /// Reads the file. A named file must exist; without the file at [`DEFAULT_PATH`] the defaults apply.
+    /// Reads the configuration. A named file must exist; without the file at [`DEFAULT_PATH`] the defaults apply.
     pub fn read(&self) -> Result<Config, Problems> {
-        self.0.as_deref().map_or_else(|| load_if_there(Path::new(DEFAULT_PATH)), load)
+        self.load().finish()
+    }
+
+    /// Reads the configuration, even if it has problems.
+    pub fn load(&self) -> Loaded {
+        match &self.0 {
+            Some(path) => load_named(path),
+            None => load_default(Path::new(DEFAULT_PATH)),
+        }
+    }
+
+    /// Returns the path of the (main) file.
+    pub fn path(&self) -> &Path {
+        self.0.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 }
 
-/// Reads a configuration file, or tells everything that is wrong with it.
-pub fn load(path: &Path) -> Result<Config, Problems> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        let mend = match error.kind() {
-            ErrorKind::NotFound => "no such file; create it, or name another with --config",
-            ErrorKind::PermissionDenied => "permission denied; let the user that runs ws-router read it",
-            ErrorKind::IsADirectory => "this is a folder; name the file in it",
-            _ => return Problems(vec![format!("{}: {error}; the file must be readable", path.display())]),
-        };
-        Problems(vec![format!("{}: {mend}", path.display())])
-    })?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text, path),
-        Err(error) => {
-            let text = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            let mut found = Found::default();
-            found.syntax(text.len(), "this is not UTF-8; save the file in that encoding".into());
-            Err(found.report(path, &text).unwrap_or(Problems(Vec::new())))
+/// A configuration as it was read, with its problems.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    config: Config,
+    found: Found,
+    /// Position of each key that was set, and of each table of which there may be several, with its index.
+    origins: HashMap<(String, usize), Position>,
+}
+
+impl Loaded {
+    /// Returns the configuration, or all its problems.
+    pub fn finish(self) -> Result<Config, Problems> {
+        self.found.report().map_or(Ok(self.config), Err)
+    }
+
+    /// Returns the configuration. Where it has a problem, the default stands in for what is wrong.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Adds a problem of a file that the configuration names.
+    pub fn add_file_problem(&mut self, problem: &str) {
+        self.found.file_problem(problem);
+    }
+
+    /// Adds a problem of an access rule.
+    pub fn add_rule_problem(&mut self, index: usize, problem: String) {
+        match self.origins.get(&(ACCESS.to_owned(), index)) {
+            Some(at) => self.found.meaning_at(*at, problem),
+            None => self.found.general(problem),
+        }
+    }
+
+    /// Adds a problem of the configuration as a whole.
+    pub fn add_problem(&mut self, problem: String) {
+        self.found.general(problem);
+    }
+
+    /// Returns the configuration as a file with all keys, each with the place where it was set, or all problems.
+    pub fn to_toml(&self) -> Result<String, Problems> {
+        match self.found.report() {
+            Some(problems) => Err(problems),
+            None => Ok(self.config.to_annotated_toml(|key, index| {
+                self.origins.get(&(key.to_owned(), index)).map(|at| self.found.line(*at))
+            })),
         }
     }
 }
 
-/// Reads a configuration from a text; `path` stands in the problems, and relative paths begin in its folder.
+/// Reads a configuration file, or returns all its problems.
+pub fn load(path: &Path) -> Result<Config, Problems> {
+    load_named(path).finish()
+}
+
+/// Reads a configuration from a text. `path` is its name in problems, and relative paths begin in its folder.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
     parse_in(text, path, &|name| std::env::var_os(name))
 }
 
-/// Reads a configuration in an environment of the caller's choice.
+/// Reads a configuration with the given environment variables.
 pub(super) fn parse_in(
     text: &str,
     path: &Path,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Config, Problems> {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let around = Surroundings { folder: absolute.parent().unwrap_or(Path::new("/")), variable };
-    let mut config = Config::default();
-    let mut found = Found::default();
+    let mut loader = Loader::new(path, variable);
+    loader.parse(path, text.into());
+    loader.finish().finish()
+}
 
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        let mend = syntax_mend(error.message(), text.get(span.clone()).unwrap_or_default());
-        found.syntax(span.start, format!("{}; {mend}", error.message()));
+fn load_named(path: &Path) -> Loaded {
+    let variable = |name: &str| std::env::var_os(name);
+    let mut loader = Loader::new(path, &variable);
+    loader.read(path);
+    loader.finish()
+}
+
+/// Reads the file at a default path if it exists, and the files beside it.
+pub(super) fn load_default(path: &Path) -> Loaded {
+    let variable = |name: &str| std::env::var_os(name);
+    let mut loader = Loader::new(path, &variable);
+    if !matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == ErrorKind::NotFound) {
+        loader.read(path);
     }
+    let mut folder = path.as_os_str().to_owned();
+    folder.push(FRAGMENTS);
+    loader.read_fragments(Path::new(&folder));
+    loader.finish()
+}
 
-    let (mut listeners, mut rules) = (Vec::new(), Vec::new());
-    for (name, value) in document.get_ref() {
-        match (name.get_ref().as_ref(), value.get_ref()) {
-            (LISTENER, _) => listeners = listener::read_all(value, &around, &mut found),
-            (ACCESS, _) => rules = access::read_all(value, &around, &mut found),
-            (section, DeValue::Table(keys)) if sections().contains(&section) => {
-                read_section(section, keys, &mut config, &mut found);
-            }
-            (section, other) if sections().contains(&section) => {
-                let mend = format!("write [{section}] on a line of its own, and the keys below it");
-                found.meaning(value.span().start, format!("{section}: {}", unexpected(other, "a table", &mend)));
-            }
-            (other, DeValue::Table(_) | DeValue::Array(_)) => {
-                found.meaning(name.span().start, unknown_section(other));
-            }
-            (other, _) => found.meaning(name.span().start, unknown_key("", other)),
+/// A configuration that is being read.
+struct Loader<'v> {
+    variable: &'v dyn Fn(&str) -> Option<OsString>,
+    /// Folder of the main file, where relative paths begin.
+    folder: PathBuf,
+    config: Config,
+    found: Found,
+    listeners: Vec<PlacedListener>,
+    rules: Vec<(access::Placed, super::Rule)>,
+    origins: HashMap<(String, usize), Position>,
+}
+
+impl<'v> Loader<'v> {
+    fn new(path: &Path, variable: &'v dyn Fn(&str) -> Option<OsString>) -> Self {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        Self {
+            variable,
+            folder: absolute.parent().unwrap_or(Path::new("/")).into(),
+            config: Config::default(),
+            found: Found::default(),
+            listeners: Vec::new(),
+            rules: Vec::new(),
+            origins: HashMap::new(),
         }
     }
 
-    if let Some(address) = &config.metrics.listen
-        && let Some(DeValue::Table(keys)) = document.get_ref().get(METRICS).map(Spanned::get_ref)
-    {
-        permissions::misplaced(METRICS, address, keys, &mut found);
+    fn read(&mut self, path: &Path) {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let problem = match error.kind() {
+                    ErrorKind::NotFound => "no such file; create it, or name another with --config".into(),
+                    ErrorKind::PermissionDenied => "permission denied; let the user that runs ws-router read it".into(),
+                    ErrorKind::IsADirectory => "is a folder; name the file in it".into(),
+                    _ => format!("{error}; the file must be readable"),
+                };
+                return self.found.general(format!("{}: {problem}", path.display()));
+            }
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => self.parse(path, text.into()),
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+                self.found.open(path, text.into());
+                self.found.syntax(valid, "not UTF-8; save the file in that encoding".into());
+            }
+        }
     }
-    listener::contradictions(&listeners, &config, text, &mut found);
-    config.listeners = listeners.into_iter().map(|(_, listener)| listener).collect();
-    access::contradictions(&rules, &config.listeners, text, &mut found);
-    config.access = rules.into_iter().map(|(_, rule)| rule).collect();
-    found.report(path, text).map_or(Ok(config), Err)
-}
 
-fn read_section(section: &str, keys: &DeTable<'_>, config: &mut Config, found: &mut Found) {
-    for (name, value) in keys {
-        match KEYS.iter().find(|key| key.section == section && key.name == name.get_ref().as_ref()) {
-            Some(key) => {
-                if let Err(problem) = (key.read)(config, value.get_ref()) {
-                    found.meaning(value.span().start, format!("{}: {problem}", key.full_name()));
+    /// Reads the files `*.toml` of a folder in the order of their names, without hidden ones.
+    fn read_fragments(&mut self, folder: &Path) {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) => {
+                let problem = format!("{}: {error}; let the user that runs ws-router read it", folder.display());
+                return self.found.general(problem);
+            }
+        };
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+        let is_fragment = |name: &OsString| {
+            let bytes = name.as_encoded_bytes();
+            bytes.ends_with(b".toml") && !bytes.starts_with(b".")
+        };
+        let mut names: Vec<_> = names.filter(is_fragment).collect();
+        names.sort();
+        for name in names {
+            self.read(&folder.join(name));
+        }
+    }
+
+    fn parse(&mut self, path: &Path, text: Arc<str>) {
+        self.found.open(path, Arc::clone(&text));
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        let mut index = None;
+        for error in errors {
+            if self.found.is_full() {
+                break;
+            }
+            let span = error.span().unwrap_or(text.len()..text.len());
+            let earlier = || index.get_or_insert_with(|| KeyIndex::new(&text)).earlier(span.start);
+            let fix = syntax_fix(error.message(), text.get(span.clone()).unwrap_or_default(), earlier);
+            self.found.syntax(span.start, format!("{}; {fix}", error.message()));
+        }
+        let sections = sections();
+        for (name, value) in document.get_ref() {
+            if self.found.is_full() {
+                break;
+            }
+            let around = Surroundings { folder: &self.folder, variable: self.variable };
+            match (name.get_ref().as_ref(), value.get_ref()) {
+                (LISTENER, _) => {
+                    listener::read_all(value, &around, &mut self.found, &mut self.listeners);
                 }
+                (ACCESS, DeValue::Array(tables)) if tables.is_empty() => {
+                    self.config.open_access = true;
+                    self.origins.insert((ACCESS.into(), 0), self.found.position(name.span().start));
+                }
+                (ACCESS, _) => access::read_all(value, &around, &mut self.found, &mut self.rules),
+                (section, DeValue::Table(keys)) if sections.contains(&section) => self.read_section(section, keys),
+                (section, other) if sections.contains(&section) => {
+                    let fix = format!("write [{section}] on a line of its own, and the keys below it");
+                    let problem = format!("{section}: {}", type_error(other, "a table", fix));
+                    self.found.meaning(value.span().start, problem);
+                }
+                (other, DeValue::Table(_) | DeValue::Array(_)) => {
+                    self.found.meaning(name.span().start, unknown_section(other));
+                }
+                (other, _) => self.found.meaning(name.span().start, unknown_key("", other)),
             }
-            None => found.meaning(name.span().start, unknown_key(section, name.get_ref())),
         }
     }
+
+    fn read_section(&mut self, section: &str, keys: &DeTable<'_>) {
+        for (name, value) in keys {
+            if self.found.is_full() {
+                return;
+            }
+            let Some(key) = KEYS.iter().find(|key| key.section == section && key.name == name.get_ref().as_ref())
+            else {
+                self.found.meaning(name.span().start, unknown_key(section, name.get_ref()));
+                continue;
+            };
+            let here = self.found.position(value.span().start);
+            if let Some(first) = self.origins.insert((key.full_name(), 0), here) {
+                let first = self.found.seen_from(first, here);
+                let problem = format!("{}: set twice, first in {first}; keep one of them", key.full_name());
+                self.found.meaning_at(here, problem);
+            }
+            if let Err(problem) = (key.read)(&mut self.config, value.get_ref()) {
+                self.found.meaning_at(here, format!("{}: {problem}", key.full_name()));
+            }
+        }
+    }
+
+    /// Compares the parts of the configuration with each other, once all files are read.
+    fn finish(mut self) -> Loaded {
+        let metrics = self.config.metrics.listen.clone();
+        for name in [MODE, GROUP] {
+            let at = self.origins.get(&(format!("{METRICS}.{name}"), 0)).copied();
+            if let (Some(at), Some(address)) = (at, &metrics) {
+                permissions::check_use(METRICS, name, address, at, &mut self.found);
+            }
+        }
+        listener::contradictions(&self.listeners, &self.config, &mut self.found);
+        for (index, (at, _)) in self.listeners.iter().enumerate() {
+            self.origins.insert((LISTENER.into(), index), *at);
+        }
+        self.config.listeners = self.listeners.into_iter().map(|(_, listener)| listener).collect();
+        access::contradictions(&self.rules, &self.config.listeners, &mut self.found);
+        if let Some((placed, _)) = self.rules.first()
+            && self.config.open_access
+        {
+            let open = self.origins.get(&(ACCESS.into(), 0)).copied().unwrap_or(placed.at);
+            let rule = self.found.seen_from(placed.at, open);
+            let problem = format!("{ACCESS}: an empty list, although {rule} has a rule; remove one of them");
+            self.found.meaning_at(open, problem);
+        }
+        for (index, (placed, _)) in self.rules.iter().enumerate() {
+            self.origins.insert((ACCESS.into(), index), placed.at);
+        }
+        self.config.access = self.rules.into_iter().map(|(_, rule)| rule).collect();
+        Loaded { config: self.config, found: self.found, origins: self.origins }
+    }
 }
 
-/// Says that a section (none: the top of the file) has no such key, and which was probably meant.
-pub(super) fn unknown_key(section: &str, name: &str) -> String {
-    let problem = match section {
-        "" => format!("unknown key {name:?} outside of any section"),
-        _ => format!("unknown key {name:?} in {}", heading(section)),
-    };
-    let here = || names().filter(|(place, _)| *place == section).map(|(_, known)| known);
-    let elsewhere = |wanted: &str| names().find(|(_, known)| *known == wanted).map(|(place, _)| heading(place));
-    if let Some(place) = elsewhere(name) {
-        return format!("{problem}; it belongs in {place}");
-    }
-    if let Some(meant) = nearest(name, here()) {
-        return format!("{problem}; did you mean {meant:?}?");
-    }
-    if let Some(meant) = nearest(name, names().map(|(_, known)| known)) {
-        return format!("{problem}; did you mean {meant:?} in {}?", elsewhere(meant).unwrap_or_default());
-    }
-    let known: Vec<&str> = here().collect();
-    match known.as_slice() {
-        [] => format!("{problem}; ws-router.toml(5) lists the keys"),
-        known => format!("{problem}; there are {}", known.join(", ")),
-    }
-}
-
-fn unknown_section(name: &str) -> String {
-    let mend = match nearest(name, sections()) {
-        Some(meant) => format!("did you mean {}?", heading(meant)),
-        None => format!("there are {}", sections().into_iter().map(heading).collect::<Vec<_>>().join(", ")),
-    };
-    format!("unknown section [{name}]; {mend}")
-}
-
-/// Shows a section as a file has it.
-fn heading(section: &str) -> String {
-    match section {
-        LISTENER | ACCESS => format!("[[{section}]]"),
-        "listener.tls" => "a listener's tls".into(),
-        _ => format!("[{section}]"),
-    }
-}
-
-/// Gives a mend for what the parser says.
-fn syntax_mend(message: &str, at: &str) -> String {
+/// Returns the fix for a parser's message.
+fn syntax_fix(message: &str, at: &str, earlier: impl FnOnce() -> Option<usize>) -> String {
     match message {
         m if m.contains("must be quoted") => format!("write {:?}", at.trim()),
-        m if m.contains("duplicate key") => "keep one of them".into(),
+        m if m.contains("duplicate key") => match earlier() {
+            Some(line) => format!("the first one is in line {line}; keep one of them"),
+            None => "keep one of them".into(),
+        },
         m if m.contains("unclosed") || m.contains("basic string") => "close it on this line".into(),
         _ => "a line is a [section], a key = value, or a # comment".into(),
-    }
-}
-
-/// Reads the file, or gives the defaults if there is none.
-pub(super) fn load_if_there(path: &Path) -> Result<Config, Problems> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Config::default()),
-        _ => load(path),
     }
 }

@@ -20,24 +20,24 @@ use ws_router_core::rate::Rate;
 use crate::peer::Peers;
 
 mod access;
-mod ask;
+mod authorizer;
 mod defaults;
-mod differences;
 mod keys;
 mod listener;
 mod load;
 mod permissions;
-mod print;
-mod problems;
-mod units;
+mod reader;
+mod show;
+mod value;
 
 pub use access::{Allow, ClientNames, Rule, User};
-pub use ask::{Ask, AskPlace};
-pub use differences::Differences;
+pub use authorizer::{AuthorizerAddress, AuthorizerEndpoint, AuthorizerError};
 pub use keys::{Reload, names};
-pub use load::{DEFAULT_PATH, Source, load, parse};
+pub use load::{DEFAULT_PATH, Loaded, Source, load, parse};
 pub use permissions::{FileMode, GroupName};
-pub use problems::Problems;
+pub use reader::{PathError, Problems};
+pub use show::Differences;
+pub use value::ValueError;
 
 /// The running configuration; a reload publishes a new one.
 pub type Live = tokio::sync::watch::Receiver<Arc<Config>>;
@@ -65,8 +65,10 @@ pub struct Config {
     pub limits: Limits,
     /// The life of the process.
     pub service: Service,
-    /// Who may register and connect, the first rule that applies decides; empty is everybody.
+    /// Access rules, of which the first that applies decides; if empty, everyone may register and connect.
     pub access: Vec<Rule>,
+    /// Whether `access = []` is written: there are no rules on purpose.
+    pub open_access: bool,
 }
 
 /// One place to listen at.

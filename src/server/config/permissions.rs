@@ -1,4 +1,4 @@
-//! Modes and groups of Unix sockets: "0660", "www-data".
+//! Modes and groups of Unix sockets, such as "0660" and "www-data".
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 use ws_router_admin_api::ListenAddress;
 
 use super::SocketPermissions;
-use super::problems::Found;
-use super::units::{Setting, quoted, unexpected};
+use super::reader::{Found, Position};
+use super::value::{Setting, ValueError, quoted, type_error};
 
 /// The permission bits of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +32,16 @@ impl Default for FileMode {
 }
 
 impl FromStr for FileMode {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
         let bits = u32::from_str_radix(text, 8).ok().filter(|bits| is_octal && *bits <= 0o777);
-        bits.map(Self).ok_or_else(|| format!("{text:?} is not a file mode; write octal digits, such as \"0660\""))
+        bits.map(Self).ok_or_else(|| ValueError::Invalid {
+            text: text.into(),
+            expected: "a file mode",
+            fix: "write octal digits, such as \"0660\"".into(),
+        })
     }
 }
 
@@ -48,8 +52,8 @@ impl fmt::Display for FileMode {
 }
 
 impl Setting for FileMode {
-    fn read(value: &DeValue<'_>) -> Result<Self, String> {
-        let text = value.as_str().ok_or_else(|| unexpected(value, "a text", "write for instance \"0660\""))?;
+    fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        let text = value.as_str().ok_or_else(|| type_error(value, "a text", "write for instance \"0660\""))?;
         text.parse()
     }
 
@@ -70,13 +74,13 @@ impl GroupName {
 }
 
 impl FromStr for GroupName {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, ValueError> {
         match Group::from_name(name) {
             Ok(Some(_)) => Ok(Self(name.into())),
-            Ok(None) => Err(format!("there is no group {name:?}; create it, or name one of /etc/group")),
-            Err(error) => Err(format!("group {name:?} can't be looked up: {error}; check nsswitch.conf")),
+            Ok(None) => Err(ValueError::NoGroup(name.into())),
+            Err(error) => Err(ValueError::GroupLookup(name.into(), error)),
         }
     }
 }
@@ -89,11 +93,11 @@ impl fmt::Display for GroupName {
 
 /// An empty text is the group of the process.
 impl Setting for Option<GroupName> {
-    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+    fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
         match value.as_str() {
             Some("") => Ok(None),
             Some(name) => name.parse().map(Some),
-            None => Err(unexpected(value, "a text", "write the name of a group, such as \"www-data\"")),
+            None => Err(type_error(value, "a text", "write the name of a group, such as \"www-data\"")),
         }
     }
 
@@ -115,18 +119,15 @@ fn one<T: Setting + Default>(section: &str, name: &str, keys: &DeTable<'_>, foun
     })
 }
 
-/// Reports permissions that apply to nothing, because the address isn't a Unix socket bound by the router.
-pub(super) fn misplaced(section: &str, address: &ListenAddress, keys: &DeTable<'_>, found: &mut Found) {
-    for name in [MODE, GROUP] {
-        let Some(value) = keys.get(name) else { continue };
-        let fix = match address {
-            ListenAddress::Unix(_) => continue,
-            ListenAddress::Inet(_) => "only a Unix socket has one; remove this key",
-            ListenAddress::Inherited(_) if name == MODE => "the socket unit decides; set SocketMode= there",
-            ListenAddress::Inherited(_) => "the socket unit decides; set SocketGroup= there",
-        };
-        found.meaning(value.span().start, format!("{section}.{name}: has no effect on {address}: {fix}"));
-    }
+/// Reports a mode or group that has no effect, because the address isn't a Unix socket bound by the router.
+pub(super) fn check_use(section: &str, name: &str, address: &ListenAddress, at: Position, found: &mut Found) {
+    let fix = match address {
+        ListenAddress::Unix(_) => return,
+        ListenAddress::Inet(_) => "only a Unix socket has one; remove this key",
+        ListenAddress::Inherited(_) if name == MODE => "the socket unit decides; set SocketMode= there",
+        ListenAddress::Inherited(_) => "the socket unit decides; set SocketGroup= there",
+    };
+    found.meaning_at(at, format!("{section}.{name}: has no effect on {address}: {fix}"));
 }
 
 /// The key of a socket file's mode.

@@ -58,6 +58,14 @@ impl Certificates {
         Ok(Arc::new(Self { files: files.clone(), seen: Mutex::new(seen), current, tls }))
     }
 
+    /// Returns the problems of all files: each is read, also if another one can't be used.
+    pub fn problems(files: &config::Tls) -> Vec<CertificateError> {
+        let chain = read_chain("certificate", &files.certificate).err();
+        let mut problems: Vec<_> = chain.into_iter().chain(read_key(&files.key).err()).collect();
+        problems.extend(ClientAuth::problems(files));
+        if problems.is_empty() { Self::load(files).err().into_iter().collect() } else { problems }
+    }
+
     /// Reads the files again; on an error the ones in use stay. Tells whether anything changed.
     pub fn reload(&self) -> Result<bool, CertificateError> {
         // Taken before the files are read, so that a change in between is seen as one later; and kept even if the

@@ -34,6 +34,16 @@ impl ClientAuth {
         Ok(Self { certificates: certificates.unwrap_or_default(), revoked: lists.unwrap_or_default() })
     }
 
+    /// Returns the problems of both files, if a listener names them.
+    pub(super) fn problems(files: &config::Tls) -> Vec<CertificateError> {
+        let certificates = files.client_ca.as_deref().map(|path| read_chain("client-ca", path));
+        let lists = files.client_crl.as_deref();
+        let lists = lists
+            .map(|path| read_pem::<CertificateRevocationListDer<'_>>("client-crl", path, "list", "BEGIN X509 CRL"));
+        let problem = certificates.and_then(Result::err).into_iter();
+        problem.chain(lists.and_then(Result::err)).collect()
+    }
+
     /// Makes what looks at clients' certificates; who shows none is not refused by it.
     pub(super) fn verifier(&self, files: &config::Tls) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
         let Some(path) = &files.client_ca else { return Ok(Arc::new(NoClientAuth)) };

@@ -1,4 +1,4 @@
-//! A configuration file: refused with a place and a mend for each mistake, or printed as one that says the same.
+//! A configuration file: rejected with a place and a fix for each mistake, or printed as a file that says the same.
 
 use std::path::Path;
 
@@ -14,7 +14,8 @@ pub fn run(bytes: &[u8]) {
         }
         Err(problems) => {
             assert!(!problems.0.is_empty());
-            for problem in &problems.0 {
+            // The last of very many says that there are more.
+            for problem in problems.0.iter().filter(|problem| !problem.starts_with("only the first ")) {
                 let mut parts =
                     problem.strip_prefix(FILE).unwrap_or_else(|| panic!("{problem}")).splitn(4, ':').skip(1);
                 let mut number = || parts.next().and_then(|number| number.parse::<usize>().ok());

@@ -56,7 +56,7 @@ fn rules_are_read_in_their_order_with_all_that_they_ask_for() {
 }
 
 #[test]
-fn everything_that_is_wrong_with_a_rule_is_told_at_its_place() {
+fn everything_that_is_wrong_with_a_rule_is_reported_at_its_place() {
     let text = r#"[[access]]
 name = "1st"
 allow = "conect"
@@ -74,27 +74,27 @@ tokens = ["/t"]
 client-certificates = [" "]
 "#;
     let expected = [
-        "2:8: access.name: \"1st\" is no name; begin with a letter, and go on with up to 63 letters, digits, - _ .",
-        "3:9: access.allow: \"conect\" is not known here; did you mean \"connect\"?",
+        "2:8: access.name: \"1st\" is not a name; write a letter and up to 63 letters, digits and - _ .",
+        "3:9: access.allow: \"conect\" is not a known value; did you mean \"connect\"?",
         "4:13: access.networks: \"10.1.2.3/8\" is an address inside a network; write \"10.0.0.0/8\" for all of it",
         "4:27: access.networks: \"ten\" is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\"",
         "4:34: access.networks: \"::ffff:10.0.0.0/104\" is an IPv4 network in IPv6 form; write it as IPv4, without ::ffff:",
         "4:57: access.networks: expected a text, not a number; put it in double quotes",
-        "5:10: access.users: \"\" is no user; write a name or a number",
-        "5:14: access.users: -1 is below zero; write a number of at least 0",
-        "5:18: access.users: this is no user's number; \"id -u NAME\" tells it",
+        "5:10: access.users: \"\" is not a user; write a name or a number",
+        "5:14: access.users: -1 is negative; write a number of at least 0",
+        "5:18: access.users: not a user id; \"id -u NAME\" prints it",
         "5:30: access.users: expected a user, not true or false; write a name in quotes, or a number without",
-        "6:10: access.tokens: \"\" is no path; name the file of tokens",
-        "7:23: access.client-certificates: false asks for nothing; remove the key, or write true or a list of names",
-        "8:12: access.origins: \"example.com\" is no origin; write one like \"https://example.com\" without a path",
-        "8:27: access.origins: \"*\" is every origin; remove the key, and none is asked for",
-        "8:32: access.origins: \"\" is no origin; write one like \"https://example.com\" without a path",
+        "6:10: access.tokens: \"\" is not a path; name the file of tokens",
+        "7:23: access.client-certificates: false requires nothing; remove the key, or write true or a list of names",
+        "8:12: access.origins: \"example.com\" is not an origin; write one like \"https://example.com\" without a path",
+        "8:27: access.origins: \"*\" is every origin; remove the key, which requires none",
+        "8:32: access.origins: \"\" is not an origin; write one like \"https://example.com\" without a path",
         "9:1: unknown key \"network\" in [[access]]; did you mean \"networks\"?",
-        "12:12: access.networks: an empty list lets nobody pass; name what does, or remove the key",
+        "12:12: access.networks: an empty list matches nothing; add a value, or remove the key",
         "13:9: access.users: expected a list, not a text; put it in brackets, even if it is one",
         "14:10: access.tokens: expected a text, not a list; put it in double quotes",
-        "15:23: access.client-certificates: no listener asks for certificates; add client-ca to its tls",
-        "15:24: access.client-certificates: \" \" is no name; write one that stands in the certificate",
+        "15:23: access.client-certificates: no listener requests certificates; add client-ca to its tls",
+        "15:24: access.client-certificates: \" \" is not a name; write one that the certificate contains",
     ];
     assert_eq!(problems(text), expected);
 }
@@ -110,7 +110,7 @@ fn a_rule_bounds_what_it_lets_in() {
 }
 
 #[test]
-fn a_bound_that_bounds_nothing_or_everything_is_told() {
+fn a_bound_that_bounds_nothing_or_everything_is_reported() {
     let text = r#"[[access]]
 users = [0]
 registrations = 0
@@ -130,14 +130,14 @@ allow = "none"
 bytes = "1MiB/s"
 "#;
     let expected = [
-        "3:17: access.registrations: 0 is too little; the least is 1",
+        "3:17: access.registrations: 0 is too little; the minimum is 1",
         "4:11: access.members: expected a number, not a text; write it without quotes and without a unit",
         "5:12: access.messages: expected a rate, not a number; write for instance \"100/s\" or \"100/s burst 500\"",
-        "6:9: access.bytes: \"1MiB\" is no rate; write a number and s, m or h, such as \"1MiB/s\" or \"1MiB/s burst \
+        "6:9: access.bytes: \"1MiB\" is not a rate; write a number and s, m or h, such as \"1MiB/s\" or \"1MiB/s burst \
          4MiB\"",
-        "9:12: access.messages: \"0/s\" is no rate; write a number and s, m or h, such as \"100/s\" or \"100/s burst \
+        "9:12: access.messages: \"0/s\" is not a rate; write a number and s, m or h, such as \"100/s\" or \"100/s burst \
          500\"",
-        "10:9: access.bytes: \"2EiB/s\" is no rate; write a number and s, m or h, such as \"1MiB/s\" or \"1MiB/s burst \
+        "10:9: access.bytes: \"2EiB/s\" is not a rate; write a number and s, m or h, such as \"1MiB/s\" or \"1MiB/s burst \
          4MiB\"",
         "14:11: access.members: has no effect with allow = \"connect\"; remove one of them",
         "17:9: access.bytes: has no effect with allow = \"none\"; remove one of them",
@@ -160,16 +160,16 @@ fn a_program_to_be_asked_has_a_place_and_a_path() {
     for bad in
         ["", "auth", "/run/auth.sock", "http:///allow", "http://a:b@c/", "http://a:99999/", "unix:/run/auth.sock"]
     {
-        let mend = "is no place to ask at; write \"http://127.0.0.1:9000/path\" or \"unix:/socket:/path\"";
-        has_one(&format!("[[access]]\nask = {bad:?}"), &format!("2:7: access.ask: {bad:?} {mend}"));
+        let fix = "is not an address; write \"http://127.0.0.1:9000/path\" or \"unix:/socket:/path\"";
+        has_one(&format!("[[access]]\nask = {bad:?}"), &format!("2:7: access.ask: {bad:?} {fix}"));
     }
     has_one(
         "[[access]]\nask = \"https://auth/\"",
-        "2:7: access.ask: \"https://auth/\" wants TLS; ask a program on this machine, by http or a Unix socket",
+        "2:7: access.ask: \"https://auth/\" requires TLS, which is not supported; use http or a Unix socket on this machine",
     );
     has_one(
         "[[access]]\nask = \"unix:auth.sock:/\"",
-        "2:7: access.ask: \"auth.sock\" is no absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\"",
+        "2:7: access.ask: \"auth.sock\" is not an absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\"",
     );
     has_one(
         "[[access]]\nallow = \"none\"\nask = \"http://127.0.0.1:9000\"",
@@ -177,14 +177,14 @@ fn a_program_to_be_asked_has_a_place_and_a_path() {
     );
     let text = "[[access]]\nask-timeout = \"0s\"";
     let expected = [
-        "2:15: access.ask-timeout: \"0s\" is too little; the least is \"10ms\"",
-        "2:15: access.ask-timeout: nobody is asked; add ask, or remove this key",
+        "2:15: access.ask-timeout: \"0s\" is too little; the minimum is \"10ms\"",
+        "2:15: access.ask-timeout: has no effect without ask; add it, or remove this key",
     ];
     assert_eq!(problems(text), expected);
 }
 
 #[test]
-fn a_rule_that_is_no_table_of_its_own_is_told() {
+fn a_rule_that_is_no_table_of_its_own_is_reported() {
     has_one(
         "[access]\nallow = \"both\"",
         "1:1: access: expected a list, not a table; write [[access]] with two brackets on each side, since there may \
@@ -194,20 +194,20 @@ fn a_rule_that_is_no_table_of_its_own_is_told() {
 }
 
 #[test]
-fn a_rule_that_no_request_comes_to_is_told() {
+fn a_rule_that_no_request_comes_to_is_reported() {
     let rules = |all: &[&str]| all.iter().map(|rule| format!("[[access]]\n{rule}\n")).collect::<String>();
-    let unreached = "access: no request comes to this rule, since the one in line";
+    let unreached = "access: this rule is never reached, since the one in line";
     has_one(
         &rules(&["allow = \"both\"", "users = [0]\nallow = \"none\""]),
-        &format!("3:1: {unreached} 1 decides for all; move or remove one of them"),
+        &format!("3:1: {unreached} 1 applies to all requests; move or remove one of them"),
     );
     has_one(
         &rules(&["allow = \"connect\"", "allow = \"register\"", "users = [0]"]),
-        &format!("5:1: {unreached} 1 decides for all; move or remove one of them"),
+        &format!("5:1: {unreached} 1 applies to all requests; move or remove one of them"),
     );
     has_one(
         &rules(&["allow = \"connect\"", "users = [0]\nallow = \"connect\""]),
-        &format!("3:1: {unreached} 1 decides for all; move or remove one of them"),
+        &format!("3:1: {unreached} 1 applies to all requests; move or remove one of them"),
     );
     for fine in [
         &["users = [0]", "users = [1]", "allow = \"none\""][..],
@@ -219,7 +219,7 @@ fn a_rule_that_no_request_comes_to_is_told() {
 }
 
 #[test]
-fn two_rules_of_one_name_are_told() {
+fn two_rules_of_one_name_are_reported() {
     let text = "[[access]]\nname = \"a\"\nusers = [0]\n[[access]]\nname = \"a\"\n";
     has_one(text, "5:8: access.name: \"a\" is taken by the rule in line 1; change one of them");
 }

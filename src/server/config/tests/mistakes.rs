@@ -13,7 +13,7 @@ pub(super) fn has_one(text: &str, expected: &str) {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_with_their_places_and_mends() {
+fn all_mistakes_are_reported_at_once_with_their_places_and_fixes() {
     let text = r#"# a file
 [websocket]
 max-mesage = "1MiB"
@@ -37,8 +37,8 @@ linger = "5s"
     let expected = [
         "3:1: unknown key \"max-mesage\" in [websocket]; did you mean \"max-message\"?",
         "4:17: websocket.ping-interval: 30 has no unit; write \"30s\"",
-        "5:16: websocket.pong-timeout: \"0s\" is too little; the least is \"10ms\"",
-        "6:17: websocket.slow-receiver: \"paced\" is not known here; did you mean \"pace\"?",
+        "5:16: websocket.pong-timeout: \"0s\" is too little; the minimum is \"10ms\"",
+        "6:17: websocket.slow-receiver: \"paced\" is not a known value; did you mean \"pace\"?",
         "9:11: relay.threads: expected a number, not a text; write it without quotes and without a unit, or \"auto\"",
         "11:2: unknown section [regstration]; did you mean [registration]?",
         "15:11: listener.address: \"8741\" has no address; write \"[::]:8741\" for every address",
@@ -49,13 +49,13 @@ linger = "5s"
 }
 
 #[test]
-fn broken_toml_is_told_with_its_place_and_hides_no_other_mistake() {
+fn broken_toml_is_reported_with_its_place_and_hides_no_other_mistake() {
     let text = "[relay\nthreads = 1\n[http]\nrequest-timeout = 10s\npublic-stats = 1\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n";
     let expected = [
         "1:7: unclosed table, expected `]`; close it on this line",
         "4:19: string values must be quoted, expected literal string; write \"10s\"",
         "5:16: http.public-stats: expected true or false, not a number; write it without quotes",
-        "8:1: duplicate key; keep one of them",
+        "8:1: duplicate key; the first one is in line 7; keep one of them",
     ];
     assert_eq!(problems(text), expected);
     has_one(
@@ -69,8 +69,8 @@ fn broken_toml_is_told_with_its_place_and_hides_no_other_mistake() {
 fn columns_count_characters_and_not_bytes() {
     let text = "relay = { busy-poll = \"0s\", \"größe\" = 1, \"ü\" = 2 }";
     let expected = [
-        "1:29: unknown key \"größe\" in [relay]; there are threads, busy-poll",
-        "1:42: unknown key \"ü\" in [relay]; there are threads, busy-poll",
+        "1:29: unknown key \"größe\" in [relay]; its keys are threads, busy-poll",
+        "1:42: unknown key \"ü\" in [relay]; its keys are threads, busy-poll",
     ];
     assert_eq!(problems(text), expected);
 }
@@ -141,28 +141,28 @@ fn an_unknown_key_is_sent_where_it_belongs() {
         "[http]\nping-intervall = 1",
         "2:1: unknown key \"ping-intervall\" in [http]; did you mean \"ping-interval\" in [websocket]?",
     );
-    has_one("[log]\ncolour = 1", "2:1: unknown key \"colour\" in [log]; there are level, format");
+    has_one("[log]\ncolour = 1", "2:1: unknown key \"colour\" in [log]; its keys are level, format");
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\ncertificate = \"/c\"",
         "3:1: unknown key \"certificate\" in [[listener]]; it belongs in a listener's tls",
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", ca = \"/a\" }",
-        "3:41: unknown key \"ca\" in a listener's tls; there are certificate, key, client-ca, client-crl",
+        "3:41: unknown key \"ca\" in a listener's tls; its keys are certificate, key, client-ca, client-crl",
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", client-crl = \"/l\" }",
-        "3:54: listener.tls.client-crl: clients are asked for no certificate; add client-ca, or remove this key",
+        "3:54: listener.tls.client-crl: has no effect without client-ca; add it, or remove this key",
     );
     has_one(
         "[ssl]\nx = 1",
-        "1:2: unknown section [ssl]; there are [[listener]], [registration], [websocket], [relay], [http], [admin], \
+        "1:2: unknown section [ssl]; the sections are [[listener]], [registration], [websocket], [relay], [http], [admin], \
          [metrics], [log], [limits], [service], [[access]]",
     );
 }
 
 #[test]
-fn a_wrong_type_is_told_with_the_right_one() {
+fn a_wrong_type_is_reported_with_the_right_one() {
     let cases = [
         ("[registration]\nauto-remove = \"no\"", "expected true or false, not a text; write it without quotes"),
         (
@@ -171,7 +171,7 @@ fn a_wrong_type_is_told_with_the_right_one() {
         ),
         ("[websocket]\noutbox = 1.5", "expected a size, not a number with a fraction; write for instance \"64MiB\""),
         ("[limits]\nmembers = \"10\"", "expected a number, not a text; write it without quotes and without a unit"),
-        ("[limits]\nmembers = -1", "-1 is below zero; write a number of at least 0"),
+        ("[limits]\nmembers = -1", "-1 is negative; write a number of at least 0"),
         ("[http]\npath-prefix = []", "expected a text, not a list; put it in double quotes"),
         (
             "[log]\nlevel = 1979-05-27",
@@ -183,7 +183,7 @@ fn a_wrong_type_is_told_with_the_right_one() {
         ),
         (
             "[log]\nformat = \"xml\"",
-            "\"xml\" is not known here; write one of \"auto\", \"text\", \"json\", \"journal\"",
+            "\"xml\" is not a known value; write one of \"auto\", \"text\", \"json\", \"journal\"",
         ),
     ];
     for (text, expected) in cases {
@@ -203,7 +203,7 @@ fn a_wrong_type_is_told_with_the_right_one() {
 }
 
 #[test]
-fn proxies_that_are_no_networks_or_trusted_by_nobody_are_told() {
+fn proxies_that_are_no_networks_or_trusted_by_nobody_are_reported() {
     has_one(
         "[http]\ntrusted-proxies = [\"10.0.0.1/8\"]",
         "2:19: http.trusted-proxies: \"10.0.0.1/8\" is an address inside a network; write \"10.0.0.0/8\" for all of it",
@@ -215,11 +215,11 @@ fn proxies_that_are_no_networks_or_trusted_by_nobody_are_told() {
     );
     has_one(
         "[http]\nforwarded-header = \"x-real-ip\"",
-        "2:20: http.forwarded-header: \"x-real-ip\" is not known here; write one of \"x-forwarded-for\", \"forwarded\"",
+        "2:20: http.forwarded-header: \"x-real-ip\" is not a known value; write one of \"x-forwarded-for\", \"forwarded\"",
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\nproxy-protocol = true",
-        "2:11: listener.proxy-protocol: nobody's header would be believed; name the proxies in http.trusted-proxies",
+        "2:11: listener.proxy-protocol: no proxy is trusted; name the proxies in http.trusted-proxies",
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\nproxy-protocol = \"v2\"",
@@ -228,25 +228,25 @@ fn proxies_that_are_no_networks_or_trusted_by_nobody_are_told() {
 }
 
 #[test]
-fn a_rate_is_told_as_it_is_to_be_written() {
+fn a_rate_is_reported_as_it_is_to_be_written() {
     has_one(
         "[limits]\nregister-rate = 20",
         "2:17: limits.register-rate: expected a rate, not a number; write for instance \"20/s burst 1000\", or \"unlimited\"",
     );
     has_one(
         "[limits]\nregister-rate = \"20\"",
-        "2:17: limits.register-rate: \"20\" is no rate; write a number and s, m or h, such as \"20/s\" or \"20/s burst \
+        "2:17: limits.register-rate: \"20\" is not a rate; write a number and s, m or h, such as \"20/s\" or \"20/s burst \
          1000\", or \"unlimited\"",
     );
 }
 
 #[test]
-fn a_bad_unit_is_told_with_good_ones() {
+fn a_bad_unit_is_reported_with_good_ones() {
     for text in ["30", "", "soon", "-5s", "5 parsecs"] {
         has_one(
             &format!("[registration]\nlinger = {text:?}"),
             &format!(
-                "2:10: registration.linger: {text:?} is no duration; write a number and a unit (us, ms, s, m, h, d), \
+                "2:10: registration.linger: {text:?} is not a duration; write a number and a unit (us, ms, s, m, h, d), \
                  such as \"30s\" or \"10m\""
             ),
         );
@@ -255,7 +255,7 @@ fn a_bad_unit_is_told_with_good_ones() {
         has_one(
             &format!("[websocket]\noutbox = {text:?}"),
             &format!(
-                "2:10: websocket.outbox: {text:?} is no size; write a number and a unit (B, KiB, MiB, GiB), such as \
+                "2:10: websocket.outbox: {text:?} is not a size; write a number and a unit (B, KiB, MiB, GiB), such as \
                  \"64MiB\""
             ),
         );
@@ -263,17 +263,17 @@ fn a_bad_unit_is_told_with_good_ones() {
 }
 
 #[test]
-fn a_value_out_of_its_bounds_is_told_with_the_bound() {
+fn a_value_out_of_its_bounds_is_reported_with_the_bound() {
     let cases = [
-        ("[registration]\nlinger = \"1000years\"", "is too much; the most is \"1year\""),
-        ("[websocket]\nmax-message = \"1TiB\"", "\"1024GiB\" is too much; the most is \"1GiB\""),
-        ("[websocket]\nmax-message = 0", "\"0B\" is too little; the least is \"1KiB\""),
-        ("[http]\nmax-head = \"1KiB\"", "\"1KiB\" is too little; the least is \"8KiB\""),
-        ("[relay]\nthreads = 0", "0 is too little; the least is 1, or \"auto\""),
-        ("[relay]\nthreads = 5000", "5000 is too much; the most is 1024"),
-        ("[relay]\nbusy-poll = \"1s\"", "\"1s\" is too much; the most is \"10ms\""),
-        ("[limits]\nconnections = 0", "0 is too little; the least is 1"),
-        ("[limits]\nmembers = 99999999999999999999999", "is too much; the most is 1000000000"),
+        ("[registration]\nlinger = \"1000years\"", "is too much; the maximum is \"1year\""),
+        ("[websocket]\nmax-message = \"1TiB\"", "\"1024GiB\" is too much; the maximum is \"1GiB\""),
+        ("[websocket]\nmax-message = 0", "\"0B\" is too little; the minimum is \"1KiB\""),
+        ("[http]\nmax-head = \"1KiB\"", "\"1KiB\" is too little; the minimum is \"8KiB\""),
+        ("[relay]\nthreads = 0", "0 is too little; the minimum is 1, or \"auto\""),
+        ("[relay]\nthreads = 5000", "5000 is too much; the maximum is 1024"),
+        ("[relay]\nbusy-poll = \"1s\"", "\"1s\" is too much; the maximum is \"10ms\""),
+        ("[limits]\nconnections = 0", "0 is too little; the minimum is 1"),
+        ("[limits]\nmembers = 99999999999999999999999", "is too much; the maximum is 1000000000"),
     ];
     for (text, expected) in cases {
         let found = problems(text);
@@ -286,14 +286,14 @@ fn a_path_prefix_begins_with_a_slash_and_ends_without() {
     for good in ["", "/relay", "/a/b-c", "/~me"] {
         assert_eq!(read(&format!("[http]\npath-prefix = {good:?}")).unwrap().http.path_prefix, good);
     }
-    for (bad, mend) in [("relay", "/relay"), ("/relay/", "/relay"), ("/", ""), ("//a//b", "/a/b")] {
+    for (bad, fix) in [("relay", "/relay"), ("/relay/", "/relay"), ("/", ""), ("//a//b", "/a/b")] {
         has_one(
             &format!("[http]\npath-prefix = {bad:?}"),
-            &format!("2:15: http.path-prefix: {bad:?} has its slashes in the wrong place; write {mend:?}"),
+            &format!("2:15: http.path-prefix: {bad:?} has its slashes in the wrong place; write {fix:?}"),
         );
     }
-    assert!(problems("[http]\npath-prefix = \"/a b\"")[0].contains("has a ' '"));
-    assert!(problems("[http]\npath-prefix = \"/a?x\"")[0].contains("has a '?'"));
+    assert!(problems("[http]\npath-prefix = \"/a b\"")[0].contains("contains ' '"));
+    assert!(problems("[http]\npath-prefix = \"/a?x\"")[0].contains("contains '?'"));
 }
 
 #[test]
@@ -305,33 +305,33 @@ fn an_allowed_origin_has_no_path() {
         ["example.com", "https://", "https://example.com/", "https://a, https://b", "https://a\\r\\nX: y", "ftp://a"]
     {
         let found = problems(&format!("[http]\nallow-origin = \"{bad}\""));
-        assert!(found[0].contains("is no origin; write \"*\", or one like"), "{found:?}");
+        assert!(found[0].contains("is not an origin; write \"*\", or one like"), "{found:?}");
     }
 }
 
 #[test]
-fn an_address_that_cannot_be_listened_at_is_told_with_one_that_can() {
+fn an_address_that_cannot_be_listened_at_is_reported_with_one_that_can() {
     let cases = [
-        ("", "an address is missing; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\""),
+        ("", "the address is missing; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\""),
         (":80", "\":80\" has no address; write \"[::]:80\" for every address"),
         ("*:80", "\"*:80\" has no address; write \"[::]:80\" for every address"),
         ("127.0.0.1", "\"127.0.0.1\" has no port; write \"127.0.0.1:8741\""),
         ("::1", "\"::1\" has no port; write \"[::1]:8741\""),
         ("[::]", "\"[::]\" has no port; write \"[::]:8741\""),
-        ("[::]:", "\"[::]:\" is no address; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\""),
-        ("[::]:70000", "70000 is no port; the most is 65535"),
-        ("localhost:80", "\"localhost:80\" names a host; write \"127.0.0.1:80\" or \"[::1]:80\""),
-        (
-            "example.com:80",
-            "\"example.com\" is no IP address; write the address of one of this machine's, or \"[::]:80\"",
-        ),
+        ("[::]:", "\"[::]:\" is not an address; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\""),
+        ("[::]:70000", "70000 is not a port; the maximum is 65535"),
+        ("localhost:80", "\"localhost:80\" is a host name; write \"127.0.0.1:80\" or \"[::1]:80\""),
+        ("example.com:80", "\"example.com\" is not an IP address; write an address of this machine, or \"[::]:80\""),
         ("http://[::]:80", "\"http://[::]:80\" is a URL; write only an address and a port, such as \"[::]:8741\""),
-        ("/run/s", "\"/run/s\" is a path; write \"unix:/run/s\" for a Unix socket there"),
-        ("unix:s", "\"s\" is no absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\""),
+        ("/run/s", "\"/run/s\" is a path; write \"unix:/run/s\" for a Unix socket"),
+        ("unix:s", "\"s\" is not an absolute path; begin it with a slash, such as \"/run/ws-router/http.sock\""),
         ("unix:/run/", "\"/run/\" is a folder; name a socket in it"),
-        ("systemd:", "\"\" names no descriptor; write the socket unit's FileDescriptorName=, such as \"http\""),
-        ("systemd:a b", "\"a b\" names no descriptor; write the socket unit's FileDescriptorName=, such as \"http\""),
-        ("systemd:admin", "\"systemd:admin\" is the admin socket's, which needs no listener; remove this one"),
+        ("systemd:", "\"\" is not a descriptor name; write the socket unit's FileDescriptorName=, such as \"http\""),
+        (
+            "systemd:a b",
+            "\"a b\" is not a descriptor name; write the socket unit's FileDescriptorName=, such as \"http\"",
+        ),
+        ("systemd:admin", "\"systemd:admin\" is the admin socket, which needs no listener; remove this one"),
     ];
     for (address, expected) in cases {
         has_one(&format!("[[listener]]\naddress = {address:?}"), &format!("2:11: listener.address: {expected}"));
@@ -339,7 +339,7 @@ fn an_address_that_cannot_be_listened_at_is_told_with_one_that_can() {
     let long = format!("unix:/{}", "x".repeat(107));
     has_one(
         &format!("[[listener]]\naddress = {long:?}"),
-        "2:11: listener.address: a socket's path of 108 bytes is too long; the most is 107",
+        "2:11: listener.address: the path of the socket has 108 bytes; the maximum is 107",
     );
     has_one(
         "[[listener]]\naddress = 8741",
@@ -349,7 +349,7 @@ fn an_address_that_cannot_be_listened_at_is_told_with_one_that_can() {
 }
 
 #[test]
-fn listeners_that_stand_in_each_others_way_are_told() {
+fn listeners_that_stand_in_each_others_way_are_reported() {
     let two = |one: &str, two: &str| format!("[[listener]]\naddress = {one:?}\n[[listener]]\naddress = {two:?}\n");
     for (one, other) in [
         ("[::]:80", "[::]:80"),
@@ -384,11 +384,11 @@ fn listeners_that_stand_in_each_others_way_are_told() {
 fn a_socket_that_the_service_manager_names_speaks_what_its_name_says() {
     has_one(
         "[[listener]]\naddress = \"systemd:http\"\ntls = { certificate = \"/c\", key = \"/k\" }",
-        "3:7: listener.tls: systemd:http is the plain socket's name; write systemd:https, or remove tls",
+        "3:7: listener.tls: systemd:http is the name of the plain socket; write systemd:https, or remove tls",
     );
     has_one(
         "[[listener]]\naddress = \"systemd:https\"",
-        "2:11: listener.address: systemd:https speaks TLS; add tls = { certificate = \"…\", key = \"…\" }",
+        "2:11: listener.address: systemd:https uses TLS; add tls = { certificate = \"…\", key = \"…\" }",
     );
 }
 
@@ -403,7 +403,7 @@ fn tls_has_a_certificate_and_a_key_whose_paths_mean_something() {
     assert_eq!(problems(&tls("{ }")).len(), 2);
     has_one(
         &tls("{ certificate = \"\", key = \"/k\" }"),
-        "3:23: listener.tls.certificate: \"\" is no path; name a PEM file",
+        "3:23: listener.tls.certificate: \"\" is not a path; name a PEM file",
     );
     has_one(
         &tls("{ certificate = \"/c\", key = \"${HOME}/k\" }"),
@@ -414,8 +414,8 @@ fn tls_has_a_certificate_and_a_key_whose_paths_mean_something() {
     let unset = parse_in(&text, Path::new("/etc/r.toml"), &|_| None).unwrap_err();
     assert_eq!(
         unset.to_string(),
-        "/etc/r.toml:3:23: listener.tls.certificate: CREDENTIALS_DIRECTORY is not set; give the service unit a \
-         LoadCredential=, or write the whole path"
+        "/etc/r.toml:3:23: listener.tls.certificate: CREDENTIALS_DIRECTORY is not set; add \
+         LoadCredential= to the service unit, or write the whole path"
     );
 }
 
@@ -423,7 +423,7 @@ fn tls_has_a_certificate_and_a_key_whose_paths_mean_something() {
 fn an_admin_socket_has_an_absolute_path() {
     has_one(
         "[admin]\nsocket = \"admin.sock\"",
-        "2:10: admin.socket: \"admin.sock\" is no absolute path; begin it with a slash, such as \
+        "2:10: admin.socket: \"admin.sock\" is not an absolute path; begin it with a slash, such as \
          \"/run/ws-router/http.sock\", or \"auto\"",
     );
     assert_eq!(read("[admin]\nsocket = \"/a\"").unwrap().admin.socket, Some("/a".into()));

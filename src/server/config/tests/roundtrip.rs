@@ -240,7 +240,10 @@ prop_compose! {
         let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
         let service = Service { exit_when_idle };
         let admin = Admin { socket };
-        Config { listeners, registration, websocket, relay, http, admin, metrics, log, limits, service, access }
+        let open_access = access.is_empty() && listeners.is_empty();
+        Config {
+            listeners, registration, websocket, relay, http, admin, metrics, log, limits, service, access, open_access,
+        }
     }
 }
 
