@@ -44,6 +44,12 @@ impl Network {
     }
 }
 
+/// Returns how many of `limit` one network may hold while all others hold `others`: half of what these leave free, and at
+/// least one. So no network can use up what all share.
+pub fn network_share(limit: usize, others: usize) -> usize {
+    (limit.saturating_sub(others) / 2).max(1)
+}
+
 /// A set of peers: IP networks, and possibly all processes that connect to a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peers(Vec<Range>);

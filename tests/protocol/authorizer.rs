@@ -166,3 +166,48 @@ async fn requests_to_an_authorizer_that_hangs_are_bounded_and_members_go_on() {
     assert_eq!(other.next().await.unwrap().unwrap(), Message::text("still here"));
     assert_eq!(server.get(&format!("/register?{LOBBY}")).await.status, 200, "another rule has no authorizer");
 }
+
+#[tokio::test]
+async fn a_network_whose_requests_hang_leaves_the_authorizer_to_others() {
+    let Some(_descriptors) = Descriptors::at_least(2000) else { return };
+    // It answers the requests of all clients but one.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ask = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let head = read_head(&mut stream).await;
+                let mut body = vec![0; head.header("content-length").unwrap().parse().unwrap()];
+                stream.read_exact(&mut body).await.unwrap();
+                if String::from_utf8(body).unwrap().contains("192.0.2.1") {
+                    std::future::pending::<()>().await;
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            });
+        }
+    });
+    let rule = Rule { ask: ask.parse().ok(), ask_timeout: Some(Duration::from_secs(3600)), ..Rule::default() };
+    let server = server(vec![rule]).await;
+    server.reconfigure(|config| config.http.trusted_proxies = networks("127.0.0.1"));
+    let register = async |client: &str| {
+        let header = format!("X-Forwarded-For: {client}\r\n");
+        server.request("GET", &format!("/register?{LOBBY}"), &header, "").await
+    };
+    let address = server.http;
+    let hang = || async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        read_head(&mut stream).await
+    };
+    let mut waiting: JoinSet<_> = std::iter::repeat_with(hang).take(200).collect();
+    // Of 256 requests, one network may have half.
+    for _ in 128..200 {
+        let rejected = waiting.join_next().await.unwrap().unwrap();
+        assert_eq!((rejected.status, rejected.header("retry-after")), (503, Some("5")));
+    }
+    for attempt in 0..50 {
+        assert_eq!(register("198.51.100.1").await.status, 200, "attempt {attempt}");
+    }
+    assert_eq!(register("192.0.2.1").await.status, 503);
+}

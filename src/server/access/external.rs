@@ -3,8 +3,10 @@
 //! It is asked for every request, and no decision is cached: a change takes effect at once, and one client's decision is
 //! never used for another. A status of 200 to 299 allows, 401 and 403 deny. Anything else, or no answer in time, is no
 //! decision, and the request fails. A bounded number of requests is in flight, so that an authorizer that hangs
-//! holds no more than that. It receives what is known of the client, and its token, but never a key.
+//! holds no more than that, and a network has a share of them. It receives what is known of the client, and its token, but never a key.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,14 +17,15 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Action, Caller};
 use crate::config;
+use crate::peer::{Network, network_share};
 
 /// External authorizer of a rule.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ pub struct ExternalAuthorizer {
     endpoint: Endpoint,
     path: String,
     timeout: Duration,
-    in_flight: Semaphore,
+    in_flight: Mutex<InFlight>,
 }
 
 #[derive(Debug)]
@@ -38,6 +41,14 @@ enum Endpoint {
     /// Host and port.
     Tcp(String),
     Unix(PathBuf),
+}
+
+/// Requests that wait for a decision.
+#[derive(Debug, Default)]
+struct InFlight {
+    total: usize,
+    /// Those of each network that has any.
+    networks: HashMap<Network, usize>,
 }
 
 /// Decision of an external authorizer.
@@ -57,6 +68,9 @@ pub enum AuthorizerError {
     /// As many requests as allowed are in flight.
     #[error("{MAX_IN_FLIGHT} requests are in flight already")]
     TooManyRequests,
+    /// The client's network has its share of the requests in flight.
+    #[error("the client's network has {0} requests in flight already")]
+    NetworkShare(usize),
     /// It didn't answer within `ask-timeout`.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
@@ -106,17 +120,19 @@ impl ExternalAuthorizer {
             config::AuthorizerEndpoint::Tcp(authority) => Endpoint::Tcp(authority.clone()),
             config::AuthorizerEndpoint::Unix(path) => Endpoint::Unix(path.clone()),
         };
-        Self { endpoint, path: ask.path.clone(), timeout, in_flight: Semaphore::new(MAX_IN_FLIGHT) }
+        Self { endpoint, path: ask.path.clone(), timeout, in_flight: Mutex::default() }
     }
 
-    /// Asks for a decision about a request.
+    /// Asks for a decision about a request. A client without a `network`, such as a process of this machine, has no share
+    /// of its own.
     pub async fn authorize(
         &self,
         action: Action,
         caller: &Caller<'_>,
         request: &AuthRequest<'_>,
+        network: Option<Network>,
     ) -> Result<Decision, AuthorizerError> {
-        let _permit = self.in_flight.try_acquire().map_err(|_| AuthorizerError::TooManyRequests)?;
+        let _slot = self.slot(network)?;
         let request = self.request(action, caller, request)?;
         let status = async {
             match &self.endpoint {
@@ -132,6 +148,23 @@ impl ExternalAuthorizer {
             Ok(Ok(status)) if status.is_success() => Ok(Decision::Allow),
             Ok(Ok(status)) => Err(AuthorizerError::Status(status)),
         }
+    }
+
+    /// Counts a request as in flight until the slot is dropped.
+    fn slot(&self, network: Option<Network>) -> Result<Slot<'_>, AuthorizerError> {
+        let mut in_flight = self.in_flight.lock();
+        if in_flight.total >= MAX_IN_FLIGHT {
+            return Err(AuthorizerError::TooManyRequests);
+        }
+        if let Some(network) = network {
+            let held = in_flight.networks.get(&network).copied().unwrap_or_default();
+            if held >= network_share(MAX_IN_FLIGHT, in_flight.total - held) {
+                return Err(AuthorizerError::NetworkShare(held));
+            }
+            in_flight.networks.insert(network, held + 1);
+        }
+        in_flight.total += 1;
+        Ok(Slot { authorizer: self, network })
     }
 
     fn request(
@@ -163,6 +196,27 @@ impl ExternalAuthorizer {
             request.headers_mut().insert(header::AUTHORIZATION, token);
         }
         Ok(request)
+    }
+}
+
+/// Slot of a request in flight.
+struct Slot<'a> {
+    authorizer: &'a ExternalAuthorizer,
+    network: Option<Network>,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut in_flight = self.authorizer.in_flight.lock();
+        in_flight.total -= 1;
+        if let Some(network) = self.network
+            && let Entry::Occupied(mut held) = in_flight.networks.entry(network)
+        {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::query::{Form, ParamError};
 use super::responses::HttpError;
 use crate::access::{Access, Action, AuthRequest, AuthorizerError, Caller, Decision, Rule, Verdict};
 use crate::log::RateLimitedLog;
-use crate::net::yield_budget;
+use crate::net::{Clients, yield_budget};
 use crate::peer::{ClientIdentity, Peer};
 use crate::server::Server;
 
@@ -78,7 +78,7 @@ pub(super) async fn authorize(
     };
     let (rule, token_would_help) = match access.decide(action, &caller) {
         Verdict::Open => return Ok(Grant::default()),
-        Verdict::Allowed(rule) => match decide_externally(rule, action, &caller, form).await {
+        Verdict::Allowed(rule) => match decide_externally(server, rule, action, &caller, form).await {
             Ok(Decision::Allow) => {
                 tracing::debug!(peer = %client.peer, action = action.as_str(), rule = %rule.name(), "access granted");
                 return Ok(Grant { rule: Some(Arc::clone(rule.name())), rates: rule.rates().map(Box::new) });
@@ -144,6 +144,7 @@ fn token(access: &Access, headers: &HeaderMap, form: Form<'_>) -> Result<Option<
 
 /// Asks the rule's external authorizer, if it has one.
 async fn decide_externally(
+    server: &Server,
     rule: &Rule,
     action: Action,
     caller: &Caller<'_>,
@@ -158,8 +159,9 @@ async fn decide_externally(
         Action::Remove => (parameter("id"), None, None),
     };
     yield_budget::spend(yield_budget::QUESTION);
+    let network = Clients::network_of(&caller.peer, &server.config().http);
     let request = AuthRequest { id: id.as_deref(), kind: kind.as_deref(), role: role.as_deref() };
-    let decision = authorizer.authorize(action, caller, &request).await;
+    let decision = authorizer.authorize(action, caller, &request, network).await;
     // Many requests to an authorizer that hangs time out at the same moment.
     yield_budget::spend(yield_budget::QUESTION);
     decision

@@ -162,7 +162,7 @@ async fn dispatch(
             change(server, route, client, request.headers(), Form::new(&body), config).await
         }
         (Route::Health, &Method::GET | &Method::HEAD) => register::health(server),
-        (Route::Stats, &Method::GET | &Method::HEAD) => stats::stats(server),
+        (Route::Stats, &Method::GET | &Method::HEAD) => stats::stats(server).await,
         (Route::Console, &Method::GET | &Method::HEAD) => Ok(console::page()),
         _ => Err(HttpError::method(route.methods())),
     }

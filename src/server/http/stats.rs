@@ -3,6 +3,7 @@
 //! Existing tools read these field names. A registration that ends disappears from the registry at once, so `destroy` is
 //! always false.
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 use ws_router_core::ids::RegistrationId;
@@ -37,8 +38,15 @@ struct Memory {
     proc_mem: u64,
 }
 
-/// Returns the statistics. The caller has checked that they are public.
-pub(super) fn stats(server: &Server) -> Result<Response, HttpError> {
+/// Returns the statistics. The caller has checked that they are public. All readers share one document, so that many who
+/// read it slowly, or never, hold only one.
+pub(super) async fn stats(server: &Server) -> Result<Response, HttpError> {
+    server.stats().get_or_try_make(|| document(server)).await.map(json).map_err(|_| {
+        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, Refusal::Malformed, "the statistics can't be written as JSON")
+    })
+}
+
+fn document(server: &Server) -> Result<Bytes, serde_json::Error> {
     let line = |summary: Summary| Line {
         id: summary.registration.id.clone(),
         connections: summary.seats,
@@ -49,12 +57,28 @@ pub(super) fn stats(server: &Server) -> Result<Response, HttpError> {
         destroy: false,
     };
     let stats = Stats { registrations: server.list().into_iter().map(line).collect(), system: memory() };
-    serde_json::to_vec(&stats).map(json).map_err(|_| {
-        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, Refusal::Malformed, "the statistics can't be written as JSON")
-    })
+    serde_json::to_vec(&stats).map(Bytes::from)
 }
 
 fn memory() -> Memory {
     let system = sys::system_memory();
     Memory { total_mem: system.total, used_mem: system.used, proc_mem: sys::process_memory().resident }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn all_readers_of_a_second_share_one_document() {
+        let server = Server::start(Config::default(), None).unwrap();
+        let read = async || stats(&server).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let first = read().await;
+        // In the second after which the first document is made anew, at least these two are the same.
+        let (second, third) = (read().await, read().await);
+        assert!(first.as_ptr() == second.as_ptr() || second.as_ptr() == third.as_ptr());
+    }
 }

@@ -6,6 +6,7 @@
 //! reserved on its thread, a registration ends in the registry before its members are closed, and a new configuration
 //! takes effect rules first, access last.
 
+mod cached;
 mod drain;
 mod restore;
 
@@ -35,6 +36,7 @@ use crate::peer::Peer;
 use crate::registry::{self, Registration, Registry, Request, SeatError, Summary};
 use crate::relay::{self, MemberView, MemoryBudget, Relay};
 use crate::sys;
+pub use cached::Cached;
 use drain::Drain;
 pub use drain::STEP as DRAIN_INTERVAL;
 pub use restore::{FrozenServer, Inherited, RELEASE_TIME, ask_to_reconnect};
@@ -53,6 +55,7 @@ pub struct Server {
     metrics: Arc<FrontendMetrics>,
     events: Events,
     drain: Drain,
+    stats: Cached<Bytes>,
     started: Instant,
 }
 
@@ -82,6 +85,7 @@ impl Server {
             pending: Arc::new(PendingPool::new(Arc::clone(&metrics))),
             metrics,
             events,
+            stats: Cached::every(STATS_INTERVAL),
             started: Instant::now(),
         });
         if let Some(inherited) = inherited {
@@ -246,6 +250,11 @@ impl Server {
     /// The memory that peers can make the router hold.
     pub fn memory(&self) -> &MemoryBudget {
         self.relay.memory()
+    }
+
+    /// The public statistics, which all readers share.
+    pub fn stats(&self) -> &Cached<Bytes> {
+        &self.stats
     }
 
     /// The counters of everything outside the relay threads.
@@ -463,6 +472,9 @@ pub enum RemoveError {
     #[error("wrong key")]
     WrongKey,
 }
+
+/// Time for which the public statistics are shared: each document lists every registration.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Returns the memory in bytes that peers can make the router hold: `limits.memory`, or half of what there is.
 pub fn memory_limit(limits: &Limits) -> u64 {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::metrics::{FrontendMetrics, Rejection};
-use crate::peer::Network;
+use crate::peer::{Network, network_share};
 use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// All connections that are not websockets yet.
@@ -250,7 +250,7 @@ impl State {
         evicted: &mut Vec<Arc<Slot>>,
     ) -> Result<(), Rejection> {
         let held = self.held(network);
-        if network.is_some() && held >= share(limit, self.total - held) {
+        if network.is_some() && held >= network_share(limit, self.total - held) {
             let number = self.waiting(network, now, PATIENCE).ok_or(Rejection::Share)?;
             evicted.extend(self.remove(network, number));
         }
@@ -342,11 +342,6 @@ impl State {
 fn size(slots: &Slots, network: Option<Network>) -> (usize, Reverse<u64>, Option<Network>) {
     let oldest = slots.first_key_value().map_or(0, |(number, _)| *number);
     (slots.len(), Reverse(oldest), network)
-}
-
-/// Returns how many connections a network may hold while others hold `others`.
-fn share(limit: usize, others: usize) -> usize {
-    (limit.saturating_sub(others) / 2).max(1)
 }
 
 /// Time that a peer has for the first byte of its connection or its next request, before the connection may be closed
