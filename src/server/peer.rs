@@ -42,6 +42,16 @@ impl Network {
     pub fn of_peer(peer: &Peer) -> Self {
         peer.ip().map_or(Self::Unix, Self::of)
     }
+
+    /// Returns a number of the network, if it has an address. Those of IPv4 addresses are in a range that no IPv6 network
+    /// uses.
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Self::Unix => None,
+            Self::V4(address) => Some(address.to_bits().into()),
+            Self::V6(network) => Some(network),
+        }
+    }
 }
 
 /// Returns how many of `limit` one network may hold while all others hold `others`: half of what these leave free, and at

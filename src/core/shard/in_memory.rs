@@ -35,6 +35,8 @@ pub struct Pipe {
     pub sends: usize,
     /// Acknowledgments of the peer's machine, if it reports any.
     pub transit: Option<TcpTransit>,
+    /// Number of the client network that the peer belongs to.
+    pub network: Option<u64>,
     /// Whether the connection is lost: nothing can be sent, and nothing follows the bytes in `inbound`.
     pub is_broken: bool,
     /// Reason for the end of the membership, once it has ended.
@@ -70,6 +72,7 @@ impl Pipe {
             sent: Rc::default(),
             sends: 0,
             transit: None,
+            network: None,
             is_broken: false,
             left: None,
             received_when_left: None,
@@ -139,6 +142,10 @@ impl Link for InMemoryLink {
 
     fn transit(&self) -> Option<TcpTransit> {
         self.0.borrow().transit
+    }
+
+    fn network(&self) -> Option<u64> {
+        self.0.borrow().network
     }
 
     fn finish(&mut self) {

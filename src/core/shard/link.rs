@@ -27,6 +27,11 @@ pub trait Link {
         None
     }
 
+    /// Returns a number of the client network that the peer belongs to; `None` if the peer has no address.
+    fn network(&self) -> Option<u64> {
+        None
+    }
+
     /// Shuts down the sending direction.
     fn finish(&mut self);
 

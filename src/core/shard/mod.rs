@@ -259,12 +259,6 @@ impl<L: Link> Shard<L> {
         room.map(|room| self.sum(room)).unwrap_or_default()
     }
 
-    /// Returns the bytes of memory of a room's members, without those that are about to be closed.
-    fn share_of(&self, room: &Room) -> u64 {
-        let open = room.slots().filter_map(|slot| self.members.get(slot)).filter(|member| member.is_present());
-        open.map(Member::share).sum()
-    }
-
     fn sum(&self, room: &Room) -> Traffic {
         let mut sum = Traffic { tally: room.departed.as_deref().copied().unwrap_or_default(), outbox: 0 };
         for member in room.slots().filter_map(|slot| self.members.get(slot)) {
@@ -353,8 +347,9 @@ impl<L: Link> Shard<L> {
         self.memory.set_measured(self.members.iter().map(|(_, member)| member.share()).sum());
     }
 
-    /// Closes the members that hold most, in the registrations that hold most, until so many bytes are or will be free;
-    /// returns how many. Shared chunks count in parts, since they aren't free before all their holders are gone.
+    /// Closes the members that hold most, in the registrations and client networks that hold most together, until so many
+    /// bytes are or will be free; returns how many. Shared chunks count in parts, since they aren't free before all their
+    /// holders are gone.
     pub fn shed_load(&mut self, bytes: u64, now: Moment) -> u64 {
         self.measure();
         // Pending broadcasts are about to be sent or queued in outboxes, and what marked members hold is about to be
@@ -362,18 +357,12 @@ impl<L: Link> Shard<L> {
         let marked = self.members.iter().filter(|(_, member)| matches!(member.phase, Phase::Leaving(_)));
         let (mut freed, mut closed) =
             (self.memory.broadcasts + marked.map(|(_, member)| member.share()).sum::<u64>(), 0);
-        let mut by_room: Vec<(u64, usize)> = self.rooms.iter().map(|(at, room)| (self.share_of(room), at)).collect();
-        by_room.retain(|(share, _)| *share >= WORTH_A_SEAT);
-        by_room.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, room) in by_room {
-            let open = self.rooms[room]
-                .slots()
-                .map(|slot| (slot, &self.members[slot]))
-                .filter(|(_, member)| member.is_present());
-            let mut by_share: Vec<(u64, usize)> = open.map(|(slot, member)| (member.share(), slot)).collect();
-            by_share.sort_unstable_by(|one, other| other.cmp(one));
-            for (share, slot) in by_share {
-                if freed >= bytes || share < WORTH_CLOSING {
+        for Holders { mut members, .. } in self.largest_holders() {
+            // Some may be marked already, as members of another group.
+            members.retain(|(_, slot)| self.members[*slot].is_present());
+            members.sort_unstable_by(|one, other| other.cmp(one));
+            for (share, slot) in members {
+                if freed >= bytes {
                     break;
                 }
                 self.mark(slot, Cause { reason: CloseReason::TooSlow, received: None, frees_memory: true });
@@ -382,6 +371,26 @@ impl<L: Link> Shard<L> {
         }
         self.reap(now);
         closed
+    }
+
+    /// Returns the registrations and client networks whose members hold much, those that hold most first. A network's
+    /// members may be in thousands of registrations that hold little each.
+    fn largest_holders(&self) -> Vec<Holders> {
+        let (mut by_room, mut by_network) = (HashMap::<u32, Holders>::new(), HashMap::<u64, Holders>::new());
+        for (slot, member) in self.members.iter().filter(|(_, member)| member.is_present()) {
+            let share = member.share();
+            if share < WORTH_CLOSING {
+                continue;
+            }
+            by_room.entry(member.room).or_default().add(slot, share);
+            if let Some(network) = member.link.network() {
+                by_network.entry(network).or_default().add(slot, share);
+            }
+        }
+        let mut all: Vec<_> = by_room.into_values().chain(by_network.into_values()).collect();
+        all.retain(|holders| holders.total >= WORTH_A_SEAT);
+        all.sort_unstable_by_key(|holders| std::cmp::Reverse(holders.total));
+        all
     }
 
     /// Closes all members of a registration, after sending what was queued for them.
@@ -592,6 +601,20 @@ impl<L: Link> Shard<L> {
     }
 }
 
+/// Members of a registration or a client network that hold memory, each with its share.
+#[derive(Debug, Default)]
+struct Holders {
+    total: u64,
+    members: Vec<(u64, usize)>,
+}
+
+impl Holders {
+    fn add(&mut self, slot: usize, share: u64) {
+        self.total += share;
+        self.members.push((share, slot));
+    }
+}
+
 /// Bytes read at once: few enough to stay in a core's own cache.
 const READ: usize = 256 << 10;
 /// Bytes read at once from each of many members.
@@ -600,7 +623,7 @@ const LEAST_SHARE: usize = 16 << 10;
 const SCRATCH: usize = READ + (20 << 10);
 /// Bytes whose writing counts as a unit of work: they take a few times as long as the system call itself.
 const WRITE_COST: usize = 64 << 10;
-/// Registrations that hold less aren't closed for memory: thousands of members would be disconnected for little.
+/// Registrations and networks that hold less aren't closed for memory: thousands of members would be disconnected for little.
 const WORTH_A_SEAT: u64 = 64 << 10;
 /// Members that hold less aren't closed for memory: they have nothing but a header or two in progress.
 const WORTH_CLOSING: u64 = 1 << 10;

@@ -18,7 +18,7 @@ use ws_router_core::shard::{Departure, Link, Received};
 use super::tls::Tls;
 use crate::events::Events;
 use crate::net::{ConnectionPermit, Plain, Socket, Transport};
-use crate::peer::Peer;
+use crate::peer::{Network, Peer};
 use crate::registry::Seat;
 use crate::sys::{self, TcpState};
 
@@ -166,6 +166,10 @@ impl Link for Connection {
 
     fn transit(&self) -> Option<TcpTransit> {
         self.query(sys::tcp_transit)
+    }
+
+    fn network(&self) -> Option<u64> {
+        self.peer.ip().and_then(|address| Network::of(address).number())
     }
 
     fn finish(&mut self) {

@@ -88,6 +88,28 @@ fn relief_costs_those_their_seats_who_hold_most_and_nobody_else() {
 }
 
 #[test]
+fn a_network_whose_members_hold_little_in_many_registrations_each_is_closed_before_one_that_holds_less() {
+    let mut world = World::new(Rules { outbox: 8 << 20, ..rules() });
+    let mut pair = |room: u64, network: u64, size: usize| {
+        let host = world.join(room, Role::Host, 1 << 30);
+        let client = world.join(room, Role::Client, 0);
+        world.devices[client].pipe.borrow_mut().network = Some(network);
+        world.send(host, size, 1);
+        client
+    };
+    let innocent = pair(0, 1, 200 << 10);
+    let crowd: Vec<_> = (1..=20).map(|room| pair(room, 2, 50 << 10)).collect();
+    for _ in 0..30 {
+        world.round();
+    }
+    assert_eq!(world.shard.shed_load(500 << 10, world.now), 10);
+    let closed = |who: usize| world.devices[who].pipe.borrow().left == Some(CloseReason::TooSlow);
+    assert_eq!(crowd.iter().filter(|who| closed(**who)).count(), 10);
+    assert!(!closed(innocent));
+    world.shard.assert_counted();
+}
+
+#[test]
 fn a_message_that_is_never_finished_counts_and_costs_its_sender_the_seat() {
     let mut world = hogs();
     for _ in 0..20 {
