@@ -23,7 +23,7 @@ _ws__router() {
 
     case "${cmd}" in
         ws__router)
-            opts="-h -V --config --listen --check --print-config --inetd --help --version"
+            opts="-h -V --config --listen --check --as --json --print-config --inetd --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -34,6 +34,10 @@ _ws__router() {
                     return 0
                     ;;
                 --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -22,6 +22,9 @@ _ws__routerctl() {
             ws__routerctl,disconnect)
                 cmd="ws__routerctl__subcmd__disconnect"
                 ;;
+            ws__routerctl,doctor)
+                cmd="ws__routerctl__subcmd__doctor"
+                ;;
             ws__routerctl,drain)
                 cmd="ws__routerctl__subcmd__drain"
                 ;;
@@ -68,7 +71,7 @@ _ws__routerctl() {
 
     case "${cmd}" in
         ws__routerctl)
-            opts="-h -V --socket --json --help --version list show remove disconnect status top why events reload drain upgrade check pipe token version"
+            opts="-h -V --socket --json --help --version list show remove disconnect status doctor top why events reload drain upgrade check pipe token version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -128,6 +131,24 @@ _ws__routerctl() {
             return 0
             ;;
         ws__routerctl__subcmd__disconnect)
+            opts="-h --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ws__routerctl__subcmd__doctor)
             opts="-h --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -33,6 +33,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "show" -d 
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "remove" -d 'Remove registrations and close their members\' connections'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "disconnect" -d 'Close connections of members, by the numbers that "show" prints'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "status" -d 'Show the state of the daemon'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "doctor" -d 'Check the daemon, its configuration and this machine, and report what to change, the worst first'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "top" -d 'Show live activity: totals, registrations by traffic, and their members'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "why" -d 'Show what happened to a registration, and why it or its members are gone'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "events" -d 'Print events as they happen, one per line, until interrupted'
@@ -65,6 +66,9 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand disconnect" -s
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand status" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand doctor" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand doctor" -l json -d 'Print JSON for programs instead of text for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -s d -l interval -d 'Time between updates' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand top" -l json -d 'Print JSON for programs instead of text for people'

@@ -34,6 +34,14 @@ pub struct Router {
     #[arg(long, conflicts_with_all = ["print_config", "inetd"])]
     pub check: bool,
 
+    /// Check with the rights of this user [default for root: those of ws-router.service]
+    #[arg(long = "as", value_name = "USER", requires = "check")]
+    pub check_as: Option<String>,
+
+    /// Print the findings of the check as JSON
+    #[arg(long, requires = "check")]
+    pub json: bool,
+
     /// Print the effective configuration with all keys, and exit
     #[arg(long, conflicts_with = "inetd")]
     pub print_config: bool,
@@ -87,6 +95,8 @@ pub enum Command {
     },
     /// Show the state of the daemon
     Status,
+    /// Check the daemon, its configuration and this machine, and report what to change, the worst first
+    Doctor,
     /// Show live activity: totals, registrations by traffic, and their members
     Top {
         /// Time between updates

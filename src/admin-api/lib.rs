@@ -7,6 +7,7 @@
 pub mod admin_socket;
 pub mod cli;
 pub mod event;
+pub mod finding;
 mod listen_address;
 pub mod peer;
 

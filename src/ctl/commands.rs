@@ -12,10 +12,12 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use ws_router_admin_api as wire;
 use ws_router_admin_api::cli::{ListOptions, SortKey};
+use ws_router_admin_api::finding::{Finding, Severity};
 use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::secret::Token;
 
 use super::client::{Answer, Client};
+use super::doctor;
 use super::error::{Error, with_causes};
 use super::output::{Align, Colors, Format, Table, age, id_argument, nonzero, plural, progress, reasons, size, time};
 
@@ -313,7 +315,19 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
         failed => colors.notice(format!(", {failed} rejected")),
     };
     fields.field("Reloads", format!("{}{failed}", front.reloads))?;
+    to_change(client, fields).await?;
     outcome
+}
+
+/// Shows the daemon's own findings, notices excepted. An older daemon has none.
+async fn to_change<W: Write>(client: &Client, mut fields: Fields<'_, W>) -> Result<(), Error> {
+    let Ok((mut findings, _)) = client.read::<Vec<Finding>>("/v1/findings").await else { return Ok(()) };
+    findings.retain(|finding| finding.severity != Severity::Notice);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    fields.section("To change")?;
+    doctor::print(&findings, fields.colors, fields.out)
 }
 
 /// Lines of a name and a value.

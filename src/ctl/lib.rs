@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod commands;
 mod dial;
+mod doctor;
 mod drain;
 mod error;
 mod events;
@@ -60,6 +61,7 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Error>
         Command::Remove { ids } => commands::remove(&client()?, ids, format, out).await,
         Command::Disconnect { members } => commands::disconnect(&client()?, members, format, out).await,
         Command::Status => commands::status(&client()?, format, out).await,
+        Command::Doctor => doctor::doctor(client(), format, out).await,
         Command::Top { interval } => top::top(client()?, *interval, format).await,
         Command::Why { id } => events::why(&client()?, id, format, out).await,
         // Following is all that can be done with events, with the option and without it.

@@ -2,29 +2,85 @@
 
 use std::io::{self, Write};
 
+use nix::unistd::Uid;
+use ws_router_admin_api::finding::{self, Area, Finding, Severity};
+
 use crate::access::Access;
-use crate::capacity::{Capacity, WorstCase};
 use crate::certificate_store;
 use crate::config::{Config, Problems, Source};
-use crate::exit::ExitError;
+use crate::diagnostics::{self, Capacity, RightsError, Service};
+use crate::exit::{ExitError, Status};
 
-/// Reads all files that a start would read, and reports every problem. Without any, prints what the configuration allows
-/// in the worst case, with a warning for each limit that exceeds what the system allows.
-pub fn check(source: &Source) -> Result<(), ExitError> {
-    let (config, _) = read(source)?;
-    let WorstCase { facts, warnings } = Capacity::of_process().worst_case(&config);
-    for warning in warnings {
-        // If standard error is closed, the output below remains.
-        let _ = writeln!(io::stderr(), "warning: {warning}");
+/// How `--check` checks.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The user whose rights are taken; by default, root takes those of the installed service.
+    pub user: Option<String>,
+    /// Whether findings are printed as JSON.
+    pub json: bool,
+}
+
+/// Reads all files that a start would read, with the rights that the service has, and reports every problem. Without any,
+/// prints findings, the worst first, and what the configuration allows in the worst case. Takes rights from this process
+/// for good. A finding alone is no failure: a start would succeed.
+pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
+    let service = service(options.user.as_deref()).map_err(|error| {
+        let status = if matches!(error, RightsError::UnknownUser(_)) { Status::Usage } else { Status::NoPermission };
+        ExitError::new(status, with_source(&error))
+    })?;
+    let config = read(source).map(|(config, _)| config);
+    let config = match config {
+        Ok(config) => config,
+        Err(problems) if options.json => {
+            let problems = problems.0.iter().map(|problem| Finding::error(Area::Configuration, problem, ""));
+            print_json(&problems.collect::<Vec<_>>());
+            return Err(ExitError::new(Status::Configuration, "the configuration has problems"));
+        }
+        Err(problems) => return Err(problems.into()),
+    };
+    let capacity = Capacity::of_process();
+    let mut findings = diagnostics::of_configuration(&config, capacity, service.as_ref());
+    if let Some(service) = &service {
+        let text = format!("files were read with the rights of user {}", service.name());
+        findings.push(Finding::notice(Area::Files, text, "--as root checks with your own"));
     }
-    for fact in facts {
+    finding::sort(&mut findings);
+    if options.json {
+        print_json(&findings);
+        return Ok(());
+    }
+    for finding in findings.iter().filter(|finding| finding.severity != Severity::Notice) {
+        // If standard error is closed, the output below remains.
+        let _ = writeln!(io::stderr(), "{}: {finding}", finding.severity.label());
+    }
+    for finding in findings.iter().filter(|finding| finding.severity == Severity::Notice) {
+        print(&format!("{}: {finding}\n", finding.severity.label()));
+    }
+    for fact in capacity.worst_case(&config) {
         print(&format!("{fact}\n"));
     }
     print("ok\n");
     Ok(())
 }
 
-/// Prints the effective configuration with all keys, each with the place where it is set.
+/// Takes the rights of a user, or as root those of the installed service; returns whose rights these are, where they
+/// aren't those that the process had.
+fn service(user: Option<&str>) -> Result<Option<Service>, RightsError> {
+    let service = match user {
+        Some(name) => Some(Service::account(name)?),
+        None if Uid::effective().is_root() => Service::installed(),
+        None => None,
+    };
+    let Some(service) = service.filter(|service| service.user() != Uid::effective()) else { return Ok(None) };
+    service.assume_rights()?;
+    Ok(Some(service))
+}
+
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// Prints the effective configuration with all keys.
 pub fn print_config(source: &Source) -> Result<(), ExitError> {
     print(&source.load().to_toml()?);
     Ok(())
@@ -54,4 +110,10 @@ pub fn read(source: &Source) -> Result<(Config, Access), Problems> {
 fn print(text: &str) {
     // If standard output is closed, the exit status remains.
     let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn print_json(findings: &[Finding]) {
+    if let Ok(text) = serde_json::to_string(findings) {
+        print(&format!("{text}\n"));
+    }
 }

@@ -28,7 +28,6 @@
 //! - [`check`]: `--check` and `--print-config`.
 //! - [`listeners`]: which sockets the router listens on.
 //! - [`certificate_store`]: the certificates in use, and their reload.
-//! - [`capacity`]: what the configuration allows, compared with the system's limits.
 //! - [`event_log`]: log messages about registrations and members.
 //! - [`inetd`]: start by inetd.
 //! - [`exit`]: errors and panics that end the daemon.
@@ -42,6 +41,7 @@
 //!
 //! The router:
 //!
+//! - [`diagnostics`]: what an administrator should know or change: permissions, certificates, limits, rejections.
 //! - [`server`]: the router as one object, whose operations are the product's.
 //! - [`relay`]: the threads that move members' bytes, around a shard each.
 //! - [`snapshot`]: the format of the state that a new process takes over.
@@ -68,10 +68,10 @@
 pub mod access;
 pub mod admin;
 pub mod background;
-pub mod capacity;
 pub mod certificate_store;
 pub mod check;
 pub mod config;
+pub mod diagnostics;
 pub mod event_log;
 pub mod events;
 pub mod exit;

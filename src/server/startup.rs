@@ -16,11 +16,13 @@ use signal_hook_tokio::Signals;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use ws_router_admin_api::cli::Router;
+use ws_router_admin_api::finding::{Finding, Severity};
 
 use crate::admin;
 use crate::certificate_store::CertificateStore;
 use crate::check;
 use crate::config::{self, Config, Source};
+use crate::diagnostics::{self, Capacity};
 use crate::event_log::EventLogger;
 use crate::exit::{self, ExitError, Status};
 use crate::front::Front;
@@ -55,7 +57,7 @@ fn run_inner(arguments: Router) -> Result<(), ExitError> {
     let mut inherited = systemd::inherited().map_err(ExitError::configuration)?;
     let source = Source::new(arguments.config);
     if arguments.check {
-        check::check(&source)?;
+        check::check(&source, &check::Options { user: arguments.check_as, json: arguments.json })?;
         return exec::answer_trial(inherited).map_err(ExitError::configuration);
     }
     if arguments.print_config {
@@ -151,6 +153,7 @@ impl Startup {
             phases.enter(HandoverPhase::Importing);
         }
         let server = start_server(config, inherited_state)?;
+        log_findings(&server);
         server.metrics().config_stale.set(config_is_stale.into());
         // The next connection to a socket of the service manager would start an exited daemon again.
         if sockets.has_inherited() {
@@ -230,6 +233,21 @@ impl OpenSockets {
     fn has_inherited(&self) -> bool {
         let mut devices = self.listeners.iter().filter(|one| matches!(one.kind, ListenerKind::Devices { .. }));
         devices.any(|one| one.key.starts_with(INHERITED))
+    }
+}
+
+/// Logs what should be changed about the configuration, its files and the limits.
+fn log_findings(server: &Server) {
+    for Finding { severity, area, text, fix } in
+        diagnostics::of_configuration(&server.config(), Capacity::of_process(), None)
+    {
+        let (message_id, area, finding) = (messages::FINDING, area.label(), text);
+        match severity {
+            Severity::Notice => tracing::info!(message_id, area, finding, fix, "setting to be aware of"),
+            Severity::Error | Severity::Warning => {
+                tracing::warn!(message_id, area, finding, fix, "setting that should be changed");
+            }
+        }
     }
 }
 

@@ -1,4 +1,8 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+
+use ws_router_admin_api::finding::{Area, Finding, Severity};
 
 use super::harness::{End, Setup, certificate};
 
@@ -106,4 +110,48 @@ fn help_and_version_are_0() {
     assert_eq!(Setup::new().argument("--help").start().ended().status.code(), Some(0));
     let end = Setup::new().argument("--version").start().ended();
     assert_eq!(end.stdout, format!("ws-router {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_check_reports_a_key_that_others_can_read_and_is_still_ok() {
+    let setup = Setup::new();
+    certificate(setup.folder.path(), "one");
+    let key = setup.folder.path().join("one.key");
+    fs::set_permissions(&key, Permissions::from_mode(0o604)).unwrap();
+    let end = check(setup.tls("one.crt", "one.key"));
+    assert_eq!(end.status.code(), Some(0), "{:?}", end.log);
+    assert!(end.stdout.ends_with("\nok\n"), "{}", end.stdout);
+    let fix = format!("chmod o-r {}", key.display());
+    let found = end.log.iter().find(|line| line.starts_with("error: files: key: ")).unwrap();
+    assert!(found.ends_with(&fix), "{found}");
+}
+
+#[test]
+fn findings_and_problems_of_a_check_are_json_for_programs() {
+    let findings = |setup: Setup, status| {
+        let end = setup.argument("--check").argument("--json").start().ended();
+        assert_eq!(end.status.code(), Some(status), "{:?}", end.log);
+        serde_json::from_str::<Vec<Finding>>(&end.stdout).unwrap()
+    };
+    let open = Setup::new().config("[[listener]]\naddress = \"[::]:0\"\n");
+    let notices: Vec<_> = findings(open, 0).into_iter().map(|finding| (finding.severity, finding.area)).collect();
+    assert_eq!(notices, [(Severity::Notice, Area::Access)]);
+    let wrong = findings(Setup::on_loopback().config("[relay]\nthreads = \"many\"\n"), 78);
+    assert!(wrong.iter().any(|finding| finding.area == Area::Configuration && finding.text.contains("threads")));
+}
+
+#[test]
+fn a_check_with_the_rights_of_a_user_reads_what_that_user_can_read() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can check as another user");
+        return;
+    }
+    let setup = Setup::new();
+    certificate(setup.folder.path(), "one");
+    fs::set_permissions(setup.folder.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(setup.folder.path().join("one.key"), Permissions::from_mode(0o600)).unwrap();
+    let as_nobody = setup.tls("one.crt", "one.key").argument("--check").argument("--as").argument("nobody");
+    as_nobody.start().ended().says(78, &["one.key", "permission denied"]);
+    let unknown = Setup::on_loopback().argument("--check").argument("--as").argument("no-such-user");
+    unknown.start().ended().says(64, &["no-such-user", "create it"]);
 }

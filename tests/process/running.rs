@@ -1,7 +1,9 @@
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use ws_router_admin_api::finding::{Area, Finding, Severity};
 
 use super::client::{Member, connect, register};
 use super::harness::Setup;
@@ -58,4 +60,24 @@ fn commands_give_up_a_process_that_is_stopped_after_ten_seconds() {
     }
     assert!(begun.elapsed() >= Duration::from_secs(10));
     router.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn the_doctor_reports_what_the_daemon_finds_and_what_is_wrong_without_one() {
+    let doctor = |socket: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
+        let output = command.arg("--socket").arg(socket).args(["--json", "doctor"]).output().unwrap();
+        let findings: Vec<Finding> = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), findings)
+    };
+    let is_about = |area| move |finding: &Finding| finding.severity == Severity::Error && finding.area == area;
+    let router = Setup::new().config("[[listener]]\naddress = \"[::]:0\"\n").start().ready();
+    let socket = router.setup.admin();
+    let (_, findings) = doctor(&socket);
+    assert!(findings.iter().any(|finding| finding.area == Area::Access && finding.text.contains("can register")));
+    assert!(!findings.iter().any(is_about(Area::Daemon)), "{findings:?}");
+    let _end = router.stopped();
+    let (status, findings) = doctor(&socket);
+    assert_eq!(status, Some(1));
+    assert!(findings.first().is_some_and(is_about(Area::Daemon)), "{findings:?}");
 }

@@ -14,6 +14,7 @@ use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::stream::Lines;
 use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
+use crate::diagnostics;
 use crate::log::messages;
 use crate::peer::Peer;
 use crate::registry::Summary;
@@ -23,6 +24,7 @@ use crate::registry::Summary;
 enum Resource<'a> {
     Metrics,
     Status,
+    Findings,
     Registrations,
     Registration(&'a str),
     History(&'a str),
@@ -42,6 +44,7 @@ impl<'a> Resource<'a> {
         match named {
             [Some("metrics"), None, None, None, None] => Some(Self::Metrics),
             [Some("v1"), Some("status"), None, None, None] => Some(Self::Status),
+            [Some("v1"), Some("findings"), None, None, None] => Some(Self::Findings),
             [Some("v1"), Some("registrations"), None, None, None] => Some(Self::Registrations),
             [Some("v1"), Some("registrations"), Some(id), None, None] => Some(Self::Registration(id)),
             [Some("v1"), Some("registrations"), Some(id), Some("history"), None] => Some(Self::History(id)),
@@ -57,7 +60,9 @@ impl<'a> Resource<'a> {
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Metrics | Self::Status | Self::Registrations | Self::History(_) | Self::Events => "GET",
+            Self::Metrics | Self::Status | Self::Findings | Self::Registrations | Self::History(_) | Self::Events => {
+                "GET"
+            }
             Self::Registration(_) | Self::Connection(_) => "GET, DELETE",
             Self::Drain => "GET, POST, DELETE",
             Self::Reload | Self::Upgrade | Self::Adopt => "POST",
@@ -79,6 +84,7 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
     let reply = match (&resource, &head.method) {
         (Resource::Metrics, &Method::GET) => reply::metrics(exposition::text(&session.context).await),
         (Resource::Status, &Method::GET) => reply::document(&status::status(&session.context).await),
+        (Resource::Findings, &Method::GET) => findings(session).await,
         (Resource::Registrations, &Method::GET) => list(session).await,
         (Resource::Registration(id), &Method::GET) => show(session, id).await,
         (Resource::Registration(id), &Method::DELETE) => remove(session, id).await,
@@ -99,6 +105,16 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
         (resource, _) => wrong_method(resource),
     };
     Ok(reply)
+}
+
+/// Reports what an administrator should know or change, the worst first.
+async fn findings(session: &Session) -> Reply {
+    let server = Arc::clone(&session.context.server);
+    // It reads files, which the event loop must not wait for.
+    match tokio::task::spawn_blocking(move || diagnostics::of_server(&server)).await {
+        Ok(findings) => reply::document(&findings),
+        Err(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the router is stopping"),
+    }
 }
 
 /// Lists all registrations.

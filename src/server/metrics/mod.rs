@@ -15,6 +15,8 @@ pub use families::{Family, MetricKind};
 pub use latency::{BOUNDS, HistogramSnapshot, Latency};
 pub use text::Exposition;
 
+use std::time::{Duration, SystemTime};
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// A number that only grows.
@@ -177,8 +179,8 @@ pub struct FrontendMetrics {
     pub carried: Counter,
     /// Connections that a restart couldn't carry over.
     pub lost: Counter,
-    refusals: [Counter; Refusal::COUNT],
-    rejections: [Counter; Rejection::COUNT],
+    refusals: [TimedCounter; Refusal::COUNT],
+    rejections: [TimedCounter; Rejection::COUNT],
 }
 
 impl FrontendMetrics {
@@ -189,7 +191,12 @@ impl FrontendMetrics {
 
     /// Returns how many connections were rejected for this reason.
     pub fn rejections(&self, why: Rejection) -> u64 {
-        self.rejections[why as usize].value()
+        self.rejections[why as usize].count.value()
+    }
+
+    /// Returns how long ago the last connection was rejected for this reason, in whole seconds.
+    pub fn last_rejection(&self, why: Rejection) -> Option<Duration> {
+        self.rejections[why as usize].since_last()
     }
 
     /// Counts a refused request.
@@ -199,8 +206,36 @@ impl FrontendMetrics {
 
     /// Returns how many requests were refused for this reason.
     pub fn refusals(&self, why: Refusal) -> u64 {
-        self.refusals[why as usize].value()
+        self.refusals[why as usize].count.value()
     }
+
+    /// Returns how long ago the last request was refused for this reason, in whole seconds.
+    pub fn last_refusal(&self, why: Refusal) -> Option<Duration> {
+        self.refusals[why as usize].since_last()
+    }
+}
+
+/// A counter that remembers when it was last incremented.
+#[derive(Debug, Default)]
+struct TimedCounter {
+    count: Counter,
+    /// Seconds since the Unix epoch.
+    last: Gauge,
+}
+
+impl TimedCounter {
+    fn increment(&self) {
+        self.count.increment();
+        self.last.set(now());
+    }
+
+    fn since_last(&self) -> Option<Duration> {
+        (self.count.value() > 0).then(|| Duration::from_secs(now().saturating_sub(self.last.value())))
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Counters and gauges of one relay thread, which publishes them once an iteration.

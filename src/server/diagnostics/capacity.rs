@@ -1,13 +1,14 @@
 //! Comparison of what the configuration allows with what the machine and the unit allow this process.
 //!
 //! The worst case is a sum of limits, each of which has its key: descriptors for connections, and memory that peers can
-//! make the router hold. `--check` prints it, and warns where it exceeds the system's limits: such a router would reject
-//! connections or be killed earlier than its administrator expects. The limits of the service's unit apply only inside
-//! it; in a shell the limits are the shell's.
+//! make the router hold. Where it exceeds the system's limits, the router would reject connections or be killed earlier
+//! than its administrator expects. The limits of the service's unit apply only inside it; in a shell the limits are the
+//! shell's.
 
 use std::thread;
 
 use bytesize::ByteSize;
+use ws_router_admin_api::finding::{Area, Finding};
 
 use crate::config::Config;
 use crate::net;
@@ -21,78 +22,86 @@ pub struct Capacity {
     memory: u64,
 }
 
-/// The worst case as text.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct WorstCase {
-    /// What the configuration allows at most.
-    pub facts: Vec<String>,
-    /// Limits that exceed the system's, each with the fix.
-    pub warnings: Vec<String>,
-}
-
 impl Capacity {
     /// Reads the limits of this process.
     pub fn of_process() -> Self {
         Self { descriptors: sys::descriptor_limit(), memory: sys::memory_limit() }
     }
 
-    /// Compares the limits with a configuration.
-    pub fn worst_case(self, config: &Config) -> WorstCase {
-        let limits = &config.limits;
-        let possible = net::connections_within(self.descriptors);
-        let connections = limits.connections.map_or(possible, |wanted| possible.min(wanted as u64));
-        let budget = limits.memory.map_or(self.memory / 2, |memory| memory.as_u64());
-        let own = own_memory(config);
-        let facts = vec![
+    /// Returns what a configuration allows at most, in two lines.
+    pub fn worst_case(self, config: &Config) -> [String; 2] {
+        [
             format!(
-                "connections: at most {connections}, and {} other descriptors, of {} that this process may open",
+                "connections: at most {}, and {} other descriptors, of {} that this process may open",
+                self.connections(config),
                 net::RESERVED_DESCRIPTORS,
                 self.descriptors
             ),
             format!(
                 "memory: at most {} held for peers, and {} for itself, of {}",
-                size(budget),
-                size(own),
+                size(self.budget(config)),
+                size(own_memory(config)),
                 size(self.memory)
             ),
-        ];
-        let mut warnings = Vec::new();
+        ]
+    }
+
+    /// Reports limits of a configuration that exceed the system's or each other.
+    pub(super) fn findings(self, config: &Config) -> Vec<Finding> {
+        let limits = &config.limits;
+        let possible = net::connections_within(self.descriptors);
+        let (connections, budget, own) = (self.connections(config), self.budget(config), own_memory(config));
+        let mut findings = Vec::new();
         if let Some(wanted) = limits.connections.filter(|wanted| *wanted as u64 > possible) {
-            warnings.push(format!(
-                "limits.connections: {wanted} connections exceed {} descriptors; raise LimitNOFILE= of the service unit, \
-                 or lower it to {possible}",
-                self.descriptors
+            findings.push(Finding::warning(
+                Area::Descriptors,
+                format!("limits.connections: {wanted} connections exceed {} descriptors", self.descriptors),
+                format!("raise LimitNOFILE= of the service unit, or lower it to {possible}"),
             ));
         }
         if budget.saturating_add(own) > self.memory {
-            warnings.push(format!(
-                "limits.memory: {} and {} for itself exceed {}; lower it, or raise MemoryMax= of the service unit",
-                size(budget),
-                size(own),
-                size(self.memory)
+            findings.push(Finding::warning(
+                Area::Memory,
+                format!("limits.memory: {} and {} for itself exceed {}", size(budget), size(own), size(self.memory)),
+                "lower it, or raise MemoryMax= of the service unit",
             ));
         }
         let idle = idle_connection_memory(config);
         if limits.connections.is_some() && connections.saturating_mul(idle) > budget {
-            warnings.push(format!(
-                "limits.connections: {connections} connections take {} when idle, and limits.memory is {}; room for \
-                 about {} of them",
-                size(connections.saturating_mul(idle)),
-                size(budget),
-                budget / idle
+            findings.push(Finding::warning(
+                Area::Memory,
+                format!(
+                    "limits.connections: {connections} connections take {} when idle, and limits.memory is {}",
+                    size(connections.saturating_mul(idle)),
+                    size(budget)
+                ),
+                format!("raise limits.memory, or lower it to {}", budget / idle),
             ));
         }
         let websocket = &config.websocket;
         let one = websocket.max_message.as_u64().saturating_mul(2).saturating_add(websocket.outbox.as_u64());
         if one > budget {
-            warnings.push(format!(
-                "limits.memory: one member may hold {} by websocket.max-message and websocket.outbox, and all \
-                 together {}; members with large messages will be closed",
-                size(one),
-                size(budget)
+            findings.push(Finding::warning(
+                Area::Memory,
+                format!(
+                    "limits.memory: one member may hold {} by websocket.max-message and websocket.outbox, and all \
+                     together {}",
+                    size(one),
+                    size(budget)
+                ),
+                "raise it, or lower one of the others; members with large messages will be closed",
             ));
         }
-        WorstCase { facts, warnings }
+        findings
+    }
+
+    fn connections(self, config: &Config) -> u64 {
+        let possible = net::connections_within(self.descriptors);
+        config.limits.connections.map_or(possible, |wanted| possible.min(wanted as u64))
+    }
+
+    fn budget(self, config: &Config) -> u64 {
+        config.limits.memory.map_or(self.memory / 2, |memory| memory.as_u64())
     }
 }
 
@@ -134,15 +143,15 @@ mod tests {
 
     #[test]
     fn the_defaults_fit_and_the_worst_case_is_reported() {
-        let worst = CAPACITY.worst_case(&config(|_| {}));
+        let config = config(|_| {});
         assert_eq!(
-            worst.facts,
+            CAPACITY.worst_case(&config),
             [
                 "connections: at most 10000, and 256 other descriptors, of 10256 that this process may open",
                 "memory: at most 2.0 GiB held for peers, and 196.0 MiB for itself, of 4.0 GiB",
             ]
         );
-        assert_eq!(worst.warnings, [""; 0]);
+        assert_eq!(CAPACITY.findings(&config), []);
     }
 
     #[test]
@@ -170,8 +179,9 @@ mod tests {
                 config.listeners = config.effective_listeners();
                 change(config);
             });
-            let warnings = CAPACITY.worst_case(&config).warnings;
-            assert!(warnings.len() == 1 && warnings[0].starts_with(begin), "{warnings:#?}");
+            let findings = CAPACITY.findings(&config);
+            let shown: Vec<_> = findings.iter().map(ToString::to_string).collect();
+            assert!(shown.len() == 1 && shown[0].contains(begin), "{shown:#?}");
         }
     }
 }

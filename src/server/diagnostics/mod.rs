@@ -1,0 +1,119 @@
+//! What an administrator should know about a router before devices find out: risky or contradictory settings, files with
+//! the wrong permissions, certificates near their end, limits that don't fit the machine, rejected devices.
+//!
+//! One engine for all who ask: `--check`, the log of a start, the admin interface's status (and with it `ws-routerctl
+//! status` and `doctor`). It only reads, and reports [`Finding`]s, the worst first.
+
+mod capacity;
+mod files;
+mod running;
+mod service;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ws_router_admin_api::ListenAddress;
+use ws_router_admin_api::finding::{self, Area, Finding};
+
+pub use capacity::Capacity;
+pub use service::{RightsError, Service};
+
+use crate::config::{Config, Listener};
+use crate::net::Certificates;
+use crate::server::Server;
+
+/// Reports what is to be said about a configuration that was read without an error: posture, files, certificates,
+/// capacity. `service` says how the service manager runs the daemon, where that isn't this process.
+pub fn of_configuration(config: &Config, capacity: Capacity, service: Option<&Service>) -> Vec<Finding> {
+    let mut findings: Vec<_> = posture(config).into_iter().collect();
+    findings.extend(files::check(config, service));
+    findings.extend(certificates(config));
+    findings.extend(capacity.findings(config));
+    finding::sort(&mut findings);
+    findings
+}
+
+/// Reports what is to be said about a running router, its configuration included. Reads files and counts descriptors, so
+/// it may take milliseconds.
+pub fn of_server(server: &Server) -> Vec<Finding> {
+    let mut findings = running::check(server);
+    findings.extend(of_configuration(&server.config(), Capacity::of_process(), None));
+    finding::sort(&mut findings);
+    findings
+}
+
+/// Returns one line on who can use the router, and who can listen in, unless that is limited.
+fn posture(config: &Config) -> Option<Finding> {
+    let listeners = config.effective_listeners();
+    let public: Vec<_> = listeners.iter().filter(|listener| is_public(listener)).collect();
+    let shown = |listeners: &[&&Listener]| {
+        listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let all: Vec<_> = public.iter().collect();
+    // A proxy in front may encrypt.
+    let plain: Vec<_> =
+        public.iter().filter(|listener| listener.tls.is_none() && config.http.trusted_proxies.is_empty()).collect();
+    let (is_open, is_plain) = (config.access.is_empty() && !all.is_empty(), !plain.is_empty());
+    let (text, fix) = match (is_open, is_plain) {
+        (true, true) => (
+            format!("every device that reaches {} can register, and nothing is encrypted", shown(&all)),
+            "add [[access]] rules and tls, or listen on a loopback address behind a proxy",
+        ),
+        (true, false) => (format!("every device that reaches {} can register", shown(&all)), "add [[access]] rules"),
+        (false, true) => (
+            format!("keys, tokens and messages are not encrypted on {}", shown(&plain)),
+            "add tls, or listen on a loopback address behind a proxy",
+        ),
+        (false, false) => return None,
+    };
+    Some(Finding::notice(Area::Access, text, fix))
+}
+
+/// Returns whether devices of other machines reach a listener.
+fn is_public(listener: &Listener) -> bool {
+    match &listener.address {
+        ListenAddress::Inet(address) => !address.ip().to_canonical().is_loopback(),
+        ListenAddress::Unix(_) => false,
+        ListenAddress::Inherited(_) => true,
+    }
+}
+
+/// Reports certificates that have expired or soon will.
+fn certificates(config: &Config) -> Vec<Finding> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let mut findings = Vec::new();
+    for files in of_listeners {
+        // A certificate that can't be read is a problem of the configuration, not a finding.
+        let Some(end) = Certificates::load(files).ok().and_then(|certificates| certificates.expires()) else {
+            continue;
+        };
+        findings.extend(expiry(&files.certificate.display().to_string(), end - now));
+    }
+    findings.dedup();
+    findings
+}
+
+/// Judges a certificate by the seconds until its end.
+fn expiry(file: &str, left: i64) -> Option<Finding> {
+    let days = left / DAY;
+    let fix = "renew it; a running router reads the new file by itself";
+    if left <= 0 {
+        Some(Finding::error(Area::Certificates, format!("{file}: has expired"), fix))
+    } else if days < CRITICAL_DAYS {
+        Some(Finding::error(Area::Certificates, format!("{file}: expires within {} days", days + 1), fix))
+    } else if days < WARNING_DAYS {
+        Some(Finding::warning(Area::Certificates, format!("{file}: expires in {days} days"), fix))
+    } else {
+        None
+    }
+}
+
+/// Seconds of a day.
+const DAY: i64 = 24 * 60 * 60;
+/// Days left from which a renewal is overdue: those that certbot and lego start with are 30.
+const WARNING_DAYS: i64 = 14;
+/// Days left from which somebody must act.
+const CRITICAL_DAYS: i64 = 3;
+
+#[cfg(test)]
+mod tests;
