@@ -125,6 +125,20 @@ pub(crate) const ATTACKS: &[Attack] = &[
         run: door::tokens,
     },
     Attack {
+        name: "huge messages",
+        what: "a member of a lobby sends messages of 16 MiB; 4,000 others don't read, and one does",
+        expected: "delivered",
+        setting: Setting::Plain,
+        run: members::huge_messages,
+    },
+    Attack {
+        name: "joins and leaves",
+        what: "in a lobby of 5,000 one sends a message 100 times a second, and 100 a second join and leave",
+        expected: "101",
+        setting: Setting::Plain,
+        run: members::joins_and_leaves,
+    },
+    Attack {
         name: "external authorizer",
         what: "400 connections of 200 networks register, and the external authorizer never answers",
         expected: "503",

@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use ws_router_core::frame::{client_frame, client_header};
+
 /// A connection, as an HTTP client's or as a member's.
 pub(crate) struct Line(pub(crate) TcpStream);
 

@@ -8,6 +8,9 @@
 
 mod attacks;
 mod daemon;
+#[allow(clippy::unwrap_used)] // A program of the tests.
+#[path = "../../support/descriptors.rs"]
+mod descriptors;
 mod door;
 #[allow(dead_code)] // What other benchmarks need.
 #[path = "../histogram.rs"]
@@ -52,6 +55,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // The daemon and the attackers have the same limit.
+    descriptors::raise_limit();
     let plain: Vec<String> = std::env::args().skip(1).collect();
     let result = match stage::serve(&plain) {
         Some(result) => result.map(|()| ExitCode::SUCCESS),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -15,7 +16,7 @@ pub(crate) fn slow_frames(stage: &Stage) -> io::Result<()> {
     lines.iter_mut().try_for_each(|line| line.0.write_all(&header(0x82, 1 << 20)))?;
     while !stage.is_over() {
         lines.iter_mut().try_for_each(|line| line.0.write_all(b"x"))?;
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     lines.truncate(5);
     lines.iter_mut().for_each(|line| stage.ended(line));
@@ -81,7 +82,7 @@ pub(crate) fn lies(stage: &Stage) -> io::Result<()> {
     let mut liars = Vec::new();
     while !stage.is_over() {
         if liars.len() >= 1000 / THREADS {
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
             continue;
         }
         let mut line = Line::join(stage.address, &id)?;
@@ -110,6 +111,78 @@ pub(crate) fn resets(stage: &Stage) -> io::Result<()> {
         let line = Line::join(stage.address, &id)?;
         stage.got(101);
         SockRef::from(&line.0).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn huge_messages(stage: &Stage) -> io::Result<()> {
+    let id = stage.common_lobby()?;
+    if let Some(_role) = stage.take_lead() {
+        return send_huge_messages(stage, &id);
+    }
+    let mut stuck = Vec::new();
+    while !stage.is_over() {
+        if stuck.len() < 4000 / THREADS {
+            let line = Line::join(stage.address, &id)?;
+            // Thousands of full buffers would take gigabytes of the kernel's memory.
+            SockRef::from(&line.0).set_recv_buffer_size(4096)?;
+            stuck.push(line);
+        } else {
+            // The router has closed them as too slow.
+            thread::sleep(Duration::from_millis(500));
+            stuck.clear();
+        }
+    }
+    Ok(())
+}
+
+/// Sends messages of 16 MiB to a lobby, and reads them again as another member.
+fn send_huge_messages(stage: &Stage, id: &str) -> io::Result<()> {
+    let (mut sender, mut reader) = (Line::join(stage.address, id)?, Line::join(stage.address, id)?);
+    let end = sender.0.try_clone()?;
+    let message = frame(0x82, &vec![b'x'; 16 << 20]);
+    // The server's frame has no mask.
+    let (len, mut buffer) = (message.len() as u64 - 4, vec![0; 1 << 20]);
+    thread::scope(|scope| {
+        scope.spawn(|| while sender.0.write_all(&message).is_ok() {});
+        let mut read = 0;
+        let outcome = loop {
+            match reader.0.read(&mut buffer) {
+                // At least one message, however slow the machine is.
+                Ok(bytes) if bytes > 0 && (read < len || !stage.is_over()) => {
+                    let before = read / len;
+                    read += bytes as u64;
+                    (before..read / len).for_each(|_| stage.got("delivered"));
+                }
+                Ok(_) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        // Ends the thread that sends.
+        end.shutdown(Shutdown::Both)?;
+        outcome
+    })
+}
+
+pub(crate) fn joins_and_leaves(stage: &Stage) -> io::Result<()> {
+    let id = stage.common_lobby()?;
+    if let Some(_role) = stage.take_lead() {
+        let (mut line, message) = (Line::join(stage.address, &id)?, frame(0x82, &[b'x'; 100]));
+        while !stage.is_over() {
+            line.0.write_all(&message)?;
+            thread::sleep(Duration::from_millis(10));
+        }
+        return Ok(());
+    }
+    let mut crowd = Vec::new();
+    while !stage.is_over() {
+        let line = Line::join(stage.address, &id)?;
+        stage.got(101);
+        if crowd.len() < 5000 / THREADS {
+            crowd.push(line);
+        } else {
+            thread::sleep(Duration::from_millis(10 * (THREADS as u64 - 1)));
+        }
     }
     Ok(())
 }

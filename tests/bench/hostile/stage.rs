@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::attacks::{ATTACKS, Attack};
@@ -18,6 +19,17 @@ pub(crate) struct Stage {
     pub(crate) address: SocketAddr,
     pub(crate) until: Instant,
     answers: Mutex<BTreeMap<String, u64>>,
+    common: OnceLock<String>,
+    has_lead: AtomicBool,
+}
+
+/// The part of the one thread that does what the others don't, until it is dropped.
+pub(crate) struct Lead<'a>(&'a AtomicBool);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Stage {
@@ -33,6 +45,19 @@ impl Stage {
 
     pub(crate) fn lobby(&self) -> io::Result<String> {
         Line::register(self.address)
+    }
+
+    /// Returns a lobby that all threads have in common.
+    pub(crate) fn common_lobby(&self) -> io::Result<String> {
+        match self.common.get() {
+            Some(id) => Ok(id.clone()),
+            None => self.lobby().map(|id| self.common.get_or_init(|| id).clone()),
+        }
+    }
+
+    /// Takes the lead, unless another thread has it.
+    pub(crate) fn take_lead(&self) -> Option<Lead<'_>> {
+        (!self.has_lead.swap(true, Ordering::Relaxed)).then(|| Lead(&self.has_lead))
     }
 
     /// Notes how a member's connection ended, if it did by now.
@@ -104,7 +129,9 @@ pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
     let time = seconds.parse().map(Duration::from_secs_f64).map_err(io::Error::other);
     Some(address.and_then(|address| {
         let time = time?;
-        let stage = Stage { address, until: Instant::now() + time, answers: Mutex::default() };
+        let until = Instant::now() + time;
+        let (answers, common, has_lead) = (Mutex::default(), OnceLock::new(), AtomicBool::default());
+        let stage = Stage { address, until, answers, common, has_lead };
         println!("ready");
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
