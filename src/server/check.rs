@@ -107,6 +107,19 @@ pub fn read(source: &Source) -> Result<(Config, Access), Problems> {
     Ok((loaded.finish()?, access))
 }
 
+/// Refuses a configuration without access rules after one that had some, unless it says `access = []`: an emptied or
+/// truncated file must not let everyone in.
+pub fn keep_access_closed(source: &Source, before: &Config, after: Config) -> Result<Config, Problems> {
+    if before.access.is_empty() || !after.access.is_empty() || after.open_access {
+        return Ok(after);
+    }
+    let (file, count) = (source.path().display(), before.access.len());
+    Err(Problems(vec![format!(
+        "{file}: no access rule is left of {count} in force; if everyone may register and connect, write access = [] \
+         above all sections"
+    )]))
+}
+
 fn print(text: &str) {
     // If standard output is closed, the exit status remains.
     let _ = io::stdout().write_all(text.as_bytes());

@@ -65,7 +65,8 @@ impl Reloader {
     }
 
     fn read(&self) -> Result<(Config, Access), Problems> {
-        check::read(&self.source)
+        let (config, access) = check::read(&self.source)?;
+        Ok((check::keep_access_closed(&self.source, &self.server.config(), config)?, access))
     }
 
     fn apply(&mut self, config: Config, access: Access) -> ReloadReport {

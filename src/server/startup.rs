@@ -69,7 +69,11 @@ fn run_inner(arguments: Router) -> Result<(), ExitError> {
     let passed = if arguments.inetd && !is_restart { Some(inetd::take_socket()?) } else { None };
     // Under inetd, standard error may be the peer's socket, so even problems of the configuration must go elsewhere.
     let early_log = arguments.inetd.then(|| start_log(&config::Log::default(), LogTarget::System)).transpose()?;
-    let (config, problems) = match source.read() {
+    let read = source.read().and_then(|config| match inherited_state.config() {
+        Some(before) => check::keep_access_closed(&source, &before, config),
+        None => Ok(config),
+    });
+    let (config, problems) = match read {
         Ok(config) => (config, None),
         // Members that were carried over must not lose their connections to a mistake in the file.
         Err(problems) => match inherited_state.settings() {

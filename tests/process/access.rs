@@ -271,7 +271,7 @@ fn as_long_as_who_is_asked_does_not_say_yes_nobody_gets_in() {
         oracle.says(Says::This(says));
         house.keeps_out("Authorization: Bearer something\r\n", status);
     }
-    house.router.logged(&["gives no answer", "302"]);
+    house.router.logged(&["gave no decision", "302"]);
 
     let file = house.router.setup.file();
     let patient = fs::read_to_string(&file).unwrap();

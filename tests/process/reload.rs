@@ -155,3 +155,25 @@ fn a_renewed_certificate_is_taken_without_being_told() {
     certificate(router.setup.folder.path(), "own");
     router.logged(&["certificate reloaded", "own.crt"]);
 }
+
+#[test]
+fn a_reload_of_an_emptied_file_keeps_the_access_rules_unless_it_says_so() {
+    let setup = Setup::on_loopback();
+    let rules = "[[access]]\nallow = \"connect\"\n";
+    let mut router = setup.config(rules).start().ready();
+    let (address, file) = (router.address(), router.setup.file());
+    let register = || ask(connect(address), "/register?key=key&host_key=host&reg_type=lobby").0;
+    assert_eq!(register(), 403);
+    let good = fs::read_to_string(&file).unwrap();
+    let truncated = good.split("[[access]]").next().unwrap();
+    for text in ["", truncated] {
+        fs::write(&file, text).unwrap();
+        router.signal(Signal::SIGHUP);
+        router.logged(&["reload refused", "no access rule is left of 1 in force"]);
+        assert_eq!(register(), 403);
+    }
+    fs::write(&file, format!("access = []\n{truncated}")).unwrap();
+    router.signal(Signal::SIGHUP);
+    router.logged(&["\"reloaded\"", "access"]);
+    assert_eq!(register(), 200);
+}

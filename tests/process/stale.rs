@@ -78,3 +78,32 @@ fn settings_that_can_not_be_used_either_are_78() {
     router.start_again();
     router.ended().says(78, &["own.crt"]);
 }
+
+#[test]
+fn a_restart_with_an_emptied_file_keeps_the_access_rules() {
+    let mut router = Setup::on_loopback()
+        .config("[[access]]\nallow = \"none\"\norigins = [\"http://no\"]\n[[access]]\n")
+        .start()
+        .ready();
+    let address = router.address();
+    let id = register(connect(address), "key");
+    let _member = Member::join(connect(address), &id, "key");
+    fs::write(router.setup.file(), "[[listener]]\naddress = \"127.0.0.1:0\"\n").unwrap();
+    router.job("restart");
+    router.leave();
+    router.start_again();
+    router.logged(&["the settings from before the restart stay in force", "access = []"]);
+    assert_eq!(router.admin("/v1/status")["config_stale"], true);
+}
+
+#[test]
+fn without_members_an_emptied_file_does_not_open_the_router_either() {
+    let mut router = Setup::on_loopback().config("[[access]]\n").start().ready();
+    register(connect(router.address()), "key");
+    let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+    fs::write(router.setup.file(), listener).unwrap();
+    router.job("restart");
+    router.leave();
+    router.start_again();
+    router.ended().says(78, &["access = []"]);
+}

@@ -77,9 +77,13 @@ impl InheritedState {
     /// Returns the settings of the old process, for a configuration that can't be used; `None` if there are none that can,
     /// or no member that would lose its connection.
     pub fn settings(&self) -> Option<Config> {
-        let state = self.state.as_ref().filter(|state| !state.members.is_empty())?;
+        self.config().filter(|_| self.state.as_ref().is_some_and(|state| !state.members.is_empty()))
+    }
+
+    /// Returns the settings of the old process.
+    pub fn config(&self) -> Option<Config> {
         // All paths in it are absolute.
-        config::parse(state.settings.as_deref()?, Path::new("/")).ok()
+        config::parse(self.state.as_ref()?.settings.as_deref()?, Path::new("/")).ok()
     }
 
     /// Takes a listening socket that the old process had under the same key.
