@@ -17,27 +17,40 @@
 //! thread does, without the I/O: the members, who receives from whom, and the outboxes of slow ones. The [`relay`] is
 //! the loop around it that moves the bytes.
 //!
+//! Some paths through the code, to start from:
+//!
+//! - A message: `Shard::readable` → `hand_over` for one receiver, `send_broadcast` for several, both in
+//!   `shard::delivery`; `relay::connection` is the socket.
+//! - A slow member: marked by `shard::delivery` when its outbox is full, or by `Shard::sweep` when it takes nothing; closed
+//!   by `Shard::close_member`.
+//! - `limits.memory`: relay threads close the largest holders (`Thread::shed_load`), and [`server::Server`] rejects
+//!   newcomers (`check_available`).
+//! - A command of an administrator: `ctl::commands` → `admin::routes` → [`server::Server`] → [`relay::Relay`] →
+//!   `relay::thread` → `Shard`.
+//! - A restart: a signal reaches [`lifecycle`], [`restart`] has the steps, and [`handover`] and [`snapshot`] what goes from
+//!   one process to the next.
+//!
 //! The modules, each above those that it uses (held by `tests/architecture.rs`). The process:
 //!
 //! - [`startup`]: the start, from the arguments to a router that accepts connections.
-//! - [`lifecycle`]: signals and administrators' commands, until the daemon has stopped.
+//! - [`lifecycle`]: what each signal and each command of an administrator does, until the daemon has stopped.
 //! - [`restart`]: the steps of a restart that carries connections over.
 //! - [`front`]: the tasks that accept and answer connections.
 //! - [`background`]: periodic tasks.
-//! - [`reload`]: reload of the configuration and the certificates.
+//! - [`reload`]: what a reload does, in order.
 //! - [`check`]: `--check` and `--print-config`.
 //! - [`listeners`]: which sockets the router listens on.
 //! - [`certificate_store`]: the certificates in use, and their reload.
 //! - [`event_log`]: log messages about registrations and members.
 //! - [`inetd`]: start by inetd.
 //! - [`exit`]: errors and panics that end the daemon.
-//! - [`signals`]: the thread that receives signals.
+//! - [`signals`]: which signals are blocked, and when.
 //!
 //! The interfaces:
 //!
 //! - [`admin`]: the admin interface, JSON over a Unix socket.
 //! - [`handover`]: what one process hands to the next.
-//! - [`http`]: the public routes.
+//! - [`http`]: the public routes, and how often a client may use them.
 //!
 //! The router:
 //!
@@ -45,7 +58,7 @@
 //! - [`server`]: the router as one object, whose operations are the product's.
 //! - [`relay`]: the threads that move members' bytes, around a shard each.
 //! - [`snapshot`]: the format of the state that a new process takes over.
-//! - [`registry`]: which registrations there are, and who has a seat in them.
+//! - [`registry`]: which registrations there are, and who has a seat in them; compares their keys.
 //! - [`net`]: listening, accepting, TLS, PROXY headers, limits on clients.
 //! - [`access`]: which devices may register, connect and remove.
 //!
@@ -60,8 +73,9 @@
 //! - [`peer`]: the other end of a connection, and its network.
 //! - [`sync`]: locks and atomics, which a model checker replaces in `tests/interleavings`.
 //!
-//! The crates below hold what needs no operating system (`ws-router-core`) and what the control program shares with the
-//! daemon (`ws-router-admin-api`).
+//! The crates below hold what needs no operating system (`ws-router-core`: ids, close codes, frames, the shard) and what the
+//! control program shares with the daemon (`ws-router-admin-api`: the admin interface's documents, the arguments of both
+//! programs). The control program is `ws-router-ctl`, in src/ctl.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

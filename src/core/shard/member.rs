@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use strum::EnumCount;
 
 use super::Moment;
-use super::closing::Cause;
+use super::closing_queue::Cause;
 use super::liveness::AckProgress;
-use super::memory::MemoryAccount;
+use super::memory_account::MemoryAccount;
 use super::outbox::Outbox;
 use super::rate::RateLimiter;
 use crate::close::CloseReason;

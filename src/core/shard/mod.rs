@@ -18,7 +18,7 @@
 //! leaves can be run as a simulation and gives the same each time.
 
 mod broadcast;
-mod closing;
+mod closing_queue;
 mod delivery;
 mod fanout;
 #[cfg(any(test, feature = "test-util"))]
@@ -26,7 +26,7 @@ mod in_memory;
 mod link;
 mod liveness;
 mod member;
-mod memory;
+mod memory_account;
 mod outbox;
 mod pools;
 mod rate;
@@ -49,11 +49,11 @@ pub use snapshot::MemberState;
 use crate::close::CloseReason;
 use crate::frame::{Batch, Buffers, CloseFrame, close_frame};
 use crate::ids::{MemberId, Serial};
-use closing::{Cause, ClosingQueue, delivers_queue};
+use closing_queue::{Cause, ClosingQueue, delivers_queue};
 use fanout::FanOut;
 use liveness::Verdict;
 use member::{Member, Phase};
-use memory::MemoryAccount;
+use memory_account::MemoryAccount;
 use pools::Pools;
 use rate::{RateLimiter, Throttled};
 use room::{Room, receivers_of, side_of};

@@ -2,7 +2,9 @@
 //!
 //! They serve a router on a small server that its owner never configures: thousands of devices, none of them trusted,
 //! and no single one able to take the machine's memory. `etc/ws-router/ws-router.toml` gives administrators the same
-//! values, and a test holds the two together.
+//! values, and a test holds the two together. Sections whose defaults are all off, empty or the first choice derive
+//! `Default` in the module above; a key whose default is `None` gets its value from the machine, where it is used
+//! (`limits.memory` and `relay.threads` in [`crate::server`], `limits.connections` in [`crate::net`]).
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;

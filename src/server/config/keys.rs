@@ -1,7 +1,7 @@
 //! The list of all keys, with their types, limits, and whether a reload applies them.
 //!
 //! The reader, its suggestions, [`Config::differences`], [`Config::to_toml`] and the tests of the example file and the
-//! manual page all use this list, so a new key is added here and to the struct, and nowhere else. The keys of
+//! manual page all use this list, so a new key is added here, to the struct and to its defaults, and nowhere else. The keys of
 //! `[[listener]]` and `[[access]]` are read in `listener` and `access`.
 
 use std::num::NonZeroUsize;

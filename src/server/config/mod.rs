@@ -4,9 +4,10 @@
 //! [`Live`] each time it is used; the rest is compared on reload, and a difference is reported as needing a restart.
 //!
 //! The list in `keys` is the one place that knows which keys there are: the reader, its suggestions, the comparison,
-//! the printed form and the tests of the documents all go by it, so that none of them can forget a key. `units` says
-//! how a value of each type is written, `address` and `listener` what a listener is, `access` what a rule is that lets
-//! devices in, and `load` walks the file.
+//! the printed form and the tests of the documents all go by it, so that none of them can forget a key. `load` finds the
+//! file and walks through it, `reader` collects its problems, `value` reads and writes a value of each type, `listener`,
+//! `access`, `authorizer` and `permissions` read the tables that have a form of their own, `defaults` has the values of
+//! keys that aren't set, and `show` prints and compares configurations.
 
 use std::path::PathBuf;
 use std::sync::Arc;

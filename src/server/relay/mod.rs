@@ -6,7 +6,7 @@
 
 mod connection;
 mod inbox;
-mod memory;
+mod memory_budget;
 mod self_test;
 mod thread;
 mod tls;
@@ -33,7 +33,7 @@ use crate::registry::{Registration, Seat};
 use crate::snapshot::MemberSnapshot;
 use crate::sys::TcpState;
 use inbox::{Command, Inbox, RestoredMember, TrafficPart};
-pub use memory::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
+pub use memory_budget::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
 use thread::{Stats, Thread};
 
 /// Handle to all relay threads; cheap to clone.

@@ -17,7 +17,7 @@ use ws_router_core::shard::{Moment, Rules, Shard};
 
 use super::connection::{Connection, ThreadContext};
 use super::inbox::Inbox;
-use super::memory::MemoryBudget;
+use super::memory_budget::MemoryBudget;
 use crate::events::Events;
 use crate::log::RateLimitedLog;
 use crate::metrics::ThreadTotals;
