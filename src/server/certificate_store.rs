@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::config::{Config, Tls};
+use crate::files::Accept;
 use crate::log::messages;
 use crate::net::{self, CertificateError};
 
@@ -28,7 +29,7 @@ impl CertificateStore {
         if let Some(known) = self.0.iter().find(|known| known.files == *files) {
             return Ok(Arc::clone(&known.certificates));
         }
-        let certificates = net::Certificates::load(files)?;
+        let certificates = net::Certificates::load(files, Accept::Any)?;
         self.0.push(Entry { files: files.clone(), certificates: Arc::clone(&certificates), last_error: None });
         Ok(certificates)
     }
@@ -38,23 +39,36 @@ impl CertificateStore {
         self.0.iter().map(|known| Arc::clone(&known.certificates)).collect()
     }
 
-    /// Reloads all files; returns the names of those that changed.
-    pub fn reload(&mut self) -> Vec<String> {
-        self.0.iter_mut().filter_map(Entry::reload).collect()
-    }
-
-    /// Reloads the files that were modified since they were loaded.
-    pub fn refresh(&mut self) {
-        for stale in self.0.iter_mut().filter(|known| known.certificates.are_stale()) {
-            stale.reload();
+    /// Puts files into use that were read again; returns the names of those that changed.
+    pub fn replace(&mut self, fresh: Vec<FreshCertificate>) -> Vec<String> {
+        let mut changed = Vec::new();
+        for FreshCertificate { certificates, files } in fresh {
+            let known = self.0.iter_mut().find(|known| Arc::ptr_eq(&known.certificates, &certificates));
+            changed.extend(known.and_then(|known| known.replace(files)));
         }
+        changed
+    }
+}
+
+/// Files of a certificate that were read again, or their problem.
+#[derive(Debug)]
+pub struct FreshCertificate {
+    certificates: Arc<net::Certificates>,
+    files: Result<net::FreshCertificates, CertificateError>,
+}
+
+impl FreshCertificate {
+    /// Reads the files of a certificate again. May block as long as a file system does.
+    pub fn read(certificates: Arc<net::Certificates>) -> Self {
+        let files = certificates.read_again();
+        Self { certificates, files }
     }
 }
 
 impl Entry {
-    fn reload(&mut self) -> Option<String> {
+    fn replace(&mut self, files: Result<net::FreshCertificates, CertificateError>) -> Option<String> {
         let file = self.files.certificate.display().to_string();
-        match self.certificates.reload() {
+        match files.and_then(|files| self.certificates.replace(files)) {
             Ok(changed) => {
                 self.last_error = None;
                 if !changed {
@@ -76,11 +90,13 @@ impl Entry {
 }
 
 /// Returns the problems of the certificates that a configuration names.
-pub fn problems(config: &Config) -> Vec<String> {
+pub fn problems(config: &Config, accept: Accept) -> Vec<String> {
     let files: HashSet<_> = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).collect();
-    let mut problems: Vec<_> =
-        files.into_iter().flat_map(net::Certificates::problems).map(|error| error.to_string()).collect();
+    let problems = files.into_iter().flat_map(|files| net::Certificates::problems(files, accept));
+    let mut problems: Vec<_> = problems.map(|error| error.to_string()).collect();
     problems.sort();
+    // Listeners may share a file.
+    problems.dedup();
     problems
 }
 

@@ -10,6 +10,7 @@ use crate::certificate_store;
 use crate::config::{Config, Problems, Source};
 use crate::diagnostics::{self, Capacity, RightsError, Service};
 use crate::exit::{ExitError, Status};
+use crate::files::Accept;
 
 /// How `--check` checks.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
         let status = if matches!(error, RightsError::UnknownUser(_)) { Status::Usage } else { Status::NoPermission };
         ExitError::new(status, with_source(&error))
     })?;
-    let config = read(source).map(|(config, _)| config);
+    let config = read(source, Accept::Any).map(|(config, _)| config);
     let config = match config {
         Ok(config) => config,
         Err(problems) if options.json => {
@@ -82,16 +83,16 @@ fn with_source(error: &dyn std::error::Error) -> String {
 
 /// Prints the effective configuration with all keys.
 pub fn print_config(source: &Source) -> Result<(), ExitError> {
-    print(&source.load().to_toml()?);
+    print(&source.load(Accept::Any).to_toml()?);
     Ok(())
 }
 
 /// Reads the configuration and the files that it names: certificates, which are only checked, and those of the access
 /// rules. Fails with the problems of all files.
-pub fn read(source: &Source) -> Result<(Config, Access), Problems> {
-    let mut loaded = source.load();
-    let mut problems = certificate_store::problems(loaded.config());
-    let access = Access::load(&loaded.config().access).unwrap_or_else(|found| {
+pub fn read(source: &Source, accept: Accept) -> Result<(Config, Access), Problems> {
+    let mut loaded = source.load(accept);
+    let mut problems = certificate_store::problems(loaded.config(), accept);
+    let access = Access::load(&loaded.config().access, accept).unwrap_or_else(|found| {
         problems.extend(found.0);
         Access::default()
     });

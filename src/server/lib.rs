@@ -68,6 +68,7 @@
 //! - [`config`]: the configuration file.
 //! - [`metrics`]: counters, and their Prometheus form.
 //! - [`events`]: events of registrations and members, and their history.
+//! - [`files`]: files that the configuration names, read within bounds.
 //! - [`systemd`]: the protocols of service managers and inetd.
 //! - [`sys`]: calls of the kernel and the allocator, and all unsafe code.
 //! - [`peer`]: the other end of a connection, and its network.
@@ -89,6 +90,7 @@ pub mod diagnostics;
 pub mod event_log;
 pub mod events;
 pub mod exit;
+pub mod files;
 pub mod front;
 pub mod handover;
 pub mod http;

@@ -1,7 +1,7 @@
 //! The life cycle of the daemon: ready, reloading, restarting, stopping.
 //!
 //! One task handles the signals and the administrators' commands, so that a reload and a stop never run at the same time.
-//! It has the main thread for itself, and may read files without blocking anything else. A stop closes every member
+//! Files are read on another thread, so that one that blocks keeps it from nothing. A stop closes every member
 //! (1001), waits `websocket.close-timeout` for the answers, and finishes requests meanwhile. A second TERM exits at once.
 
 use std::process;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR2};
 use signal_hook_tokio::Signals;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use ws_router_admin_api::DrainPhase;
 use ws_router_core::close::CloseReason;
@@ -20,7 +20,7 @@ use crate::config::Problems;
 use crate::exit::ExitError;
 use crate::log::messages;
 use crate::net::SocketFile;
-use crate::reload::Reloader;
+use crate::reload::{AllFiles, FreshFiles, Reading, Reloader};
 use crate::restart::{self, Restart};
 use crate::server::DRAIN_INTERVAL;
 
@@ -30,6 +30,8 @@ pub struct Lifecycle {
     pub restart: Restart,
     /// Reads and applies the configuration again.
     pub reloader: Reloader,
+    /// Files that are being read for a reload.
+    pub reload: Reload,
     /// Commands of administrators.
     pub commands: mpsc::Receiver<Command>,
     /// Whether the daemon has been idle for long enough to exit.
@@ -66,12 +68,22 @@ impl Lifecycle {
         loop {
             tokio::select! {
                 Some(signal) = self.restart.signals.next() => match signal {
-                    SIGHUP => drop(self.reload()),
+                    SIGHUP => self.reload(None),
+                    // A reload that was asked for earlier comes first.
+                    SIGUSR2 if self.reload.reading.is_some() => self.reload.then_restart = true,
                     SIGUSR2 => restart::in_place(&mut self.restart).await,
                     SIGTERM => return TERMINATED,
                     _ => return "interrupted",
                 },
-                Some(command) = self.commands.recv() => self.handle_command(command).await,
+                Some(command) = self.commands.recv(), if self.reload.reading.is_none() => {
+                    self.handle_command(command).await;
+                }
+                files = self.reload.finished() => {
+                    self.finish_reload(files);
+                    if std::mem::take(&mut self.reload.then_restart) {
+                        restart::in_place(&mut self.restart).await;
+                    }
+                }
                 _ = status.tick() => {
                     let status = self.status();
                     self.restart.notify.status(status);
@@ -79,7 +91,10 @@ impl Lifecycle {
                         return "idle";
                     }
                 }
-                _ = certificates.tick() => self.reloader.refresh_certificates(),
+                _ = certificates.tick(), if self.reload.reading.is_none() => {
+                    // While a file system doesn't answer, nothing can be checked.
+                    self.reload.reading = self.reloader.read_changed_certificates().ok();
+                }
                 _ = drain.tick(), if self.restart.server.drain_phase() == DrainPhase::Draining => {
                     if self.restart.server.advance_drain() {
                         return "drained";
@@ -93,7 +108,7 @@ impl Lifecycle {
     async fn handle_command(&mut self, command: Command) {
         let server = &self.restart.server;
         match command {
-            Command::Reload(reply) => drop(reply.send(self.reload())),
+            Command::Reload(reply) => self.reload(Some(reply)),
             Command::Upgrade(reply) => match restart::try_out(&self.restart).await {
                 Ok(program) => {
                     drop(reply.send(Ok(())));
@@ -107,12 +122,45 @@ impl Lifecycle {
         }
     }
 
-    fn reload(&mut self) -> Result<ReloadReport, Problems> {
+    /// Starts a reload. One that a signal asks for while files are being read starts afterwards.
+    fn reload(&mut self, reply: Option<ReloadReply>) {
+        if self.reload.reading.is_some() {
+            self.reload.is_wanted_again = true;
+            return;
+        }
         self.restart.notify.reloading();
-        let result = self.reloader.run();
+        self.reload.reply = reply;
+        match self.reloader.read_all() {
+            Ok(reading) => self.reload.reading = Some(reading),
+            Err(problems) => self.apply_reload(Err(problems)),
+        }
+    }
+
+    /// Applies the files that were read, if they could be read in time.
+    fn finish_reload(&mut self, files: Option<FreshFiles>) {
+        let reading = self.reload.reading.take();
+        match (files, reading) {
+            (Some(FreshFiles::All(files)), _) => self.apply_reload(*files),
+            (Some(FreshFiles::Certificates(fresh)), _) => drop(self.reloader.certificates.replace(fresh)),
+            (None, Some(reading)) => {
+                let problems = self.reloader.give_up(reading);
+                self.apply_reload(Err(problems));
+            }
+            (None, None) => {}
+        }
+        if std::mem::take(&mut self.reload.is_wanted_again) {
+            self.reload(None);
+        }
+    }
+
+    fn apply_reload(&mut self, files: Result<AllFiles, Problems>) {
+        let result = self.reloader.apply(files);
+        if let Some(reply) = self.reload.reply.take() {
+            // An administrator who has disconnected gets no reply.
+            let _ = reply.send(result);
+        }
         let status = self.status();
         self.restart.notify.ready(status);
-        result
     }
 
     async fn stop(mut self, reason: &'static str) {
@@ -168,6 +216,29 @@ impl Lifecycle {
             "{stale}{state}{registrations} registration{ending}, {members} member{plural}; listening on {}",
             self.addresses
         )
+    }
+}
+
+/// Reload in progress.
+#[derive(Debug, Default)]
+pub struct Reload {
+    reading: Option<Reading>,
+    reply: Option<ReloadReply>,
+    /// Whether another reload was asked for meanwhile.
+    is_wanted_again: bool,
+    /// Whether a restart was asked for meanwhile.
+    then_restart: bool,
+}
+
+type ReloadReply = oneshot::Sender<Result<ReloadReport, Problems>>;
+
+impl Reload {
+    /// Waits until files are read, or given up; forever if none are being read. Cancel safe.
+    async fn finished(&mut self) -> Option<FreshFiles> {
+        match &mut self.reading {
+            Some(reading) => reading.finished().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

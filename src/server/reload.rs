@@ -3,16 +3,24 @@
 //! All or nothing: everything is read and checked before the first change, so that a mistake anywhere leaves the running
 //! settings as they are. Keys that need a restart are compared with the configuration of the start, and reported at each
 //! reload until then.
+//!
+//! The files are read on a thread of its own, and given up after [`files::TIMEOUT`]: a file system that doesn't answer
+//! must not keep the daemon from stopping. No other reload starts while such a thread still waits.
 
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
 use crate::access::Access;
 use crate::admin::ReloadReport;
-use crate::certificate_store::CertificateStore;
+use crate::certificate_store::{CertificateStore, FreshCertificate};
 use crate::check;
 use crate::config::{Config, Problems, Source};
+use crate::files::{self, Accept};
 use crate::log;
 use crate::log::messages;
+use crate::net;
 use crate::server::Server;
 
 /// What a reload reads and changes.
@@ -26,12 +34,66 @@ pub struct Reloader {
     pub certificates: CertificateStore,
     /// The router.
     pub server: Arc<Server>,
+    /// Reading that was given up, and still waits for a file.
+    pub stuck: Option<JoinHandle<FreshFiles>>,
 }
 
+/// Files that are being read.
+#[derive(Debug)]
+pub struct Reading {
+    task: JoinHandle<FreshFiles>,
+    deadline: Instant,
+}
+
+impl Reading {
+    /// Waits until the files are read; `None` once the time for that is over. Cancel safe.
+    pub async fn finished(&mut self) -> Option<FreshFiles> {
+        match timeout_at(self.deadline, &mut self.task).await {
+            Ok(Ok(files)) => Some(files),
+            Ok(Err(error)) => Some(FreshFiles::All(Box::new(Err(Problems(vec![format!("internal error: {error}")]))))),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Files that were read, and their purpose.
+#[derive(Debug)]
+pub enum FreshFiles {
+    /// All files of the configuration, for a reload.
+    All(Box<Result<AllFiles, Problems>>),
+    /// Those of the certificates that have changed.
+    Certificates(Vec<FreshCertificate>),
+}
+
+/// The configuration, and the files that it names.
+pub type AllFiles = (Config, Access, Vec<FreshCertificate>);
+
 impl Reloader {
-    /// Reads and applies everything; returns what changed, or all problems.
-    pub fn run(&mut self) -> Result<ReloadReport, Problems> {
-        let result = self.read().map(|(config, access)| self.apply(config, access));
+    /// Starts to read all files.
+    pub fn read_all(&mut self) -> Result<Reading, Problems> {
+        let (source, server) = (self.source.clone(), Arc::clone(&self.server));
+        let certificates = self.certificates.in_use();
+        self.start(move || FreshFiles::All(Box::new(read_all(&source, &server, certificates))))
+    }
+
+    /// Starts to read the certificates whose files have changed.
+    pub fn read_changed_certificates(&mut self) -> Result<Reading, Problems> {
+        let certificates = self.certificates.in_use();
+        self.start(move || {
+            let changed = certificates.into_iter().filter(|certificates| certificates.are_stale());
+            FreshFiles::Certificates(changed.map(FreshCertificate::read).collect())
+        })
+    }
+
+    /// Applies files that were read for a reload; returns what changed, or all problems.
+    pub fn apply(&mut self, read: Result<AllFiles, Problems>) -> Result<ReloadReport, Problems> {
+        let result = read.map(|(config, access, certificates)| {
+            self.log.set_level(config.log.level);
+            let mut report = self.server.apply(config, access);
+            let changed = self.certificates.replace(certificates);
+            report.changed.extend(changed.iter().map(|file| format!("certificate {file}")));
+            report
+        });
         match &result {
             Ok(report) => {
                 let (changed, need_restart) = (report.changed.join(", "), report.need_restart.join(", "));
@@ -59,20 +121,42 @@ impl Reloader {
         result
     }
 
-    /// Reloads certificates whose files have changed.
-    pub fn refresh_certificates(&mut self) {
-        self.certificates.refresh();
+    /// Gives up files that can't be read in time.
+    pub fn give_up(&mut self, reading: Reading) -> Problems {
+        self.stuck = Some(reading.task);
+        Problems(vec![NO_ANSWER.into()])
     }
 
-    fn read(&self) -> Result<(Config, Access), Problems> {
-        let (config, access) = check::read(&self.source)?;
-        Ok((check::keep_access_closed(&self.source, &self.server.config(), config)?, access))
+    fn start(&mut self, read: impl FnOnce() -> FreshFiles + Send + 'static) -> Result<Reading, Problems> {
+        if self.stuck.as_ref().is_some_and(|stuck| !stuck.is_finished()) {
+            return Err(Problems(vec![NO_ANSWER.into()]));
+        }
+        self.stuck = None;
+        let deadline = Instant::now() + files::TIMEOUT;
+        Ok(Reading { task: tokio::task::spawn_blocking(read), deadline })
     }
+}
 
-    fn apply(&mut self, config: Config, access: Access) -> ReloadReport {
-        self.log.set_level(config.log.level);
-        let mut report = self.server.apply(config, access);
-        report.changed.extend(self.certificates.reload().iter().map(|file| format!("certificate {file}")));
-        report
+fn read_all(source: &Source, server: &Server, certificates: Vec<Arc<net::Certificates>>) -> Result<AllFiles, Problems> {
+    let (config, access) = check::read(source, Accept::RegularOnly)?;
+    let config = check::keep_access_closed(source, &server.config(), config)?;
+    Ok((config, access, certificates.into_iter().map(FreshCertificate::read).collect()))
+}
+
+const NO_ANSWER: &str = "the files can't be read: a file system has not answered for 5 s";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_never_come_are_given_up_although_others_ask_in_between() {
+        let deadline = Instant::now() + files::TIMEOUT;
+        let mut reading = Reading { task: tokio::spawn(std::future::pending()), deadline };
+        for _ in 0..10 {
+            let _ = tokio::time::timeout(files::TIMEOUT / 20, reading.finished()).await;
+        }
+        assert!(reading.finished().await.is_none());
+        assert_eq!(Instant::now(), deadline);
     }
 }

@@ -25,10 +25,11 @@ use crate::config::{self, Config, Source};
 use crate::diagnostics::{self, Capacity};
 use crate::event_log::EventLogger;
 use crate::exit::{self, ExitError, Status};
+use crate::files::Accept;
 use crate::front::Front;
 use crate::handover::{HandoverPhase, INHERITED, InheritedState, ListenerHandle, ListenerKind, Phases, exec};
 use crate::inetd::{self, PassedSocket};
-use crate::lifecycle::{IdleTimer, Lifecycle};
+use crate::lifecycle::{IdleTimer, Lifecycle, Reload};
 use crate::listeners::{self, AdminSocket, ListenPlan};
 use crate::log::messages;
 use crate::log::{self, LogTarget};
@@ -69,7 +70,7 @@ fn run_inner(arguments: Router) -> Result<(), ExitError> {
     let passed = if arguments.inetd && !is_restart { Some(inetd::take_socket()?) } else { None };
     // Under inetd, standard error may be the peer's socket, so even problems of the configuration must go elsewhere.
     let early_log = arguments.inetd.then(|| start_log(&config::Log::default(), LogTarget::System)).transpose()?;
-    let read = source.read().and_then(|config| match inherited_state.config() {
+    let read = source.read(Accept::Any).and_then(|config| match inherited_state.config() {
         Some(before) => check::keep_access_closed(&source, &before, config),
         None => Ok(config),
     });
@@ -182,7 +183,8 @@ impl Startup {
         // All other threads were started with the signals blocked, so this one receives them.
         signals::unblock();
         Ok(Lifecycle {
-            reloader: Reloader { source, log, certificates, server: Arc::clone(&server) },
+            reloader: Reloader { source, log, certificates, server: Arc::clone(&server), stuck: None },
+            reload: Reload::default(),
             restart: Restart { server, front, phases, notify: Notify::default(), event_logger, signals },
             commands,
             idle_timer: IdleTimer::new(idle_timeout),

@@ -3,6 +3,8 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use ws_router_core::secret::Token;
 
 use super::client::{Member, ask, connect, register};
@@ -176,4 +178,45 @@ fn a_reload_of_an_emptied_file_keeps_the_access_rules_unless_it_says_so() {
     router.signal(Signal::SIGHUP);
     router.logged(&["\"reloaded\"", "access"]);
     assert_eq!(register(), 200);
+}
+
+/// Puts a FIFO that nobody writes to in the place of a file.
+fn block(path: &Path) {
+    fs::remove_file(path).unwrap();
+    mkfifo(path, Mode::S_IRWXU).unwrap();
+}
+
+#[test]
+fn a_file_that_blocks_is_refused_and_signals_are_handled_as_before() {
+    let setup = Setup::on_loopback();
+    let folder = setup.folder.path().to_owned();
+    certificate(&folder, "server");
+    let (tokens, token) = (folder.join("tokens"), Token::from_bits([1; 32]));
+    fs::write(&tokens, format!("phone:{}\n", token.hash())).unwrap();
+    let setup = setup.tls("server.crt", "server.key");
+    let setup = setup.config(&format!("[[access]]\nnetworks = [\"127.0.0.0/8\"]\n[[access]]\ntokens = {tokens:?}\n"));
+    let mut router = setup.start().ready();
+    let address = router.tcp_address();
+    let id = register(connect(address), "key");
+    let mut one = Member::join(connect(address), &id, "key");
+    let mut other = Member::join(connect(address), &id, "key");
+    for path in [&router.setup.file(), &folder.join("server.crt"), &folder.join("server.key"), &tokens] {
+        let text = fs::read(path).unwrap();
+        block(path);
+        router.signal(Signal::SIGHUP);
+        router.notified("RELOADING=1");
+        router.notified("READY=1");
+        let name = path.file_name().unwrap().to_str().unwrap();
+        router.logged(&["reload refused", name, "not a regular file"]);
+        fs::remove_file(path).unwrap();
+        fs::write(path, text).unwrap();
+        router.signal(Signal::SIGHUP);
+        router.logged(&["\"reloaded\""]);
+    }
+    router.replace();
+    one.say("still here");
+    assert_eq!(other.receive(), "still here");
+    block(&folder.join("server.crt"));
+    router.signal(Signal::SIGHUP);
+    router.stopped().says(0, &["\"stopped\""]);
 }

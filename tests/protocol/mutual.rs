@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::support::exchange;
-use crate::support::tls::{Authority, Secured, ca, crl, dial, ecdsa, showing, trusting};
+use crate::support::tls::{Authority, Secured, ca, crl, dial, ecdsa, reload, showing, trusting};
+use crate::support::{exchange, read_head};
 use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 use ws_router_server::config::{ClientNames, Rule, Tls};
 
@@ -61,12 +63,12 @@ async fn new_authorities_apply_to_the_next_handshake_and_to_resumed_sessions() {
     assert_eq!(registers(&secured, before.clone()).await, Some(200));
     replace(&ca(&secured.files), &new.pem);
     assert!(secured.server.certificates[0].are_stale());
-    assert!(secured.server.certificates[0].reload().unwrap());
+    assert!(reload(&secured.server.certificates[0]).unwrap());
     // The clone shares the sessions of the first client.
     assert_eq!(registers(&secured, before).await, None);
     assert_eq!(registers(&secured, after).await, Some(200));
     replace(&ca(&secured.files), "rubbish");
-    let error = secured.server.certificates[0].reload().unwrap_err().to_string();
+    let error = reload(&secured.server.certificates[0]).unwrap_err().to_string();
     assert!(error.starts_with("client-ca ") && error.contains("no certificate in it"), "{error}");
 }
 
@@ -109,15 +111,62 @@ async fn a_new_revocation_list_applies_to_the_next_handshake_and_to_resumed_sess
     assert_eq!(registers(&secured, client.clone()).await, Some(200));
     replace(&crl(&secured.files), &authority.revokes(&[7], 2200));
     assert!(secured.server.certificates[0].are_stale());
-    assert!(secured.server.certificates[0].reload().unwrap());
+    assert!(reload(&secured.server.certificates[0]).unwrap());
     assert_eq!(registers(&secured, client.clone()).await, None);
     replace(&crl(&secured.files), "rubbish");
-    let error = secured.server.certificates[0].reload().unwrap_err().to_string();
+    let error = reload(&secured.server.certificates[0]).unwrap_err().to_string();
     assert!(
         error.starts_with("client-crl ") && error.contains("no list in it; expected PEM with a BEGIN X509 CRL"),
         "{error}"
     );
     assert_eq!(registers(&secured, client).await, None, "the list before stays in force");
+}
+
+/// Registers on a connection that stays open; returns the status.
+async fn registers_on(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) -> u16 {
+    let request = format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = read_head(stream).await;
+    let length: usize = answer.header("content-length").unwrap().parse().unwrap();
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    answer.status
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_admits_no_request_of_a_kept_connection() {
+    let authority = Authority::new();
+    let secured = revoking(&authority, &authority.revokes(&[], 2200)).await;
+    let open = async |serial| {
+        let client = showing(&authority.signs("any", "any.example", serial));
+        dial(secured.server.https.unwrap(), Arc::new(client)).await.unwrap()
+    };
+    let (mut revoked, mut other) = (open(7).await, open(8).await);
+    assert_eq!(registers_on(&mut revoked).await, 200);
+    assert_eq!(registers_on(&mut other).await, 200);
+    replace(&crl(&secured.files), &authority.revokes(&[7], 2200));
+    assert!(reload(&secured.server.certificates[0]).unwrap());
+    assert_eq!(registers_on(&mut revoked).await, 403);
+    assert_eq!(registers_on(&mut other).await, 200);
+}
+
+#[tokio::test]
+async fn an_expired_certificate_admits_no_request_and_no_resumed_session() {
+    let authority = Authority::new();
+    let secured = mutual(&authority, ClientNames::Any).await;
+    let expiry = SystemTime::now() + Duration::from_secs(5);
+    let signed = authority.signs_with("any", "any.example", |parameters| parameters.not_after = expiry.into());
+    let client = showing(&signed);
+    assert_eq!(registers(&secured, client.clone()).await, Some(200));
+    let mut kept = dial(secured.server.https.unwrap(), Arc::new(client.clone())).await.unwrap();
+    assert_eq!(registers_on(&mut kept).await, 200);
+    // A certificate is valid to the end of its last second.
+    while SystemTime::now() <= expiry + Duration::from_secs(1) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The clone shares the sessions of the first client.
+    assert_eq!(registers(&secured, client).await, None);
+    assert_eq!(registers_on(&mut kept).await, 403);
+    assert_eq!(secured.server.metrics.tls_failures.value(), 1);
 }
 
 #[tokio::test]
@@ -127,7 +176,7 @@ async fn a_revocation_list_of_another_authority_admits_no_client() {
     assert_eq!(registers(&secured, authority.client("any", "any.example")).await, None);
     let both = authority.revokes(&[], 2200) + &Authority::new().revokes(&[], 2200);
     replace(&crl(&secured.files), &both);
-    assert!(secured.server.certificates[0].reload().unwrap());
+    assert!(reload(&secured.server.certificates[0]).unwrap());
     assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
 }
 

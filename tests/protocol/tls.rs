@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::tls::{Secured, client, dial, ecdsa, generated};
+use crate::support::tls::{Secured, client, dial, ecdsa, generated, reload};
 use crate::support::{exchange, read_head, until};
 use futures_util::{SinkExt, StreamExt};
 use rustls::HandshakeKind;
@@ -141,7 +141,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     let certificates = &secured.server.certificates[0];
     generated(&secured.files, &rcgen::PKCS_ED25519);
     assert!(certificates.are_stale());
-    assert!(certificates.reload().unwrap());
+    assert!(reload(certificates).unwrap());
     let fresh = secured.dial(client(&[&TLS13])).await.unwrap();
     assert_ne!(shown(&open), shown(&fresh));
     assert_eq!(exchange(open, HEALTH).await.body, "ok");
@@ -153,7 +153,7 @@ async fn a_bad_replacement_leaves_the_certificate_in_use() {
     let secured = Secured::start(ecdsa).await;
     let certificates = &secured.server.certificates[0];
     std::fs::write(&secured.files.key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
-    let error = certificates.reload().unwrap_err().to_string();
+    let error = reload(certificates).unwrap_err().to_string();
     assert!(error.contains("doesn't fit the first certificate"), "{error}");
     let stream = secured.dial(client(&[&TLS13])).await.unwrap();
     assert_eq!(exchange(stream, HEALTH).await.body, "ok");

@@ -24,6 +24,7 @@ use ws_router_admin_api::ListenAddress;
 use ws_router_server::access::Access;
 use ws_router_server::config::Config;
 use ws_router_server::events::Events;
+use ws_router_server::files::Accept;
 use ws_router_server::metrics::FrontendMetrics;
 use ws_router_server::net::{Certificates, Listener};
 use ws_router_server::server;
@@ -53,7 +54,7 @@ impl Server {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (mut http, mut https, mut certificates) = (None, None, Vec::new());
         for wanted in wanted {
-            let tls = wanted.tls.as_ref().map(|files| Certificates::load(files).unwrap());
+            let tls = wanted.tls.as_ref().map(|files| Certificates::load(files, Accept::Any).unwrap());
             certificates.extend(tls.clone());
             let place = if tls.is_some() { &mut https } else { &mut http };
             let listener = Listener::bind(&wanted.address, &wanted.permissions, tls).unwrap();
@@ -82,7 +83,7 @@ impl Server {
     pub fn reconfigure(&self, change: impl FnOnce(&mut Config)) {
         let mut config = Config::clone(&self.router.config());
         change(&mut config);
-        let access = Access::load(&config.access).unwrap();
+        let access = Access::load(&config.access, Accept::Any).unwrap();
         self.router.apply(config, access);
     }
 

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use ws_router_ctl::AnyCertificate;
 use ws_router_server::config::{Config, Listener, Tls};
+use ws_router_server::net::{CertificateError, Certificates};
 
 use super::{Server, plain};
 
@@ -96,11 +97,21 @@ impl Authority {
 
     /// Signs a certificate with a serial number; returns it and its key as PEM.
     pub fn signs(&self, common: &str, alternative: &str, serial: u64) -> [String; 2] {
+        self.signs_with(common, alternative, |parameters| parameters.serial_number = Some(serial.into()))
+    }
+
+    /// Signs a certificate after a change.
+    pub fn signs_with(
+        &self,
+        common: &str,
+        alternative: &str,
+        change: impl FnOnce(&mut rcgen::CertificateParams),
+    ) -> [String; 2] {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(vec![alternative.to_owned()]).unwrap();
         parameters.distinguished_name.push(rcgen::DnType::CommonName, common);
         parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        parameters.serial_number = Some(serial.into());
+        change(&mut parameters);
         [parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem()]
     }
 
@@ -144,4 +155,9 @@ pub fn crl(files: &Tls) -> PathBuf {
 /// Path of the client authorities beside a listener's certificate.
 pub fn ca(files: &Tls) -> PathBuf {
     files.certificate.with_file_name("ca.pem")
+}
+
+/// Reads the files of a listener again and puts them into use, as a reload of the daemon does.
+pub fn reload(certificates: &Certificates) -> Result<bool, CertificateError> {
+    certificates.replace(certificates.read_again()?)
 }

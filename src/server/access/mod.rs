@@ -18,6 +18,7 @@ use ws_router_core::shard::Rates;
 pub use external::{AuthRequest, AuthorizerError, Decision, ExternalAuthorizer};
 
 use crate::config::{self, Allow, ClientNames, Problems};
+use crate::files::Accept;
 use crate::peer::{ClientIdentity, Peer, Peers};
 use tokens::Tokens;
 
@@ -102,7 +103,7 @@ pub enum Verdict<'a> {
 
 impl Access {
     /// Loads the token files and looks up the users that the rules name. Fails with all problems at once.
-    pub fn load(rules: &[config::Rule]) -> Result<Self, Problems> {
+    pub fn load(rules: &[config::Rule], accept: Accept) -> Result<Self, Problems> {
         let (mut problems, mut read) = (Vec::new(), Vec::new());
         let rules = rules.iter().enumerate().map(|(index, rule)| {
             let name = rule.title(index);
@@ -110,7 +111,7 @@ impl Access {
                 allow: rule.allow,
                 networks: rule.networks.clone(),
                 users: rule.users.iter().filter_map(|user| user_id(user, &name, &mut problems)).collect(),
-                tokens: rule.tokens.as_ref().map(|path| load_tokens(path, &mut read, &mut problems)),
+                tokens: rule.tokens.as_ref().map(|path| load_tokens(path, accept, &mut read, &mut problems)),
                 certificates: rule.client_certificates.clone(),
                 origins: rule.origins.clone(),
                 rates: (rule.messages.is_some() || rule.bytes.is_some())
@@ -227,11 +228,11 @@ fn user_id(user: &config::User, rule: &str, problems: &mut Vec<String>) -> Optio
 }
 
 /// Loads a token file, once even if several rules name it.
-fn load_tokens(path: &PathBuf, read: &mut Vec<Arc<Tokens>>, problems: &mut Vec<String>) -> Arc<Tokens> {
+fn load_tokens(path: &PathBuf, accept: Accept, read: &mut Vec<Arc<Tokens>>, problems: &mut Vec<String>) -> Arc<Tokens> {
     if let Some(known) = read.iter().find(|tokens| tokens.path() == path) {
         return Arc::clone(known);
     }
-    let tokens = Arc::new(Tokens::read(path, problems));
+    let tokens = Arc::new(Tokens::read(path, accept, problems));
     read.push(Arc::clone(&tokens));
     tokens
 }

@@ -5,7 +5,7 @@ use crate::config::Rule as RuleConfig;
 use crate::peer::Range;
 
 fn access(rules: Vec<RuleConfig>) -> Access {
-    Access::load(&rules).unwrap()
+    Access::load(&rules, Accept::Any).unwrap()
 }
 
 fn from(address: &str) -> Caller<'static> {
@@ -33,7 +33,7 @@ fn networks(all: &[&str]) -> Peers {
 }
 
 fn problems(rules: &[RuleConfig]) -> Vec<String> {
-    Access::load(rules).unwrap_err().0
+    Access::load(rules, Accept::Any).unwrap_err().0
 }
 
 #[test]
@@ -160,8 +160,20 @@ fn problems_of_a_token_file_name_the_line_and_never_repeat_it() {
     let missing = folder.path().join("none");
     assert!(
         problems(&[with(&missing)])[0]
-            .ends_with("/none: no such file; make it with \"ws-routerctl token NAME\", or fix the path")
+            .ends_with("/none: no such file; make it with \"ws-routerctl token NAME\", or correct the path")
     );
+}
+
+#[test]
+fn a_token_file_may_begin_with_a_byte_order_mark_and_other_bytes_are_named_by_their_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens");
+    let hash = Token::new("x".into()).hash();
+    let rules = [RuleConfig { tokens: Some(path.clone()), ..RuleConfig::default() }];
+    std::fs::write(&path, format!("\u{feff}phone:{hash}\r\n")).unwrap();
+    assert!(Access::load(&rules, Accept::Any).is_ok());
+    std::fs::write(&path, [b"# fine\n", format!("phone:{hash}\n").as_bytes(), b"l\xe4ptop:x\n"].concat()).unwrap();
+    assert_eq!(problems(&rules), [format!("tokens {}:3: not UTF-8; expected NAME:HASH", path.display())]);
 }
 
 #[test]
@@ -183,8 +195,8 @@ fn changed_token_files_are_reported() {
         std::fs::write(path, "").unwrap();
     }
     let rules = [&one, &other, &one].map(|path| RuleConfig { tokens: Some(path.clone()), ..RuleConfig::default() });
-    let before = Access::load(&rules).unwrap();
-    assert!(Access::load(&rules).unwrap().changed_files(&before).is_empty());
+    let before = Access::load(&rules, Accept::Any).unwrap();
+    assert!(Access::load(&rules, Accept::Any).unwrap().changed_files(&before).is_empty());
     std::fs::write(&one, format!("phone:{}\n", Token::from_bits([3; 32]).hash())).unwrap();
-    assert_eq!(Access::load(&rules).unwrap().changed_files(&before), [one]);
+    assert_eq!(Access::load(&rules, Accept::Any).unwrap().changed_files(&before), [one]);
 }

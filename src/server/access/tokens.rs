@@ -4,10 +4,11 @@
 //! depends on the hash alone, which a client can't choose, and two hashes are compared in constant time.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ws_router_core::secret::{Token, TokenHash};
+
+use crate::files::{self, Accept, ReadError};
 
 /// Tokens of one file.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,11 +19,15 @@ pub(super) struct Tokens {
 
 impl Tokens {
     /// Reads a file, and appends its problems to `problems`, each with its line.
-    pub(super) fn read(path: &Path, problems: &mut Vec<String>) -> Self {
+    pub(super) fn read(path: &Path, accept: Accept, problems: &mut Vec<String>) -> Self {
         let mut tokens = Self { path: path.to_owned(), names: HashMap::new() };
-        match std::fs::read_to_string(path) {
-            Ok(text) => tokens.parse(&text, problems),
-            Err(error) => problems.push(format!("tokens {}: {}", path.display(), read_error(&error))),
+        match files::read(path, accept) {
+            Ok(bytes) => tokens.parse(&bytes, problems),
+            Err(ReadError::NotFound) => problems.push(format!(
+                "tokens {}: no such file; make it with \"ws-routerctl token NAME\", or correct the path",
+                path.display()
+            )),
+            Err(error) => problems.push(format!("tokens {}: {error}", path.display())),
         }
         tokens
     }
@@ -37,13 +42,16 @@ impl Tokens {
         self.names.get(&token.hash()).map(String::as_str)
     }
 
-    fn parse(&mut self, text: &str, problems: &mut Vec<String>) {
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            if let Err(problem) = self.parse_line(line) {
+    fn parse(&mut self, bytes: &[u8], problems: &mut Vec<String>) {
+        // Editors on Windows write a byte order mark.
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            let parsed = str::from_utf8(line).map_err(|_| "not UTF-8; expected NAME:HASH").map(str::trim);
+            let parsed = match parsed {
+                Ok(line) if line.is_empty() || line.starts_with('#') => continue,
+                parsed => parsed.and_then(|line| self.parse_line(line)),
+            };
+            if let Err(problem) = parsed {
                 problems.push(format!("tokens {}:{}: {problem}", self.path.display(), index + 1));
             }
         }
@@ -61,16 +69,5 @@ impl Tokens {
             None => Ok(()),
             Some(_) => Err("another line has the same hash; remove one of them"),
         }
-    }
-}
-
-fn read_error(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::NotFound => "no such file; make it with \"ws-routerctl token NAME\", or fix the path".into(),
-        ErrorKind::PermissionDenied => {
-            "permission denied; let the daemon's user read it, or pass it as a systemd credential".into()
-        }
-        ErrorKind::InvalidData => "not UTF-8; expected lines NAME:HASH".into(),
-        _ => error.to_string(),
     }
 }

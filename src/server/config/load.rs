@@ -20,6 +20,7 @@ use super::permissions::{self, GROUP, MODE};
 use super::reader::{Found, KeyIndex, Position, Surroundings};
 use super::value::type_error;
 use super::{Config, Problems, access};
+use crate::files::{self, Accept, ReadError};
 
 /// Path of the configuration if none is named.
 pub const DEFAULT_PATH: &str = "/etc/ws-router/ws-router.toml";
@@ -38,15 +39,15 @@ impl Source {
     }
 
     /// Reads the configuration. A named file must exist; without the file at [`DEFAULT_PATH`] the defaults apply.
-    pub fn read(&self) -> Result<Config, Problems> {
-        self.load().finish()
+    pub fn read(&self, accept: Accept) -> Result<Config, Problems> {
+        self.load(accept).finish()
     }
 
     /// Reads the configuration, even if it has problems.
-    pub fn load(&self) -> Loaded {
+    pub fn load(&self, accept: Accept) -> Loaded {
         match &self.0 {
-            Some(path) => load_named(path),
-            None => load_default(Path::new(DEFAULT_PATH)),
+            Some(path) => load_named(path, accept),
+            None => load_default(Path::new(DEFAULT_PATH), accept),
         }
     }
 
@@ -107,7 +108,7 @@ impl Loaded {
 
 /// Reads a configuration file, or returns all its problems.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    load_named(path).finish()
+    load_named(path, Accept::Any).finish()
 }
 
 /// Reads a configuration from a text. `path` is its name in problems, and relative paths begin in its folder.
@@ -126,23 +127,23 @@ pub(super) fn parse_in(
     loader.finish().finish()
 }
 
-fn load_named(path: &Path) -> Loaded {
+fn load_named(path: &Path, accept: Accept) -> Loaded {
     let variable = |name: &str| std::env::var_os(name);
     let mut loader = Loader::new(path, &variable);
-    loader.read(path);
+    loader.read(path, accept);
     loader.finish()
 }
 
 /// Reads the file at a default path if it exists, and the files beside it.
-pub(super) fn load_default(path: &Path) -> Loaded {
+pub(super) fn load_default(path: &Path, accept: Accept) -> Loaded {
     let variable = |name: &str| std::env::var_os(name);
     let mut loader = Loader::new(path, &variable);
     if !matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == ErrorKind::NotFound) {
-        loader.read(path);
+        loader.read(path, accept);
     }
     let mut folder = path.as_os_str().to_owned();
     folder.push(FRAGMENTS);
-    loader.read_fragments(Path::new(&folder));
+    loader.read_fragments(Path::new(&folder), accept);
     loader.finish()
 }
 
@@ -172,15 +173,14 @@ impl<'v> Loader<'v> {
         }
     }
 
-    fn read(&mut self, path: &Path) {
-        let bytes = match std::fs::read(path) {
+    fn read(&mut self, path: &Path, accept: Accept) {
+        let bytes = match files::read(path, accept) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let problem = match error.kind() {
-                    ErrorKind::NotFound => "no such file; create it, or name another with --config".into(),
-                    ErrorKind::PermissionDenied => "permission denied; let the user that runs ws-router read it".into(),
-                    ErrorKind::IsADirectory => "is a folder; name the file in it".into(),
-                    _ => format!("{error}; the file must be readable"),
+                let problem = match error {
+                    ReadError::NotFound => "no such file; create it, or name another with --config".into(),
+                    ReadError::PermissionDenied => "permission denied; let the user that runs ws-router read it".into(),
+                    error => error.to_string(),
                 };
                 return self.found.general(format!("{}: {problem}", path.display()));
             }
@@ -197,7 +197,7 @@ impl<'v> Loader<'v> {
     }
 
     /// Reads the files `*.toml` of a folder in the order of their names, without hidden ones.
-    fn read_fragments(&mut self, folder: &Path) {
+    fn read_fragments(&mut self, folder: &Path, accept: Accept) {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return,
@@ -214,7 +214,7 @@ impl<'v> Loader<'v> {
         let mut names: Vec<_> = names.filter(is_fragment).collect();
         names.sort();
         for name in names {
-            self.read(&folder.join(name));
+            self.read(&folder.join(name), accept);
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::load::{load_default, parse_in};
 use super::*;
+use crate::files::Accept;
 
 /// Reads a text as /etc/r.toml, with credentials in /run/credentials.
 fn read(text: &str) -> Result<Config, Problems> {
@@ -87,26 +88,26 @@ fn a_file_may_be_written_with_dots_and_with_windows_line_ends() {
 fn without_a_file_at_the_default_path_there_are_the_defaults_but_a_bad_one_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ws-router.toml");
-    assert_eq!(load_default(&path).finish(), Ok(Config::default()));
+    assert_eq!(load_default(&path, Accept::Any).finish(), Ok(Config::default()));
     std::fs::write(&path, "[relay]\nthreads = 3\n").unwrap();
-    assert_eq!(load_default(&path).finish().unwrap().relay.threads.unwrap().get(), 3);
+    assert_eq!(load_default(&path, Accept::Any).finish().unwrap().relay.threads.unwrap().get(), 3);
     std::fs::write(&path, "[relay]\nthreads = 0\n").unwrap();
-    assert!(load_default(&path).finish().is_err());
+    assert!(load_default(&path, Accept::Any).finish().is_err());
     let dangling = folder.path().join("link.toml");
     std::os::unix::fs::symlink("/nonexistent", &dangling).unwrap();
-    assert!(load_default(&dangling).finish().is_err());
+    assert!(load_default(&dangling, Accept::Any).finish().is_err());
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_named_with_the_cause() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.toml");
-    for named in [load(&missing), Source::new(Some(missing.clone())).read()] {
+    for named in [load(&missing), Source::new(Some(missing.clone())).read(Accept::Any)] {
         let text = named.unwrap_err().to_string();
         assert_eq!(text, format!("{}: no such file; create it, or name another with --config", missing.display()));
     }
     let text = load(folder.path()).unwrap_err().to_string();
-    assert_eq!(text, format!("{}: is a folder; name the file in it", folder.path().display()));
+    assert_eq!(text, format!("{}: a directory; name the file in it", folder.path().display()));
     let foreign = folder.path().join("latin.toml");
     std::fs::write(&foreign, b"# fine\n# \xe4\n").unwrap();
     let text = load(&foreign).unwrap_err().to_string();

@@ -18,6 +18,7 @@ pub use capacity::Capacity;
 pub use service::{RightsError, Service};
 
 use crate::config::{Config, Listener};
+use crate::files::Accept;
 use crate::net::Certificates;
 use crate::server::Server;
 
@@ -84,7 +85,8 @@ fn certificates(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for files in of_listeners {
         // A certificate that can't be read is a problem of the configuration, not a finding.
-        let Some(end) = Certificates::load(files).ok().and_then(|certificates| certificates.expires()) else {
+        let Some(end) = Certificates::load(files, Accept::Any).ok().and_then(|certificates| certificates.expires())
+        else {
             continue;
         };
         findings.extend(expiry(&files.certificate.display().to_string(), end - now));

@@ -28,14 +28,13 @@ use super::rate_limit::RequestCount;
 use super::routes::{self, Answer};
 use super::upgrade::Upgrade;
 use crate::config;
-use crate::net::{self, Connection};
+use crate::net::{self, ClientCertificate, Connection};
 use crate::server::Server;
 
 /// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. At `stop`, the
 /// request in progress is finished, and a client that hasn't sent one yet may do so within [`net::LAST_CALL`].
 pub async fn serve_connection(server: &Server, mut connection: Connection, stop: CancellationToken) {
-    let (peer, certificate) = (connection.peer(), connection.client_identity());
-    let client = ClientInfo::new(peer, certificate.as_ref());
+    let (peer, certificate) = (connection.peer(), connection.client_certificate());
     let activity = connection.activity();
     let (protocol, progress) = {
         let config = server.config();
@@ -47,6 +46,8 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
         received.notify_one();
         let _active = activity.request();
         progress.on_request();
+        // The certificate may have expired since the last request.
+        let client = ClientInfo::new(peer, certificate.as_ref().and_then(ClientCertificate::identity));
         match routes::handle(server, request, client, &requests).await {
             Answer::Response(response) => {
                 progress.on_response();

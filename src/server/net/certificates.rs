@@ -1,109 +1,199 @@
-//! A certificate chain with its key, as a listener uses them, and their replacement while it runs.
+//! The certificate chain and key of a listener, and their replacement while the listener is in use.
 //!
-//! What a reload swaps is the certified key behind the rustls configuration, so open connections and handshakes in
-//! progress go on with what they began with. A client without SNI, or with any name in
-//! it, gets this one certificate: the devices in the field send no name, and accept what they are shown.
+//! A reload replaces the certified key behind the rustls configuration, so that open connections and handshakes in
+//! progress keep the one that they started with. Every client gets this one certificate, whatever name it asks for (SNI)
+//! or if it asks for none: devices in the field send no name, and accept any certificate.
 //!
-//! Sessions are resumed by tickets, which the client keeps: a mass reconnect is spared the signatures, and nothing is
-//! stored here for those who don't come back.
+//! TLS sessions are resumed by tickets, which the clients store: a mass reconnect costs no signatures, and no memory here
+//! for clients that don't return.
 //!
-//! A listener with `client-ca` asks for a certificate, and takes one only if these authorities have signed it; who shows
-//! none is let in as before, and it is for the access rules to say what that is worth. A ticket carries what a client
-//! once proved, so with other authorities, or others revoked, comes another configuration, to which no ticket of before
-//! is good.
+//! A listener with `client-ca` requests a certificate, and accepts only those that these authorities have signed. A
+//! client without one is admitted, and the access rules decide what it may do. A ticket contains the certificate that
+//! the client presented, so a change of the authorities or the revocation lists replaces the ticket key, and the validity
+//! of a certificate is checked again after a resumption and at each request ([`ClientCertificate`]).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 
-use super::client_auth::ClientAuth;
+use super::client_auth::{ClientAuth, client_identity};
+use super::pem::{self, PemError};
 use crate::config;
+use crate::files::{self, Accept, ReadError};
+use crate::peer::ClientIdentity;
 
-/// A certificate and key in use, replaced as a whole on reload.
+/// The certificate and key of a listener.
 #[derive(Debug)]
 pub struct Certificates {
     files: config::Tls,
-    seen: Mutex<Stamps>,
+    stamps: Mutex<Stamps>,
     current: Arc<Current>,
-    tls: RwLock<InForce>,
+    tls: RwLock<TlsState>,
 }
 
 /// A rustls configuration, and the authorities that it was made with.
 #[derive(Debug)]
-struct InForce {
-    authorities: ClientAuth,
+struct TlsState {
+    client_auth: ClientAuth,
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// Number of the changes of the authorities so far.
+    generation: u64,
     config: Arc<ServerConfig>,
 }
 
-/// Why a certificate or key can't be used; names the file and the mend.
+/// Contents of a listener's files, read and checked but not in use yet.
+#[derive(Debug)]
+pub struct FreshCertificates {
+    stamps: Stamps,
+    certified: CertifiedKey,
+    client_auth: ClientAuth,
+}
+
+/// The error of a certificate, key, authority or revocation list that can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CertificateError(pub String);
+#[error("{role} {}{}: {problem}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
+pub struct CertificateError {
+    role: &'static str,
+    path: PathBuf,
+    line: Option<usize>,
+    #[source]
+    problem: Box<CertificateProblem>,
+}
+
+/// The problem of a file; says how to fix it.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateProblem {
+    /// The file doesn't exist.
+    #[error("no such file; correct the path in the configuration")]
+    NotFound,
+    /// The file can't be read.
+    #[error("{0}")]
+    Read(#[source] ReadError),
+    /// The file isn't PEM.
+    #[error("{0}")]
+    Pem(#[source] PemError),
+    /// A block that has no place in the file.
+    #[error("BEGIN {0} is not expected here; remove it, or convert it with openssl")]
+    Block(String),
+    /// A block whose content is damaged.
+    #[error("not an X.509 certificate; copy the file again")]
+    NotX509,
+    /// The file has no block of the expected kind.
+    #[error("no {what} in it; expected PEM with a BEGIN {label} line")]
+    Empty {
+        /// The kind, in words.
+        what: &'static str,
+        /// Label of its PEM blocks.
+        label: &'static str,
+    },
+    /// The file has several keys.
+    #[error("a second private key; keep one of them")]
+    SecondKey,
+    /// The key needs a passphrase.
+    #[error("encrypted with a passphrase; decrypt it with `openssl pkey`")]
+    Encrypted,
+    /// TLS doesn't use keys of this kind.
+    #[error("not a kind of key that TLS uses; give an RSA (2048 bits or more), ECDSA (P-256, P-384) or Ed25519 key")]
+    KeyKind,
+    /// The key belongs to another certificate.
+    #[error(
+        "doesn't fit the first certificate in {}; give the key that the certificate was made for, and the server's own certificate first",
+        .0.display()
+    )]
+    KeyMismatch(PathBuf),
+    /// The certificate can't be used for TLS.
+    #[error("{0}; give an X.509 version 3 certificate")]
+    Certificate(#[source] rustls::Error),
+    /// The certificate isn't one of an authority.
+    #[error("{0}; give the certificates of authorities, X.509 version 3")]
+    Authority(#[source] rustls::Error),
+    /// The revocation list can't be used.
+    #[error("{0}; give lists of version 2, for which openssl.cnf needs crl_extensions")]
+    RevocationList(#[source] rustls::Error),
+    /// The authorities can't be used together.
+    #[error("{0}")]
+    Verifier(#[source] rustls::server::VerifierBuilderError),
+    /// rustls can't be configured.
+    #[error("{0}")]
+    Tls(#[source] rustls::Error),
+}
+
+impl CertificateError {
+    pub(super) fn new(role: &'static str, path: &Path, problem: CertificateProblem) -> Self {
+        Self { role, path: path.to_owned(), line: None, problem: Box::new(problem) }
+    }
+
+    fn at(self, line: usize) -> Self {
+        Self { line: Some(line), ..self }
+    }
+}
 
 impl Certificates {
-    /// Reads and checks a chain and its key.
-    pub fn load(files: &config::Tls) -> Result<Arc<Self>, CertificateError> {
-        let seen = Stamps::of(files);
-        let current = Arc::new(Current(RwLock::new(Arc::new(read(files)?))));
-        let tls = RwLock::new(InForce::new(ClientAuth::read(files)?, files, &current)?);
-        Ok(Arc::new(Self { files: files.clone(), seen: Mutex::new(seen), current, tls }))
+    /// Reads and checks the files of a listener.
+    pub fn load(files: &config::Tls, accept: Accept) -> Result<Arc<Self>, CertificateError> {
+        let fresh = FreshCertificates::read(files, accept)?;
+        let current = Arc::new(Current(RwLock::new(Arc::new(fresh.certified))));
+        let tls = RwLock::new(TlsState::new(fresh.client_auth, files, &current, 0)?);
+        Ok(Arc::new(Self { files: files.clone(), stamps: Mutex::new(fresh.stamps), current, tls }))
     }
 
     /// Returns the problems of all files: each is read, also if another one can't be used.
-    pub fn problems(files: &config::Tls) -> Vec<CertificateError> {
-        let chain = read_chain("certificate", &files.certificate).err();
-        let mut problems: Vec<_> = chain.into_iter().chain(read_key(&files.key).err()).collect();
-        problems.extend(ClientAuth::problems(files));
-        if problems.is_empty() { Self::load(files).err().into_iter().collect() } else { problems }
+    pub fn problems(files: &config::Tls, accept: Accept) -> Vec<CertificateError> {
+        let chain = read_chain("certificate", &files.certificate, accept, &KEY_LABELS).err();
+        let mut problems: Vec<_> = chain.into_iter().chain(read_key(&files.key, accept).err()).collect();
+        problems.extend(ClientAuth::problems(files, accept));
+        if problems.is_empty() { Self::load(files, accept).err().into_iter().collect() } else { problems }
     }
 
-    /// Reads the files again; on an error the ones in use stay. Tells whether anything changed.
-    pub fn reload(&self) -> Result<bool, CertificateError> {
-        // Taken before the files are read, so that a change in between is seen as one later; and kept even if the
-        // files are bad, so that a half-done replacement is tried again when it changes, and not all the time.
-        *self.seen.lock() = Stamps::of(&self.files);
-        let (fresh, authorities) = (read(&self.files)?, ClientAuth::read(&self.files)?);
-        let are_others = self.tls.read().authorities != authorities;
-        if are_others {
-            let fresh = InForce::new(authorities, &self.files, &self.current)?;
-            *self.tls.write() = fresh;
+    /// Reads and checks the files again, without using them yet. May block as long as a file system does.
+    pub fn read_again(&self) -> Result<FreshCertificates, CertificateError> {
+        // Remembered even if the files are bad, so that a replacement that is half done is read again when the files
+        // change, and not all the time.
+        *self.stamps.lock() = Stamps::of(&self.files);
+        FreshCertificates::read(&self.files, Accept::RegularOnly)
+    }
+
+    /// Puts files into use that were read again; returns whether anything changed.
+    pub fn replace(&self, fresh: FreshCertificates) -> Result<bool, CertificateError> {
+        *self.stamps.lock() = fresh.stamps;
+        let has_other_authorities = self.tls.read().client_auth != fresh.client_auth;
+        if has_other_authorities {
+            let generation = self.tls.read().generation + 1;
+            let state = TlsState::new(fresh.client_auth, &self.files, &self.current, generation)?;
+            *self.tls.write() = state;
         }
         let mut current = self.current.0.write();
-        let is_new = current.cert != fresh.cert;
-        *current = Arc::new(fresh);
-        Ok(is_new || are_others)
+        let has_other_certificate = current.cert != fresh.certified.cert;
+        *current = Arc::new(fresh.certified);
+        Ok(has_other_certificate || has_other_authorities)
     }
 
-    /// Tells whether the files look different (size, time, inode) from when they were read; a file that is missing,
-    /// as in the middle of a replacement, doesn't count as different.
+    /// Returns whether the files look different (size, time, inode) from when they were read; a file that is missing, as
+    /// in the middle of a replacement, doesn't count as different. May block as long as a file system does.
     pub fn are_stale(&self) -> bool {
         let now = Stamps::of(&self.files);
-        let seen = self.seen.lock();
         let has_all = self.files.client_ca.is_some() == now.client_ca.is_some()
             && self.files.client_crl.is_some() == now.client_crl.is_some();
-        now.certificate.is_some() && now.key.is_some() && has_all && now != *seen
+        now.certificate.is_some() && now.key.is_some() && has_all && now != *self.stamps.lock()
     }
 
-    /// Tells when the first certificate of the chain ends, in seconds since the Unix epoch.
+    /// Returns when the first certificate of the chain expires, in seconds since the Unix epoch.
     pub fn expires(&self) -> Option<i64> {
         let current = Arc::clone(&self.current.0.read());
-        let ends = current.cert.iter().filter_map(|certificate| {
-            let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-            Some(certificate.validity().not_after.timestamp())
-        });
-        ends.min()
+        current.cert.iter().filter_map(not_after).min()
     }
 
-    /// The files.
+    /// Returns the files.
     pub fn files(&self) -> &config::Tls {
         &self.files
     }
@@ -113,11 +203,68 @@ impl Certificates {
     }
 }
 
-impl InForce {
-    fn new(authorities: ClientAuth, files: &config::Tls, current: &Arc<Current>) -> Result<Self, CertificateError> {
-        let config = server_config(authorities.verifier(files)?, Arc::clone(current));
-        let config = config.map_err(|error| CertificateError(format!("tls: {error}")))?;
-        Ok(Self { authorities, config: Arc::new(config) })
+/// Certificate that a client has presented, whose validity is checked at each use.
+///
+/// The handshake has verified it, but a connection may outlive it, and a resumed TLS session verifies nothing. The
+/// signatures are verified again only if the authorities or the revocation lists have changed, or after its expiry.
+#[derive(Debug)]
+pub struct ClientCertificate {
+    identity: ClientIdentity,
+    chain: Vec<CertificateDer<'static>>,
+    /// Earliest expiry in the chain, in seconds since the Unix epoch.
+    expires: i64,
+    certificates: Arc<Certificates>,
+    /// Generation of the authorities that have verified it.
+    verified: AtomicU64,
+}
+
+impl ClientCertificate {
+    pub(super) fn new(chain: &[CertificateDer<'static>], certificates: &Arc<Certificates>) -> Option<Self> {
+        Some(Self {
+            identity: client_identity(chain.first()?),
+            expires: chain.iter().filter_map(not_after).min().unwrap_or(i64::MIN),
+            chain: chain.to_vec(),
+            certificates: Arc::clone(certificates),
+            verified: AtomicU64::new(NEVER),
+        })
+    }
+
+    /// Returns the identity in the certificate; `None` once it has expired or is revoked.
+    pub fn identity(&self) -> Option<&ClientIdentity> {
+        self.identity_at(UnixTime::now())
+    }
+
+    pub(super) fn identity_at(&self, now: UnixTime) -> Option<&ClientIdentity> {
+        let (verifier, generation) = {
+            let tls = self.certificates.tls.read();
+            (Arc::clone(&tls.verifier), tls.generation)
+        };
+        let is_in_time = i64::try_from(now.as_secs()).is_ok_and(|now| now < self.expires);
+        if is_in_time && self.verified.load(Ordering::Relaxed) == generation {
+            return Some(&self.identity);
+        }
+        let (end_entity, intermediates) = self.chain.split_first()?;
+        if !verifier.offer_client_auth() || verifier.verify_client_cert(end_entity, intermediates, now).is_err() {
+            return None;
+        }
+        self.verified.store(generation, Ordering::Relaxed);
+        Some(&self.identity)
+    }
+}
+
+impl TlsState {
+    fn new(
+        client_auth: ClientAuth,
+        files: &config::Tls,
+        current: &Arc<Current>,
+        generation: u64,
+    ) -> Result<Self, CertificateError> {
+        let verifier = client_auth.verifier(files)?;
+        let config = server_config(Arc::clone(&verifier), Arc::clone(current));
+        let config = config.map_err(|error| {
+            CertificateError::new("certificate", &files.certificate, CertificateProblem::Tls(error))
+        })?;
+        Ok(Self { client_auth, verifier, generation, config: Arc::new(config) })
     }
 }
 
@@ -133,71 +280,103 @@ fn server_config(verifier: Arc<dyn ClientCertVerifier>, current: Arc<Current>) -
     Ok(tls)
 }
 
-fn read(files: &config::Tls) -> Result<CertifiedKey, CertificateError> {
-    let (chain, key) = (read_chain("certificate", &files.certificate)?, read_key(&files.key)?);
-    let shown = files.key.display();
-    let key = ring::sign::any_supported_type(&key).map_err(|_| {
-        CertificateError(format!("key {shown}: not a kind of key that TLS uses; give an RSA (2048 bits or more), ECDSA (P-256, P-384) or Ed25519 key"))
-    })?;
-    let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        Ok(()) => Ok(certified),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(CertificateError(format!(
-            "key {shown}: doesn't fit the first certificate in {}; give the key that the certificate was made for, and the server's own certificate first",
-            files.certificate.display()
-        ))),
-        Err(error) => Err(CertificateError(format!(
-            "certificate {}: {error}; give an X.509 version 3 certificate",
-            files.certificate.display()
-        ))),
+impl FreshCertificates {
+    fn read(files: &config::Tls, accept: Accept) -> Result<Self, CertificateError> {
+        // Taken before the files are read, so that a change meanwhile is noticed later.
+        let stamps = Stamps::of(files);
+        let chain = read_chain("certificate", &files.certificate, accept, &KEY_LABELS)?;
+        let key_problem = |problem| CertificateError::new("key", &files.key, problem);
+        let key = ring::sign::any_supported_type(&read_key(&files.key, accept)?)
+            .map_err(|_| key_problem(CertificateProblem::KeyKind))?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) => Ok(Self { stamps, certified, client_auth: ClientAuth::read(files, accept)? }),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err(key_problem(CertificateProblem::KeyMismatch(files.certificate.clone())))
+            }
+            Err(error) => {
+                Err(CertificateError::new("certificate", &files.certificate, CertificateProblem::Certificate(error)))
+            }
+        }
     }
 }
 
-/// Reads a chain of certificates; `role` is the key that names the file.
-pub(super) fn read_chain(role: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    read_pem(role, path, "certificate", "BEGIN CERTIFICATE")
-}
-
-/// Reads what stands in a PEM file, one at least: `what` in words, and the `line` with which it begins.
-pub(super) fn read_pem<T: PemObject>(
-    role: &str,
+/// Reads a chain of certificates; `role` is the configuration key that names the file. Blocks with a label of `ignored`
+/// may stand beside them.
+pub(super) fn read_chain(
+    role: &'static str,
     path: &Path,
-    what: &str,
-    line: &str,
-) -> Result<Vec<T>, CertificateError> {
-    let problem = |what: String| CertificateError(format!("{role} {}: {what}", path.display()));
-    let text = fs::read(path).map_err(|error| problem(unreadable(&error)))?;
-    let all: Result<Vec<_>, _> = T::pem_slice_iter(&text).collect();
-    let all = all.map_err(|error| problem(format!("not sound PEM ({error}); copy the file again")))?;
-    if all.is_empty() {
-        return Err(problem(format!("no {what} in it; expected PEM with a {line} line")));
+    accept: Accept,
+    ignored: &[&str],
+) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let numbered =
+        read_objects::<CertificateDer<'static>>(role, path, accept, ("certificate", "CERTIFICATE"), ignored)?;
+    let is_x509 =
+        |der: &CertificateDer<'_>| x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty());
+    if let Some((line, _)) = numbered.iter().find(|(_, certificate)| !is_x509(certificate)) {
+        return Err(CertificateError::new(role, path, CertificateProblem::NotX509).at(*line));
     }
-    Ok(all)
+    Ok(numbered.into_iter().map(|(_, certificate)| certificate).collect())
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    let problem = |what: String| CertificateError(format!("key {}: {what}", path.display()));
-    let text = fs::read(path).map_err(|error| problem(unreadable(&error)))?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
-        let is_encrypted = [&b"BEGIN ENCRYPTED"[..], b"Proc-Type: 4,ENCRYPTED"]
-            .iter()
-            .any(|mark| text.windows(mark.len()).any(|window| window == *mark));
-        problem(match error {
-            _ if is_encrypted => "encrypted with a passphrase; decrypt it with `openssl pkey`".into(),
-            pem::Error::NoItemsFound => "no private key in it; expected PEM with a BEGIN PRIVATE KEY line".into(),
-            error => format!("not sound PEM ({error}); copy the file again"),
-        })
+/// Reads the objects of a PEM file, at least one, with their lines; `kind` is their kind in words and their label.
+pub(super) fn read_objects<T: PemObject>(
+    role: &'static str,
+    path: &Path,
+    accept: Accept,
+    kind: (&'static str, &'static str),
+    ignored: &[&str],
+) -> Result<Vec<(usize, T)>, CertificateError> {
+    let (what, label) = kind;
+    let problem = |problem| CertificateError::new(role, path, problem);
+    let damaged = |error: PemError| problem(CertificateProblem::Pem(error)).at(error.line);
+    let bytes = read_file(role, path, accept)?;
+    let mut objects = Vec::new();
+    for block in pem::blocks(&bytes).map_err(damaged)? {
+        if block.label == label {
+            objects.push((block.line, block.decode().map_err(damaged)?));
+        } else if !ignored.contains(&block.label) {
+            return Err(problem(CertificateProblem::Block(block.label.to_owned())).at(block.line));
+        }
+    }
+    if objects.is_empty() { Err(problem(CertificateProblem::Empty { what, label })) } else { Ok(objects) }
+}
+
+fn read_key(path: &Path, accept: Accept) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    let problem = |problem| CertificateError::new("key", path, problem);
+    let damaged = |error: PemError| problem(CertificateProblem::Pem(error)).at(error.line);
+    let bytes = read_file("key", path, accept)?;
+    let mut key = None;
+    for block in pem::blocks(&bytes).map_err(damaged)? {
+        if block.is_encrypted() {
+            return Err(problem(CertificateProblem::Encrypted).at(block.line));
+        }
+        match block.label {
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" if key.is_some() => {
+                return Err(problem(CertificateProblem::SecondKey).at(block.line));
+            }
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => key = Some(block.decode().map_err(damaged)?),
+            "CERTIFICATE" | "EC PARAMETERS" | "DH PARAMETERS" => {}
+            other => return Err(problem(CertificateProblem::Block(other.to_owned())).at(block.line)),
+        }
+    }
+    key.ok_or_else(|| problem(CertificateProblem::Empty { what: "private key", label: "PRIVATE KEY" }))
+}
+
+fn read_file(role: &'static str, path: &Path, accept: Accept) -> Result<Vec<u8>, CertificateError> {
+    files::read(path, accept).map_err(|error| {
+        let problem = match error {
+            ReadError::NotFound => CertificateProblem::NotFound,
+            error => CertificateProblem::Read(error),
+        };
+        CertificateError::new(role, path, problem)
     })
 }
 
-fn unreadable(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file; mend the path in the configuration".into(),
-        std::io::ErrorKind::PermissionDenied => {
-            "permission denied; let the daemon's user read it, or pass it as a systemd credential".into()
-        }
-        _ => error.to_string(),
-    }
+/// Returns the expiry of a certificate, in seconds since the Unix epoch.
+fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// The certified key of the next handshake.
@@ -210,7 +389,7 @@ impl ResolvesServerCert for Current {
     }
 }
 
-/// What the files looked like.
+/// Identities of the files' contents.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamps {
     certificate: Option<Stamp>,
@@ -219,7 +398,7 @@ struct Stamps {
     client_crl: Option<Stamp>,
 }
 
-/// A file's device, inode, size and time of change, behind symbolic links (certbot's `live` folder is made of them).
+/// Device, inode, size and modification time of a file, behind symbolic links (certbot's `live` directory has them).
 type Stamp = (u64, u64, u64, i64, i64);
 
 impl Stamps {
@@ -237,6 +416,13 @@ impl Stamps {
         }
     }
 }
+
+/// Blocks that may stand beside the certificates of a listener, as in one file for a chain and its key.
+const KEY_LABELS: [&str; 6] =
+    ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "EC PARAMETERS", "DH PARAMETERS"];
+
+/// Generation of a certificate that was not verified yet.
+const NEVER: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests;

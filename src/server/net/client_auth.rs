@@ -1,9 +1,8 @@
-//! Those who sign clients' certificates, and which of these they have taken back.
+//! Authorities that sign client certificates, the certificates that they have revoked, and the names in a certificate.
 //!
-//! Without authorities clients are asked for no certificate. With lists of what is revoked (CRLs) a certificate is good
-//! only if the list of each authority above it is there and doesn't name it: where a list is missing nothing is known, and
-//! then nobody is let in by such a certificate. A list whose time is over holds all the same, since it names no fewer
-//! than an old one.
+//! Without authorities clients are asked for no certificate. With revocation lists (CRLs) a certificate is accepted only
+//! if there is a list of each authority above it and none names it: without a list its state is unknown, and it is
+//! rejected. A list stays in force after its next update is due, since it names no fewer certificates than an older one.
 
 use std::sync::Arc;
 
@@ -14,62 +13,68 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, VerifierBuilderError, WebPkiClientVerifier};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::certificates::{CertificateError, read_chain, read_pem};
+use super::certificates::{CertificateError, CertificateProblem, read_chain, read_objects};
 use crate::config;
+use crate::files::Accept;
 use crate::peer::ClientIdentity;
 
-/// What clients' certificates are judged by; empty if they are asked for none.
+/// Authorities and revocation lists of a listener; empty if clients are asked for no certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClientAuth {
-    certificates: Vec<CertificateDer<'static>>,
-    revoked: Vec<CertificateRevocationListDer<'static>>,
+    authorities: Vec<CertificateDer<'static>>,
+    revocation_lists: Vec<CertificateRevocationListDer<'static>>,
 }
 
 impl ClientAuth {
     /// Reads the files that a listener names.
-    pub(super) fn read(files: &config::Tls) -> Result<Self, CertificateError> {
-        let certificates = files.client_ca.as_deref().map(|path| read_chain("client-ca", path)).transpose()?;
-        let lists = files.client_crl.as_deref();
-        let lists = lists.map(|path| read_pem("client-crl", path, "list", "BEGIN X509 CRL")).transpose()?;
-        Ok(Self { certificates: certificates.unwrap_or_default(), revoked: lists.unwrap_or_default() })
+    pub(super) fn read(files: &config::Tls, accept: Accept) -> Result<Self, CertificateError> {
+        Ok(Self { authorities: read_authorities(files, accept)?, revocation_lists: read_lists(files, accept)? })
     }
 
     /// Returns the problems of both files, if a listener names them.
-    pub(super) fn problems(files: &config::Tls) -> Vec<CertificateError> {
-        let certificates = files.client_ca.as_deref().map(|path| read_chain("client-ca", path));
-        let lists = files.client_crl.as_deref();
-        let lists = lists
-            .map(|path| read_pem::<CertificateRevocationListDer<'_>>("client-crl", path, "list", "BEGIN X509 CRL"));
-        let problem = certificates.and_then(Result::err).into_iter();
-        problem.chain(lists.and_then(Result::err)).collect()
+    pub(super) fn problems(files: &config::Tls, accept: Accept) -> impl Iterator<Item = CertificateError> {
+        read_authorities(files, accept).err().into_iter().chain(read_lists(files, accept).err())
     }
 
-    /// Makes what looks at clients' certificates; who shows none is not refused by it.
+    /// Creates the verifier of client certificates. It admits clients without one.
     pub(super) fn verifier(&self, files: &config::Tls) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
         let Some(path) = &files.client_ca else { return Ok(Arc::new(NoClientAuth)) };
-        let problem = |what: String| CertificateError(format!("client-ca {}: {what}", path.display()));
+        let problem = |problem| CertificateError::new("client-ca", path, problem);
         let mut roots = RootCertStore::empty();
-        for authority in &self.certificates {
-            roots
-                .add(authority.clone())
-                .map_err(|error| problem(format!("{error}; give the certificates of authorities, X.509 version 3")))?;
+        for authority in &self.authorities {
+            roots.add(authority.clone()).map_err(|error| problem(CertificateProblem::Authority(error)))?;
         }
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
             .allow_unauthenticated();
-        // Nothing is looked up in no lists; with one, all that it doesn't cover is unknown and refused.
-        let verifier = verifier.with_crls(self.revoked.iter().cloned()).build();
-        verifier.map_err(|error| match (error, &files.client_crl) {
-            (VerifierBuilderError::InvalidCrl(error), Some(path)) => CertificateError(format!(
-                "client-crl {}: {}; give lists of version 2, for which openssl.cnf needs crl_extensions",
-                path.display(),
-                rustls::Error::from(error)
-            )),
-            (error, _) => problem(error.to_string()),
+        // Without lists nothing is checked; with one, everything that it doesn't cover is unknown and rejected.
+        let verifier = verifier.with_crls(self.revocation_lists.iter().cloned()).build();
+        verifier.map(|verifier| verifier as Arc<dyn ClientCertVerifier>).map_err(|error| {
+            match (error, &files.client_crl) {
+                (VerifierBuilderError::InvalidCrl(error), Some(path)) => {
+                    CertificateError::new("client-crl", path, CertificateProblem::RevocationList(error.into()))
+                }
+                (error, _) => problem(CertificateProblem::Verifier(error)),
+            }
         })
     }
 }
 
-/// Reads the subject's common name, and the alternative names: DNS, e-mail and URI.
+fn read_authorities(files: &config::Tls, accept: Accept) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let Some(path) = &files.client_ca else { return Ok(Vec::new()) };
+    read_chain("client-ca", path, accept, &[])
+}
+
+fn read_lists(
+    files: &config::Tls,
+    accept: Accept,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, CertificateError> {
+    let Some(path) = &files.client_crl else { return Ok(Vec::new()) };
+    let lists = read_objects("client-crl", path, accept, ("list", "X509 CRL"), &[])?;
+    Ok(lists.into_iter().map(|(_, list)| list).collect())
+}
+
+/// Returns the names in a verified certificate: the subject's common name, and alternative names (DNS, e-mail and URI).
+/// A name that can't be parsed is left out, since every name may grant access.
 pub(super) fn client_identity(certificate: &CertificateDer<'_>) -> ClientIdentity {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return ClientIdentity::default() };
     let common = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());

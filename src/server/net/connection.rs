@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,14 +17,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::certificates::Certificates;
-use super::client_auth::client_identity;
+use super::certificates::{Certificates, ClientCertificate};
 use super::pending::{Activity, PendingGuard};
 use super::permit::ConnectionPermit;
 use super::stream::Stream;
 use super::{NetworkSlot, Socket, Transport, proxy};
 use crate::metrics::Rejection;
-use crate::peer::{ClientIdentity, Network, Peer, Peers};
+use crate::peer::{Network, Peer, Peers};
 
 /// An accepted connection, plain or with TLS.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Connection {
 #[derive(Debug)]
 enum Layer {
     Plain(Stream),
-    Tls(Box<TlsStream<Stream>>),
+    Tls(Box<TlsStream<Stream>>, Arc<Certificates>),
 }
 
 impl Connection {
@@ -52,11 +52,13 @@ impl Connection {
         self.peer
     }
 
-    /// Returns the names in the client certificate, if the peer presented one; the TLS handshake has verified it.
-    pub fn client_identity(&self) -> Option<ClientIdentity> {
+    /// Returns the client certificate, if the peer has presented one.
+    pub fn client_certificate(&self) -> Option<ClientCertificate> {
         match &self.layer {
             Layer::Plain(_) => None,
-            Layer::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().map(client_identity),
+            Layer::Tls(stream, certificates) => {
+                ClientCertificate::new(stream.get_ref().1.peer_certificates()?, certificates)
+            }
         }
     }
 
@@ -69,7 +71,7 @@ impl Connection {
     pub fn into_socket(self) -> io::Result<Socket> {
         let transport = match self.layer {
             Layer::Plain(stream) => Transport::Plain(stream.into_plain()?),
-            Layer::Tls(stream) => {
+            Layer::Tls(stream, _) => {
                 let (stream, session) = stream.into_inner();
                 Transport::Tls(stream.into_plain()?, Box::new(session))
             }
@@ -137,7 +139,7 @@ impl Connection {
     pub(super) fn disable_buffering(&self) -> io::Result<()> {
         match &self.layer {
             Layer::Plain(stream) => stream.disable_buffering(),
-            Layer::Tls(stream) => stream.get_ref().0.disable_buffering(),
+            Layer::Tls(stream, _) => stream.get_ref().0.disable_buffering(),
         }
     }
 
@@ -155,7 +157,7 @@ impl Connection {
     }
 
     /// Runs the TLS handshake.
-    pub(super) async fn into_tls(mut self, certificates: &Certificates) -> io::Result<Self> {
+    pub(super) async fn into_tls(mut self, certificates: &Arc<Certificates>) -> io::Result<Self> {
         self.first_bytes().await?;
         self.permit.count_tls();
         let layer = match self.layer {
@@ -163,11 +165,16 @@ impl Connection {
                 let handshake = TlsAcceptor::from(certificates.server_config()).accept(stream);
                 let tls = Self::unless_evicted(&self.pending, handshake).await?;
                 self.pending.on_handshake();
-                Layer::Tls(Box::new(tls))
+                Layer::Tls(Box::new(tls), Arc::clone(certificates))
             }
-            done @ Layer::Tls(_) => done,
+            done @ Layer::Tls(..) => done,
         };
-        Ok(Self { layer, ..self })
+        let connection = Self { layer, ..self };
+        // A resumed session has the certificate of its first handshake, which may have expired since.
+        if connection.client_certificate().is_some_and(|certificate| certificate.identity().is_none()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client certificate has expired or is revoked"));
+        }
+        Ok(connection)
     }
 
     /// Runs a write, which fails once the peer has read nothing for the write timeout; that is counted once.
@@ -182,7 +189,7 @@ impl Connection {
         }
         let written = match &mut self.layer {
             Layer::Plain(stream) => write(Pin::new(stream), cx),
-            Layer::Tls(stream) => write(Pin::new(&mut **stream), cx),
+            Layer::Tls(stream, _) => write(Pin::new(&mut **stream), cx),
         };
         if written.is_ready() {
             self.write_timer = None;
@@ -203,7 +210,7 @@ impl AsyncRead for Connection {
         connection.check_evicted(cx)?;
         let read = match &mut connection.layer {
             Layer::Plain(stream) => Pin::new(stream).poll_read(cx, into),
-            Layer::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, into),
+            Layer::Tls(stream, _) => Pin::new(&mut **stream).poll_read(cx, into),
         };
         if read.is_ready() {
             connection.pending.on_first_byte();
@@ -228,7 +235,7 @@ impl AsyncWrite for Connection {
     fn is_write_vectored(&self) -> bool {
         match &self.layer {
             Layer::Plain(stream) => stream.is_write_vectored(),
-            Layer::Tls(stream) => stream.is_write_vectored(),
+            Layer::Tls(stream, _) => stream.is_write_vectored(),
         }
     }
 

@@ -12,6 +12,7 @@ mod connection;
 mod connection_gate;
 mod handshake;
 mod listener;
+mod pem;
 mod pending;
 mod permit;
 pub mod proxy;
@@ -21,7 +22,7 @@ mod unix_socket;
 pub mod yield_budget;
 
 pub use accept::accept;
-pub use certificates::{CertificateError, Certificates};
+pub use certificates::{CertificateError, CertificateProblem, Certificates, ClientCertificate, FreshCertificates};
 pub use clients::{Clients, NetworkSlot, TooManyConnections};
 pub use connection::Connection;
 pub use connection_gate::ConnectionGate;

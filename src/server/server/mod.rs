@@ -30,6 +30,7 @@ use ws_router_core::shard::{Rates, Traffic};
 use crate::access::Access;
 use crate::config::{Config, Limits, Problems};
 use crate::events::Events;
+use crate::files::Accept;
 use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
 use crate::net::{Clients, ConnectionGate, NetworkSlot, PendingPool, Socket};
 use crate::peer::Peer;
@@ -62,7 +63,7 @@ pub struct Server {
 impl Server {
     /// Starts the relay threads, and restores what an old process handed over.
     pub fn start(config: Config, inherited: Option<Inherited>) -> Result<Arc<Self>, StartError> {
-        let access = Access::load(&config.access).map_err(StartError::Access)?;
+        let access = Access::load(&config.access, Accept::Any).map_err(StartError::Access)?;
         let (events, metrics, rules) = (Events::new(), Arc::<FrontendMetrics>::default(), registry::Rules::of(&config));
         let registry = match &inherited {
             Some(inherited) => inherited.registry(rules, &events),

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use ws_router_core::secret::Token;
 use ws_router_server::access::{Access, Action, Caller, Verdict};
 use ws_router_server::config::parse;
+use ws_router_server::files::Accept;
 use ws_router_server::peer::Peer;
 
 thread_local! {
@@ -28,7 +29,7 @@ fn check(bytes: &[u8], folder: &Path) {
     let is_named = bytes.lines().map(str::trim).filter(|line| !line.starts_with('#')).any(|line| {
         line.split_once(':').is_some_and(|(_, hash)| hash.trim().eq_ignore_ascii_case(&token.hash().to_string()))
     });
-    match Access::load(&rules) {
+    match Access::load(&rules, Accept::Any) {
         Ok(access) => {
             assert_eq!(lets_in(&access, Some(&token)), is_named);
             assert!(!lets_in(&access, None));
