@@ -1,14 +1,15 @@
 //! `--check` and `--print-config`: the modes that only read the configuration.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use nix::unistd::Uid;
 use ws_router_admin_api::finding::{self, Area, Finding, Severity};
 
 use crate::access::Access;
 use crate::certificate_store;
-use crate::config::{Config, Problems, Source};
-use crate::diagnostics::{self, Capacity, RightsError, Service};
+use crate::config::{Config, Listener, Problems, Source};
+use crate::diagnostics::{self, CREDENTIALS, Capacity, RightsError, Service};
 use crate::exit::{ExitError, Status};
 use crate::files::Accept;
 
@@ -29,7 +30,10 @@ pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
         let status = if matches!(error, RightsError::UnknownUser(_)) { Status::Usage } else { Status::NoPermission };
         ExitError::new(status, with_source(&error))
     })?;
-    let config = read(source, Accept::Any).map(|(config, _)| config);
+    // An administrator's shell has no credentials; those of the running service can be read as its user.
+    let source = source.clone().with_credentials(CREDENTIALS);
+    let hidden = Some(Path::new(CREDENTIALS)).filter(|folder| !folder.exists());
+    let config = read_but(&source, Accept::Any, hidden).map(|(config, _)| config);
     let config = match config {
         Ok(config) => config,
         Err(problems) if options.json => {
@@ -41,6 +45,10 @@ pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
     };
     let capacity = Capacity::of_process();
     let mut findings = diagnostics::of_configuration(&config, capacity, service.as_ref());
+    if hidden.is_some_and(|folder| config.listeners.iter().any(|listener| has_file_in(listener, folder))) {
+        let text = "credentials are not checkable here: they exist only while the service runs";
+        findings.push(Finding::notice(Area::Files, text, "check again when it runs"));
+    }
     if let Some(service) = &service {
         let text = format!("files were read with the rights of user {}", service.name());
         findings.push(Finding::notice(Area::Files, text, "--as root checks with your own"));
@@ -90,8 +98,15 @@ pub fn print_config(source: &Source) -> Result<(), ExitError> {
 /// Reads the configuration and the files that it names: certificates, which are only checked, and those of the access
 /// rules. Fails with the problems of all files.
 pub fn read(source: &Source, accept: Accept) -> Result<(Config, Access), Problems> {
+    read_but(source, accept, None)
+}
+
+/// Reads the configuration and the files that it names, but certificates in a folder that doesn't exist here.
+fn read_but(source: &Source, accept: Accept, hidden: Option<&Path>) -> Result<(Config, Access), Problems> {
     let mut loaded = source.load(accept);
-    let mut problems = certificate_store::problems(loaded.config(), accept);
+    let mut visible = loaded.config().clone();
+    visible.listeners.retain(|listener| hidden.is_none_or(|folder| !has_file_in(listener, folder)));
+    let mut problems = certificate_store::problems(&visible, accept);
     let access = Access::load(&loaded.config().access, accept).unwrap_or_else(|found| {
         problems.extend(found.0);
         Access::default()
@@ -119,6 +134,11 @@ pub fn keep_access_closed(source: &Source, before: &Config, after: Config) -> Re
         "{file}: no access rule is left of {count} in force; if everyone may register and connect, write access = [] \
          above all sections"
     )]))
+}
+
+/// Returns whether a listener's certificate or key is in a folder.
+fn has_file_in(listener: &Listener, folder: &Path) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.certificate.starts_with(folder) || tls.key.starts_with(folder))
 }
 
 fn print(text: &str) {

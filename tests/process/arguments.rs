@@ -155,3 +155,12 @@ fn a_check_with_the_rights_of_a_user_reads_what_that_user_can_read() {
     let unknown = Setup::on_loopback().argument("--check").argument("--as").argument("no-such-user");
     unknown.start().ended().says(64, &["no-such-user", "create it"]);
 }
+
+#[test]
+fn credentials_of_a_service_that_does_not_run_are_reported_as_not_checked() {
+    let tls = "certificate = \"${CREDENTIALS_DIRECTORY}/c.pem\", key = \"${CREDENTIALS_DIRECTORY}/k.pem\"";
+    let setup = Setup::new().config(&format!("[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ {tls} }}\n"));
+    let end = check(setup);
+    assert_eq!(end.status.code(), Some(0), "{:?}", end.log);
+    assert!(end.stdout.contains("notice: files: credentials are not checkable here"), "{}", end.stdout);
+}

@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{ACCESS, KEYS, LISTENER, METRICS, sections, unknown_key, unknown_section};
 use super::listener::{self, PlacedListener};
 use super::permissions::{self, GROUP, MODE};
-use super::reader::{Found, KeyIndex, Position, Surroundings};
+use super::reader::{CREDENTIALS_DIRECTORY, Found, KeyIndex, Position, Surroundings};
 use super::value::type_error;
 use super::{Config, Problems, access};
 use crate::files::{self, Accept, ReadError};
@@ -30,12 +30,21 @@ const FRAGMENTS: &str = ".d";
 
 /// Origin of the configuration, the same at the start and at each reload.
 #[derive(Debug, Clone)]
-pub struct Source(Option<PathBuf>);
+pub struct Source {
+    path: Option<PathBuf>,
+    credentials: Option<PathBuf>,
+}
 
 impl Source {
     /// Takes the named file, or else the one at [`DEFAULT_PATH`] with the files beside it.
     pub fn new(named: Option<PathBuf>) -> Self {
-        Self(named)
+        Self { path: named, credentials: None }
+    }
+
+    /// Takes this folder for that of the service's credentials, unless the service manager names one.
+    #[must_use]
+    pub fn with_credentials(self, folder: impl Into<PathBuf>) -> Self {
+        Self { credentials: Some(folder.into()), ..self }
     }
 
     /// Reads the configuration. A named file must exist; without the file at [`DEFAULT_PATH`] the defaults apply.
@@ -45,15 +54,17 @@ impl Source {
 
     /// Reads the configuration, even if it has problems.
     pub fn load(&self, accept: Accept) -> Loaded {
-        match &self.0 {
-            Some(path) => load_named(path, accept),
-            None => load_default(Path::new(DEFAULT_PATH), accept),
+        let credentials = |name: &str| (name == CREDENTIALS_DIRECTORY).then(|| self.credentials.clone()).flatten();
+        let variable = |name: &str| environment(name).or_else(|| credentials(name).map(OsString::from));
+        match &self.path {
+            Some(path) => load_named(path, accept, &variable),
+            None => load_default(Path::new(DEFAULT_PATH), accept, &variable),
         }
     }
 
     /// Returns the path of the (main) file.
     pub fn path(&self) -> &Path {
-        self.0.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
+        self.path.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 }
 
@@ -108,12 +119,12 @@ impl Loaded {
 
 /// Reads a configuration file, or returns all its problems.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    load_named(path, Accept::Any).finish()
+    load_named(path, Accept::Any, &environment).finish()
 }
 
 /// Reads a configuration from a text. `path` is its name in problems, and relative paths begin in its folder.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
-    parse_in(text, path, &|name| std::env::var_os(name))
+    parse_in(text, path, &environment)
 }
 
 /// Reads a configuration with the given environment variables.
@@ -127,17 +138,20 @@ pub(super) fn parse_in(
     loader.finish().finish()
 }
 
-fn load_named(path: &Path, accept: Accept) -> Loaded {
-    let variable = |name: &str| std::env::var_os(name);
-    let mut loader = Loader::new(path, &variable);
+/// Returns a variable of the process's environment.
+pub(super) fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+fn load_named(path: &Path, accept: Accept, variable: &dyn Fn(&str) -> Option<OsString>) -> Loaded {
+    let mut loader = Loader::new(path, variable);
     loader.read(path, accept);
     loader.finish()
 }
 
 /// Reads the file at a default path if it exists, and the files beside it.
-pub(super) fn load_default(path: &Path, accept: Accept) -> Loaded {
-    let variable = |name: &str| std::env::var_os(name);
-    let mut loader = Loader::new(path, &variable);
+pub(super) fn load_default(path: &Path, accept: Accept, variable: &dyn Fn(&str) -> Option<OsString>) -> Loaded {
+    let mut loader = Loader::new(path, variable);
     if !matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == ErrorKind::NotFound) {
         loader.read(path, accept);
     }

@@ -194,7 +194,7 @@ impl Surroundings<'_> {
         }
         let path = match text.strip_prefix(CREDENTIALS) {
             Some(rest) => {
-                let folder = (self.variable)("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
+                let folder = (self.variable)(CREDENTIALS_DIRECTORY).filter(|folder| !folder.is_empty());
                 let mut path = folder.ok_or(PathError::NoCredentials)?;
                 path.push(rest);
                 path
@@ -208,6 +208,8 @@ impl Surroundings<'_> {
     }
 }
 
+/// Variable with the folder of the service's credentials (systemd.exec(5)).
+pub(super) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 /// Start of paths of files that the service manager passes to the daemon alone.
 const CREDENTIALS: &str = "${CREDENTIALS_DIRECTORY}";
 

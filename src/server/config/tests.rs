@@ -7,7 +7,7 @@ mod roundtrip;
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::load::{load_default, parse_in};
+use super::load::{environment, load_default, parse_in};
 use super::*;
 use crate::files::Accept;
 
@@ -88,14 +88,14 @@ fn a_file_may_be_written_with_dots_and_with_windows_line_ends() {
 fn without_a_file_at_the_default_path_there_are_the_defaults_but_a_bad_one_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ws-router.toml");
-    assert_eq!(load_default(&path, Accept::Any).finish(), Ok(Config::default()));
+    assert_eq!(load_default(&path, Accept::Any, &environment).finish(), Ok(Config::default()));
     std::fs::write(&path, "[relay]\nthreads = 3\n").unwrap();
-    assert_eq!(load_default(&path, Accept::Any).finish().unwrap().relay.threads.unwrap().get(), 3);
+    assert_eq!(load_default(&path, Accept::Any, &environment).finish().unwrap().relay.threads.unwrap().get(), 3);
     std::fs::write(&path, "[relay]\nthreads = 0\n").unwrap();
-    assert!(load_default(&path, Accept::Any).finish().is_err());
+    assert!(load_default(&path, Accept::Any, &environment).finish().is_err());
     let dangling = folder.path().join("link.toml");
     std::os::unix::fs::symlink("/nonexistent", &dangling).unwrap();
-    assert!(load_default(&dangling, Accept::Any).finish().is_err());
+    assert!(load_default(&dangling, Accept::Any, &environment).finish().is_err());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use ws_router_admin_api::ListenAddress;
 use ws_router_admin_api::finding::{self, Area, Finding};
 
 pub use capacity::Capacity;
-pub use service::{RightsError, Service};
+pub use service::{CREDENTIALS, RightsError, Service};
 
 use crate::config::{Config, Listener};
 use crate::files::Accept;

@@ -19,6 +19,9 @@ pub struct Service {
     hidden: Vec<(PathBuf, &'static str)>,
 }
 
+/// Folder of the credentials of the running service, which exists as long as it runs (systemd.exec(5)).
+pub const CREDENTIALS: &str = "/run/credentials/ws-router.service";
+
 /// Why the rights of an account can't be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum RightsError {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use super::super::load::load_default;
+use super::super::load::{environment, load_default};
 use super::*;
 use crate::files::Accept;
 
@@ -32,7 +32,7 @@ fn tables_of_all_files_are_appended_in_the_order_of_the_files_names() {
             ("Z.toml", "[http]\nconsole = true\n"),
         ],
     );
-    let config = load_default(&path, Accept::Any).finish().unwrap();
+    let config = load_default(&path, Accept::Any, &environment).finish().unwrap();
     let ports: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
     assert_eq!(ports, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
     assert!(config.http.console);
@@ -43,7 +43,7 @@ fn tables_of_all_files_are_appended_in_the_order_of_the_files_names() {
 #[test]
 fn a_key_that_two_files_set_is_reported_with_both_places() {
     let (_folder, path) = folder("[log]\nlevel = \"info\"\n", &[("a.toml", "[log]\nlevel = \"warn\"\n")]);
-    let problems = load_default(&path, Accept::Any).finish().unwrap_err().0;
+    let problems = load_default(&path, Accept::Any, &environment).finish().unwrap_err().0;
     let (main, other) = (path.display(), path.with_file_name("r.toml.d/a.toml"));
     let expected = format!("{}:2:9: log.level: set twice, first in {main}:2; keep one of them", other.display());
     assert_eq!(problems, [expected]);
@@ -52,7 +52,7 @@ fn a_key_that_two_files_set_is_reported_with_both_places() {
 #[test]
 fn a_rule_that_another_file_makes_useless_is_reported_with_both_places() {
     let (_folder, path) = folder("[[access]]\n", &[("a.toml", "[[access]]\nusers = [0]\n")]);
-    let problems = load_default(&path, Accept::Any).finish().unwrap_err().to_string();
+    let problems = load_default(&path, Accept::Any, &environment).finish().unwrap_err().to_string();
     assert!(problems.contains(&format!("the one in {}:1 applies", path.display())), "{problems}");
     assert!(problems.contains("r.toml.d/a.toml:1:1: access: this rule is never reached"), "{problems}");
 }
@@ -61,14 +61,14 @@ fn a_rule_that_another_file_makes_useless_is_reported_with_both_places() {
 fn relative_paths_begin_in_the_folder_of_the_main_file() {
     let text = "[[listener]]\naddress = \"127.0.0.1:1\"\ntls = { certificate = \"tls/c\", key = \"tls/k\" }\n";
     let (folder, path) = folder("", &[("a.toml", text)]);
-    let tls = load_default(&path, Accept::Any).finish().unwrap().listeners[0].tls.clone().unwrap();
+    let tls = load_default(&path, Accept::Any, &environment).finish().unwrap().listeners[0].tls.clone().unwrap();
     assert_eq!(tls.certificate, folder.path().join("tls/c"));
 }
 
 #[test]
 fn the_printed_configuration_has_the_place_of_each_value_and_reads_the_same() {
     let (_folder, path) = folder("[log]\nlevel = \"warn\"\n", &[("a.toml", "[[access]]\nusers = [0]\n")]);
-    let loaded = load_default(&path, Accept::Any);
+    let loaded = load_default(&path, Accept::Any, &environment);
     let shown = loaded.to_toml().unwrap();
     let place = |name: &str, line| format!(" # {}:{line}\n", path.with_file_name(name).display());
     assert!(shown.contains(&format!("level = \"warn\"{}", place("r.toml", 2))), "{shown}");
@@ -91,7 +91,7 @@ fn an_equal_section_or_key_is_reported_with_the_line_of_the_first() {
 fn a_problem_of_a_named_file_is_reported_where_its_path_is_written() {
     let text = "[[listener]]\naddress = \"127.0.0.1:1\"\ntls = { certificate = \"/no/c\", key = \"/no/c.key\" }\n";
     let (_folder, path) = folder(text, &[]);
-    let mut loaded = load_default(&path, Accept::Any);
+    let mut loaded = load_default(&path, Accept::Any, &environment);
     loaded.add_file_problem("key /no/c.key: no such file");
     loaded.add_file_problem("certificate /no/c: no such file");
     let expected = [
