@@ -247,11 +247,13 @@ fn log_findings(server: &Server) {
     for Finding { severity, area, text, fix } in
         diagnostics::of_configuration(&server.config(), Capacity::of_process(), None)
     {
-        let (message_id, area, finding) = (messages::FINDING, area.label(), text);
+        let (area, finding) = (area.label(), text);
         match severity {
-            Severity::Notice => tracing::info!(message_id, area, finding, fix, "setting to be aware of"),
+            Severity::Notice => {
+                tracing::info!(message_id = messages::FINDING, area, finding, fix, "setting to be aware of");
+            }
             Severity::Error | Severity::Warning => {
-                tracing::warn!(message_id, area, finding, fix, "setting that should be changed");
+                tracing::warn!(message_id = messages::FINDING, area, finding, fix, "setting that should be changed");
             }
         }
     }

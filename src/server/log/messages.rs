@@ -33,7 +33,6 @@ pub const HANDED_OVER: &str = "9b97105451a14f9dbcd8f94e4d95cb5d";
 pub const HANDOVER_FAILED: &str = "e6ace7e16fe14fd48bece285d4e54214";
 pub const CARRIED_OVER: &str = "671cf213a7d0414fa5ac3e5513d5c783";
 pub const SNAPSHOT_UNUSABLE: &str = "78d5107b74f041e8af6daefa6ce273e5";
-pub const FINDING: &str = "0517efe367f647b19f00e831bd2f3a08";
 pub const CONFIGURATION_STALE: &str = "c4b1d7be2f0a4d6e9b5f3a8e61d2907c";
 pub const RESTART_UNKNOWN: &str = "fccd72f98c094a1191f94e25fe6b9505";
 pub const LISTENER_LOST: &str = "75d5e38a63c64ad893c87267a1900320";
@@ -55,6 +54,7 @@ pub const LEFT: &str = "df8b7f432f5140848040c574f2f16a1d";
 pub const EVENTS_SUPPRESSED: &str = "28b0b233000442aaab54ac598a622d9d";
 pub const ANSWER_NOT_ENCODED: &str = "5936cc96ffd241ffaba2b720629c36b0";
 pub const WAKE_FAILED: &str = "5eeb1fdfda3b4e7d926096cf1abd6e93";
+pub const FINDING: &str = "0517efe367f647b19f00e831bd2f3a08";
 
 #[cfg(test)]
 mod tests;
