@@ -1,6 +1,7 @@
 //! What a successor goes on with: the program that replaces itself and the one that the service manager restarts.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use super::client::{Member, ask, connect, connect_narrow, connect_tls, register};
 use super::harness::{PATIENCE, Router, Setup, certificate};
+use super::scene::upgrade;
 
 /// Does the same with both ways to a successor.
 pub(crate) fn each_way(test: impl Fn(&dyn Fn(&mut Router))) {
@@ -316,6 +318,42 @@ fn signals_that_come_meanwhile_do_no_harm() {
     one.say("hello");
     assert_eq!(other.receive(), "hello");
     assert_eq!(router.stopped().status.code(), Some(0));
+}
+
+#[test]
+fn joins_during_restarts_are_answered_with_exactly_connection_upgrade() {
+    each_way(|renew| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let mut member = Member::join(connect(address), &id, "key");
+        let (path, is_over) = (format!("/connect?id={id}&key=key"), AtomicBool::new(false));
+        let join = || {
+            let mut joined = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let (answer, _stream) = upgrade(connect(address), &path, "");
+                match answer.status {
+                    101 => {
+                        assert_eq!(answer.headers("connection").collect::<Vec<_>>(), ["Upgrade"], "{answer:?}");
+                        joined += 1;
+                    }
+                    // At the last moment of a process, or before the next one is ready.
+                    status => assert!([0, 503].contains(&status), "{answer:?}"),
+                }
+            }
+            joined
+        };
+        let joined: usize = thread::scope(|scope| {
+            let joining = [scope.spawn(join), scope.spawn(join)];
+            (0..3).for_each(|_| renew(&mut router));
+            is_over.store(true, Ordering::Relaxed);
+            joining.map(|one| one.join().unwrap()).iter().sum()
+        });
+        assert!(joined > 0);
+        let mut other = Member::join(connect(address), &id, "key");
+        other.say("hello");
+        assert_eq!(member.receive(), "hello");
+    });
 }
 
 #[test]
