@@ -160,7 +160,7 @@ fn what_a_client_writes_before_the_proxys_own_word_is_not_believed() {
         "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For: 203.0.113.9\r\n",
         "X-Forwarded-For: 192.0.2.7, 203.0.113.9, 10.0.0.1\r\n",
         "X-Forwarded-For: 192.0.2.7, rubbish\r\n",
-        "X-Forwarded-For: 192.0.2.7,\r\n",
+        "X-Forwarded-For: 192.0.2.7, , 203.0.113.9,\r\n",
         "X-Forwarded-For: 192.0.2.7, unix:, 203.0.113.9\r\n",
         // Not the header that the configuration names.
         "Forwarded: for=192.0.2.7\r\n",
