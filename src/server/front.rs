@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin;
+use crate::admin::{self, AdminAccess};
 use crate::background;
 use crate::exit::ExitError;
 use crate::handover::{ListenerHandle, ListenerKind};
@@ -68,9 +68,10 @@ impl Front {
                     let (server, tasks) = (Arc::clone(&self.server), self.tasks.clone());
                     self.tasks.spawn(http::serve(server, listener, tasks, self.stop.clone()));
                 }
-                ListenerKind::Admin => {
+                ListenerKind::Admin { is_read_only } => {
+                    let access = if *is_read_only { AdminAccess::ReadOnly } else { AdminAccess::Full };
                     let listener = into_tokio(descriptor).map_err(|error| ExitError::system("admin socket", &error))?;
-                    self.admin_tasks.spawn(admin::serve(listener, self.admin.clone(), self.admin_stop.clone()));
+                    self.admin_tasks.spawn(admin::serve(listener, self.admin.clone(), access, self.admin_stop.clone()));
                 }
                 ListenerKind::Metrics => {
                     let listener = net::Listener::inherited(descriptor, key, None).map_err(ExitError::configuration)?;

@@ -30,6 +30,8 @@ pub struct ListenPlan {
     pub devices: Vec<PlannedListener>,
     /// For administrators; if empty, the admin socket is bound.
     pub admin: Vec<OwnedFd>,
+    /// For administrators, read-only; if empty, the socket of the configuration is bound, if it has one.
+    pub admin_read_only: Vec<OwnedFd>,
     /// For monitoring, besides the admin socket.
     pub metrics: Vec<PlannedListener>,
 }
@@ -79,11 +81,13 @@ pub fn plan(
         listeners.iter().partition(|listener| matches!(listener.address, ListenAddress::Inherited(_)));
     let mut devices = take_named(&named, &mut inherited)?;
     let mut metrics = plan_metrics(config, &mut inherited)?;
-    let (mut admin, mut has_http, mut has_https) = (Vec::new(), false, false);
+    let (mut admin, mut admin_read_only) = (Vec::new(), Vec::new());
+    let (mut has_http, mut has_https) = (false, false);
     let is_single = inherited.len() == 1;
     for one in inherited {
         match one.name.as_str() {
             "admin" => admin.push(one.descriptor),
+            "admin-read-only" => admin_read_only.push(one.descriptor),
             "metrics" => {
                 metrics
                     .push(PlannedListener { endpoint: Endpoint::Inherited(one), options: ListenerOptions::default() });
@@ -112,7 +116,7 @@ pub fn plan(
     if metrics.iter().any(|one| matches!(one.endpoint, Endpoint::Inherited(_))) {
         metrics.retain(|one| matches!(one.endpoint, Endpoint::Inherited(_)));
     }
-    Ok(ListenPlan { devices, admin, metrics })
+    Ok(ListenPlan { devices, admin, admin_read_only, metrics })
 }
 
 /// Plans the listener of the configuration for monitoring. A descriptor with the name `metrics` replaces it.
@@ -165,11 +169,11 @@ fn unknown_name(name: &str) -> ExitError {
     if name == "unknown" {
         return ExitError::configuration(
             "inherited descriptors: several, and one without a name; set FileDescriptorName= in the socket units, \
-             or --fdname= of systemd-socket-activate, to http, https, admin or metrics",
+             or --fdname= of systemd-socket-activate, to http, https, admin, admin-read-only or metrics",
         );
     }
     ExitError::configuration(format_args!(
-        "inherited descriptor {name}: unknown name; set FileDescriptorName= to http, https, admin or metrics, \
+        "inherited descriptor {name}: unknown name; set FileDescriptorName= to http, https, admin, admin-read-only or metrics, \
          or add a [[listener]] with address = \"systemd:{name}\""
     ))
 }
@@ -226,6 +230,8 @@ pub struct AdminSocket {
     pub listener: UnixListener,
     /// File of the socket, removed at the end; `None` if the service manager owns it.
     pub file: Option<SocketFile>,
+    /// Whether only `GET` is allowed.
+    pub is_read_only: bool,
 }
 
 impl AdminSocket {
@@ -237,23 +243,43 @@ impl AdminSocket {
         inherited_state: &mut InheritedState,
     ) -> Result<Vec<Self>, ExitError> {
         if !passed.is_empty() {
-            return passed.into_iter().map(Self::inherited).collect();
+            return passed.into_iter().map(|one| Self::inherited(one, "admin")).collect();
         }
         Ok(Self::bind(config, inherited_state)?.into_iter().collect())
     }
 
-    fn inherited(descriptor: OwnedFd) -> Result<Self, ExitError> {
+    /// Takes the descriptors that were passed for the read-only socket; without any, binds the path of the configuration, if
+    /// it has one.
+    pub fn open_read_only(
+        passed: Vec<OwnedFd>,
+        config: &config::Admin,
+        inherited_state: &mut InheritedState,
+    ) -> Result<Vec<Self>, ExitError> {
+        if !passed.is_empty() {
+            return passed.into_iter().map(|one| Self::inherited(one, "admin-read-only")).collect();
+        }
+        let Some(path) = &config.read_only_socket.0 else { return Ok(Vec::new()) };
+        let key = format!("bound-admin-read-only:{}", path.display());
+        let (socket, file) = match inherited_state.listener(&key) {
+            Some(left) => net::rebind_unix(left, path, &config.read_only_permissions, BACKLOG),
+            None => net::bind_unix(path, &config.read_only_permissions, BACKLOG),
+        }
+        .map_err(|error| cannot_bind(path, "admin.read-only-socket", &error))?;
+        Ok(vec![Self { key, listener: socket.into(), file: Some(file), is_read_only: true }])
+    }
+
+    fn inherited(descriptor: OwnedFd, name: &str) -> Result<Self, ExitError> {
         let socket = Socket::from(descriptor);
         let is_unix = socket.domain().is_ok_and(|domain| domain == Domain::UNIX);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
         if !(is_unix && is_stream && getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false)) {
-            return Err(ExitError::configuration(
-                "inherited descriptor admin: not a listening Unix stream socket; \
+            return Err(ExitError::configuration(format_args!(
+                "inherited descriptor {name}: not a listening Unix stream socket; \
                  use ListenStream= with a path in its socket unit, and Accept=no",
-            ));
+            )));
         }
-        let key = format!("{INHERITED}admin");
-        Ok(Self { key, listener: UnixListener::from(OwnedFd::from(socket)), file: None })
+        let (key, is_read_only) = (format!("{INHERITED}{name}"), name != "admin");
+        Ok(Self { key, listener: UnixListener::from(OwnedFd::from(socket)), file: None, is_read_only })
     }
 
     /// Returns `None` if there is no directory for the default path, as in a container without `/tmp`.
@@ -268,8 +294,9 @@ impl AdminSocket {
         };
         let key = format!("bound-admin:{}", path.display());
         let left = inherited_state.listener(&key);
-        let (socket, file) = bind_for_administrators(&path, left).map_err(|error| cannot_bind(&path, &error))?;
-        Ok(Some(Self { key, listener: socket.into(), file: Some(file) }))
+        let (socket, file) =
+            bind_for_administrators(&path, left).map_err(|error| cannot_bind(&path, "admin.socket", &error))?;
+        Ok(Some(Self { key, listener: socket.into(), file: Some(file), is_read_only: false }))
     }
 }
 
@@ -291,9 +318,9 @@ fn bind_for_administrators(path: &Path, left: Option<OwnedFd>) -> Result<(OwnedF
     })
 }
 
-fn cannot_bind(path: &Path, error: &UnixSocketError) -> ExitError {
+fn cannot_bind(path: &Path, key: &str, error: &UnixSocketError) -> ExitError {
     let status = if error.is_forbidden() { Status::NoPermission } else { Status::Unavailable };
-    ExitError::new(status, format_args!("admin socket {}: {error}, or set admin.socket", path.display()))
+    ExitError::new(status, format_args!("admin socket {}: {error}, or set {key}", path.display()))
 }
 
 fn no_directory(error: &DirectoryError) -> ExitError {

@@ -226,11 +226,22 @@ impl OpenSockets {
             let descriptor = listener.descriptor().map_err(|error| ExitError::system("listener", &error))?;
             sockets.listeners.push(ListenerHandle { key, descriptor, kind: ListenerKind::Metrics });
         }
-        for AdminSocket { key, listener, file } in AdminSocket::open(plan.admin, &config.admin, inherited_state)? {
+        let mut admin = AdminSocket::open(plan.admin, &config.admin, inherited_state)?;
+        admin.extend(AdminSocket::open_read_only(plan.admin_read_only, &config.admin, inherited_state)?);
+        for AdminSocket { key, listener, file, is_read_only } in admin {
             let address = file.as_ref().map_or("inherited".into(), |file| file.path().display().to_string());
-            tracing::info!(message_id = messages::SERVING_ADMINISTRATORS, listener = address, "serving administrators");
+            tracing::info!(
+                message_id = messages::SERVING_ADMINISTRATORS,
+                listener = address,
+                is_read_only,
+                "serving administrators"
+            );
             sockets.files.extend(file);
-            sockets.listeners.push(ListenerHandle { key, descriptor: listener.into(), kind: ListenerKind::Admin });
+            sockets.listeners.push(ListenerHandle {
+                key,
+                descriptor: listener.into(),
+                kind: ListenerKind::Admin { is_read_only },
+            });
         }
         Ok(sockets)
     }

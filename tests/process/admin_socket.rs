@@ -1,10 +1,12 @@
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use nix::unistd::{Group, getegid};
 
-use super::client::{ask, connect_unix};
+use super::client::{ask, connect, connect_unix, register};
 use super::harness::Setup;
 
 #[test]
@@ -42,6 +44,45 @@ fn the_umask_decides_nothing_about_unix_listeners() {
 
 fn own_group() -> String {
     Group::from_gid(getegid()).unwrap().unwrap().name
+}
+
+/// Sends a request on an admin socket, and returns the status and the body of the response.
+fn request(path: &Path, request: &str) -> (u16, String) {
+    let mut stream = connect_unix(path);
+    write!(stream, "{request} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, response.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+#[test]
+fn the_read_only_socket_answers_questions_and_changes_nothing() {
+    let setup = Setup::new();
+    let (path, full) = (setup.folder.path().join("read-only.sock"), setup.admin());
+    let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+    let config = format!("read-only-socket = {path:?}\nread-only-mode = \"0666\"\n{listener}");
+    let mut router = setup.config(&config).start().ready();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+    let id = register(connect(router.address()), "key");
+    let registration = format!("/v1/registrations/{id}");
+    for path_of_get in ["/v1/status", "/v1/registrations", &registration, "/metrics"] {
+        assert_eq!(request(&path, &format!("GET {path_of_get}")).0, 200);
+    }
+    let remove = format!("DELETE {registration}");
+    for change in
+        [&remove, "POST /v1/reload", "POST /v1/upgrade", "POST /v1/drain", "DELETE /v1/drain", "POST /v1/adopt"]
+    {
+        let (status, body) = request(&path, change);
+        assert!(status == 403 && body.contains("read-only"), "{change}: {status} {body}");
+    }
+    assert_eq!(request(&path, "PUT /v1/status").0, 405);
+    assert_eq!(request(&full, &remove).0, 200);
+    router.restart();
+    assert_eq!(request(&path, "GET /v1/status").0, 200);
+    assert_eq!(request(&path, "POST /v1/reload").0, 403);
+    assert_eq!(router.stopped().status.code(), Some(0));
+    assert!(!path.exists());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use ws_router_server::admin::{self, Command, Context};
+use ws_router_server::admin::{self, AdminAccess, Command, Context};
 use ws_router_server::config::Config;
 
 use super::{Answer, Server, exchange};
@@ -49,7 +49,7 @@ impl Admin {
             lifecycle: sender,
         };
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(admin::serve(listener, context.clone(), stop.clone()));
+        let serving = tokio::spawn(admin::serve(listener, context.clone(), AdminAccess::Full, stop.clone()));
         Self { server, socket: PathBuf::new(), context, drain, life, stop, serving, _folder: None }
     }
 

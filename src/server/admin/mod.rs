@@ -39,6 +39,7 @@ use crate::net::{self, ListenError};
 use crate::server::Server;
 
 pub use scrape::serve_metrics;
+pub use session::AdminAccess;
 pub use ws_router_admin_api::ReloadReport;
 
 /// The router, and the parts of the daemon around it that the interface shows.
@@ -73,8 +74,9 @@ pub enum Command {
     Adopt(OwnedFd, oneshot::Sender<Result<(), ListenError>>),
 }
 
-/// Serves the admin socket until `stop`, then finishes the answers in progress.
-pub async fn serve(listener: UnixListener, context: Context, stop: CancellationToken) {
+/// Serves an admin socket until `stop`, then finishes the answers in progress. Each socket has its own limit of connections,
+/// so that clients of the read-only one can't keep administrators out.
+pub async fn serve(listener: UnixListener, context: Context, access: AdminAccess, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
@@ -83,7 +85,7 @@ pub async fn serve(listener: UnixListener, context: Context, stop: CancellationT
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if tasks.len() >= MAX_CONNECTIONS => reject(&stream),
                 Ok((stream, _)) => {
-                    tasks.spawn(serve_connection(stream, context.clone(), stop.clone()));
+                    tasks.spawn(serve_connection(stream, context.clone(), access, stop.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed on the admin socket");
@@ -100,7 +102,7 @@ pub async fn serve(listener: UnixListener, context: Context, stop: CancellationT
 }
 
 /// Serves one connection until it ends or the daemon stops.
-async fn serve_connection(stream: UnixStream, context: Context, stop: CancellationToken) {
+async fn serve_connection(stream: UnixStream, context: Context, access: AdminAccess, stop: CancellationToken) {
     let administrator = match stream.peer_cred() {
         Ok(peer) => Administrator { uid: peer.uid(), pid: peer.pid().unwrap_or(0) },
         Err(error) => {
@@ -108,7 +110,7 @@ async fn serve_connection(stream: UnixStream, context: Context, stop: Cancellati
             return;
         }
     };
-    let session = Arc::new(Session::new(context, administrator, stop));
+    let session = Arc::new(Session::new(context, administrator, access, stop));
     let service = service_fn(|request| routes::answer(Arc::clone(&session), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use ws_router_core::ids::{MemberId, RegistrationId};
 
 use super::reply::{self, Reply};
-use super::session::{Administrator, Session};
+use super::session::{AdminAccess, Administrator, Session};
 use super::stream::Lines;
 use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
 use crate::diagnostics;
@@ -81,6 +81,9 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
         return Ok(reply::error(StatusCode::NOT_FOUND, "no such path; ws-routerctl(1) lists all paths"));
     };
     let session = &*session;
+    if session.access == AdminAccess::ReadOnly && head.method != Method::GET {
+        return Ok(read_only(&resource, &head.method));
+    }
     let reply = match (&resource, &head.method) {
         (Resource::Metrics, &Method::GET) => reply::metrics(exposition::text(&session.context).await),
         (Resource::Status, &Method::GET) => reply::document(&status::status(&session.context).await),
@@ -233,6 +236,15 @@ async fn reject_body(body: Incoming) -> Result<(), Box<Reply>> {
 
 fn member_id(number: &str) -> Option<MemberId> {
     number.parse().ok().map(MemberId)
+}
+
+/// Rejects every method but `GET`.
+fn read_only(resource: &Resource<'_>, method: &Method) -> Reply {
+    if resource.methods().split(", ").any(|known| known == method.as_str()) {
+        let error = "this admin socket is read-only; administrators use another one (admin.socket)";
+        return reply::error(StatusCode::FORBIDDEN, error);
+    }
+    wrong_method(resource)
 }
 
 fn wrong_method(resource: &Resource<'_>) -> Reply {

@@ -15,11 +15,21 @@ pub(super) struct Administrator {
     pub(super) pid: i32,
 }
 
+/// What an admin socket allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminAccess {
+    /// All requests.
+    Full,
+    /// Requests that change nothing (`GET`).
+    ReadOnly,
+}
+
 /// An admin connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) context: Context,
     pub(super) administrator: Administrator,
+    pub(super) access: AdminAccess,
     pub(super) stop: CancellationToken,
     /// Set by a request after whose answer the connection no longer speaks HTTP.
     upgrade: Mutex<Option<OnUpgrade>>,
@@ -27,8 +37,13 @@ pub(super) struct Session {
 
 impl Session {
     /// Creates the session of a connection.
-    pub(super) fn new(context: Context, administrator: Administrator, stop: CancellationToken) -> Self {
-        Self { context, administrator, stop, upgrade: Mutex::new(None) }
+    pub(super) fn new(
+        context: Context,
+        administrator: Administrator,
+        access: AdminAccess,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { context, administrator, access, stop, upgrade: Mutex::new(None) }
     }
 
     /// Sets the upgrade that follows the answer.

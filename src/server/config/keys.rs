@@ -109,6 +109,9 @@ pub(super) const KEYS: &[Key] = keys! {
 
     [admin]
     "socket" socket, Restart any;
+    "read-only-socket" read_only_socket, Restart any;
+    "read-only-mode" read_only_permissions.mode, Restart any;
+    "read-only-group" read_only_permissions.group, Restart any;
 
     [metrics]
     "listen" listen, Restart any;

@@ -49,6 +49,7 @@ pub(super) fn read_all(
 /// headers without a trusted proxy.
 pub(super) fn contradictions(listeners: &[PlacedListener], config: &Config, found: &mut Found) {
     let (admin, metrics) = (config.admin.socket.as_deref(), config.metrics.listen.as_ref());
+    let read_only = config.admin.read_only_socket.0.as_deref();
     let mut taken = Taken::default();
     for (at, listener) in listeners {
         let here = &listener.address;
@@ -68,9 +69,11 @@ pub(super) fn contradictions(listeners: &[PlacedListener], config: &Config, foun
             let problem = "listener.proxy-protocol: no proxy is trusted; name the proxies in http.trusted-proxies";
             found.meaning_at(*at, problem.into());
         }
-        if matches!((here, admin), (ListenAddress::Unix(path), Some(admin)) if path == admin) {
-            let problem = format!("listener.address: {here} is the admin socket (admin.socket); change one of them");
-            found.meaning_at(*at, problem);
+        for (key, socket) in [("admin.socket", admin), ("admin.read-only-socket", read_only)] {
+            if matches!((here, socket), (ListenAddress::Unix(path), Some(socket)) if path == socket) {
+                let problem = format!("listener.address: {here} is the admin socket ({key}); change one of them");
+                found.meaning_at(*at, problem);
+            }
         }
     }
 }

@@ -305,6 +305,14 @@ impl<'v> Loader<'v> {
                 permissions::check_use(METRICS, name, address, at, &mut self.found);
             }
         }
+        let admin = &self.config.admin;
+        if let Some(at) = self.origins.get(&("admin.read-only-socket".into(), 0))
+            && admin.read_only_socket.0.is_some()
+            && admin.read_only_socket.0 == admin.socket
+        {
+            let problem = "admin.read-only-socket: is the same as admin.socket; change one of them";
+            self.found.meaning_at(*at, problem.into());
+        }
         listener::contradictions(&self.listeners, &self.config, &mut self.found);
         for (index, (at, _)) in self.listeners.iter().enumerate() {
             self.origins.insert((LISTENER.into(), index), *at);

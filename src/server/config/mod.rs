@@ -215,7 +215,15 @@ pub enum ForwardedHeader {
 pub struct Admin {
     /// Its path; `None` is the usual one ([`ws_router_admin_api::admin_socket`]).
     pub socket: Option<PathBuf>,
+    /// Path of a second socket, on which only `GET` is allowed.
+    pub read_only_socket: OptionalSocket,
+    /// Permissions of that socket.
+    pub read_only_permissions: SocketPermissions,
 }
+
+/// Path of a Unix socket, or `None` for "off".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OptionalSocket(pub Option<PathBuf>);
 
 impl Admin {
     /// Returns the paths at which a running daemon's admin socket may be, the likeliest first.

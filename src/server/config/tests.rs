@@ -131,7 +131,17 @@ fn what_needs_a_restart_is_bound_at_the_start() {
     let slow: Vec<String> = slow.map(keys::Key::full_name).collect();
     assert_eq!(
         slow,
-        ["relay.threads", "admin.socket", "metrics.listen", "metrics.mode", "metrics.group", "log.format"]
+        [
+            "relay.threads",
+            "admin.socket",
+            "admin.read-only-socket",
+            "admin.read-only-mode",
+            "admin.read-only-group",
+            "metrics.listen",
+            "metrics.mode",
+            "metrics.group",
+            "log.format"
+        ]
     );
 }
 

@@ -18,7 +18,7 @@ use ws_router_core::rate::RateError;
 
 use super::authorizer::AuthorizerError;
 use super::reader::PathError;
-use super::{Allow, ForwardedHeader, LogFormat, LogLevel, RateLimit, SlowReceiver};
+use super::{Allow, ForwardedHeader, LogFormat, LogLevel, OptionalSocket, RateLimit, SlowReceiver};
 use crate::peer::{Peers, Range, RangeError};
 
 /// A type of values in the configuration.
@@ -122,6 +122,20 @@ impl Setting for PathBuf {
 
     fn show(&self) -> String {
         quoted(self.display())
+    }
+}
+
+/// The path of a socket, or "off".
+impl Setting for OptionalSocket {
+    fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        match value.as_str() {
+            Some("off") => Ok(Self(None)),
+            _ => PathBuf::read(value).map(|path| Self(Some(path))).map_err(|error| error.or("\"off\"")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.as_ref().map_or_else(|| quoted("off"), PathBuf::show)
     }
 }
 

@@ -51,7 +51,10 @@ pub enum ListenerKind {
         proxy_protocol: bool,
     },
     /// Administrators.
-    Admin,
+    Admin {
+        /// Whether only `GET` is allowed.
+        is_read_only: bool,
+    },
     /// Monitoring systems.
     Metrics,
 }

@@ -79,6 +79,12 @@ fn an_admin_descriptor_is_no_listener_for_devices() {
 }
 
 #[test]
+fn a_read_only_admin_descriptor_is_not_the_admin_socket() {
+    let plan = plan(inherited(&["admin-read-only", "http"]), &[], &config(&[])).unwrap();
+    assert_eq!((plan.admin.len(), plan.admin_read_only.len()), (0, 1));
+}
+
+#[test]
 fn a_single_descriptor_without_a_name_is_http() {
     assert_eq!(shown(&plan(inherited(&["unknown"]), &[], &config(&[tls(SAFE)])).unwrap()), ["unknown", "127.0.0.1:2+"]);
     assert!(plan(inherited(&["unknown", "unknown"]), &[], &config(&[])).is_err());
@@ -96,7 +102,10 @@ fn a_listener_gets_the_descriptors_that_it_names() {
 #[test]
 fn an_unknown_name_is_refused_with_a_list_of_the_known_ones() {
     let error = format!("{:?}", plan(inherited(&["web"]), &[], &config(&[])).unwrap_err());
-    assert!(error.contains("inherited descriptor web") && error.contains("http, https, admin or metrics"), "{error}");
+    assert!(
+        error.contains("inherited descriptor web") && error.contains("http, https, admin, admin-read-only or metrics"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -239,7 +239,8 @@ prop_compose! {
         }
         let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
         let service = Service { exit_when_idle };
-        let admin = Admin { socket };
+        let read_only_socket = OptionalSocket(metrics.listen.is_none().then(|| "/read-only".into()));
+        let admin = Admin { socket, read_only_socket, read_only_permissions: metrics.permissions.clone() };
         let open_access = access.is_empty() && listeners.is_empty();
         Config {
             listeners, registration, websocket, relay, http, admin, metrics, log, limits, service, access, open_access,
@@ -259,7 +260,7 @@ proptest! {
         prop_assert!(old.differences(&old).is_empty());
         let both = old.differences(&new);
         prop_assert_eq!(old.registration.linger != new.registration.linger, both.live.contains(&"registration.linger".into()));
-        prop_assert_eq!(old.admin != new.admin, both.need_restart.contains(&"admin.socket".into()));
+        prop_assert_eq!(old.admin.socket != new.admin.socket, both.need_restart.contains(&"admin.socket".into()));
         prop_assert_eq!(both.is_empty(), old.differences(&new) == Differences::default());
     }
 }
