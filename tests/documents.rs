@@ -51,9 +51,8 @@ fn each_reason_for_a_connections_end_stands_in_the_daemons_page_with_its_code_an
 
 #[test]
 fn each_reason_for_a_registrations_end_stands_in_the_daemons_page_and_none_else() {
-    let reasons =
-        [EndReason::Removed, EndReason::RemovedByAdmin, EndReason::Emptied, EndReason::Lingered, EndReason::Unclaimed];
-    assert_eq!(words(subsection(DAEMON, "Why a registration ended")), reasons.map(EndReason::label).into());
+    let reasons = EndReason::ALL.iter().map(|reason| reason.label());
+    assert_eq!(words(subsection(DAEMON, "Why a registration ended")), reasons.collect());
 }
 
 #[test]

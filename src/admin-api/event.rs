@@ -84,6 +84,8 @@ pub enum EndReason {
     Removed,
     /// An administrator removed it.
     RemovedByAdmin,
+    /// The time that its device had chosen was over.
+    Expired,
     /// The last member left.
     Emptied,
     /// Nobody came back within the linger time.
@@ -106,7 +108,7 @@ impl EndReason {
 
     /// Returns whether members may have been present. They leave after the registration ended, not before.
     pub const fn may_have_members(self) -> bool {
-        matches!(self, Self::Removed | Self::RemovedByAdmin)
+        matches!(self, Self::Removed | Self::RemovedByAdmin | Self::Expired)
     }
 
     /// Returns the name in logs and events.

@@ -243,6 +243,15 @@ pub struct Registration {
     pub age_ms: u64,
     /// Time until it expires if no device joins; `null` while it has members, and if it never expires.
     pub expires_in_ms: Option<u64>,
+    /// Time until it ends, whether or not it has members; `null` if its device has chosen none (`expires_in`).
+    #[serde(default)]
+    pub ends_in_ms: Option<u64>,
+    /// Most members; `null` if its device has chosen no limit (`max_members`).
+    #[serde(default)]
+    pub max_members: Option<u64>,
+    /// Whether it has a key that admits clients only (`client_key`).
+    #[serde(default)]
+    pub client_key: bool,
     /// Access rule under which it was created, by name or number; `null` if there were no rules.
     #[serde(default)]
     pub rule: Option<String>,

@@ -110,6 +110,15 @@ pub(super) async fn show(
     if let Some(left) = registration.expires_in_ms {
         fields.field("Expires in", format!("{}, unless a device joins", age(left)))?;
     }
+    if let Some(left) = registration.ends_in_ms {
+        fields.field("Ends in", format!("{}, whether or not it has members", age(left)))?;
+    }
+    if let Some(most) = registration.max_members {
+        fields.field("Most members", most)?;
+    }
+    if registration.client_key {
+        fields.field("Keys", "key, host_key, client_key")?;
+    }
     fields.field("Members", detail.members.len())?;
     if detail.members.is_empty() {
         return Ok(());

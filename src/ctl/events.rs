@@ -101,6 +101,7 @@ fn verdict(events: &[Option<Event>], now: u64) -> String {
     let end = match (reason, left) {
         (EndReason::Removed, _) => "removed by a request with both keys".to_owned(),
         (EndReason::RemovedByAdmin, _) => removed_by_admin(last),
+        (EndReason::Expired, _) => "the time that its device had chosen was over (expires_in)".into(),
         (EndReason::Emptied, _) => format!("{departure}it was the last member"),
         (EndReason::Lingered, Some(left)) => {
             format!("{departure}nobody came back within {}", age(last.at_ms.saturating_sub(left.at_ms)))
@@ -137,6 +138,7 @@ fn describe(event: &Event, left: Option<&Event>) -> String {
             EndReason::Emptied => "ended, its last member had left".into(),
             EndReason::Removed => "removed by a request with both keys".into(),
             EndReason::RemovedByAdmin => removed_by_admin(event),
+            EndReason::Expired => "ended, the time that its device had chosen was over (expires_in)".into(),
         },
         EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {
             "the daemon's state changed".into()

@@ -46,6 +46,7 @@ pub(super) fn request(key_text: &str) -> Request {
         wanted: Some(RegistrationId::parse(ID).unwrap()),
         reject_taken: true,
         rule: None,
+        terms: Default::default(),
     }
 }
 

@@ -36,7 +36,15 @@ async fn lobby(server: &Server) -> String {
     use ws_router_core::secret::Key;
     use ws_router_server::registry::Request;
     let (key, host_key) = (Key::new("k".into()), Key::new("h".into()));
-    let request = Request { key, host_key, kind: Kind::Lobby, wanted: None, reject_taken: false, rule: None };
+    let request = Request {
+        key,
+        host_key,
+        kind: Kind::Lobby,
+        wanted: None,
+        reject_taken: false,
+        rule: None,
+        terms: Default::default(),
+    };
     let client = Peer::Unix { uid: 0, pid: 0 };
     server.router.register(&request, &client).await.unwrap().to_string()
 }

@@ -17,6 +17,7 @@ use super::query::Form;
 use super::responses::HttpError;
 use super::upgrade::Upgrade;
 use crate::access::Action;
+use crate::registry::Credential;
 use crate::server::{Join, Server};
 
 /// Makes the device a member; its connection follows with the upgrade.
@@ -29,13 +30,23 @@ pub(super) async fn connect(
     let grant = authorize::authorize(server, Action::Connect, client, request.headers(), form).await?;
     server.check_available()?;
     let id = form.required("id")?;
-    let key = Key::new(form.required("key")?.into_owned());
+    let (key, client_key) = keys(form)?;
+    let credential = if client_key { Credential::ClientKey(&key) } else { Credential::Key(&key) };
     // A lobby ignores the role, so the registry reports one that is missing or invalid.
     let role = form.optional("sock_type").ok().flatten().and_then(|text| Role::from_param(&text));
     let accept = check_upgrade(request)?;
     let join =
-        Join { id: &id, key: &key, role, client: client.peer, is_forwarded: client.is_forwarded, rates: grant.rates };
+        Join { id: &id, credential, role, client: client.peer, is_forwarded: client.is_forwarded, rates: grant.rates };
     Ok(Upgrade::join(request.headers(), accept, server.join(join).await?))
+}
+
+/// Returns the one key of a request, and whether it is a `client_key`.
+fn keys(form: Form<'_>) -> Result<(Key, bool), HttpError> {
+    match form.optional("client_key")? {
+        None => Ok((Key::new(form.required("key")?.into_owned()), false)),
+        Some(_) if form.optional("key") != Ok(None) => Err(HttpError::malformed("give key or client_key, not both")),
+        Some(key) => Ok((Key::new(key.into_owned()), true)),
+    }
 }
 
 /// Rejects a request so that a web page can read it, if it is a valid handshake that offers the subprotocol `ws-router`

@@ -1,5 +1,8 @@
 //! `/register`, `/remove` and `/healthz`: making and ending a registration, and whether new ones are accepted.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 use ws_router_core::ids::RegistrationId;
@@ -11,7 +14,7 @@ use super::query::Form;
 use super::responses::{HttpError, Response, text};
 use crate::config::Config;
 use crate::peer::Peer;
-use crate::registry::Request;
+use crate::registry::{Request, Terms};
 use crate::server::{Server, Unavailable};
 
 /// Makes a registration. The body is exactly its id, since devices put the body into a URL as it is.
@@ -24,11 +27,14 @@ pub(super) async fn register(
 ) -> Result<Response, HttpError> {
     server.check_available()?;
     let reject_taken = config.registration.reject_taken_ids;
+    let (key, host_key) = (form.required("key")?, form.required("host_key")?);
+    let kind = Kind::from_param(&form.required("reg_type")?)
+        .ok_or_else(|| HttpError::malformed("reg_type must be hostclient or lobby"))?;
     let request = Request {
-        key: Key::new(form.required("key")?.into_owned()),
-        host_key: Key::new(form.required("host_key")?.into_owned()),
-        kind: Kind::from_param(&form.required("reg_type")?)
-            .ok_or_else(|| HttpError::malformed("reg_type must be hostclient or lobby"))?,
+        terms: terms(form, kind, [&*key, &*host_key], config)?,
+        key: Key::new(key.into_owned()),
+        host_key: Key::new(host_key.into_owned()),
+        kind,
         wanted: wanted_id(form, reject_taken)?,
         reject_taken,
         rule: grant.rule,
@@ -51,6 +57,35 @@ pub(super) fn health(server: &Server) -> Result<Response, HttpError> {
     if server.is_draining() { Err(Unavailable::Draining.into()) } else { Ok(text(StatusCode::OK, "ok")) }
 }
 
+/// Parses the optional terms of a registration; `others` are its other keys.
+fn terms(form: Form<'_>, kind: Kind, others: [&str; 2], config: &Config) -> Result<Terms, HttpError> {
+    let client_key = match form.optional("client_key")? {
+        Some(_) if kind == Kind::Lobby => return Err(HttpError::malformed("client_key needs reg_type=hostclient")),
+        Some(key) if others.contains(&&*key) => {
+            return Err(HttpError::malformed("client_key must differ from key and host_key"));
+        }
+        key => key.map(|key| Key::new(key.into_owned())),
+    };
+    // A host and a client.
+    let least = if kind == Kind::HostClient { 2 } else { 1 };
+    let max_members = number(form, "max_members", least..=config.limits.members as u64)?;
+    let expires_in = number(form, "expires_in", 1..=YEAR)?;
+    Ok(Terms {
+        client_key,
+        max_members: max_members.and_then(|most| usize::try_from(most).ok()),
+        expires_in: expires_in.map(Duration::from_secs),
+    })
+}
+
+/// Parses an optional number in a range, in decimal digits.
+fn number(form: Form<'_>, name: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, HttpError> {
+    let Some(text) = form.optional(name)? else { return Ok(None) };
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(&*text);
+    let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| range.contains(number));
+    let malformed = || HttpError::malformed(format!("{name} must be {} to {}", range.start(), range.end()));
+    number.ok_or_else(malformed).map(Some)
+}
+
 /// Parses `id_req`. A malformed one is ignored, unless `registration.reject-taken-ids` is set.
 fn wanted_id(form: Form<'_>, reject: bool) -> Result<Option<RegistrationId>, HttpError> {
     let wanted = match form.optional("id_req") {
@@ -65,3 +100,6 @@ fn wanted_id(form: Form<'_>, reject: bool) -> Result<Option<RegistrationId>, Htt
         wanted => Ok(wanted.ok()),
     }
 }
+
+/// Seconds of 365 days.
+const YEAR: u64 = 31_536_000;

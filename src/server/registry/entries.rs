@@ -4,10 +4,11 @@
 //! waits or publishes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ws_router_admin_api::event::EndReason;
 use ws_router_core::ids::{RegistrationId, Serial};
+use ws_router_core::kind::Role;
 
 use super::{Registration, Summary};
 use crate::config::{self, Config};
@@ -20,6 +21,8 @@ pub(super) struct Entries {
     pub(super) entries: HashMap<RegistrationId, Entry>,
     /// Registrations that have a deadline, by deadline.
     pub(super) deadlines: BTreeMap<(Instant, Serial), RegistrationId>,
+    /// Registrations that end at a time of the wall clock, by that time.
+    pub(super) expiries: BTreeMap<(SystemTime, Serial), RegistrationId>,
     /// Number of registrations made under each access rule.
     by_rule: HashMap<Arc<str>, usize>,
 }
@@ -30,18 +33,24 @@ pub(super) struct Entry {
     pub(super) registration: Arc<Registration>,
     /// Seats taken: those of members, and of joins in progress.
     pub(super) seats: usize,
+    /// Seats of hosts among them.
+    pub(super) hosts: usize,
     /// Whether it has had a member since its device registered.
     pub(super) ever_joined: bool,
     /// Time until which it is kept without members, since its device registered again and is expected to join.
     pub(super) expected_until: Option<Instant>,
     /// Time at which it ends by itself; only while no seat is taken.
     pub(super) deadline: Option<Instant>,
+    /// Time at which it ends, whether or not it has members. By the wall clock, so that suspending the machine or
+    /// restarting the router doesn't prolong it.
+    pub(super) expires_at: Option<SystemTime>,
 }
 
 impl Entries {
     /// Creates empty tables.
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, entries: HashMap::new(), deadlines: BTreeMap::new(), by_rule: HashMap::new() }
+        let (deadlines, expiries) = (BTreeMap::new(), BTreeMap::new());
+        Self { rules, entries: HashMap::new(), deadlines, expiries, by_rule: HashMap::new() }
     }
 
     /// Draws a random id that is free.
@@ -71,6 +80,7 @@ impl Entries {
     /// Removes a registration, and marks it as ended.
     pub(super) fn end(&mut self, id: &str, reason: EndReason) -> Option<Arc<Registration>> {
         self.clear_deadline(id);
+        self.set_expiry(id, None);
         let entry = self.entries.remove(id)?;
         if let Some(rule) = &entry.registration.rule
             && let Some(count) = self.by_rule.get_mut(rule)
@@ -109,6 +119,18 @@ impl Entries {
         self.deadlines.insert((deadline, entry.registration.serial), id.clone());
     }
 
+    /// Sets or clears the time at which a registration ends, whether or not it has members.
+    pub(super) fn set_expiry(&mut self, id: &str, expires_at: Option<SystemTime>) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let (serial, id) = (entry.registration.serial, &entry.registration.id);
+        if let Some(before) = std::mem::replace(&mut entry.expires_at, expires_at) {
+            self.expiries.remove(&(before, serial));
+        }
+        if let Some(expires_at) = expires_at {
+            self.expiries.insert((expires_at, serial), id.clone());
+        }
+    }
+
     /// Clears the deadline of a registration, if it has one.
     pub(super) fn clear_deadline(&mut self, id: &str) {
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -119,6 +141,38 @@ impl Entries {
 }
 
 impl Entry {
+    /// Creates an entry without seats and deadlines.
+    pub(super) fn new(registration: Arc<Registration>) -> Self {
+        Self {
+            registration,
+            seats: 0,
+            hosts: 0,
+            ever_joined: false,
+            expected_until: None,
+            deadline: None,
+            expires_at: None,
+        }
+    }
+
+    /// Returns whether the rules and the registration's own limit leave a seat for a member of this role. Without a
+    /// host, the last seat of the registration's limit is kept for one.
+    pub(super) fn has_seat_for(&self, role: Role, rules: &Rules) -> bool {
+        let quota = self.registration.rule.as_ref().and_then(|rule| rules.quotas.get(rule)?.members);
+        let kept = usize::from(role == Role::Client && self.hosts == 0);
+        self.seats < quota.map_or(rules.max_members, |quota| quota.min(rules.max_members))
+            && self.registration.max_members.is_none_or(|limit| self.seats + kept < limit)
+    }
+
+    pub(super) fn take_seat(&mut self, role: Role) {
+        self.seats += 1;
+        self.hosts += usize::from(role == Role::Host);
+    }
+
+    pub(super) fn give_back_seat(&mut self, role: Role) {
+        self.seats -= 1;
+        self.hosts -= usize::from(role == Role::Host);
+    }
+
     /// Returns whether it ends as soon as it is empty.
     pub(super) fn ends_when_empty(&self, rules: &Rules, now: Instant) -> bool {
         let is_expected = self.expected_until.is_some_and(|until| until > now);
@@ -127,7 +181,8 @@ impl Entry {
 
     /// Returns the registration with its current state.
     pub(super) fn summary(&self) -> Summary {
-        Summary { registration: Arc::clone(&self.registration), seats: self.seats, expires: self.deadline }
+        let registration = Arc::clone(&self.registration);
+        Summary { registration, seats: self.seats, expires: self.deadline, expires_at: self.expires_at }
     }
 }
 

@@ -11,7 +11,7 @@ mod restore;
 pub use entries::{Quota, Rules};
 pub use restore::RegistrySnapshot;
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use strum::EnumCount;
 
@@ -38,12 +38,20 @@ pub struct Registration {
     pub created: SystemTime,
     /// The access rule under which it was made, if any.
     pub rule: Option<Arc<str>>,
+    /// Most members, if its device has chosen a limit.
+    pub max_members: Option<usize>,
     key: KeyHash,
     host_key: KeyHash,
+    client_key: Option<KeyHash>,
     end: EndMark,
 }
 
 impl Registration {
+    /// Returns whether it has a key that admits clients only.
+    pub fn has_client_key(&self) -> bool {
+        self.client_key.is_some()
+    }
+
     /// Returns why the registration ended; `None` while it exists.
     pub fn end(&self) -> Option<EndReason> {
         self.end.reason()
@@ -65,6 +73,34 @@ pub struct Request {
     pub reject_taken: bool,
     /// The access rule that admits the device, if any.
     pub rule: Option<Arc<str>>,
+    /// The terms that the device chooses.
+    pub terms: Terms,
+}
+
+/// Optional terms of a registration.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// A key that admits clients only.
+    pub client_key: Option<Key>,
+    /// Most members.
+    pub max_members: Option<usize>,
+    /// Time after which the registration ends, whether or not it has members.
+    pub expires_in: Option<Duration>,
+}
+
+/// A key that a device presents, and the parameter that it presents it in.
+#[derive(Debug, Clone, Copy)]
+pub enum Credential<'a> {
+    /// `key`, which admits members of every role.
+    Key(&'a Key),
+    /// `client_key`, which admits clients.
+    ClientKey(&'a Key),
+}
+
+impl<'a> From<&'a Key> for Credential<'a> {
+    fn from(key: &'a Key) -> Self {
+        Self::Key(key)
+    }
 }
 
 /// A registration with its current state.
@@ -76,6 +112,8 @@ pub struct Summary {
     pub seats: usize,
     /// Time at which it ends if nobody joins.
     pub expires: Option<Instant>,
+    /// Time at which it ends, whether or not it has members.
+    pub expires_at: Option<SystemTime>,
 }
 
 /// A seat in a registration, released when dropped.
@@ -100,7 +138,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.registry.release(&self.registration, self.is_active, Instant::now());
+        self.registry.release(&self.registration, self.role, self.is_active, Instant::now());
     }
 }
 
@@ -121,16 +159,24 @@ impl Registry {
         Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(Entries::new(rules)) })
     }
 
-    /// Makes a registration, or returns the id of the one that the same device made before (same id, kind and keys).
+    /// Makes a registration, or returns the id of the one that the same device made before (same id, kind,
+    /// keys and terms, save for the time at which it ends).
     pub fn register(&self, request: &Request, now: Instant) -> Result<RegistrationId, RegisterError> {
         let (key, host_key) = (self.hasher.hash(&request.key), self.hasher.hash(&request.host_key));
+        let Terms { client_key, max_members, expires_in } = &request.terms;
+        let client_key = client_key.as_ref().map(|key| self.hasher.hash(key));
+        let expires_at = expires_in.map(|time| SystemTime::now() + time);
         let mut inner = self.lock();
         if let Some(id) = &request.wanted
             && let Some(entry) = inner.entries.get(id)
         {
             let known = &entry.registration;
-            if known.kind == request.kind && known.key == key && known.host_key == host_key {
+            let has_same_terms = known.client_key == client_key && known.max_members == *max_members;
+            if known.kind == request.kind && known.key == key && known.host_key == host_key && has_same_terms {
                 inner.renew(id, now);
+                if expires_at.is_some() {
+                    inner.set_expiry(id.as_str(), expires_at);
+                }
                 drop(inner);
                 self.events.publish(EventKind::Reclaimed { registration: id.clone() });
                 return Ok(id.clone());
@@ -155,35 +201,51 @@ impl Registry {
             kind: request.kind,
             created: SystemTime::now(),
             rule: request.rule.clone(),
+            max_members: *max_members,
             key,
             host_key,
+            client_key,
             end: EndMark::none(),
         });
-        inner.insert(Entry { registration, seats: 0, ever_joined: false, expected_until: None, deadline: None });
+        inner.insert(Entry::new(registration));
         inner.set_deadline(&id, now);
+        inner.set_expiry(id.as_str(), expires_at);
         drop(inner);
         self.events.publish(EventKind::Registered { registration: id.clone(), kind: request.kind });
         Ok(id)
     }
 
     /// Takes a seat. `role` is required in a hostclient registration, and ignored in a lobby.
-    pub fn seat(self: &Arc<Self>, id: &str, key: &Key, role: Option<Role>) -> Result<Seat, SeatError> {
+    pub fn seat<'a>(
+        self: &Arc<Self>,
+        id: &str,
+        credential: impl Into<Credential<'a>>,
+        role: Option<Role>,
+    ) -> Result<Seat, SeatError> {
+        let credential = credential.into();
+        let (Credential::Key(key) | Credential::ClientKey(key)) = credential;
         let key = self.hasher.hash(key);
         let mut inner = self.lock();
         let Entries { rules, entries, .. } = &mut *inner;
         let entry = entries.get_mut(id).ok_or(SeatError::Unknown)?;
-        if entry.registration.key != key {
+        let expected = match credential {
+            Credential::Key(_) => Some(&entry.registration.key),
+            Credential::ClientKey(_) => entry.registration.client_key.as_ref(),
+        };
+        if expected.is_none_or(|expected| *expected != key) {
             return Err(SeatError::WrongKey);
         }
         let role = match entry.registration.kind {
             Kind::Lobby => Role::Peer,
             Kind::HostClient => role.ok_or(SeatError::RoleRequired)?,
         };
-        let quota = entry.registration.rule.as_ref().and_then(|rule| rules.quotas.get(rule)?.members);
-        if entry.seats >= quota.map_or(rules.max_members, |quota| quota.min(rules.max_members)) {
+        if matches!(credential, Credential::ClientKey(_)) && role != Role::Client {
+            return Err(SeatError::Forbidden);
+        }
+        if !entry.has_seat_for(role, rules) {
             return Err(SeatError::Full);
         }
-        entry.seats += 1;
+        entry.take_seat(role);
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
         Ok(Seat { registration, role, is_active: false, registry: Arc::clone(self) })
@@ -254,20 +316,37 @@ impl Registry {
         }
     }
 
+    /// Ends all registrations whose own time is over by the wall clock, and returns them; the caller then closes their
+    /// members. Due every second or so.
+    pub fn expire(&self, now: SystemTime) -> Vec<Arc<Registration>> {
+        let mut expired = Vec::new();
+        loop {
+            let mut inner = self.lock();
+            let next = inner.expiries.first_key_value().filter(|((when, _), _)| *when <= now);
+            let Some(id) = next.map(|(_, id)| id.clone()) else { return expired };
+            let ended = inner.end(id.as_str(), EndReason::Expired);
+            drop(inner);
+            if let Some(ended) = ended {
+                self.publish_ended(&ended, None);
+                expired.push(ended);
+            }
+        }
+    }
+
     /// Changes the rules. Deadlines that are already set stay.
     pub fn set_rules(&self, rules: Rules) {
         self.lock().rules = rules;
     }
 
     /// Releases a seat, and ends the registration if it was the last one and the rules say so.
-    fn release(&self, registration: &Arc<Registration>, was_active: bool, now: Instant) {
+    fn release(&self, registration: &Arc<Registration>, role: Role, was_active: bool, now: Instant) {
         let mut inner = self.lock();
         let Entries { rules, entries, .. } = &mut *inner;
         let Some(entry) = entries.get_mut(registration.id.as_str()) else { return };
         if entry.registration.serial != registration.serial {
             return;
         }
-        entry.seats -= 1;
+        entry.give_back_seat(role);
         entry.ever_joined |= was_active;
         if entry.seats > 0 {
             return;
@@ -328,6 +407,9 @@ pub enum SeatError {
     /// A hostclient registration requires a role.
     #[error("the role is missing")]
     RoleRequired,
+    /// The key is right, but doesn't admit a member of this role.
+    #[error("the key admits clients only")]
+    Forbidden,
     /// The registration has as many members as allowed.
     #[error("the registration has as many members as allowed")]
     Full,

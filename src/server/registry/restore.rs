@@ -37,6 +37,14 @@ struct RegistrationSnapshot {
     /// Remaining time for which it is kept without members; missing in snapshots of versions before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expected_for_ms: Option<u64>,
+    /// Missing in snapshots of versions without terms, as are the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_key: Option<KeyHash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_members: Option<usize>,
+    /// Milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at_ms: Option<u64>,
     /// Missing in snapshots of versions without access rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rule: Option<Arc<str>>,
@@ -52,10 +60,13 @@ impl Registry {
                 id: known.id.clone(),
                 serial: known.serial,
                 kind: known.kind,
-                created_ms: known.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+                created_ms: since_epoch(known.created),
                 key: known.key.clone(),
                 host_key: known.host_key.clone(),
                 ever_joined: entry.ever_joined || entry.seats > 0,
+                client_key: known.client_key.clone(),
+                max_members: known.max_members,
+                expires_at_ms: entry.expires_at.map(since_epoch),
                 rule: known.rule.clone(),
                 ends_in_ms: entry.deadline.map(|deadline| remaining_ms(deadline, now)),
                 expected_for_ms: entry
@@ -82,18 +93,26 @@ impl Registry {
                 serial: known.serial,
                 id: known.id.clone(),
                 kind: known.kind,
-                created: SystemTime::UNIX_EPOCH + Duration::from_millis(known.created_ms.min(FAR_FUTURE_MS)),
+                created: at(known.created_ms),
                 rule: known.rule,
+                max_members: known.max_members,
                 key: known.key,
                 host_key: known.host_key,
+                client_key: known.client_key,
                 end: EndMark::none(),
             });
             let after = |ms: u64| now + Duration::from_millis(ms.min(FAR_FUTURE_MS));
             let (deadline, expected_until) = (known.ends_in_ms.map(after), known.expected_for_ms.map(after));
             if let Some(deadline) = deadline {
-                inner.deadlines.insert((deadline, known.serial), known.id);
+                inner.deadlines.insert((deadline, known.serial), known.id.clone());
             }
-            inner.insert(Entry { registration, seats: 0, ever_joined: known.ever_joined, expected_until, deadline });
+            inner.insert(Entry {
+                ever_joined: known.ever_joined,
+                expected_until,
+                deadline,
+                ..Entry::new(registration)
+            });
+            inner.set_expiry(known.id.as_str(), known.expires_at_ms.map(at));
         }
         let serials = Sequence::after(0);
         serials.skip(state.last_serial);
@@ -105,7 +124,7 @@ impl Registry {
     pub fn restore_seat(self: &Arc<Self>, id: &str, serial: Serial, role: Role) -> Option<Seat> {
         let mut inner = self.lock();
         let entry = inner.entries.get_mut(id).filter(|entry| entry.registration.serial == serial)?;
-        entry.seats += 1;
+        entry.take_seat(role);
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
         Some(Seat { registration, role, is_active: true, registry: Arc::clone(self) })
@@ -126,6 +145,16 @@ impl Registry {
         }
         inner.deadlines.extend(deadlines);
     }
+}
+
+/// Returns the milliseconds from the Unix epoch to a time.
+fn since_epoch(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// Returns the time so many milliseconds after the Unix epoch.
+fn at(ms: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(FAR_FUTURE_MS))
 }
 
 /// Returns the milliseconds until a time.

@@ -31,15 +31,16 @@ fn request(wanted: Option<&str>) -> Request {
         wanted: wanted.map(|id| RegistrationId::parse(id).unwrap()),
         reject_taken: false,
         rule: None,
+        terms: Terms::default(),
     }
 }
 
 impl Registry {
     /// Releases a member's seat at a time of the test's.
     fn release_at(&self, seat: Seat, now: Instant) {
-        let registration = Arc::clone(&seat.registration);
+        let (registration, role) = (Arc::clone(&seat.registration), seat.role);
         std::mem::forget(seat);
-        self.release(&registration, true, now);
+        self.release(&registration, role, true, now);
     }
 }
 
@@ -124,6 +125,110 @@ fn an_emptied_registration_lingers_and_its_device_can_come_back() {
     registry.sweep(Instant::now() + Duration::from_secs(301));
     assert!(registry.is_empty());
     assert_eq!(registration.end(), Some(EndReason::Lingered));
+}
+
+fn with_terms(kind: Kind, wanted: Option<&str>, terms: Terms) -> Request {
+    Request { kind, terms, ..request(wanted) }
+}
+
+#[test]
+fn a_client_key_admits_clients_only_and_the_key_everybody() {
+    let registry = registry(Rules { max_members: 9, ..rules() });
+    let terms = Terms { client_key: Some(key("c")), ..Terms::default() };
+    let id = registry.register(&with_terms(Kind::HostClient, None, terms), Instant::now()).unwrap();
+    let join = |credential: Credential<'_>, role| registry.seat(id.as_str(), credential, Some(role));
+    let (key, client_key) = (key("k"), key("c"));
+    assert_eq!(join(Credential::ClientKey(&client_key), Role::Host).unwrap_err(), SeatError::Forbidden);
+    assert_eq!(join(Credential::ClientKey(&key), Role::Client).unwrap_err(), SeatError::WrongKey);
+    assert_eq!(join(Credential::Key(&client_key), Role::Client).unwrap_err(), SeatError::WrongKey);
+    let seats = [
+        join(Credential::ClientKey(&client_key), Role::Client),
+        join(Credential::Key(&key), Role::Client),
+        join(Credential::Key(&key), Role::Host),
+    ];
+    assert!(seats.iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_registration_without_a_client_key_has_none_that_fits() {
+    let registry = registry(rules());
+    let id = registry.register(&with_terms(Kind::HostClient, None, Terms::default()), Instant::now()).unwrap();
+    let taken = registry.seat(id.as_str(), Credential::ClientKey(&key("k")), Some(Role::Client));
+    assert_eq!(taken.unwrap_err(), SeatError::WrongKey);
+}
+
+#[test]
+fn a_limit_of_members_keeps_a_seat_for_a_host() {
+    let registry = registry(Rules { max_members: 9, ..rules() });
+    let terms = Terms { max_members: Some(2), ..Terms::default() };
+    let id = registry.register(&with_terms(Kind::HostClient, None, terms), Instant::now()).unwrap();
+    let seat = |role| registry.seat(id.as_str(), &key("k"), Some(role));
+    let client = seat(Role::Client).unwrap();
+    assert_eq!(seat(Role::Client).unwrap_err(), SeatError::Full);
+    let host = seat(Role::Host).unwrap();
+    assert_eq!(seat(Role::Host).unwrap_err(), SeatError::Full);
+    drop(client);
+    let client = seat(Role::Client).unwrap();
+    drop((host, client));
+    // The router's own limit holds as well.
+    registry.set_rules(Rules { max_members: 1, ..rules() });
+    let _host = seat(Role::Host).unwrap();
+    assert_eq!(seat(Role::Client).unwrap_err(), SeatError::Full);
+}
+
+#[test]
+fn a_device_finds_its_registration_only_with_the_same_terms_but_another_expiry() {
+    let registry = registry(rules());
+    let now = Instant::now();
+    let limited = |most, expires_in| {
+        let terms = Terms { max_members: Some(most), expires_in, ..Terms::default() };
+        registry.register(&with_terms(Kind::Lobby, Some("my-device"), terms), now).unwrap()
+    };
+    let ends_at = || registry.find("my-device").unwrap().expires_at;
+    assert_eq!(limited(2, None).as_str(), "my-device");
+    assert_ne!(limited(1, None).as_str(), "my-device");
+    assert_eq!(ends_at(), None);
+    assert_eq!(limited(2, Some(Duration::from_secs(60))).as_str(), "my-device");
+    let first = ends_at().unwrap();
+    assert_eq!(limited(2, None).as_str(), "my-device");
+    assert_eq!(ends_at(), Some(first), "without a new one the old one stays");
+    limited(2, Some(Duration::from_secs(3600)));
+    assert!(ends_at().unwrap() > first + Duration::from_secs(3000));
+}
+
+#[test]
+fn a_registration_ends_at_its_own_time_with_its_members_and_after_a_restart() {
+    let old = registry(rules());
+    let (now, wall) = (Instant::now(), SystemTime::now());
+    let terms = || Terms { expires_in: Some(Duration::from_secs(60)), ..Terms::default() };
+    let id = old.register(&with_terms(Kind::Lobby, None, terms()), now).unwrap();
+    let removed = old.register(&with_terms(Kind::Lobby, Some("my-device"), terms()), now).unwrap();
+    old.force_remove(removed.as_str(), Peer::Unix { uid: 0, pid: 1 }).unwrap();
+    let bytes = rmp_serde::to_vec_named(&old.snapshot(now)).unwrap();
+    let new = Registry::restore(rmp_serde::from_slice(&bytes).unwrap(), rules(), Events::new(), now);
+    for registry in [old, new] {
+        let seat = join(&registry, id.as_str(), None);
+        assert!(registry.expire(wall + Duration::from_secs(59)).is_empty());
+        let expired = registry.expire(wall + Duration::from_secs(61));
+        assert_eq!(expired.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
+        assert_eq!(seat.registration.end(), Some(EndReason::Expired));
+        assert!(registry.is_empty() && registry.lock().expiries.is_empty());
+    }
+}
+
+#[test]
+fn a_new_process_knows_the_terms() {
+    let (old, now) = (registry(rules()), Instant::now());
+    let terms = || Terms { client_key: Some(key("c")), max_members: Some(2), expires_in: None };
+    let id = old.register(&with_terms(Kind::HostClient, Some("my-device"), terms()), now).unwrap();
+    let serial = old.find(id.as_str()).unwrap().registration.serial;
+    let bytes = rmp_serde::to_vec_named(&old.snapshot(now)).unwrap();
+    let new = Registry::restore(rmp_serde::from_slice(&bytes).unwrap(), rules(), Events::new(), now);
+    let host = new.restore_seat(id.as_str(), serial, Role::Host).unwrap();
+    let client = new.seat(id.as_str(), Credential::ClientKey(&key("c")), Some(Role::Client)).unwrap();
+    assert_eq!(new.seat(id.as_str(), &key("k"), Some(Role::Client)).unwrap_err(), SeatError::Full);
+    assert_eq!(new.register(&with_terms(Kind::HostClient, Some("my-device"), terms()), now), Ok(id));
+    drop((host, client));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -34,7 +34,7 @@ use crate::files::Accept;
 use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
 use crate::net::{Clients, ConnectionGate, NetworkSlot, PendingPool, Socket};
 use crate::peer::Peer;
-use crate::registry::{self, Registration, Registry, Request, SeatError, Summary};
+use crate::registry::{self, Credential, Registration, Registry, Request, SeatError, Summary};
 use crate::relay::{self, MemberView, MemoryBudget, Relay};
 use crate::sys;
 pub use cached::Cached;
@@ -116,11 +116,11 @@ impl Server {
     /// Takes a seat in a registration, so that the member receives everything that is sent from now on; its connection
     /// follows with [`Reservation::attach`].
     pub async fn join(&self, request: Join<'_>) -> Result<Reservation, JoinError> {
-        let Join { id, key, role, client, is_forwarded, rates } = request;
+        let Join { id, credential, role, client, is_forwarded, rates } = request;
         self.check_available()?;
         self.check_key_attempts(&client, id).map_err(JoinError::TooManyWrongKeys)?;
         let slot = if is_forwarded { self.network_slot(&client)? } else { None };
-        let seat = self.registry.seat(id, key, role).inspect_err(|error| {
+        let seat = self.registry.seat(id, credential, role).inspect_err(|error| {
             if *error == SeatError::WrongKey {
                 self.record_failed_key(&client, id);
             }
@@ -312,9 +312,12 @@ impl Server {
 
 /// What is due periodically.
 impl Server {
-    /// Ends the registrations whose time has come.
+    /// Ends the registrations whose time has come, by `now` and by the wall clock.
     pub fn sweep(&self, now: Instant) {
         self.registry.sweep(now);
+        for expired in self.registry.expire(SystemTime::now()) {
+            self.relay.end(&expired, CloseReason::Removed);
+        }
         self.metrics.registrations.set(self.registry.len() as u64);
     }
 
@@ -374,8 +377,8 @@ impl Server {
 pub struct Join<'a> {
     /// The registration's id.
     pub id: &'a str,
-    /// The registration's key.
-    pub key: &'a Key,
+    /// The key that the device presents.
+    pub credential: Credential<'a>,
     /// The role that the device asks for; ignored in a lobby.
     pub role: Option<Role>,
     /// The device's address.

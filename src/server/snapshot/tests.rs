@@ -25,6 +25,7 @@ fn snapshot() -> Snapshot {
         wanted: None,
         reject_taken: false,
         rule: None,
+        terms: Default::default(),
     };
     registry.register(&request, Instant::now()).unwrap();
     Snapshot {

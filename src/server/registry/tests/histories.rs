@@ -165,9 +165,9 @@ impl World {
     /// Leaves as a dropped seat does, at the history's own time.
     fn leave(&mut self, at: usize, was_member: bool) {
         let seat = self.seats.swap_remove(at);
-        let registration = Arc::clone(&seat.registration);
+        let (registration, role) = (Arc::clone(&seat.registration), seat.role);
         std::mem::forget(seat);
-        self.registry.release(&registration, was_member, self.now);
+        self.registry.release(&registration, role, was_member, self.now);
         if registration.end().is_some_and(|reason| reason != EndReason::Emptied) {
             return;
         }

@@ -17,8 +17,15 @@ fn occupied(seats: &[u64]) -> Vec<(Arc<Registration>, u64)> {
     let registry = Registry::new(KeyHasher::new([7; 32]), rules, Events::new());
     let key = || Key::new("k".into());
     for _ in seats {
-        let request =
-            Request { kind: Kind::Lobby, key: key(), host_key: key(), wanted: None, reject_taken: false, rule: None };
+        let request = Request {
+            kind: Kind::Lobby,
+            key: key(),
+            host_key: key(),
+            wanted: None,
+            reject_taken: false,
+            rule: None,
+            terms: Default::default(),
+        };
         registry.register(&request, Instant::now()).unwrap();
     }
     registry.list().into_iter().map(|one| one.registration).zip(seats.iter().copied()).collect()
