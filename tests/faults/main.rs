@@ -49,11 +49,11 @@ impl Scene {
     fn check_pair(&mut self) {
         let [one, other] = &mut self.pair;
         for number in self.said..self.said + 10 {
-            one.say(&format!("{number}"));
+            one.send_text(&format!("{number}"));
         }
         for number in self.said..self.said + 10 {
             assert_eq!(receive(other), format!("{number}"));
-            other.say(&format!("heard {number}"));
+            other.send_text(&format!("heard {number}"));
         }
         for number in self.said..self.said + 10 {
             assert_eq!(receive(one), format!("heard {number}"));

@@ -48,7 +48,7 @@ fn connections_that_are_reset_at_any_point_leave_nothing_behind() {
     scene.check_pair();
     until("only three are left", || scene.status("/members") == 3 && scene.status("/connections") == 3);
     assert!(scene.status("/closes/lost") > 0);
-    stays.say("the next one");
+    stays.send_text("the next one");
     drop(stays);
     scene.until_alone();
     scene.check_pair();
@@ -76,7 +76,7 @@ fn a_window_that_stays_closed_for_a_while_loses_nothing() {
     const MESSAGES: usize = 400;
     let text = |number: usize| format!("{number:06}{}", "x".repeat(20_000));
     let talking = thread::spawn(move || {
-        (0..MESSAGES).for_each(|number| talker.say(&text(number)));
+        (0..MESSAGES).for_each(|number| talker.send_text(&text(number)));
         talker
     });
     until("something waits for it", || scene.status("/relay/outbox_bytes") > 0);
@@ -132,7 +132,7 @@ fn descriptors_that_run_out_are_waited_out() {
     let id = register(connect(scene.address), "key");
     let mut one = Member::join(connect(scene.address), &id, "key");
     let mut other = Member::join(connect(scene.address), &id, "key");
-    one.say("there is room");
+    one.send_text("there is room");
     assert_eq!(other.receive(), "there is room");
     scene.check_pair();
 }

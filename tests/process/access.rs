@@ -1,50 +1,55 @@
-//! The access rules of the real program: whoever they don't let in is told so and counted, and those who are in go on.
+//! The access rules of the real program: rejected requests are answered and counted, and members inside are not disturbed.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use nix::sys::signal::Signal;
+use socket2::SockRef;
 use ws_router_core::secret::Token;
+use ws_router_server::log::messages;
 
+use super::carried::until;
 use super::client::{Member, connect, connect_unix, register};
-use super::harness::{Router, Setup};
-use super::scene::{Answer, Guests, counted, get, upgrade};
+use super::harness::{PATIENCE, Router, Setup};
+use super::scene::{Answer, LobbyPair, get, upgrade, wait_for_count};
 
 const REGISTER: &str = "/register?key=key&host_key=key&reg_type=lobby";
 
-/// A router with a Unix listener for guests, whom the last rule lets in, and a TCP listener for strangers.
-struct House {
+/// A router with a Unix listener, to which the last rule admits everyone, and a TCP listener, to which the test's rules
+/// apply.
+struct GuardedRouter {
     router: Router,
     unix: PathBuf,
     tcp: SocketAddr,
+    /// Registration of `pair`.
     id: String,
-    guests: Guests<UnixStream>,
+    /// Members that joined through the Unix listener.
+    pair: LobbyPair<UnixStream>,
 }
 
-impl House {
-    /// Opens it with these rules for strangers.
-    fn open(setup: Setup, rules: &str) -> Self {
+impl GuardedRouter {
+    fn start(setup: Setup, rules: &str) -> Self {
         let unix = setup.folder.path().join("http.sock");
-        let guests = format!("[[listener]]\naddress = \"unix:{}\"\n", unix.display());
-        let config = format!("{guests}{rules}[[access]]\nname = \"guests\"\nnetworks = [\"unix\"]\n");
+        let listener = format!("[[listener]]\naddress = \"unix:{}\"\n", unix.display());
+        let config = format!("{listener}{rules}[[access]]\nname = \"local\"\nnetworks = [\"unix\"]\n");
         let mut router = setup.config(&config).start().ready();
         let tcp = router.tcp_address();
         let id = register(connect_unix(&unix), "key");
-        let guests = Guests::join(|| connect_unix(&unix), &id, "key");
-        Self { router, unix, tcp, id, guests }
+        let pair = LobbyPair::join(|| connect_unix(&unix), &id, "key");
+        Self { router, unix, tcp, id, pair }
     }
 
     fn on_loopback(rules: &str) -> Self {
-        Self::open(Setup::on_loopback(), rules)
+        Self::start(Setup::on_loopback(), rules)
     }
 
-    /// What a stranger is answered who wants to register, to join the guests and to remove their registration.
-    fn strangers(&self, headers: &str) -> [Answer; 3] {
+    /// Requests on the TCP listener to register, to join the pair and to remove its registration; returns the responses.
+    fn request_all(&self, headers: &str) -> [Answer; 3] {
         let id = &self.id;
         [
             get(connect(self.tcp), REGISTER, headers),
@@ -53,16 +58,16 @@ impl House {
         ]
     }
 
-    /// A stranger isn't let in whatever he wants, with this status; that is counted, and the guests go on.
+    /// Asserts that each request is rejected with this status and counted, and that the pair still exchanges messages.
     #[track_caller]
-    fn keeps_out(&mut self, headers: &str, status: u16) {
+    fn assert_rejected(&mut self, headers: &str, status: u16) {
         let before = self.refusals("access");
-        let answers = self.strangers(headers);
+        let answers = self.request_all(headers);
         assert!(answers.iter().all(|answer| answer.status == status), "{headers}: {answers:?}");
-        let asked_for_token = answers.iter().all(|answer| answer.header("www-authenticate").is_some());
-        assert_eq!(asked_for_token, status == 401, "{answers:?}");
+        let offers_authentication = answers.iter().all(|answer| answer.header("www-authenticate").is_some());
+        assert_eq!(offers_authentication, status == 401, "{answers:?}");
         assert_eq!(self.refusals("access"), before + 3);
-        self.guests.talk();
+        self.pair.exchange();
     }
 
     fn refusals(&self, reason: &str) -> u64 {
@@ -71,43 +76,43 @@ impl House {
 }
 
 #[test]
-fn whoever_comes_from_elsewhere_than_the_rules_say_stays_out() {
-    let mut house = House::on_loopback("[[access]]\nnetworks = [\"192.0.2.0/24\", \"2001:db8::/32\"]\n");
-    house.keeps_out("", 403);
-    // Nobody is a proxy here.
+fn a_client_of_another_network_than_the_rules_name_is_refused() {
+    let mut guarded = GuardedRouter::on_loopback("[[access]]\nnetworks = [\"192.0.2.0/24\", \"2001:db8::/32\"]\n");
+    guarded.assert_rejected("", 403);
+    // No proxy is trusted here.
     for lie in ["X-Forwarded-For: 192.0.2.7\r\n", "Forwarded: for=192.0.2.7\r\n", "X-Real-IP: 192.0.2.7\r\n"] {
-        house.keeps_out(lie, 403);
+        guarded.assert_rejected(lie, 403);
     }
-    // What is inside isn't told to those outside.
-    let unknown = upgrade(connect(house.tcp), "/connect?id=no-such-id&key=key", "").0;
+    // The response doesn't reveal whether a registration exists.
+    let unknown = upgrade(connect(guarded.tcp), "/connect?id=no-such-id&key=key", "").0;
     assert_eq!(unknown.status, 403);
 }
 
 #[test]
-fn whoever_shows_no_token_or_a_wrong_one_stays_out() {
+fn a_request_without_a_token_or_with_a_wrong_one_is_refused() {
     let setup = Setup::on_loopback();
     let (token, path) = (Token::from_bits([1; 32]), setup.folder.path().join("tokens"));
     fs::write(&path, format!("phone:{}\n", token.hash())).unwrap();
-    let mut house = House::open(setup, &format!("[[access]]\ntokens = {path:?}\n"));
+    let mut guarded = GuardedRouter::start(setup, &format!("[[access]]\ntokens = {path:?}\n"));
     let (good, hash) = (token.reveal(), token.hash().to_string());
     let near = format!("{}0", &good[..good.len() - 1]);
     let shown = [&near[..], &good[1..], &hash, "phone", "", &"x".repeat(8000)];
-    house.keeps_out("", 401);
+    guarded.assert_rejected("", 401);
     for wrong in shown.into_iter().filter(|wrong| *wrong != good) {
-        house.keeps_out(&format!("Authorization: Bearer {wrong}\r\n"), 401);
+        guarded.assert_rejected(&format!("Authorization: Bearer {wrong}\r\n"), 401);
     }
-    house.keeps_out(&format!("Authorization: Basic {good}\r\n"), 401);
+    guarded.assert_rejected(&format!("Authorization: Basic {good}\r\n"), 401);
     let right = format!("Authorization: Bearer {good}\r\n");
-    assert_eq!(get(connect(house.tcp), REGISTER, &right).status, 200);
+    assert_eq!(get(connect(guarded.tcp), REGISTER, &right).status, 200);
 
     fs::write(&path, "# withdrawn\n").unwrap();
-    house.router.signal(Signal::SIGHUP);
-    house.router.logged(&["\"reloaded\"", "tokens "]);
-    house.keeps_out(&right, 401);
+    guarded.router.signal(Signal::SIGHUP);
+    guarded.router.logged(&[messages::RELOADED, "tokens "]);
+    guarded.assert_rejected(&right, 401);
 }
 
 #[test]
-fn another_user_of_the_machine_than_the_rules_say_stays_out() {
+fn a_user_of_the_machine_that_the_rules_do_not_name_is_refused() {
     let own = nix::unistd::getuid();
     let rules = format!("[[access]]\nusers = [{own}]\nallow = \"connect\"\n[[access]]\nusers = [4000000000]\n");
     let setup = Setup::on_loopback();
@@ -117,19 +122,19 @@ fn another_user_of_the_machine_than_the_rules_say_stays_out() {
     let mut router = setup.config(&config).config(near).start().ready();
     let tcp = router.tcp_address();
     let id = register(connect(tcp), "key");
-    let mut guests = Guests::join(|| connect(tcp), &id, "key");
+    let mut pair = LobbyPair::join(|| connect(tcp), &id, "key");
     for path in [REGISTER, &format!("/remove?id={id}&key=key&host_key=key")] {
         assert_eq!(get(connect_unix(&unix), path, "").status, 403, "{path}");
     }
-    counted(&router, "refusals", "access", 2);
-    let (let_in, _member) = upgrade(connect_unix(&unix), &format!("/connect?id={id}&key=key"), "");
-    assert_eq!(let_in.status, 101, "its own user may do what its rule says");
-    guests.talk();
+    wait_for_count(&router, "refusals", "access", 2);
+    let (answer, _member) = upgrade(connect_unix(&unix), &format!("/connect?id={id}&key=key"), "");
+    assert_eq!(answer.status, 101, "the rule for this user allows it to connect");
+    pair.exchange();
 }
 
 #[test]
-fn a_web_page_of_another_origin_stays_out() {
-    let mut house = House::on_loopback("[[access]]\norigins = [\"https://example.com\"]\n");
+fn a_web_page_of_another_origin_is_refused() {
+    let mut guarded = GuardedRouter::on_loopback("[[access]]\norigins = [\"https://example.com\"]\n");
     for origin in [
         "https://example.org",
         "http://example.com",
@@ -141,102 +146,105 @@ fn a_web_page_of_another_origin_stays_out() {
         "",
         "https://example.com\r\nOrigin: https://example.com",
     ] {
-        house.keeps_out(&format!("Origin: {origin}\r\n"), 403);
+        guarded.assert_rejected(&format!("Origin: {origin}\r\n"), 403);
     }
-    assert_eq!(get(connect(house.tcp), REGISTER, "Origin: https://example.com\r\n").status, 200);
+    assert_eq!(get(connect(guarded.tcp), REGISTER, "Origin: https://example.com\r\n").status, 200);
 }
 
 #[test]
-fn the_bounds_of_a_rule_hold_and_over_a_restart_too() {
+fn the_limits_of_a_rule_hold_and_survive_a_restart() {
     let rule = "name = \"few\"\nnetworks = [\"127.0.0.0/8\"]\nregistrations = 1\nmembers = 2\n";
     let rates = "messages = \"10/s burst 5\"\nbytes = \"10KiB/s burst 1KiB\"\n";
-    let mut house = House::on_loopback(&format!("[[access]]\n{rule}{rates}"));
-    let id = register(connect(house.tcp), "key");
-    let join = || Member::join(connect(house.tcp), &id, "key");
+    let mut guarded = GuardedRouter::on_loopback(&format!("[[access]]\n{rule}{rates}"));
+    let id = register(connect(guarded.tcp), "key");
+    let join = || Member::join(connect(guarded.tcp), &id, "key");
     let (mut one, mut other) = (join(), join());
-    for renewed in [false, true] {
-        if renewed {
-            house.router.replace();
+    for is_restarted in [false, true] {
+        if is_restarted {
+            guarded.router.replace();
         }
-        let full = house.refusals("full");
+        let full = guarded.refusals("full");
         let more = [
-            get(connect(house.tcp), REGISTER, ""),
-            upgrade(connect(house.tcp), &format!("/connect?id={id}&key=key"), "").0,
+            get(connect(guarded.tcp), REGISTER, ""),
+            upgrade(connect(guarded.tcp), &format!("/connect?id={id}&key=key"), "").0,
         ];
         for refused in &more {
             assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{refused:?}");
         }
-        assert_eq!(house.refusals("full"), full + 2);
-        let throttled = house.router.admin("/v1/status")["relay"]["reads_throttled"].as_u64().unwrap();
+        assert_eq!(guarded.refusals("full"), full + 2);
+        let throttled = guarded.router.admin("/v1/status")["relay"]["reads_throttled"].as_u64().unwrap();
         for number in 0..15 {
-            one.say(&number.to_string());
+            one.send_text(&number.to_string());
         }
-        one.say(&"x".repeat(4096));
-        house.guests.talk();
+        one.send_text(&"x".repeat(4096));
+        guarded.pair.exchange();
         for number in 0..15 {
-            assert_eq!(other.receive(), number.to_string(), "it is slowed and loses nothing");
+            assert_eq!(other.receive(), number.to_string(), "a throttled member's message is missing");
         }
         assert_eq!(other.receive().len(), 4096);
-        assert!(house.router.admin("/v1/status")["relay"]["reads_throttled"].as_u64().unwrap() > throttled);
+        assert!(guarded.router.admin("/v1/status")["relay"]["reads_throttled"].as_u64().unwrap() > throttled);
     }
     drop((one, other));
-    while get(connect(house.tcp), REGISTER, "").status != 200 {}
-    assert_eq!(get(connect_unix(&house.unix), REGISTER, "").status, 200, "who came by another rule has its own bounds");
+    until("the rule has room again", || get(connect(guarded.tcp), REGISTER, "").status == 200);
+    assert_eq!(get(connect_unix(&guarded.unix), REGISTER, "").status, 200, "another rule has its own limits");
 }
 
-/// The program that is asked, on a Unix socket; it answers as it is told to.
-struct Oracle {
+/// External authorizer on a Unix socket.
+struct Authorizer {
+    listener: UnixListener,
     path: PathBuf,
-    says: Arc<Mutex<Says>>,
+    reply: Arc<Mutex<Reply>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Says {
-    This(&'static str),
-    Nothing,
-    Over,
+/// Reply of the authorizer to each request.
+#[derive(Clone, Copy)]
+enum Reply {
+    /// A response with this status line.
+    Status(&'static str),
+    /// No response, on a connection that stays open.
+    Silence,
 }
 
-impl Oracle {
+impl Authorizer {
+    /// Starts one that allows everything.
     fn start(path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
-        let says = Arc::new(Mutex::new(Says::This("204 No Content")));
-        let told = Arc::clone(&says);
+        let reply = Arc::new(Mutex::new(Reply::Status("204 No Content")));
+        let (incoming, next_reply) = (listener.try_clone().unwrap(), Arc::clone(&reply));
         let thread = thread::spawn(move || {
-            let mut held = Vec::new();
-            for mut stream in listener.incoming().map_while(Result::ok) {
-                let says = *told.lock().unwrap();
-                match says {
-                    Says::This(status) => {
-                        read_question(&mut stream);
+            let mut unanswered = Vec::new();
+            for mut stream in incoming.incoming().map_while(Result::ok) {
+                let reply = *next_reply.lock().unwrap();
+                match reply {
+                    Reply::Status(status) => {
+                        read_request(&mut stream);
                         let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
                     }
-                    Says::Nothing => held.push(stream),
-                    Says::Over => return,
+                    Reply::Silence => unanswered.push(stream),
                 }
             }
         });
-        Self { path: path.to_owned(), says, thread: Some(thread) }
+        Self { listener, path: path.to_owned(), reply, thread: Some(thread) }
     }
 
-    fn says(&self, says: Says) {
-        *self.says.lock().unwrap() = says;
+    fn set_reply(&self, reply: Reply) {
+        *self.reply.lock().unwrap() = reply;
     }
 }
 
-impl Drop for Oracle {
+impl Drop for Authorizer {
+    /// Ends the thread, also where a failed test has removed the folder with the socket: accept fails after a shutdown.
     fn drop(&mut self) {
-        self.says(Says::Over);
-        // In a test that has failed, the folder may be gone, and nothing wakes the thread.
-        if UnixStream::connect(&self.path).is_ok() {
-            let _ = self.thread.take().unwrap().join();
-        }
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
         let _ = fs::remove_file(&self.path);
+        let _ = self.thread.take().unwrap().join();
     }
 }
 
-fn read_question(stream: &mut UnixStream) {
+/// Reads a request with its body.
+fn read_request(stream: &mut UnixStream) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let (mut read, mut some) = (Vec::new(), [0; 1024]);
     loop {
         let text = String::from_utf8_lossy(&read).to_lowercase();
@@ -254,15 +262,14 @@ fn read_question(stream: &mut UnixStream) {
 }
 
 #[test]
-fn as_long_as_who_is_asked_does_not_say_yes_nobody_gets_in() {
+fn a_request_that_the_external_authorizer_does_not_allow_is_refused() {
     let setup = Setup::on_loopback();
-    let place = setup.folder.path().join("oracle.sock");
-    let oracle = Oracle::start(&place);
-    let rule = format!("ask = \"unix:{}:/allow\"\nask-timeout = \"20s\"\n", place.display());
-    let mut house = House::open(setup, &format!("[[access]]\nnetworks = [\"127.0.0.0/8\"]\n{rule}"));
-    let open = || get(connect(house.tcp), REGISTER, "").status;
-    assert_eq!(open(), 200);
-    for (says, status) in [
+    let path = setup.folder.path().join("authorizer.sock");
+    let authorizer = Authorizer::start(&path);
+    let rule = format!("ask = \"unix:{}:/allow\"\nask-timeout = \"20s\"\n", path.display());
+    let mut guarded = GuardedRouter::start(setup, &format!("[[access]]\nnetworks = [\"127.0.0.0/8\"]\n{rule}"));
+    assert_eq!(get(connect(guarded.tcp), REGISTER, "").status, 200);
+    for (reply, status) in [
         ("403 Forbidden", 403),
         ("401 Unauthorized", 401),
         ("302 Found", 503),
@@ -270,27 +277,27 @@ fn as_long_as_who_is_asked_does_not_say_yes_nobody_gets_in() {
         ("500 Internal Server Error", 503),
         ("and this is no HTTP", 503),
     ] {
-        oracle.says(Says::This(says));
-        house.keeps_out("Authorization: Bearer something\r\n", status);
+        authorizer.set_reply(Reply::Status(reply));
+        guarded.assert_rejected("Authorization: Bearer something\r\n", status);
     }
-    house.router.logged(&["gave no decision", "302"]);
+    guarded.router.logged(&["external authorizer", "302"]);
 
-    let file = house.router.setup.file();
+    let file = guarded.router.setup.file();
     let patient = fs::read_to_string(&file).unwrap();
     fs::write(&file, patient.replace("\"20s\"", "\"50ms\"")).unwrap();
-    house.router.signal(Signal::SIGHUP);
-    house.router.logged(&["\"reloaded\"", "access"]);
-    oracle.says(Says::Nothing);
-    house.keeps_out("", 503);
-    assert_eq!(get(connect(house.tcp), REGISTER, "").header("retry-after"), Some("5"));
-    drop(oracle);
-    house.keeps_out("", 503);
+    guarded.router.signal(Signal::SIGHUP);
+    guarded.router.logged(&[messages::RELOADED, "access"]);
+    authorizer.set_reply(Reply::Silence);
+    guarded.assert_rejected("", 503);
+    assert_eq!(get(connect(guarded.tcp), REGISTER, "").header("retry-after"), Some("5"));
+    drop(authorizer);
+    guarded.assert_rejected("", 503);
 
-    let _again = Oracle::start(&place);
-    // An answer may take longer than so little time on a machine that is busy.
+    let _authorizer = Authorizer::start(&path);
+    // On a busy machine the answer may take longer than 50 ms.
     fs::write(&file, patient).unwrap();
-    house.router.signal(Signal::SIGHUP);
-    house.router.logged(&["\"reloaded\"", "access"]);
-    assert_eq!(get(connect(house.tcp), REGISTER, "").status, 200);
-    house.guests.talk();
+    guarded.router.signal(Signal::SIGHUP);
+    guarded.router.logged(&[messages::RELOADED, "access"]);
+    assert_eq!(get(connect(guarded.tcp), REGISTER, "").status, 200);
+    guarded.pair.exchange();
 }

@@ -1,6 +1,8 @@
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use ws_router_server::log::messages;
+
 use super::client::{Member, ask, connect, connect_unix, register};
 use super::harness::{Setup, certificate};
 
@@ -9,14 +11,14 @@ fn loopback() -> TcpListener {
 }
 
 #[test]
-fn an_inherited_http_socket_takes_the_place_of_the_listener() {
+fn an_inherited_http_socket_replaces_the_listener() {
     let socket = loopback();
     let address = socket.local_addr().unwrap();
     let mut router = Setup::on_loopback().pass("http", socket).start().ready();
     assert_eq!(router.address(), address);
     assert_eq!(ask(connect(address), "/healthz").0, 200);
     let end = router.stopped();
-    assert_eq!(end.log.iter().filter(|line| line.contains("\"listening\"")).count(), 1, "{:#?}", end.log);
+    assert_eq!(end.log.iter().filter(|line| line.contains(messages::LISTENING)).count(), 1, "{:#?}", end.log);
 }
 
 #[test]
@@ -35,7 +37,7 @@ fn a_unix_socket_serves_devices_too() {
     let id = register(connect_unix(&path), "key");
     let mut one = Member::join(connect_unix(&path), &id, "key");
     let mut other = Member::join(connect_unix(&path), &id, "key");
-    one.say("hello");
+    one.send_text("hello");
     assert_eq!(other.receive(), "hello");
 }
 
@@ -57,7 +59,7 @@ fn an_admin_socket_is_inherited() {
 }
 
 #[test]
-fn a_listener_takes_the_descriptor_that_it_names() {
+fn a_listener_uses_the_descriptor_that_it_names() {
     let socket = loopback();
     let address = socket.local_addr().unwrap();
     let setup = Setup::new().config("[[listener]]\naddress = \"systemd:front\"\n");
@@ -66,53 +68,53 @@ fn a_listener_takes_the_descriptor_that_it_names() {
 }
 
 #[test]
-fn an_https_socket_needs_a_certificate_and_takes_the_first() {
+fn an_https_socket_needs_a_certificate_and_uses_the_first() {
     let end = Setup::on_loopback().pass("https", loopback()).start().ended();
-    end.says(78, &["https", "certificate"]);
+    end.assert_exit(78, &["https", "certificate"]);
 
     let setup = Setup::new();
     certificate(setup.folder.path(), "own");
     let socket = loopback();
     let address = socket.local_addr().unwrap();
     let mut router = setup.tls("own.crt", "own.key").pass("https", socket).start().ready();
-    let line = router.logged(&["\"listening\""]);
+    let line = router.logged(&[messages::LISTENING]);
     assert_eq!((line["listener"].as_str(), line["tls"].as_bool()), (Some(&*address.to_string()), Some(true)));
 }
 
 #[test]
 fn a_wrong_kind_of_descriptor_is_78_and_named() {
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-    Setup::new().pass("http", datagrams).start().ended().says(78, &["http", "stream"]);
+    Setup::new().pass("http", datagrams).start().ended().assert_exit(78, &["http", "stream"]);
     let file = std::fs::File::open("/dev/null").unwrap();
-    Setup::new().pass("http", file).start().ended().says(78, &["http", "socket"]);
+    Setup::new().pass("http", file).start().ended().assert_exit(78, &["http", "socket"]);
     let setup = Setup::on_loopback().pass("admin", loopback());
-    setup.start().ended().says(78, &["admin", "Unix"]);
+    setup.start().ended().assert_exit(78, &["admin", "Unix"]);
     let (connected, _other) = UnixStream::pair().unwrap();
-    Setup::on_loopback().pass("admin", connected).start().ended().says(78, &["admin", "listening"]);
+    Setup::on_loopback().pass("admin", connected).start().ended().assert_exit(78, &["admin", "listening"]);
 }
 
 #[test]
-fn what_is_meant_for_another_process_is_left_alone() {
+fn descriptors_meant_for_another_process_are_ignored() {
     let mut router = Setup::on_loopback().variable("LISTEN_PID", "1").variable("LISTEN_FDS", "1").start().ready();
     assert_eq!(ask(connect(router.address()), "/healthz").0, 200);
 }
 
 #[test]
-fn an_announcement_that_can_not_be_true_is_78() {
+fn contradictory_listen_variables_are_78() {
     let names = Setup::new().pass("http", loopback()).variable("LISTEN_FDNAMES", "http:https");
-    names.start().ended().says(78, &["inherited descriptors", "LISTEN_FDNAMES"]);
+    names.start().ended().assert_exit(78, &["inherited descriptors", "LISTEN_FDNAMES"]);
     let count = Setup::new().pass("http", loopback()).variable("LISTEN_FDS", "many");
-    count.start().ended().says(78, &["inherited descriptors", "LISTEN_FDS"]);
+    count.start().ended().assert_exit(78, &["inherited descriptors", "LISTEN_FDS"]);
 }
 
 #[test]
 fn an_unknown_name_is_78_and_the_known_ones_are_named() {
     let end = Setup::new().pass("web", loopback()).start().ended();
-    end.says(78, &["web", "http, https, admin or metrics"]);
+    end.assert_exit(78, &["web", "http, https, admin or metrics"]);
 }
 
 #[test]
-fn a_descriptor_that_a_listener_waits_for_and_nobody_passes_is_78() {
+fn a_listener_whose_descriptor_is_not_passed_is_78() {
     let end = Setup::new().config("[[listener]]\naddress = \"systemd:front\"\n").start().ended();
-    end.says(78, &["systemd:front", "passed: none"]);
+    end.assert_exit(78, &["systemd:front", "passed: none"]);
 }

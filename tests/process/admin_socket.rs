@@ -10,7 +10,7 @@ use super::client::{ask, connect, connect_unix, register};
 use super::harness::Setup;
 
 #[test]
-fn the_socket_is_for_its_owner_and_group_and_goes_with_the_daemon() {
+fn the_socket_is_for_its_owner_and_group_and_is_removed_at_exit() {
     let setup = Setup::on_loopback();
     let path = setup.admin();
     let router = setup.start().ready();
@@ -21,7 +21,7 @@ fn the_socket_is_for_its_owner_and_group_and_goes_with_the_daemon() {
 }
 
 #[test]
-fn the_umask_decides_nothing_about_unix_listeners() {
+fn the_umask_does_not_affect_unix_listeners() {
     for umask in ["0000", "0027", "0077", "0777"] {
         let setup = Setup::on_loopback().prelude(&format!("umask {umask};"));
         let file = |name: &str| setup.folder.path().join(name);
@@ -94,7 +94,7 @@ fn a_stale_listener_file_is_replaced_and_one_in_use_is_not() {
     let _router = setup.config(&listener).start().ready();
     assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
     let second = Setup::on_loopback().config(&listener).start().ended();
-    second.says(69, &["another program listens there", path.to_str().unwrap()]);
+    second.assert_exit(69, &["another program listens there", path.to_str().unwrap()]);
     assert_eq!(ask(connect_unix(&path), "/healthz").0, 200);
 }
 
@@ -118,14 +118,14 @@ fn a_second_daemon_on_the_same_socket_is_69_and_the_first_goes_on() {
     fs::write(&file, text).unwrap();
     let file = file.display().to_string();
     let end = second.argument("--config").argument(file).start_on(std::process::Stdio::null()).ended();
-    end.says(69, &["another program listens there", path.to_str().unwrap()]);
+    end.assert_exit(69, &["another program listens there", path.to_str().unwrap()]);
     assert_eq!(ask(connect_unix(&path), "/v1/status").0, 200);
 }
 
 #[test]
-fn something_else_in_the_sockets_place_is_left_alone() {
+fn a_file_that_is_not_a_socket_is_not_replaced() {
     let setup = Setup::on_loopback();
     let path = setup.admin();
-    fs::write(&path, "precious").unwrap();
-    setup.start().ended().says(69, &["admin.sock", "a file that is not a socket"]);
+    fs::write(&path, "content").unwrap();
+    setup.start().ended().assert_exit(69, &["admin.sock", "a file that is not a socket"]);
 }

@@ -11,7 +11,7 @@ fn check(setup: Setup) -> End {
 }
 
 #[test]
-fn a_good_configuration_is_checked_with_ok() {
+fn a_check_of_a_valid_configuration_prints_ok() {
     let end = check(Setup::on_loopback());
     assert_eq!(end.status.code(), Some(0), "{:?}", end.log);
     let lines: Vec<_> = end.stdout.lines().collect();
@@ -35,16 +35,16 @@ fn a_check_binds_nothing() {
 }
 
 #[test]
-fn a_check_reads_certificates_too() {
+fn a_check_reads_certificates() {
     let setup = Setup::new();
     certificate(setup.folder.path(), "one");
     let end = check(setup.tls("one.crt", "missing.key"));
     assert_eq!(end.stdout, "");
-    end.says(78, &["missing.key"]);
+    end.assert_exit(78, &["missing.key"]);
 }
 
 #[test]
-fn a_check_reads_tokens_and_authorities_and_looks_for_users_too() {
+fn a_check_reads_tokens_and_authorities_and_looks_up_users() {
     let setup = Setup::new();
     certificate(setup.folder.path(), "one");
     let path = |name: &str| setup.folder.path().join(name).display().to_string();
@@ -57,15 +57,15 @@ fn a_check_reads_tokens_and_authorities_and_looks_for_users_too() {
     std::fs::write(path("tokens"), "phone:hunter2\n").unwrap();
     let rule = format!("[[access]]\nusers = [\"no-such-user\"]\ntokens = {:?}\n", path("tokens"));
     let end = check(setup.config(&format!("{listener}{rule}")));
-    end.says(78, &["client-ca", "missing.ca", "no such file"]);
-    end.says(78, &["ws-router.toml:8:1: access rule 1: user \"no-such-user\": no such user"]);
-    end.says(78, &["ws-router.toml:10:10: ", "tokens:1:", "the hash is not 64 hex digits"]);
+    end.assert_exit(78, &["client-ca", "missing.ca", "no such file"]);
+    end.assert_exit(78, &["ws-router.toml:8:1: access rule 1: user \"no-such-user\": no such user"]);
+    end.assert_exit(78, &["ws-router.toml:10:10: ", "tokens:1:", "the hash is not 64 hex digits"]);
     assert!(end.log.iter().all(|line| !line.contains("hunter2")));
 }
 
 #[test]
-fn a_check_reads_lists_of_revoked_certificates_too() {
-    for (list, why) in [(None, "no such file"), (Some("rubbish"), "no list in it")] {
+fn a_check_reads_revocation_lists() {
+    for (list, problem) in [(None, "no such file"), (Some("garbage"), "no list in it")] {
         let setup = Setup::new();
         certificate(setup.folder.path(), "one");
         if let Some(text) = list {
@@ -73,19 +73,19 @@ fn a_check_reads_lists_of_revoked_certificates_too() {
         }
         let tls = "certificate = \"one.crt\", key = \"one.key\", client-ca = \"one.crt\", client-crl = \"revoked.pem\"";
         let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ {tls} }}\n");
-        check(setup.config(&listener)).says(78, &["client-crl", "revoked.pem", why]);
+        check(setup.config(&listener)).assert_exit(78, &["client-crl", "revoked.pem", problem]);
     }
 }
 
 #[test]
-fn a_bad_configuration_is_checked_with_all_problems() {
+fn a_check_reports_all_problems() {
     let end = check(Setup::on_loopback().config("[websocket]\nmax-mesage = \"1MiB\"\n[relay]\nthreads = \"many\"\n"));
-    end.says(78, &["max-mesage", "max-message"]);
-    end.says(78, &["threads"]);
+    end.assert_exit(78, &["max-mesage", "max-message"]);
+    end.assert_exit(78, &["threads"]);
 }
 
 #[test]
-fn the_configuration_in_force_is_printed_as_a_file_that_says_the_same() {
+fn the_printed_configuration_is_a_file_with_the_same_settings() {
     let end =
         Setup::on_loopback().config("[registration]\nlinger = \"3s\"\n").argument("--print-config").start().ended();
     assert_eq!(end.status.code(), Some(0));
@@ -94,15 +94,15 @@ fn the_configuration_in_force_is_printed_as_a_file_that_says_the_same() {
     let file = again.folder.path().join("again.toml").display().to_string();
     let second = again.argument("--print-config").argument("--config").argument(file).start_on(Stdio::null()).ended();
     assert!(end.stdout.contains("linger = \"3s\" # "), "{}", end.stdout);
-    // The places are other ones, and the values the same.
+    // The comments name other lines; the values are the same.
     let values = |text: &str| text.lines().map(|line| line.split(" # ").next().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(values(&second.stdout), values(&end.stdout));
 }
 
 #[test]
-fn arguments_that_make_no_sense_are_64() {
-    Setup::new().argument("--lissen").start().ended().says(64, &["--lissen"]);
-    Setup::new().argument("--inetd").start().ended().says(64, &["descriptor 0 is not a socket"]);
+fn invalid_arguments_are_64() {
+    Setup::new().argument("--lissen").start().ended().assert_exit(64, &["--lissen"]);
+    Setup::new().argument("--inetd").start().ended().assert_exit(64, &["descriptor 0 is not a socket"]);
 }
 
 #[test]
@@ -151,9 +151,9 @@ fn a_check_with_the_rights_of_a_user_reads_what_that_user_can_read() {
     fs::set_permissions(setup.folder.path(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(setup.folder.path().join("one.key"), Permissions::from_mode(0o600)).unwrap();
     let as_nobody = setup.tls("one.crt", "one.key").argument("--check").argument("--as").argument("nobody");
-    as_nobody.start().ended().says(78, &["one.key", "permission denied"]);
+    as_nobody.start().ended().assert_exit(78, &["one.key", "permission denied"]);
     let unknown = Setup::on_loopback().argument("--check").argument("--as").argument("no-such-user");
-    unknown.start().ended().says(64, &["no-such-user", "create it"]);
+    unknown.start().ended().assert_exit(64, &["no-such-user", "create it"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a successor goes on with: the program that replaces itself and the one that the service manager restarts.
+//! State that survives a restart, both of a program that replaces itself and of one that the service manager restarts.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use ws_router_server::log::messages;
 
 use super::client::{Member, ask, connect, connect_narrow, connect_tls, register};
 use super::harness::{PATIENCE, Router, Setup, certificate};
 use super::scene::upgrade;
 
-/// Does the same with both ways to a successor.
+/// Runs a test with each kind of restart.
 pub(crate) fn each_way(test: impl Fn(&dyn Fn(&mut Router))) {
     println!("replacing itself");
     test(&Router::replace);
@@ -20,7 +21,7 @@ pub(crate) fn each_way(test: impl Fn(&dyn Fn(&mut Router))) {
     test(&Router::restart);
 }
 
-/// Waits until something has come true.
+/// Waits until a condition is true.
 pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_true() {
@@ -29,12 +30,11 @@ pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     }
 }
 
-/// A registration as administrators see it, without what time changes.
+/// Returns a registration as administrators see it, without the fields that change with time.
 fn shown(router: &Router, id: &str) -> Value {
     let mut shown = router.admin(&format!("/v1/registrations/{id}"));
     let members = shown["members"].as_array_mut().unwrap();
     for one in members.iter_mut() {
-        // Without the time between predecessor and successor.
         for field in ["age_ms", "since_ms", "silent_ms", "round_trip_us", "retransmits", "unsent_bytes"] {
             one.as_object_mut().unwrap().remove(field).unwrap();
         }
@@ -48,19 +48,19 @@ fn highest_member(shown: &Value) -> u64 {
 }
 
 #[test]
-fn members_go_on_talking_through_the_same_connections() {
-    each_way(|renew| {
+fn members_exchange_messages_through_the_same_connections() {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
         let mut one = Member::join(connect(address), &id, "key");
         let mut other = Member::join(connect(address), &id, "key");
         for text in ["first", "second", "third"] {
-            one.say(text);
-            renew(&mut router);
+            one.send_text(text);
+            restart(&mut router);
             assert_eq!(other.receive(), text);
-            other.say("and back");
-            assert_eq!(one.receive(), "and back");
+            other.send_text("reply");
+            assert_eq!(one.receive(), "reply");
         }
     });
 }
@@ -77,15 +77,15 @@ fn a_replaced_program_is_the_same_process_and_a_restarted_one_is_not() {
 
 #[test]
 fn registrations_without_members_keep_their_ids_and_keys() {
-    each_way(|renew| {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
-        let wish = |keys: &str| ask(connect(address), &format!("/register?{keys}&reg_type=lobby&id_req=my-own-id"));
-        assert_eq!(wish("key=k&host_key=h"), (200, "my-own-id".into()));
+        let request = |keys: &str| ask(connect(address), &format!("/register?{keys}&reg_type=lobby&id_req=my-own-id"));
+        assert_eq!(request("key=k&host_key=h"), (200, "my-own-id".into()));
         let before = shown(&router, "my-own-id");
-        renew(&mut router);
-        assert_eq!(wish("key=k&host_key=h"), (200, "my-own-id".into()));
-        assert_ne!(wish("key=k&host_key=other").1, "my-own-id");
+        restart(&mut router);
+        assert_eq!(request("key=k&host_key=h"), (200, "my-own-id".into()));
+        assert_ne!(request("key=k&host_key=other").1, "my-own-id");
         assert_eq!(shown(&router, "my-own-id")["since_ms"], before["since_ms"]);
         assert_eq!(ask(connect(address), "/remove?id=my-own-id&key=other&host_key=h").0, 403);
         assert_eq!(ask(connect(address), "/remove?id=my-own-id&key=k&host_key=h").0, 200);
@@ -93,8 +93,8 @@ fn registrations_without_members_keep_their_ids_and_keys() {
 }
 
 #[test]
-fn a_deadline_goes_on() {
-    each_way(|renew| {
+fn a_deadline_survives() {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().config("[registration]\nlinger = \"5s\"\n").start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
@@ -103,47 +103,50 @@ fn a_deadline_goes_on() {
         until("the member has left", || left(&router).is_some_and(|left| left <= 5000));
         let begun = Instant::now();
         let before = left(&router).unwrap();
-        renew(&mut router);
+        restart(&mut router);
         let after = left(&router).unwrap();
         let passed = begun.elapsed().as_millis() as u64;
-        assert!(after <= before && after + passed + 100 >= before, "{before} ms, {passed} ms later {after} ms");
+        assert!(
+            after <= before && after + passed + 100 >= before,
+            "{before} ms left, and {after} ms left after {passed} ms"
+        );
         router.notified("STATUS=0 registrations, 0 members");
     });
 }
 
 #[test]
-fn a_registration_ends_with_its_last_member_as_before() {
-    each_way(|renew| {
+fn a_registration_ends_with_its_last_member() {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
         let one = Member::join(connect(address), &id, "key");
-        renew(&mut router);
-        // A successor's relay threads tell what they have taken over a moment later.
-        until("the member is there", || router.admin("/v1/status")["members"] == 1);
+        restart(&mut router);
+        // The relay threads of the new process publish their counts a moment later.
+        until("the member is counted", || router.admin("/v1/status")["members"] == 1);
         drop(one);
-        until("the registration has gone", || router.admin("/v1/status")["registrations"] == 0);
+        until("the registration has ended", || router.admin("/v1/status")["registrations"] == 0);
     });
 }
 
 #[test]
-fn numbers_and_counters_of_members_go_on() {
-    each_way(|renew| {
+fn ids_and_counters_of_members_survive() {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
         let mut one = Member::join(connect(address), &id, "key");
         let mut other = Member::join(connect(address), &id, "key");
-        one.say("hello");
+        one.send_text("hello");
         assert_eq!(other.receive(), "hello");
         let left = Member::join(connect(address), &id, "key");
         let last = highest_member(&shown(&router, &id));
         drop(left);
         until("one has left", || shown(&router, &id)["members"].as_array().unwrap().len() == 2);
         let before = shown(&router, &id);
-        renew(&mut router);
+        restart(&mut router);
         assert_eq!(shown(&router, &id), before);
-        one.say("hello again");
+        one.send_text("hello again");
         assert_eq!(other.receive(), "hello again");
         let _new = Member::join(connect(address), &id, "key");
         assert_eq!(shown(&router, &id)["members"][0]["messages_in"], 2);
@@ -152,15 +155,15 @@ fn numbers_and_counters_of_members_go_on() {
 }
 
 #[test]
-fn a_frame_that_was_half_sent_is_finished_afterwards() {
-    // A text in two fragments; the cut goes through a header, a length, a mask, a character of two bytes, a payload.
+fn a_frame_that_was_half_sent_is_completed_afterwards() {
+    // A text in two fragments. The cuts fall into a header, a length, a mask, a character of two bytes and a payload.
     let mut frames = vec![0x01, 0x80 | 4, 0, 0, 0, 0];
     frames.extend("abc\u{e9}".as_bytes()[..4].to_vec());
     frames.extend([0x80, 0x80 | 126, 0, 200, 0, 0, 0, 0]);
     frames.extend(&"abc\u{e9}".as_bytes()[4..]);
     frames.extend([b'x'; 199]);
     let whole = format!("abc\u{e9}{}", "x".repeat(199));
-    each_way(|renew| {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
@@ -170,7 +173,7 @@ fn a_frame_that_was_half_sent_is_finished_afterwards() {
         for (sender, cut) in senders.iter_mut().zip(cuts) {
             sender.stream().write_all(&frames[..cut]).unwrap();
         }
-        renew(&mut router);
+        restart(&mut router);
         for (sender, cut) in senders.iter_mut().zip(cuts) {
             sender.stream().write_all(&frames[cut..]).unwrap();
             assert_eq!(other.receive(), whole, "cut at {cut}");
@@ -179,34 +182,34 @@ fn a_frame_that_was_half_sent_is_finished_afterwards() {
 }
 
 #[test]
-fn what_a_device_had_not_taken_comes_afterwards() {
+fn buffered_messages_are_delivered_afterwards() {
     const MESSAGES: usize = 96;
     let text = |number: usize| format!("{number:04}").repeat(32 << 10);
-    each_way(|renew| {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
-        let mut sleeper = Member::join(connect_narrow(address), &id, "key");
+        let mut slow = Member::join(connect_narrow(address), &id, "key");
         let mut sender = Member::join(connect(address), &id, "key");
-        // Is held up as soon as too much waits, and says the rest meanwhile and afterwards.
-        let talk = thread::spawn(move || (0..MESSAGES).for_each(|number| sender.say(&text(number))));
-        let owed = |router: &Router| router.admin("/v1/status")["relay"]["outbox_bytes"].as_u64().unwrap();
-        until("much waits in the router", || owed(&router) > 64 << 10);
+        // It is throttled as soon as too much is buffered, and sends the rest during and after the restarts.
+        let sending = thread::spawn(move || (0..MESSAGES).for_each(|number| sender.send_text(&text(number))));
+        let buffered = |router: &Router| router.admin("/v1/status")["relay"]["outbox_bytes"].as_u64().unwrap();
+        until("the router buffers enough", || buffered(&router) > 64 << 10);
         for _ in 0..2 {
-            renew(&mut router);
-            // A thread tells its numbers at the end of its first round.
-            until("much still waits", || owed(&router) > 32 << 10);
+            restart(&mut router);
+            // A relay thread publishes its counts at the end of its first iteration.
+            until("most is still buffered", || buffered(&router) > 32 << 10);
         }
         for number in 0..MESSAGES {
-            assert!(sleeper.receive() == text(number), "message {number}");
+            assert!(slow.receive() == text(number), "message {number}");
         }
-        talk.join().unwrap();
+        sending.join().unwrap();
     });
 }
 
 #[test]
 fn another_number_of_relay_threads_takes_all_members_over() {
-    each_way(|renew| {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().config("[relay]\nthreads = 1\n").start().ready();
         let address = router.address();
         let mut pairs: Vec<_> = (0..20)
@@ -218,12 +221,12 @@ fn another_number_of_relay_threads_takes_all_members_over() {
         let file = std::fs::read_to_string(router.setup.file()).unwrap();
         for threads in [3, 2] {
             std::fs::write(router.setup.file(), file.replace("threads = 1", &format!("threads = {threads}"))).unwrap();
-            renew(&mut router);
+            restart(&mut router);
             assert_eq!(router.admin("/v1/status")["relay"]["threads"], threads);
-            // A thread tells its numbers at the end of its first round.
-            until("all are members again", || router.admin("/v1/status")["members"] == 40);
+            // A relay thread publishes its counts at the end of its first iteration.
+            until("all members are counted", || router.admin("/v1/status")["members"] == 40);
             for (number, (one, other)) in pairs.iter_mut().enumerate() {
-                one.say(&format!("{number}"));
+                one.send_text(&format!("{number}"));
                 assert_eq!(other.receive(), format!("{number}"));
             }
         }
@@ -231,50 +234,50 @@ fn another_number_of_relay_threads_takes_all_members_over() {
 }
 
 #[test]
-fn members_through_tls_are_closed_with_1012_and_the_others_stay() {
-    each_way(|renew| {
+fn tls_members_are_closed_with_1012_and_the_others_stay() {
+    each_way(|restart| {
         let setup = Setup::on_loopback();
         certificate(setup.folder.path(), "own");
         let crt = setup.folder.path().join("own.crt");
         let mut router = setup.tls("own.crt", "own.key").start();
-        let both = [router.logged(&["\"listening\""]), router.logged(&["\"listening\""])];
+        let both = [router.logged(&[messages::LISTENING]), router.logged(&[messages::LISTENING])];
         router.notified("READY=1");
-        let place = |is_tls: bool| {
+        let address = |is_tls: bool| {
             let line = both.iter().find(|line| line["tls"].as_bool().unwrap_or(false) == is_tls).unwrap();
             line["listener"].as_str().unwrap().parse().unwrap()
         };
-        let (plain, secure) = (place(false), place(true));
+        let (plain, secure) = (address(false), address(true));
         let id = register(connect(plain), "key");
         let mut one = Member::join(connect(plain), &id, "key");
         let mut other = Member::join(connect(plain), &id, "key");
         let secured: Vec<_> = (0..5).map(|_| Member::join(connect_tls(secure, &crt), &id, "key")).collect();
-        let ends = thread::spawn(move || secured.into_iter().map(Member::closed).collect::<Vec<_>>());
-        renew(&mut router);
-        for (code, reason) in ends.join().unwrap() {
+        let closes = thread::spawn(move || secured.into_iter().map(Member::closed).collect::<Vec<_>>());
+        restart(&mut router);
+        for (code, reason) in closes.join().unwrap() {
             assert_eq!(code, 1012, "{reason}");
             assert_ne!(reason, "");
         }
         let mut back = Member::join(connect_tls(secure, &crt), &id, "key");
-        one.say("hello");
+        one.send_text("hello");
         assert_eq!((other.receive(), back.receive()), ("hello".into(), "hello".into()));
         drop((one, other, back));
         let log = router.stopped().log;
-        let left = log.iter().filter(|line| line.contains("\"member left\"") && line.contains("\"restarting\""));
+        let left = log.iter().filter(|line| line.contains(messages::LEFT) && line.contains("\"restarting\""));
         assert_eq!(left.count(), 5, "{log:#?}");
     });
 }
 
 #[test]
-fn the_patience_for_a_pong_goes_on() {
-    each_way(|renew| {
+fn a_pong_timeout_survives() {
+    each_way(|restart| {
         let limits = "[websocket]\nping-interval = \"2s\"\npong-timeout = \"3s\"\n";
         let mut router = Setup::on_loopback().config(limits).start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
         let silent = Member::join(connect(address), &id, "key");
-        renew(&mut router);
-        until("it is closed", || router.admin("/v1/status")["closes"]["no-pong"] == 1);
-        // By the router's own clock, which a busy machine doesn't hold up between the two.
+        restart(&mut router);
+        until("the silent member is closed", || router.admin("/v1/status")["closes"]["no-pong"] == 1);
+        // Measured by the router: on a busy machine this test may notice the close much later.
         let history = router.admin(&format!("/v1/registrations/{id}/history"));
         let left = history["events"].as_array().unwrap().iter().find(|event| event["event"] == "left").unwrap();
         let silence = left["silent_ms"].as_u64().unwrap();
@@ -284,26 +287,26 @@ fn the_patience_for_a_pong_goes_on() {
 }
 
 #[test]
-fn nothing_is_left_open_however_often_it_is_renewed() {
-    each_way(|renew| {
+fn restarts_leak_no_descriptors() {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
         let mut one = Member::join(connect(address), &id, "key");
         let mut other = Member::join(connect(address), &id, "key");
         let open = |router: &Router| router.admin("/v1/status")["descriptors"]["open"].as_u64().unwrap();
-        renew(&mut router);
+        restart(&mut router);
         let before = open(&router);
-        (0..3).for_each(|_| renew(&mut router));
-        // A question that was answered a moment ago may still have its own.
+        (0..3).for_each(|_| restart(&mut router));
+        // The connection of the last admin request may still be open.
         until("there are no more descriptors than before", || open(&router) <= before);
-        one.say("hello");
+        one.send_text("hello");
         assert_eq!(other.receive(), "hello");
     });
 }
 
 #[test]
-fn signals_that_come_meanwhile_do_no_harm() {
+fn signals_during_restarts_do_no_harm() {
     let mut router = Setup::on_loopback().start().ready();
     let address = router.address();
     let id = register(connect(address), "key");
@@ -315,14 +318,14 @@ fn signals_that_come_meanwhile_do_no_harm() {
         router.signal(Signal::SIGHUP);
         thread::sleep(Duration::from_millis(1));
     }
-    one.say("hello");
+    one.send_text("hello");
     assert_eq!(other.receive(), "hello");
     assert_eq!(router.stopped().status.code(), Some(0));
 }
 
 #[test]
 fn joins_during_restarts_are_answered_with_exactly_connection_upgrade() {
-    each_way(|renew| {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
         let id = register(connect(address), "key");
@@ -337,7 +340,7 @@ fn joins_during_restarts_are_answered_with_exactly_connection_upgrade() {
                         assert_eq!(answer.headers("connection").collect::<Vec<_>>(), ["Upgrade"], "{answer:?}");
                         joined += 1;
                     }
-                    // At the last moment of a process, or before the next one is ready.
+                    // The process is about to end, or the next one isn't ready yet.
                     status => assert!([0, 503].contains(&status), "{answer:?}"),
                 }
             }
@@ -345,22 +348,22 @@ fn joins_during_restarts_are_answered_with_exactly_connection_upgrade() {
         };
         let joined: usize = thread::scope(|scope| {
             let joining = [scope.spawn(join), scope.spawn(join)];
-            (0..3).for_each(|_| renew(&mut router));
+            (0..3).for_each(|_| restart(&mut router));
             is_over.store(true, Ordering::Relaxed);
             joining.map(|one| one.join().unwrap()).iter().sum()
         });
         assert!(joined > 0);
         let mut other = Member::join(connect(address), &id, "key");
-        other.say("hello");
+        other.send_text("hello");
         assert_eq!(member.receive(), "hello");
     });
 }
 
 #[test]
-fn the_watchdog_is_fed_by_the_successor_too() {
-    each_way(|renew| {
+fn the_new_process_notifies_the_watchdog() {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().variable("WATCHDOG_USEC", "400000").start().ready();
-        renew(&mut router);
+        restart(&mut router);
         for _ in 0..3 {
             router.notified("WATCHDOG=1");
         }
@@ -368,18 +371,18 @@ fn the_watchdog_is_fed_by_the_successor_too() {
 }
 
 #[test]
-fn what_is_remembered_of_a_registration_goes_over_too() {
-    each_way(|renew| {
+fn the_history_of_a_registration_survives() {
+    each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();
         let address = router.address();
-        let (gone, kept) = (register(connect(address), "key"), register(connect(address), "key"));
+        let (ended, kept) = (register(connect(address), "key"), register(connect(address), "key"));
         let _member = Member::join(connect(address), &kept, "key");
-        drop(Member::join(connect(address), &gone, "key"));
-        until("one has ended", || router.admin("/v1/status")["registrations"] == 1);
+        drop(Member::join(connect(address), &ended, "key"));
+        until("one registration has ended", || router.admin("/v1/status")["registrations"] == 1);
         let history = |router: &Router, id: &str| router.admin(&format!("/v1/registrations/{id}/history"));
-        let before = (history(&router, &gone), history(&router, &kept));
-        renew(&mut router);
-        assert_eq!((history(&router, &gone), history(&router, &kept)), before);
+        let before = (history(&router, &ended), history(&router, &kept));
+        restart(&mut router);
+        assert_eq!((history(&router, &ended), history(&router, &kept)), before);
         assert_eq!(before.0["events"][3]["event"], "ended");
     });
 }

@@ -1,5 +1,5 @@
-//! Clients' certificates at the real program: a foreign one, one whose time is over, one for another purpose or with
-//! another name, and none open nothing, and those who are in go on.
+//! Client certificates at the real program: without one, or with one that is foreign, expired, for another purpose or with
+//! another name, a client is refused, and members inside are not disturbed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -12,15 +12,15 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::client::{connect, connect_unix, register};
 use super::harness::{Setup, certificate};
-use super::scene::{Guests, counted};
+use super::scene::{LobbyPair, wait_for_count};
 
-/// An authority that signs clients' certificates.
+/// Certificate authority of client certificates.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
-/// A chain with its key.
+/// Certificate chain with its key.
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Authority {
@@ -31,8 +31,8 @@ impl Authority {
         Self { issuer: Issuer::new(parameters, key), pem }
     }
 
-    /// Signs a client's certificate after a change.
-    fn signs(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    /// Signs a client certificate whose parameters `change` has adapted.
+    fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let (key, mut parameters) = (KeyPair::generate().unwrap(), CertificateParams::new(Vec::new()).unwrap());
         parameters.distinguished_name.push(DnType::CommonName, "device-1");
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -43,8 +43,8 @@ impl Authority {
     }
 }
 
-/// What one is answered who registers with this certificate; nothing if the handshake fails.
-fn registers(address: SocketAddr, roots: &RootCertStore, identity: Option<Identity>) -> Option<u16> {
+/// Registers with this certificate. Returns the status, or `None` if the handshake fails.
+fn register_with(address: SocketAddr, roots: &RootCertStore, identity: Option<Identity>) -> Option<u16> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = versions.with_root_certificates(roots.clone());
@@ -58,14 +58,14 @@ fn registers(address: SocketAddr, roots: &RootCertStore, identity: Option<Identi
         "GET /register?key=key&host_key=key&reg_type=lobby HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n";
     let mut answer = Vec::new();
     if let Err(error) = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer)) {
-        assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "neither an answer nor an end");
+        assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "neither a response nor an end");
     }
     String::from_utf8(answer).unwrap().split(' ').nth(1).map(|status| status.parse().unwrap())
 }
 
 #[test]
-fn only_a_good_certificate_with_a_name_that_is_known_opens_the_door() {
-    let setup = Setup::on_loopback().config("[[access]]\nname = \"guests\"\nnetworks = [\"unix\"]\n");
+fn only_a_valid_certificate_with_a_known_name_is_accepted() {
+    let setup = Setup::on_loopback().config("[[access]]\nname = \"local\"\nnetworks = [\"unix\"]\n");
     let folder = setup.folder.path().to_owned();
     certificate(&folder, "server");
     let authority = Authority::new();
@@ -81,30 +81,30 @@ fn only_a_good_certificate_with_a_name_that_is_known_opens_the_door() {
     let mut router = setup.config(&config).start().ready();
     let (_plain, address) = (router.tcp_address(), router.tcp_address());
     let id = register(connect_unix(&unix), "key");
-    let mut guests = Guests::join(|| connect_unix(&unix), &id, "key");
+    let mut pair = LobbyPair::join(|| connect_unix(&unix), &id, "key");
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.join("server.crt")).unwrap()).unwrap();
 
-    assert_eq!(registers(address, &roots, Some(authority.signs(|_| {}))), Some(200));
-    let other = authority.signs(|it| it.distinguished_name.push(DnType::CommonName, "device-2"));
-    assert_eq!(registers(address, &roots, Some(other)), Some(403));
-    assert_eq!(registers(address, &roots, None), Some(403));
-    counted(&router, "refusals", "access", 2);
-    guests.talk();
+    assert_eq!(register_with(address, &roots, Some(authority.sign(|_| {}))), Some(200));
+    let other = authority.sign(|parameters| parameters.distinguished_name.push(DnType::CommonName, "device-2"));
+    assert_eq!(register_with(address, &roots, Some(other)), Some(403));
+    assert_eq!(register_with(address, &roots, None), Some(403));
+    wait_for_count(&router, "refusals", "access", 2);
+    pair.exchange();
 
-    let bad = [
-        Authority::new().signs(|_| {}),
-        authority.signs(|it| {
-            (it.not_before, it.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    let invalid = [
+        Authority::new().sign(|_| {}),
+        authority.sign(|parameters| {
+            (parameters.not_before, parameters.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
         }),
-        authority.signs(|it| it.not_before = date_time_ymd(2200, 1, 1)),
-        authority.signs(|it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        authority.sign(|parameters| parameters.not_before = date_time_ymd(2200, 1, 1)),
+        authority.sign(|parameters| parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
     ];
-    for (identity, failures) in bad.into_iter().zip(1..) {
-        assert_eq!(registers(address, &roots, Some(identity)), None, "{failures}");
-        counted(&router, "front", "tls_failures", failures);
-        guests.talk();
+    for (identity, failures) in invalid.into_iter().zip(1..) {
+        assert_eq!(register_with(address, &roots, Some(identity)), None, "{failures}");
+        wait_for_count(&router, "front", "tls_failures", failures);
+        pair.exchange();
     }
-    counted(&router, "refusals", "access", 2);
+    wait_for_count(&router, "refusals", "access", 2);
     assert_eq!(router.admin("/v1/status")["registrations"], 2);
 }

@@ -1,4 +1,4 @@
-//! A device, as simple as can be.
+//! A simple websocket client.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,18 +15,18 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 use super::harness::PATIENCE;
 
-/// A stream that a device speaks through.
+/// Stream that a client can use.
 pub(crate) trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-/// Connects, with a bound on every wait.
+/// Connects, with a timeout on each read.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
-/// Connects with room for little, so that what isn't read stays at the other end.
+/// Connects with a small receive buffer, so that data that isn't read stays in the router.
 pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8 << 10).unwrap();
@@ -35,43 +35,43 @@ pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// Connects to a socket in the file system, with a bound on every wait.
+/// Connects to a Unix socket, with a timeout on each read.
 pub(crate) fn connect_unix(path: &Path) -> UnixStream {
     let stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
-/// Asks for a path, and gives the status and the body.
+/// Requests a path, and returns the status and the body.
 pub(crate) fn ask(mut stream: impl Stream, path: &str) -> (u16, String) {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, body.to_owned())
 }
 
-/// Registers a lobby with this key and gives its id.
+/// Registers a lobby with this key, and returns its id.
 pub(crate) fn register(stream: impl Stream, key: &str) -> String {
     let (status, id) = ask(stream, &format!("/register?key={key}&host_key={key}&reg_type=lobby"));
     assert_eq!(status, 200, "{id}");
     id
 }
 
-/// A member of a lobby.
+/// Member of a lobby.
 pub(crate) struct Member<S>(WebSocket<S>);
 
 impl<S: Stream> Member<S> {
-    /// Joins a lobby. The pong comes from the relay thread, so from then on the member hears what others say.
+    /// Joins a lobby, and waits for a pong. The relay thread sends it, so the member receives all messages from then on.
     pub(crate) fn join(stream: S, id: &str, key: &str) -> Self {
         let url = format!("ws://router/connect?id={id}&key={key}");
-        let (mut socket, _) = tungstenite::client(url, stream).unwrap_or_else(|error| panic!("not joined: {error}"));
+        let (mut socket, _) = tungstenite::client(url, stream).unwrap_or_else(|error| panic!("join failed: {error}"));
         socket.send(Message::Ping("there?".into())).unwrap();
         let mut member = Self(socket);
         loop {
             match member.read().unwrap() {
-                // The router's own may come first.
+                // A ping of the router may come first.
                 Message::Ping(_) => {}
                 answer => break assert_eq!(answer, Message::Pong("there?".into())),
             }
@@ -80,7 +80,7 @@ impl<S: Stream> Member<S> {
     }
 
     /// Sends a text.
-    pub(crate) fn say(&mut self, text: &str) {
+    pub(crate) fn send_text(&mut self, text: &str) {
         self.0.send(Message::text(text)).unwrap();
     }
 
@@ -89,8 +89,8 @@ impl<S: Stream> Member<S> {
         self.read().unwrap().into_text().unwrap().to_string()
     }
 
-    /// Waits for a message. A wait with a bound isn't resumed after the process was stopped for a moment, as other waits
-    /// are (signal(7)).
+    /// Waits for a message. A read with a timeout fails with EINTR after SIGSTOP and SIGCONT, while other reads are restarted
+    /// (signal(7)).
     fn read(&mut self) -> tungstenite::Result<Message> {
         loop {
             match self.0.read() {
@@ -100,12 +100,12 @@ impl<S: Stream> Member<S> {
         }
     }
 
-    /// The connection itself, to write parts of frames.
+    /// Returns the connection, to write parts of frames.
     pub(crate) fn stream(&mut self) -> &mut S {
         self.0.get_mut()
     }
 
-    /// Waits for the close, answers it, and gives its code and reason.
+    /// Waits for the close frame, answers it, and returns its code and reason.
     pub(crate) fn closed(mut self) -> (u16, String) {
         loop {
             match self.read() {
@@ -114,13 +114,13 @@ impl<S: Stream> Member<S> {
                     return (code.into(), reason.to_string());
                 }
                 Ok(_) => {}
-                Err(error) => panic!("no close: {error}"),
+                Err(error) => panic!("no close frame: {error}"),
             }
         }
     }
 }
 
-/// Connects through TLS to a listener with the certificate in this file.
+/// Connects by TLS to a listener with the certificate in this file.
 pub(crate) fn connect_tls(address: SocketAddr, certificate: &Path) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();

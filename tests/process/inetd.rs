@@ -7,14 +7,14 @@ use super::carried::until;
 use super::client::{Member, ask, connect, register};
 use super::harness::Setup;
 
-/// Starts the daemon as a line of inetd does, with `socket` as descriptor 0.
+/// Starts the daemon as inetd does, with `socket` as descriptor 0.
 fn under_inetd(setup: Setup, socket: impl Into<OwnedFd>) -> super::harness::Router {
     let file = setup.file().display().to_string();
     setup.argument("--inetd").argument("--config").argument(file).start_on(Stdio::from(socket.into()))
 }
 
 #[test]
-fn a_wait_line_is_served_until_nobody_needs_it() {
+fn a_wait_line_is_served_until_the_daemon_is_idle() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let early = connect(address);
@@ -24,7 +24,7 @@ fn a_wait_line_is_served_until_nobody_needs_it() {
     let id = register(connect(address), "key");
     drop(Member::join(connect(address), &id, "key"));
     assert_eq!(router.ended().status.code(), Some(0));
-    // The socket is inetd's, and goes on listening for the next daemon.
+    // The socket is inetd's, and queues connections for the next daemon.
     connect(address);
 }
 
@@ -43,24 +43,24 @@ fn a_nowait_line_hands_its_connection_to_the_running_daemon() {
     };
     let mut through_inetd = Member::join(join(), &id, "key");
     let mut direct = Member::join(connect(address), &id, "key");
-    through_inetd.say("hello");
+    through_inetd.send_text("hello");
     assert_eq!(direct.receive(), "hello");
-    direct.say("welcome");
+    direct.send_text("welcome");
     assert_eq!(through_inetd.receive(), "welcome");
 }
 
 #[test]
-fn a_nowait_lines_connection_is_held_to_the_limits_too() {
+fn the_limits_apply_to_a_nowait_lines_connection() {
     let mut running = Setup::on_loopback().config("[limits]\nconnections = 2\n").start().ready();
     let address = running.address();
     let id = register(connect(address), "key");
-    until("its connection is gone", || running.admin("/v1/status")["connections"] == 0);
+    until("the connection of the registration has ended", || running.admin("/v1/status")["connections"] == 0);
     let _members = [Member::join(connect(address), &id, "key"), Member::join(connect(address), &id, "key")];
     let inetd = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut device = connect(inetd.local_addr().unwrap());
     let (accepted, _) = inetd.accept().unwrap();
     assert_eq!(handed_over(&running, accepted).status.code(), Some(69));
-    running.logged(&["handed-over connection rejected", "rejected; raise limits.connections"]);
+    running.logged(&["handed-over connection", "limits.connections"]);
     assert_eq!(device.read(&mut [0; 1]).unwrap(), 0);
     assert_eq!(running.admin("/v1/status")["front"]["connections_rejected"]["limit"], 1);
 }
@@ -79,7 +79,7 @@ fn a_nowait_line_without_a_running_daemon_is_69_and_writes_nothing_to_the_device
 }
 
 #[test]
-fn nothing_is_written_to_a_socket_that_is_standard_error_too() {
+fn nothing_is_written_to_a_device_whose_socket_is_also_standard_error() {
     let inetd = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut device = connect(inetd.local_addr().unwrap());
     let (accepted, _) = inetd.accept().unwrap();
@@ -94,6 +94,7 @@ fn nothing_is_written_to_a_socket_that_is_standard_error_too() {
     assert_eq!(text, "");
 }
 
+/// Starts a daemon that hands this connection to the running one, and waits for its end.
 fn handed_over(running: &super::harness::Router, accepted: TcpStream) -> super::harness::End {
     let setup = Setup::new();
     let file = running.setup.file().display().to_string();

@@ -3,13 +3,11 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command};
 
 use nix::sys::signal::Signal;
+use ws_router_server::log::messages;
 
 use super::client::{Member, ask, connect, register};
 use super::harness::{PATIENCE, Setup};
 
-/// Message ids, which stay as they are.
-const READY: &str = "7354e9e4a6f4476b8d67ce66814f8b34";
-const LISTENING: &str = "0d48e2adf1c54fb7ad867b30276d58f4";
 const KEY: &str = "sesame-open-4711";
 
 #[test]
@@ -19,8 +17,8 @@ fn no_log_of_any_level_holds_a_key_or_a_query_string() {
     let id = register(connect(address), KEY);
     let mut one = Member::join(connect(address), &id, KEY);
     let mut other = Member::join(connect(address), &id, KEY);
-    one.say("a private word");
-    assert_eq!(other.receive(), "a private word");
+    one.send_text("a private message");
+    assert_eq!(other.receive(), "a private message");
     let wrong = format!("wrong-{KEY}");
     assert_eq!(ask(connect(address), &format!("/remove?id={id}&key={KEY}&host_key={wrong}")).0, 403);
     assert_eq!(ask(connect(address), &format!("/remove?id={id}&key={KEY}")).0, 400);
@@ -31,20 +29,20 @@ fn no_log_of_any_level_holds_a_key_or_a_query_string() {
     assert!(end.log.len() > 5, "{:#?}", end.log);
     for line in &end.log {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-        for secret in [KEY, "host_key", "reg_type", "a private word"] {
+        for secret in [KEY, "host_key", "reg_type", "a private message"] {
             assert!(!line.contains(secret), "{line}");
         }
     }
 }
 
 #[test]
-fn text_is_written_without_colour_where_nobody_looks() {
+fn text_has_no_color_where_standard_error_is_not_a_terminal() {
     let end = Setup::on_loopback().log("format = \"text\"\n").start().ready().stopped();
     assert!(end.log.iter().any(|line| line.contains("INFO listening listener=\"127.0.0.1:")), "{:#?}", end.log);
     assert!(!end.log.iter().any(|line| line.contains('\u{1b}')), "{:#?}", end.log);
 }
 
-/// Ended with its test.
+/// Process that is killed at the end of its test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -54,7 +52,7 @@ impl Drop for Running {
     }
 }
 
-/// A program with a file system of its own, where `/run` can be another.
+/// Returns a command that starts a program in a mount namespace of its own, where `/run` can be another folder.
 fn unshare() -> Command {
     let mut command = Command::new("unshare");
     command.arg("--mount");
@@ -64,14 +62,14 @@ fn unshare() -> Command {
     command
 }
 
-/// Tells whether an entry in the journal's own protocol has this field: name, length in eight bytes, value.
+/// Reports whether an entry in the journal's native protocol has this field: name, length in eight bytes, value.
 fn holds(entry: &[u8], name: &str, value: &str) -> bool {
     let field = [name.as_bytes(), b"\n", &(value.len() as u64).to_le_bytes(), value.as_bytes(), b"\n"].concat();
     entry.windows(field.len()).any(|window| window == field)
 }
 
 #[test]
-fn events_go_to_the_journal_with_their_fields_where_systemd_has_connected_it() {
+fn messages_go_to_a_connected_journal_with_their_fields() {
     if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
         println!("skipped: no mount namespace can be made here");
         return;
@@ -92,8 +90,8 @@ fn events_go_to_the_journal_with_their_fields_where_systemd_has_connected_it() {
     loop {
         let len = journal.recv(&mut entry).unwrap();
         let has = |name: &str, value: &str| holds(&entry[..len], name, value);
-        has_listener |= has("WSROUTER_TLS", "false") && has("MESSAGE_ID", LISTENING);
-        if has("MESSAGE_ID", READY) {
+        has_listener |= has("WSROUTER_TLS", "false") && has("MESSAGE_ID", messages::LISTENING);
+        if has("MESSAGE_ID", messages::READY) {
             assert!(has("PRIORITY", "6") && has("SYSLOG_IDENTIFIER", "ws-router"));
             assert!(has("WSROUTER_VERSION", env!("CARGO_PKG_VERSION")));
             assert!(has("MESSAGE", concat!("ready version=", env!("CARGO_PKG_VERSION"))));
@@ -101,24 +99,24 @@ fn events_go_to_the_journal_with_their_fields_where_systemd_has_connected_it() {
         }
     }
     assert!(has_listener);
-    assert_eq!(fs::read_to_string(stderr).unwrap(), "", "nothing is written twice");
+    assert_eq!(fs::read_to_string(stderr).unwrap(), "", "messages were written to standard error, too");
 }
 
 #[test]
-fn a_registrations_story_is_logged_with_its_id() {
+fn the_events_of_a_registration_are_logged_with_its_id() {
     let mut router = Setup::on_loopback().log("format = \"json\"\n").start().ready();
     let address = router.address();
     let id = register(connect(address), KEY);
     drop(Member::join(connect(address), &id, KEY));
     let of_this = format!("\"registration\":\"{id}\"");
-    for sentence in ["registration made", "member joined", "member left", "registration ended"] {
-        router.logged(&[&format!("\"{sentence}\""), &of_this]);
+    for message in [messages::REGISTERED, messages::JOINED, messages::LEFT, messages::ENDED] {
+        router.logged(&[message, &of_this]);
     }
     router.stopped();
 }
 
 #[test]
-fn a_registrations_story_is_logged_to_its_end() {
+fn every_departure_is_logged_before_the_daemon_stops() {
     let mut router = Setup::on_loopback().log("format = \"json\"\n").start().ready();
     let address = router.address();
     let id = register(connect(address), KEY);
@@ -126,6 +124,6 @@ fn a_registrations_story_is_logged_to_its_end() {
     router.signal(Signal::SIGTERM);
     members.into_iter().for_each(|member| assert_eq!(member.closed().0, 1001));
     let end = router.ended();
-    let left = end.log.iter().filter(|line| line.contains("\"member left\"") && line.contains("\"stopping\""));
+    let left = end.log.iter().filter(|line| line.contains(messages::LEFT) && line.contains("\"stopping\""));
     assert_eq!(left.count(), 100, "{:#?}", end.log);
 }

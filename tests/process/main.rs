@@ -1,7 +1,7 @@
-//! The real program under a harness that plays the service manager: sockets passed with names, readiness awaited,
-//! signals sent, what it says and its exit status looked at.
+//! The real program under a harness that plays the service manager: it passes sockets with names, waits for readiness,
+//! sends signals, and checks the log, the notifications and the exit status.
 
-#![allow(clippy::unwrap_used)] // A test that can't go on fails.
+#![allow(clippy::unwrap_used)] // A failed unwrap fails the test.
 
 mod access;
 mod activation;

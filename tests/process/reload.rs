@@ -6,10 +6,12 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use ws_router_core::secret::Token;
+use ws_router_server::log::messages;
 
 use super::client::{Member, ask, connect, register};
 use super::harness::{Setup, certificate};
 
+/// Replaces a part of the configuration file.
 fn rewrite(setup: &Setup, from: &str, to: &str) {
     let text = fs::read_to_string(setup.file()).unwrap();
     assert!(text.contains(from), "{text}");
@@ -17,7 +19,7 @@ fn rewrite(setup: &Setup, from: &str, to: &str) {
 }
 
 #[test]
-fn hup_takes_new_settings_into_force_and_members_stay() {
+fn hup_applies_new_settings_and_members_stay() {
     let mut router = Setup::on_loopback().config("[http]\npublic-stats = false\n").start().ready();
     let address = router.address();
     let id = register(connect(address), "key");
@@ -29,13 +31,13 @@ fn hup_takes_new_settings_into_force_and_members_stay() {
     assert!(router.notified("RELOADING=1").contains("MONOTONIC_USEC="));
     router.notified("READY=1");
     assert_eq!(ask(connect(address), "/stats").0, 200);
-    router.logged(&["reloaded", "http.public-stats"]);
-    one.say("still here");
+    router.logged(&[messages::RELOADED, "http.public-stats"]);
+    one.send_text("still here");
     assert_eq!(other.receive(), "still here");
 }
 
 #[test]
-fn a_withdrawn_token_is_of_no_use_after_a_reload_and_its_members_stay() {
+fn a_revoked_token_is_rejected_after_a_reload_and_its_members_stay() {
     let setup = Setup::on_loopback();
     let (token, path) = (Token::from_bits([1; 32]), setup.folder.path().join("tokens"));
     fs::write(&path, format!("phone:{}\n", token.hash())).unwrap();
@@ -49,18 +51,18 @@ fn a_withdrawn_token_is_of_no_use_after_a_reload_and_its_members_stay() {
     let mut other = Member::join(connect(address), &id, "key");
     fs::write(&path, "bad line\n").unwrap();
     router.signal(Signal::SIGHUP);
-    router.logged(&["reload refused", "tokens:1:"]);
+    router.logged(&[messages::RELOAD_REFUSED, "tokens:1:"]);
     assert_eq!(ask(connect(address), &register).0, 200);
-    fs::write(&path, "# nobody\n").unwrap();
+    fs::write(&path, "# empty\n").unwrap();
     router.signal(Signal::SIGHUP);
-    router.logged(&["\"reloaded\"", "tokens "]);
+    router.logged(&[messages::RELOADED, "tokens "]);
     assert_eq!(ask(connect(address), &register).0, 401);
-    one.say("still here");
+    one.send_text("still here");
     assert_eq!(other.receive(), "still here");
 }
 
 #[test]
-fn a_bad_file_leaves_the_settings_and_tells_all_problems() {
+fn an_invalid_file_changes_nothing_and_all_its_problems_are_logged() {
     let mut router = Setup::on_loopback().config("[http]\npublic-stats = false\n").start().ready();
     let address = router.address();
     rewrite(&router.setup, "public-stats = false", "public-stats = true\nconsol = 1\n[relay]\nthreads = \"many\"");
@@ -68,8 +70,8 @@ fn a_bad_file_leaves_the_settings_and_tells_all_problems() {
     router.notified("RELOADING=1");
     router.notified("READY=1");
     assert_eq!(ask(connect(address), "/stats").0, 404);
-    router.logged(&["reload refused", "consol"]);
-    router.logged(&["reload refused", "threads"]);
+    router.logged(&[messages::RELOAD_REFUSED, "consol"]);
+    router.logged(&[messages::RELOAD_REFUSED, "threads"]);
 }
 
 /// Runs `ws-routerctl reload --or-signal`, and returns its exit status and its standard error.
@@ -81,13 +83,13 @@ fn reload_or_signal(socket: &Path, process: u32) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_reload_by_the_service_manager_fails_with_the_mistakes() {
+fn a_reload_by_the_service_manager_fails_with_the_problems() {
     let mut router = Setup::on_loopback().config("[http]\npublic-stats = false\n").start().ready();
     let (address, admin) = (router.address(), router.setup.admin());
     assert_eq!(reload_or_signal(&admin, router.pid()), (Some(0), String::new()));
     rewrite(&router.setup, "public-stats = false", "public-stats = true\nconsol = 1");
-    let (status, told) = reload_or_signal(&admin, router.pid());
-    assert!(status == Some(78) && told.contains("consol"), "{status:?}: {told}");
+    let (status, stderr) = reload_or_signal(&admin, router.pid());
+    assert!(status == Some(78) && stderr.contains("consol"), "{status:?}: {stderr}");
     assert_eq!(ask(connect(address), "/stats").0, 404);
 }
 
@@ -97,33 +99,33 @@ fn a_daemon_that_does_not_answer_on_the_admin_socket_receives_a_signal() {
     let other = Setup::on_loopback().start().ready();
     for (socket, reason) in [("/nonexistent".into(), "no daemon at /nonexistent"), (other.setup.admin(), "answers on")]
     {
-        let (status, told) = reload_or_signal(&socket, router.pid());
-        assert!(status == Some(0) && told.contains(reason) && told.contains("is unknown"), "{status:?}: {told}");
-        router.logged(&["\"reloaded\""]);
+        let (status, stderr) = reload_or_signal(&socket, router.pid());
+        assert!(status == Some(0) && stderr.contains(reason) && stderr.contains("is unknown"), "{status:?}: {stderr}");
+        router.logged(&[messages::RELOADED]);
     }
 }
 
 #[test]
-fn a_signal_to_a_process_that_is_gone_is_69() {
+fn a_signal_to_a_process_that_has_ended_is_69() {
     let mut router = Setup::on_loopback().start().ready();
     let process = router.pid();
     router.kill();
-    let (status, told) = reload_or_signal(Path::new("/nonexistent"), process);
-    assert!(status == Some(69) && told.contains(&format!("signal to process {process}: ")), "{status:?}: {told}");
+    let (status, stderr) = reload_or_signal(Path::new("/nonexistent"), process);
+    assert!(status == Some(69) && stderr.contains(&format!("signal to process {process}: ")), "{status:?}: {stderr}");
 }
 
 #[test]
-fn what_needs_a_restart_is_named() {
+fn a_setting_that_needs_a_restart_is_named() {
     let mut router = Setup::on_loopback().config("[relay]\nthreads = 1\n").start().ready();
     rewrite(&router.setup, "threads = 1", "threads = 2");
     for _ in 0..2 {
         router.signal(Signal::SIGHUP);
-        router.logged(&["restart", "relay.threads"]);
+        router.logged(&[messages::RESTART_NEEDED, "relay.threads"]);
     }
 }
 
 #[test]
-fn the_log_level_changes_at_once() {
+fn a_reload_changes_the_log_level() {
     let mut router = Setup::on_loopback().start().ready();
     let address = router.address();
     rewrite(&router.setup, "format = \"json\"", "format = \"json\"\nlevel = \"error\"");
@@ -132,30 +134,30 @@ fn the_log_level_changes_at_once() {
     assert_eq!(ask(connect(address), "/healthz").0, 200);
     let end = router.stopped();
     assert_eq!(end.status.code(), Some(0));
-    assert!(!end.log.iter().any(|line| line.contains("\"stopping\"")), "{:#?}", end.log);
+    assert!(!end.log.iter().any(|line| line.contains(messages::STOPPING)), "{:#?}", end.log);
 }
 
 #[test]
-fn a_bad_certificate_leaves_all_settings_and_a_good_one_is_taken() {
+fn an_invalid_certificate_changes_nothing_and_a_valid_one_is_used() {
     let setup = Setup::new();
     certificate(setup.folder.path(), "own");
     let mut router = setup.tls("own.crt", "own.key").start().ready();
-    fs::write(router.setup.folder.path().join("own.crt"), "rubbish").unwrap();
+    fs::write(router.setup.folder.path().join("own.crt"), "garbage").unwrap();
     router.signal(Signal::SIGHUP);
     router.logged(&["own.crt"]);
     router.notified("READY=1");
     certificate(router.setup.folder.path(), "own");
     router.signal(Signal::SIGHUP);
-    router.logged(&["certificate reloaded", "own.crt"]);
+    router.logged(&[messages::CERTIFICATE_RELOADED, "own.crt"]);
 }
 
 #[test]
-fn a_renewed_certificate_is_taken_without_being_told() {
+fn a_renewed_certificate_is_used_without_a_reload() {
     let setup = Setup::new();
     certificate(setup.folder.path(), "own");
     let mut router = setup.tls("own.crt", "own.key").start().ready();
     certificate(router.setup.folder.path(), "own");
-    router.logged(&["certificate reloaded", "own.crt"]);
+    router.logged(&[messages::CERTIFICATE_RELOADED, "own.crt"]);
 }
 
 #[test]

@@ -19,21 +19,21 @@ fn the_status_counts_registrations_and_members() {
 }
 
 #[test]
-fn the_watchdog_is_fed_while_messages_pass_and_not_while_the_process_stands() {
+fn the_watchdog_is_notified_until_the_process_stops_running() {
     let mut router = Setup::on_loopback().variable("WATCHDOG_USEC", "400000").start().ready();
     for _ in 0..3 {
         router.notified("WATCHDOG=1");
     }
     router.signal(Signal::SIGSTOP);
     router.patience(Duration::from_millis(1000));
-    // What was sent before the signal may still be there, and then nothing comes any more.
+    // Notifications sent before the signal may still be queued; no more follow.
     while router.next_message().is_some() {}
     router.signal(Signal::SIGCONT);
     router.notified("WATCHDOG=1");
 }
 
 #[test]
-fn another_process_s_watchdog_is_left_alone() {
+fn the_watchdog_of_another_process_is_not_notified() {
     let mut router = Setup::on_loopback().variable("WATCHDOG_USEC", "20000").variable("WATCHDOG_PID", "1").start();
     router.notified("READY=1");
     router.patience(Duration::from_millis(300));
@@ -43,10 +43,10 @@ fn another_process_s_watchdog_is_left_alone() {
 }
 
 #[test]
-fn commands_give_up_a_process_that_is_stopped_after_ten_seconds() {
+fn commands_time_out_after_ten_seconds_when_the_process_is_stopped() {
     let router = Setup::on_loopback().start().ready();
     router.signal(Signal::SIGSTOP);
-    let begun = Instant::now();
+    let start = Instant::now();
     let commands = ["status", "list", "reload", "version"].map(|command| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
         program.arg("--socket").arg(router.setup.admin()).arg(command);
@@ -54,16 +54,19 @@ fn commands_give_up_a_process_that_is_stopped_after_ten_seconds() {
     });
     for command in commands {
         let output = command.wait_with_output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(69), "{told}");
-        assert!(told.ends_with("takes connections, but nobody answers; see systemctl status ws-router\n"), "{told}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(69), "{stderr}");
+        assert!(
+            stderr.ends_with("takes connections, but nobody answers; see systemctl status ws-router\n"),
+            "{stderr}"
+        );
     }
-    assert!(begun.elapsed() >= Duration::from_secs(10));
+    assert!(start.elapsed() >= Duration::from_secs(10));
     router.signal(Signal::SIGCONT);
 }
 
 #[test]
-fn the_doctor_reports_what_the_daemon_finds_and_what_is_wrong_without_one() {
+fn the_doctor_reports_the_daemons_findings_and_a_daemon_that_is_down() {
     let doctor = |socket: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
         let output = command.arg("--socket").arg(socket).args(["--json", "doctor"]).output().unwrap();

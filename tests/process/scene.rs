@@ -1,5 +1,7 @@
-//! Guests who are in, and strangers who try what they may not: what these are answered, what is counted, and that the
-//! guests hear every message in order meanwhile.
+//! Members of a lobby that exchange messages, and requests that the router rejects meanwhile.
+//!
+//! A test checks the response and the counter of each rejected request, and that the members still receive every message
+//! in order.
 
 use std::io::ErrorKind;
 use std::time::Instant;
@@ -8,33 +10,34 @@ use super::client::{Member, Stream};
 use super::harness::{PATIENCE, Router};
 
 /// Two members of a lobby.
-pub(crate) struct Guests<S> {
+pub(crate) struct LobbyPair<S> {
     one: Member<S>,
     other: Member<S>,
-    said: u32,
+    /// Number of the next message.
+    next: u32,
 }
 
-impl<S: Stream> Guests<S> {
+impl<S: Stream> LobbyPair<S> {
     pub(crate) fn join(connect: impl Fn() -> S, id: &str, key: &str) -> Self {
         let join = || Member::join(connect(), id, key);
-        Self { one: join(), other: join(), said: 0 }
+        Self { one: join(), other: join(), next: 0 }
     }
 
-    /// Says some more each way; nothing is missing, doubled or out of order.
-    pub(crate) fn talk(&mut self) {
-        let numbers = self.said..self.said + 10;
-        self.said = numbers.end;
-        numbers.clone().for_each(|number| self.one.say(&number.to_string()));
+    /// Sends ten messages each way, and asserts that none is lost, duplicated or out of order.
+    pub(crate) fn exchange(&mut self) {
+        let numbers = self.next..self.next + 10;
+        self.next = numbers.end;
+        numbers.clone().for_each(|number| self.one.send_text(&number.to_string()));
         numbers.clone().for_each(|number| assert_eq!(self.other.receive(), number.to_string()));
-        numbers.clone().for_each(|number| self.other.say(&format!("heard {number}")));
-        numbers.for_each(|number| assert_eq!(self.one.receive(), format!("heard {number}")));
+        numbers.clone().for_each(|number| self.other.send_text(&format!("received {number}")));
+        numbers.for_each(|number| assert_eq!(self.one.receive(), format!("received {number}")));
     }
 }
 
-/// What a stranger was answered.
+/// Response to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// 0 if the connection was closed without a word.
+    /// Status, or 0 if the connection was closed without a response.
     pub(crate) status: u16,
     head: String,
 }
@@ -53,16 +56,16 @@ impl Answer {
     }
 }
 
-/// Sends bytes as they are, and reads the head of what is answered; the stream stays with the caller.
+/// Sends bytes as they are, and reads the head of the response; the caller keeps the stream.
 pub(crate) fn send(stream: &mut impl Stream, bytes: &[u8]) -> Answer {
-    // Who is refused early may be closed before all is written; what was said is what counts.
+    // The router may reject the request and close before everything is written; only its response matters.
     let _ = stream.write_all(bytes).and_then(|()| stream.flush());
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read(&mut byte) {
             Ok(1) => head.push(byte[0]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("neither an answer nor an end: {}", String::from_utf8_lossy(&head))
+                panic!("neither a response nor an end: {}", String::from_utf8_lossy(&head))
             }
             Ok(_) | Err(_) => break,
         }
@@ -72,13 +75,13 @@ pub(crate) fn send(stream: &mut impl Stream, bytes: &[u8]) -> Answer {
     Answer { status, head }
 }
 
-/// Asks for a path with more headers, each with its line's end.
+/// Requests a path with more headers, each with its line end.
 pub(crate) fn get(mut stream: impl Stream, path: &str, headers: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n{headers}\r\n");
     send(&mut stream, request.as_bytes())
 }
 
-/// Asks for a websocket with more headers; gives the stream too, since a member stays one only as long as it lives.
+/// Requests a websocket with more headers. Returns the stream too: dropping it closes the member's connection.
 pub(crate) fn upgrade<S: Stream>(mut stream: S, path: &str, headers: &str) -> (Answer, S) {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: router\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -87,9 +90,10 @@ pub(crate) fn upgrade<S: Stream>(mut stream: S, path: &str, headers: &str) -> (A
     (send(&mut stream, request.as_bytes()), stream)
 }
 
-/// Waits until a number of a group of the status, or of none, is as expected: some are counted when the connection is closed already.
+/// Waits until a counter of the status has the expected value, since some are incremented after the connection is closed.
+/// An empty `group` stands for the status itself.
 #[track_caller]
-pub(crate) fn counted(router: &Router, group: &str, name: &str, expected: u64) {
+pub(crate) fn wait_for_count(router: &Router, group: &str, name: &str, expected: u64) {
     let end = Instant::now() + PATIENCE;
     let mut found = None;
     while Instant::now() < end {

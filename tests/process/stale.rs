@@ -1,22 +1,23 @@
-//! A restart with a mistake in the configuration.
+//! A restart with an invalid configuration.
 
 use std::fs;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use ws_router_server::log::messages;
 
 use super::client::{Member, connect, register};
 use super::harness::{Router, Setup};
 
-/// The exit status of `ws-routerctl status`.
-fn control(router: &Router) -> Option<i32> {
+/// Runs `ws-routerctl status`, and returns its exit status.
+fn control_status(router: &Router) -> Option<i32> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ws-routerctl"));
     command.arg("--socket").arg(router.setup.admin()).arg("status");
     command.output().unwrap().status.code()
 }
 
 #[test]
-fn members_stay_with_the_settings_before_until_a_reload_succeeds() {
+fn members_stay_with_the_previous_settings_until_a_reload_succeeds() {
     let mut router = Setup::on_loopback().config("[limits]\nmembers = 7\n").start().ready();
     let address = router.address();
     let id = register(connect(address), "key");
@@ -24,31 +25,31 @@ fn members_stay_with_the_settings_before_until_a_reload_succeeds() {
     let mut other = Member::join(connect(address), &id, "key");
     let (file, good) = (router.setup.file(), fs::read_to_string(router.setup.file()).unwrap());
     fs::write(&file, good.replace("members = 7", "membres = 7")).unwrap();
-    assert_eq!(control(&router), Some(0));
+    assert_eq!(control_status(&router), Some(0));
     router.job("restart");
     router.leave();
     router.start_again();
     let status = router.notified("READY=1");
     assert!(status.contains("STATUS=configuration not in force"), "{status}");
-    let line = router.logged(&["the settings from before the restart stay in force"]);
+    let line = router.logged(&[messages::CONFIGURATION_STALE]);
     assert!(line["level"] == "ERROR" && line["error"].as_str().unwrap().contains("membres"), "{line}");
-    one.say("still here");
+    one.send_text("still here");
     assert_eq!(other.receive(), "still here");
     assert_eq!(router.admin("/v1/status")["config_stale"], true);
-    assert_eq!(control(&router), Some(78));
-    // Another restart changes nothing about it.
+    assert_eq!(control_status(&router), Some(78));
+    // Another restart changes nothing.
     router.restart();
-    assert_eq!(control(&router), Some(78));
+    assert_eq!(control_status(&router), Some(78));
     fs::write(&file, good).unwrap();
     router.signal(Signal::SIGHUP);
-    router.logged(&["\"reloaded\""]);
-    assert_eq!(control(&router), Some(0));
-    other.say("and here");
-    assert_eq!(one.receive(), "and here");
+    router.logged(&[messages::RELOADED]);
+    assert_eq!(control_status(&router), Some(0));
+    other.send_text("here too");
+    assert_eq!(one.receive(), "here too");
 }
 
 #[test]
-fn without_members_a_mistake_is_78_as_ever() {
+fn an_invalid_configuration_without_members_is_78() {
     let mut router = Setup::on_loopback().start().ready();
     register(connect(router.address()), "key");
     let good = fs::read_to_string(router.setup.file()).unwrap();
@@ -56,16 +57,16 @@ fn without_members_a_mistake_is_78_as_ever() {
     router.job("restart");
     router.leave();
     router.start_again();
-    router.ended().says(78, &["threds"]);
+    router.ended().assert_exit(78, &["threds"]);
 }
 
 #[test]
-fn settings_that_can_not_be_used_either_are_78() {
+fn previous_settings_that_can_not_be_used_either_are_78() {
     let setup = Setup::on_loopback();
     let folder = setup.folder.path().to_owned();
     super::harness::certificate(&folder, "own");
     let mut router = setup.tls("own.crt", "own.key").start();
-    let both = [router.logged(&["\"listening\""]), router.logged(&["\"listening\""])];
+    let both = [router.logged(&[messages::LISTENING]), router.logged(&[messages::LISTENING])];
     router.notified("READY=1");
     let plain = both.iter().find(|line| line["tls"] == false).unwrap()["listener"].as_str().unwrap().parse().unwrap();
     let id = register(connect(plain), "key");
@@ -76,7 +77,7 @@ fn settings_that_can_not_be_used_either_are_78() {
     router.leave();
     fs::remove_file(folder.join("own.crt")).unwrap();
     router.start_again();
-    router.ended().says(78, &["own.crt"]);
+    router.ended().assert_exit(78, &["own.crt"]);
 }
 
 #[test]

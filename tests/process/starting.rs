@@ -4,12 +4,13 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::Signal;
+use ws_router_server::log::messages;
 
 use super::client::{ask, connect};
 use super::harness::{Setup, certificate};
 
 #[test]
-fn it_starts_on_an_address_of_the_command_line_and_says_where() {
+fn an_address_of_the_command_line_is_listened_on_and_notified() {
     let mut router = Setup::new().argument("--listen").argument("127.0.0.1:0").start();
     let address = router.address();
     let message = router.notified("READY=1");
@@ -19,8 +20,8 @@ fn it_starts_on_an_address_of_the_command_line_and_says_where() {
 }
 
 #[test]
-fn signals_that_ask_a_daemon_for_something_do_not_end_one_that_is_starting() {
-    // It waits for its configuration, which comes through a pipe.
+fn hup_and_usr2_do_not_end_a_daemon_that_is_starting() {
+    // The daemon waits for its configuration, which it reads from a pipe.
     let setup = Setup::new();
     let (pipe, file) = (setup.folder.path().join("pipe"), setup.folder.path().join("file"));
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -31,31 +32,31 @@ fn signals_that_ask_a_daemon_for_something_do_not_end_one_that_is_starting() {
         router.signal(Signal::SIGUSR2);
     }
     let text = "[[listener]]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
-    // What the signals ask for is done afterwards, with a file.
+    // The reload that the signals request reads a file.
     fs::write(&file, text).unwrap();
     fs::rename(&file, &pipe).unwrap();
     writer.write_all(text.as_bytes()).unwrap();
     drop(writer);
     router.notified("READY=1");
     let address = router.address();
-    router.logged(&["\"reloaded\""]);
+    router.logged(&[messages::RELOADED]);
     assert_eq!(ask(connect(address), "/healthz"), (200, "ok".into()));
 }
 
 #[test]
-fn a_taken_port_is_69_and_the_text_names_it() {
+fn a_port_in_use_is_69_and_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let end = Setup::new().argument("--listen").argument(&address).start().ended();
-    end.says(69, &[&address, "another program"]);
+    end.assert_exit(69, &[&address, "another program"]);
 }
 
 #[test]
-fn a_place_where_nobody_may_listen_is_77_and_the_text_names_it() {
-    // Not even root makes files there.
-    let place = "unix:/sys/ws-router.sock";
-    let end = Setup::new().argument("--listen").argument(place).start().ended();
-    end.says(77, &["/sys/ws-router.sock", "ermi"]);
+fn an_address_without_permission_is_77_and_named() {
+    // Not even root can create files there.
+    let address = "unix:/sys/ws-router.sock";
+    let end = Setup::new().argument("--listen").argument(address).start().ended();
+    end.assert_exit(77, &["/sys/ws-router.sock", "ermi"]);
 }
 
 #[test]
@@ -64,22 +65,22 @@ fn a_certificate_that_does_not_fit_its_key_is_78() {
     certificate(setup.folder.path(), "one");
     certificate(setup.folder.path(), "two");
     let end = setup.tls("one.crt", "two.key").start().ended();
-    end.says(78, &["two.key"]);
+    end.assert_exit(78, &["two.key"]);
 }
 
 #[test]
-fn a_named_file_that_is_not_there_is_78() {
+fn a_configuration_file_that_does_not_exist_is_78() {
     let end = Setup::new().argument("--config").argument("/nonexistent/ws-router.toml").start_on(null()).ended();
-    end.says(78, &["/nonexistent/ws-router.toml"]);
+    end.assert_exit(78, &["/nonexistent/ws-router.toml"]);
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_78() {
+fn a_configuration_file_without_read_permission_is_78() {
     if nix::unistd::geteuid().is_root() {
-        // Root reads everything; a folder in the file's place is as unreadable.
+        // Root can read every file; a folder can't be read as one.
         let setup = Setup::new();
         let folder = setup.folder.path().display().to_string();
-        setup.argument("--config").argument(&folder).start_on(null()).ended().says(78, &[&folder]);
+        setup.argument("--config").argument(&folder).start_on(null()).ended().assert_exit(78, &[&folder]);
         return;
     }
     let setup = Setup::new();
@@ -87,15 +88,15 @@ fn a_file_that_may_not_be_read_is_78() {
     fs::write(&file, "").unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o000)).unwrap();
     let name = file.display().to_string();
-    setup.argument("--config").argument(&name).start_on(null()).ended().says(78, &[&name]);
+    setup.argument("--config").argument(&name).start_on(null()).ended().assert_exit(78, &[&name]);
 }
 
 #[test]
-fn all_mistakes_of_a_file_are_told_at_once() {
+fn all_problems_of_a_file_are_reported_at_once() {
     let end =
         Setup::on_loopback().config("[registration]\nliger = \"3s\"\nunclaimed-timeout = \"soon\"\n").start().ended();
-    end.says(78, &["liger", "linger"]);
-    end.says(78, &["unclaimed-timeout"]);
+    end.assert_exit(78, &["liger", "linger"]);
+    end.assert_exit(78, &["unclaimed-timeout"]);
 }
 
 fn null() -> std::process::Stdio {

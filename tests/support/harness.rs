@@ -22,6 +22,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
+use ws_router_server::log::messages;
 
 use super::store::Notifications;
 
@@ -281,7 +282,7 @@ pub(crate) struct End {
 
 impl End {
     /// Asserts the exit status, and that one line contains all of these.
-    pub(crate) fn says(&self, code: i32, texts: &[&str]) {
+    pub(crate) fn assert_exit(&self, code: i32, texts: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{:#?}", self.log);
         let all = |line: &&String| texts.iter().all(|text| line.contains(text));
         assert!(self.log.iter().any(|line| all(&line)), "no line says {texts:?}: {:#?}", self.log);
@@ -334,7 +335,7 @@ impl Router {
 
     /// Waits for the next address that it listens on.
     pub(crate) fn address(&mut self) -> SocketAddr {
-        let line = self.logged(&["\"listening\""]);
+        let line = self.logged(&[messages::LISTENING]);
         let address = line["listener"].as_str().unwrap();
         self.listening = address.parse().unwrap_or_else(|_| panic!("not an address: {address}"));
         self.listening
@@ -343,7 +344,7 @@ impl Router {
     /// Returns the address of its first TCP listener.
     pub(crate) fn tcp_address(&mut self) -> SocketAddr {
         loop {
-            let line = self.logged(&["\"listening\""]);
+            let line = self.logged(&[messages::LISTENING]);
             if let Some(address) = line["listener"].as_str().and_then(|address| address.parse().ok()) {
                 return address;
             }
