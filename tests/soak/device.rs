@@ -1,6 +1,6 @@
-//! One device: a socket that never blocks, frames by hand in both directions.
+//! Websocket client over a non-blocking socket, which encodes and decodes its frames itself.
 //!
-//! What it has to send lies in one buffer, so that it can stop in the middle of a frame wherever it is told to.
+//! Its unsent frames are in one buffer, so that it can stop at any byte of a frame.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -13,26 +13,26 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 use ws_router_core::frame::client_frame;
 
-/// Where the router listens.
+/// Address of a listener.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Endpoint {
     Inet(SocketAddr),
     Unix(PathBuf),
 }
 
-/// How a device reads.
+/// Reading speed of a device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
     Full,
-    /// Little by little, through a small window, so that the router has to keep what is owed to it.
+    /// A little at a time, through a small receive buffer, so that the router has to buffer its messages.
     Slow,
 }
 
-/// Connects and waits for each answer at most so long.
-pub(crate) fn connect(place: &Place, pace: Pace, patience: Duration) -> io::Result<Socket> {
-    let (domain, address) = match place {
-        Place::Inet(address) => (Domain::for_address(*address), SockAddr::from(*address)),
-        Place::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+/// Connects, with a timeout on each read and write.
+pub(crate) fn connect(endpoint: &Endpoint, pace: Pace, patience: Duration) -> io::Result<Socket> {
+    let (domain, address) = match endpoint {
+        Endpoint::Inet(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+        Endpoint::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
     };
     let socket = Socket::new(domain, Type::STREAM, None)?;
     if pace == Pace::Slow {
@@ -41,44 +41,50 @@ pub(crate) fn connect(place: &Place, pace: Pace, patience: Duration) -> io::Resu
     socket.set_read_timeout(Some(patience))?;
     socket.set_write_timeout(Some(patience))?;
     socket.connect(&address)?;
-    if let Place::Inet(_) = place {
+    if let Endpoint::Inet(_) = endpoint {
         socket.set_tcp_nodelay(true)?;
     }
     Ok(socket)
 }
 
-/// Asks for a path on a connection of its own; gives the status and the body.
-pub(crate) fn ask(place: &Place, path: &str, patience: Duration) -> Result<(u16, String), String> {
-    let told = |error: io::Error| format!("{}: {error}", path.split('?').next().unwrap_or_default());
-    let mut socket = connect(place, Pace::Full, patience).map_err(told)?;
-    write!(socket, "GET {path} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n").map_err(told)?;
+/// Requests a path on a connection of its own; returns the status and the body.
+pub(crate) fn ask(endpoint: &Endpoint, path: &str, patience: Duration) -> Result<(u16, String), String> {
+    let context = |error: io::Error| format!("{}: {error}", path.split('?').next().unwrap_or_default());
+    let mut socket = connect(endpoint, Pace::Full, patience).map_err(context)?;
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n").map_err(context)?;
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).map_err(told)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no answer to {path}: {answer:?}"))?;
+    socket.read_to_string(&mut answer).map_err(context)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no response to {path}: {answer:?}"))?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     Ok((status.ok_or_else(|| format!("no status: {head}"))?, body.to_owned()))
 }
 
 /// Joins a registration, whose key is `k`.
-pub(crate) fn join(place: &Place, id: &str, role: &str, pace: Pace, patience: Duration) -> Result<Socket, String> {
-    let told = |error: io::Error| format!("join: {error}");
-    let mut socket = connect(place, pace, patience).map_err(told)?;
+pub(crate) fn join(
+    endpoint: &Endpoint,
+    id: &str,
+    role: &str,
+    pace: Pace,
+    patience: Duration,
+) -> Result<Socket, String> {
+    let context = |error: io::Error| format!("join: {error}");
+    let mut socket = connect(endpoint, pace, patience).map_err(context)?;
     let head = format!(
         "GET /connect?id={id}&key=k&sock_type={role} HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    socket.write_all(head.as_bytes()).map_err(told)?;
+    socket.write_all(head.as_bytes()).map_err(context)?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        socket.read_exact(&mut byte).map_err(told)?;
+        socket.read_exact(&mut byte).map_err(context)?;
         answer.push(byte[0]);
     }
     let answer = String::from_utf8_lossy(&answer);
     if answer.starts_with("HTTP/1.1 101") { Ok(socket) } else { Err(format!("join: {answer}")) }
 }
 
-/// A frame of the router.
+/// Frame from the router.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Frame {
     Text(Vec<u8>),
@@ -87,20 +93,21 @@ pub(crate) enum Frame {
     Close(u16, String),
 }
 
-/// A member whose socket doesn't block.
+/// Member with a non-blocking socket.
 pub(crate) struct Device {
     stream: Box<dyn MioStream>,
     pace: Pace,
     is_readable: bool,
     is_writable: bool,
-    /// How the connection ended.
+    /// Description of the end of the connection.
     pub(crate) ended: Option<String>,
     received: Vec<u8>,
     parsed: usize,
-    /// To be sent, and how much of it has been.
+    /// Frames to send.
     pub(crate) out: Vec<u8>,
+    /// Number of bytes of `out` that have been sent.
     sent: usize,
-    /// Where to stop for now.
+    /// Position in `out` at which to stop for now.
     pub(crate) cut: Option<usize>,
 }
 
@@ -108,12 +115,12 @@ trait MioStream: Read + Write + Source + Send {}
 impl<S: Read + Write + Source + Send> MioStream for S {}
 
 impl Device {
-    /// Takes a member's connection.
-    pub(crate) fn new(socket: Socket, place: &Place, pace: Pace) -> io::Result<Self> {
+    /// Wraps the connection of a member.
+    pub(crate) fn new(socket: Socket, endpoint: &Endpoint, pace: Pace) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let stream: Box<dyn MioStream> = match place {
-            Place::Inet(_) => Box::new(mio::net::TcpStream::from_std(socket.into())),
-            Place::Unix(_) => {
+        let stream: Box<dyn MioStream> = match endpoint {
+            Endpoint::Inet(_) => Box::new(mio::net::TcpStream::from_std(socket.into())),
+            Endpoint::Unix(_) => {
                 Box::new(mio::net::UnixStream::from_std(UnixStream::from(std::os::fd::OwnedFd::from(socket))))
             }
         };
@@ -132,35 +139,35 @@ impl Device {
         })
     }
 
-    /// Asks for events.
+    /// Registers for events.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.stream.register(registry, token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Notes an event.
+    /// Records an event.
     pub(crate) fn event(&mut self, event: &mio::event::Event) {
         self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.is_writable |= event.is_writable();
     }
 
-    /// How it reads.
+    /// Returns its reading speed.
     pub(crate) fn pace(&self) -> Pace {
         self.pace
     }
 
-    /// Whether there may be more to read.
+    /// Reports whether there may be more to read.
     pub(crate) fn is_readable(&self) -> bool {
         self.is_readable
     }
 
-    /// Reads at most so much of what is there; gives how much it was.
+    /// Reads at most `limit` bytes; returns how many were read.
     pub(crate) fn read(&mut self, limit: usize) -> usize {
         let start = self.received.len();
         self.received.resize(start + limit, 0);
         let mut end = start;
         while self.is_readable && end < start + limit {
             match self.stream.read(&mut self.received[end..]) {
-                Ok(0) => self.end("the router closed the connection without a word".into()),
+                Ok(0) => self.end("the router closed the connection without a close frame".into()),
                 Ok(read) => end += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_readable = false,
                 Err(error) => self.end(format!("read: {error}")),
@@ -175,7 +182,7 @@ impl Device {
         self.is_readable = false;
     }
 
-    /// Takes the next frame that has come whole.
+    /// Returns the next complete frame.
     pub(crate) fn frame(&mut self) -> Result<Option<Frame>, String> {
         let Some((head, len)) = payload(&self.received[self.parsed..]) else { return Ok(self.no_frame()) };
         let start = self.parsed + head;
@@ -191,13 +198,13 @@ impl Device {
                 Ok(Some(Frame::Close(u16::from_be_bytes([payload[0], payload[1]]), reason)))
             }
             0x8a => Ok(Some(Frame::Pong(payload))),
-            // A ping is answered behind what is on its way already, and never in the middle of a frame.
+            // The pong goes behind the buffered frames, and never into the middle of one.
             0x89 if self.cut.is_none() => {
                 self.out.extend(client_frame(0x8a, [1, 2, 3, 4], &payload));
                 self.frame()
             }
             0x89 => self.frame(),
-            other => Err(format!("a frame that begins with {other:#x}")),
+            other => Err(format!("unexpected first byte of a frame: {other:#x}")),
         }
     }
 
@@ -207,7 +214,7 @@ impl Device {
         None
     }
 
-    /// Sends as much as the kernel takes, up to the cut; tells whether it was anything.
+    /// Sends as much as the kernel accepts, up to the cut; reports whether anything was sent.
     pub(crate) fn write(&mut self) -> Result<bool, String> {
         let (end, before) = (self.cut.unwrap_or(self.out.len()), self.sent);
         while self.is_writable && self.sent < end {
@@ -225,13 +232,13 @@ impl Device {
         Ok(is_any)
     }
 
-    /// Whether it stands at its cut, in the middle of a frame.
+    /// Reports whether it has stopped at its cut, in the middle of a frame.
     pub(crate) fn holds(&self) -> bool {
         self.cut == Some(self.sent)
     }
 }
 
-/// Where the payload of the first frame begins, and how long it is.
+/// Returns the position and the length of the payload of the first frame.
 fn payload(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.get(1)? {
         126 => Some((4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)))),

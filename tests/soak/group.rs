@@ -1,7 +1,7 @@
-//! One registration with its members, who all talk at once, as fast as the last of them hears.
+//! A registration whose members all send at once, as fast as the slowest of them receives.
 //!
-//! A message is in flight from when it is composed until everybody entitled has heard it. So much may be in flight at a
-//! time as fits any one member's outbox in the router: full rate, and nobody is ever too slow.
+//! A message is in message until all its receivers have received it. The bytes in message are limited to what fits into one
+//! member's outbox, so the members send at full rate and none is ever too slow.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use ws_router_core::frame::client_frame;
 
-use super::course::{Course, Phase};
-use super::device::{Device, Frame, Pace, Place, ask, join};
+use super::device::{Device, Endpoint, Frame, Pace, ask, join};
 use super::message::{LONGEST, Message, chance};
+use super::progress::{Phase, Progress};
 
-/// Who is in a group.
+/// Kind of a group, with its size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Shape {
+    /// Lobby with this many members.
     Lobby(usize),
-    /// A host, and so many clients.
+    /// Host with this many clients.
     Star(usize),
 }
 
@@ -29,65 +30,67 @@ impl Shape {
         }
     }
 
-    fn hears(self, hearer: usize, sender: usize) -> bool {
+    /// Reports whether a member receives the messages of another.
+    fn receives(self, receiver: usize, sender: usize) -> bool {
         match self {
-            Self::Lobby(_) => hearer != sender,
-            Self::Star(_) => (hearer == 0) != (sender == 0),
+            Self::Lobby(_) => receiver != sender,
+            Self::Star(_) => (receiver == 0) != (sender == 0),
         }
     }
 }
 
-/// How a group behaves around a restart.
+/// Behavior of a group around a restart.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Manner {
-    /// Its members only talk and listen.
+pub(crate) enum Behavior {
+    /// All members send and receive.
     Steady,
-    /// Its last member reads slowly, and not at all while others halt.
+    /// The last member reads slowly, and not at all in the halting phase.
     Lagging,
-    /// Its last member halts in the middle of a frame.
+    /// The last member stops in the middle of a frame in the halting phase.
     Halting,
 }
 
-/// A registration and its members.
+/// Registration with its members.
 pub(crate) struct Group {
     name: String,
     shape: Shape,
-    manner: Manner,
+    behavior: Behavior,
     seed: u64,
     pub(crate) devices: Vec<Device>,
-    /// Each member's, in their order.
+    /// State of each member, in the order of `devices`.
     members: Vec<Member>,
+    /// Bytes of messages in message.
     in_flight: usize,
-    /// Whose message doesn't fit beside what is in flight: nobody else says more until it does.
+    /// Member whose next message exceeds the limit in message; no other member sends until it fits.
     held_up: Option<usize>,
     payload: Vec<u8>,
     is_leaving: bool,
 }
 
 struct Member {
-    /// The number of its next message.
+    /// Number of its next message.
     next: u64,
-    /// The numbers of the next messages to be heard from each other member.
+    /// Number of the next message expected from each other member.
     expected: Vec<u64>,
-    /// Its messages that not everybody has heard: the length, and how many have yet to.
-    flights: VecDeque<(usize, usize)>,
+    /// Its messages in message: the length, and the number of receivers that haven't received it yet.
+    undelivered: VecDeque<(usize, usize)>,
     last_pong: Option<u64>,
-    heard: Instant,
+    last_received: Instant,
     may_read: Instant,
     has_left: bool,
 }
 
 impl Group {
-    /// Registers, and brings all members together.
+    /// Registers, and joins all members.
     pub(crate) fn gather(
-        place: &Place,
+        endpoint: &Endpoint,
         number: usize,
         shape: Shape,
-        manner: Manner,
+        behavior: Behavior,
         seed: u64,
     ) -> Result<Self, String> {
         let kind = if matches!(shape, Shape::Lobby(_)) { "lobby" } else { "hostclient" };
-        let (status, id) = ask(place, &format!("/register?key=k&host_key=h&reg_type={kind}"), super::PATIENCE)?;
+        let (status, id) = ask(endpoint, &format!("/register?key=k&host_key=h&reg_type={kind}"), super::PATIENCE)?;
         if status != 200 {
             return Err(format!("register: {status} {id}"));
         }
@@ -95,69 +98,69 @@ impl Group {
         let count = shape.members();
         for member in 0..count {
             let is_last = member + 1 == count;
-            let pace = if is_last && manner == Manner::Lagging { Pace::Slow } else { Pace::Full };
+            let pace = if is_last && behavior == Behavior::Lagging { Pace::Slow } else { Pace::Full };
             let role = if member == 0 { "host" } else { "client" };
-            let socket = join(place, &id, role, pace, super::PATIENCE)?;
-            devices.push(Device::new(socket, place, pace).map_err(|error| error.to_string())?);
+            let socket = join(endpoint, &id, role, pace, super::PATIENCE)?;
+            devices.push(Device::new(socket, endpoint, pace).map_err(|error| error.to_string())?);
             let now = Instant::now();
             members.push(Member {
                 next: 0,
                 expected: vec![0; count],
-                flights: VecDeque::new(),
+                undelivered: VecDeque::new(),
                 last_pong: None,
-                heard: now,
+                last_received: now,
                 may_read: now,
                 has_left: false,
             });
         }
-        let (name, seed) = (format!("{manner:?} {shape:?} {number}"), chance(seed ^ number as u64));
+        let (name, seed) = (format!("{behavior:?} {shape:?} {number}"), chance(seed ^ number as u64));
         let (payload, in_flight) = (Vec::new(), 0);
-        Ok(Self { name, shape, manner, seed, devices, members, in_flight, held_up: None, payload, is_leaving: false })
+        Ok(Self { name, shape, behavior, seed, devices, members, in_flight, held_up: None, payload, is_leaving: false })
     }
 
-    /// Whether a member halts in the middle of a frame when the course says so.
+    /// Reports whether a member stops in the middle of a frame in the halting phase.
     pub(crate) fn has_halting(&self) -> bool {
-        self.manner == Manner::Halting
+        self.behavior == Behavior::Halting
     }
 
-    /// Whether all have left.
+    /// Reports whether all members have left.
     pub(crate) fn is_over(&self) -> bool {
         self.members.iter().all(|member| member.has_left)
     }
 
-    /// What it waits for.
-    pub(crate) fn standing(&self) -> String {
+    /// Describes what the group waits for.
+    pub(crate) fn state(&self) -> String {
         let waiting =
-            self.members.iter().map(|member| member.flights.iter().map(|(_, hearers)| *hearers).sum::<usize>());
+            self.members.iter().map(|member| member.undelivered.iter().map(|(_, receivers)| *receivers).sum::<usize>());
         format!(
-            "{}: {} bytes in flight, hearings due by sender: {:?}",
+            "{}: {} bytes in message, outstanding deliveries by sender: {:?}",
             self.name,
             self.in_flight,
             waiting.collect::<Vec<_>>()
         )
     }
 
-    /// Lets everybody read and write what can be; tells whether there is more to do at once.
-    pub(crate) fn turn(&mut self, course: &Course) -> Result<bool, String> {
-        let phase = course.phase();
+    /// Reads and writes for all members; reports whether there may be more to do at once.
+    pub(crate) fn turn(&mut self, progress: &Progress) -> Result<bool, String> {
+        let phase = progress.phase();
         let mut is_busy = false;
         for index in 0..self.devices.len() {
-            is_busy |= self.listen(index, course, phase).map_err(|error| self.told(index, &error))?;
+            is_busy |= self.receive(index, progress, phase).map_err(|error| self.context(index, &error))?;
         }
         if phase == Phase::Finishing && self.in_flight == 0 && !self.is_leaving {
             self.leave();
         }
         for index in 0..self.devices.len() {
-            is_busy |= self.talk(index, course, phase).map_err(|error| self.told(index, &error))?;
+            is_busy |= self.send(index, progress, phase).map_err(|error| self.context(index, &error))?;
         }
         Ok(is_busy)
     }
 
-    fn told(&self, index: usize, error: &str) -> String {
+    fn context(&self, index: usize, error: &str) -> String {
         format!("member {index} of {}: {error}", self.name)
     }
 
-    fn listen(&mut self, index: usize, course: &Course, phase: Phase) -> Result<bool, String> {
+    fn receive(&mut self, index: usize, progress: &Progress, phase: Phase) -> Result<bool, String> {
         let (device, member) = (&mut self.devices[index], &mut self.members[index]);
         if !device.is_readable() || member.has_left {
             return Ok(false);
@@ -170,13 +173,13 @@ impl Group {
         member.may_read = now + SLOW_EVERY;
         let read = device.read(if is_slow { SLOW } else { READ });
         if read > 0 {
-            if self.manner == Manner::Steady && phase != Phase::Finishing {
-                course.silence(member.heard, now);
+            if self.behavior == Behavior::Steady && phase != Phase::Finishing {
+                progress.record_silence(member.last_received, now);
             }
-            member.heard = now;
+            member.last_received = now;
         }
         while let Some(frame) = self.devices[index].frame()? {
-            self.take(index, frame, course)?;
+            self.handle_frame(index, frame, progress)?;
         }
         if let Some(end) = self.devices[index].ended.take_if(|_| !self.members[index].has_left) {
             return Err(end);
@@ -184,10 +187,10 @@ impl Group {
         Ok(read > 0 && !is_slow)
     }
 
-    fn take(&mut self, index: usize, frame: Frame, course: &Course) -> Result<(), String> {
+    fn handle_frame(&mut self, index: usize, frame: Frame, progress: &Progress) -> Result<(), String> {
         match frame {
-            Frame::Text(payload) => self.hear(index, &payload, true, course),
-            Frame::Binary(payload) => self.hear(index, &payload, false, course),
+            Frame::Text(payload) => self.handle_message(index, &payload, true, progress),
+            Frame::Binary(payload) => self.handle_message(index, &payload, false, progress),
             Frame::Pong(payload) => {
                 let number = payload.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| "a damaged pong")?;
                 let member = &mut self.members[index];
@@ -195,7 +198,7 @@ impl Group {
                     return Err(format!("pong {number} after {:?}", member.last_pong));
                 }
                 member.last_pong = Some(number);
-                course.pongs.fetch_add(1, Relaxed);
+                progress.pongs.fetch_add(1, Relaxed);
                 Ok(())
             }
             Frame::Close(1000, _) if self.is_leaving => {
@@ -206,49 +209,55 @@ impl Group {
         }
     }
 
-    fn hear(&mut self, hearer: usize, payload: &[u8], is_text: bool, course: &Course) -> Result<(), String> {
+    fn handle_message(
+        &mut self,
+        receiver: usize,
+        payload: &[u8],
+        is_text: bool,
+        progress: &Progress,
+    ) -> Result<(), String> {
         let sender = usize::from(*payload.first().ok_or("an empty message")?);
-        if sender >= self.members.len() || !self.shape.hears(hearer, sender) {
+        if sender >= self.members.len() || !self.shape.receives(receiver, sender) {
             return Err(format!("a message of {} bytes from member {sender}", payload.len()));
         }
-        let number = self.members[hearer].expected[sender];
+        let number = self.members[receiver].expected[sender];
         let message = Message { sender, number, seed: self.seed };
         message.write(&mut self.payload);
         if *self.payload != *payload || message.is_text() != is_text {
-            let came = Message::number_in(payload);
-            let kind = match came {
-                Some(came) if came > number => "lost or reordered",
-                Some(came) if came < number => "doubled or reordered",
-                _ => "damaged, lost or doubled",
+            let received = Message::number_in(payload);
+            let kind = match received {
+                Some(received) if received > number => "lost or reordered",
+                Some(received) if received < number => "duplicated or reordered",
+                _ => "damaged, lost or duplicated",
             };
             return Err(format!(
-                "{kind}: expected {message:?} of {} bytes, got {came:?} of {}",
+                "{kind}: expected {message:?} of {} bytes, received {received:?} of {}",
                 message.len(),
                 payload.len()
             ));
         }
-        self.members[hearer].expected[sender] += 1;
-        course.messages.fetch_add(1, Relaxed);
-        course.bytes.fetch_add(payload.len() as u64, Relaxed);
-        self.land(sender, number)
+        self.members[receiver].expected[sender] += 1;
+        progress.messages.fetch_add(1, Relaxed);
+        progress.bytes.fetch_add(payload.len() as u64, Relaxed);
+        self.record_delivery(sender, number)
     }
 
-    /// Notes that one more has heard a message.
-    fn land(&mut self, sender: usize, number: u64) -> Result<(), String> {
+    /// Records the delivery of a message to one receiver.
+    fn record_delivery(&mut self, sender: usize, number: u64) -> Result<(), String> {
         let member = &mut self.members[sender];
-        let first = member.next - member.flights.len() as u64;
-        let at = number.checked_sub(first).ok_or("a message that all had heard")?;
-        let flight = member.flights.get_mut(at as usize).ok_or("a message that nobody has sent")?;
-        flight.1 -= 1;
-        while let Some((len, 0)) = member.flights.front() {
+        let first = member.next - member.undelivered.len() as u64;
+        let at = number.checked_sub(first).ok_or("a message that all had received")?;
+        let message = member.undelivered.get_mut(at as usize).ok_or("a message that was never sent")?;
+        message.1 -= 1;
+        while let Some((len, 0)) = member.undelivered.front() {
             self.in_flight -= len;
-            member.flights.pop_front();
+            member.undelivered.pop_front();
         }
         Ok(())
     }
 
-    fn talk(&mut self, index: usize, course: &Course, phase: Phase) -> Result<bool, String> {
-        let halts = self.manner == Manner::Halting && index + 1 == self.devices.len();
+    fn send(&mut self, index: usize, progress: &Progress, phase: Phase) -> Result<bool, String> {
+        let halts = self.behavior == Behavior::Halting && index + 1 == self.devices.len();
         if self.devices[index].out.is_empty() && phase != Phase::Finishing {
             self.compose(index);
             let device = &mut self.devices[index];
@@ -259,21 +268,21 @@ impl Group {
         let device = &mut self.devices[index];
         if device.cut.is_some() && phase != Phase::Halting {
             if device.holds() {
-                course.holding.fetch_sub(1, Relaxed);
+                progress.holding.fetch_sub(1, Relaxed);
             }
             device.cut = None;
         }
         let did_hold = device.holds();
         let is_busy = device.write()?;
         if device.holds() && !did_hold {
-            course.holding.fetch_add(1, Relaxed);
+            progress.holding.fetch_add(1, Relaxed);
         }
         Ok(is_busy)
     }
 
-    /// Puts as many messages into a member's buffer as may be in flight and go out in one piece.
+    /// Adds messages to a member's buffer, up to the limits of [`IN_FLIGHT`] and [`PIECE`].
     fn compose(&mut self, index: usize) {
-        let hearers = (0..self.members.len()).filter(|hearer| self.shape.hears(*hearer, index)).count();
+        let receivers = (0..self.members.len()).filter(|receiver| self.shape.receives(*receiver, index)).count();
         while self.devices[index].out.len() < PIECE {
             let message = Message { sender: index, number: self.members[index].next, seed: self.seed };
             let len = message.len();
@@ -287,11 +296,11 @@ impl Group {
             message.frames(&mut self.payload, &mut self.devices[index].out);
             self.in_flight += len;
             self.members[index].next += 1;
-            self.members[index].flights.push_back((len, hearers));
+            self.members[index].undelivered.push_back((len, receivers));
         }
     }
 
-    /// Says goodbye for everybody.
+    /// Sends a close frame from every member.
     fn leave(&mut self) {
         self.is_leaving = true;
         for device in &mut self.devices {
@@ -300,15 +309,17 @@ impl Group {
     }
 }
 
-/// Half of the outbox that a member has by default.
+/// Limit of the bytes in message: half of a member's default outbox.
 const IN_FLIGHT: usize = 4 * LONGEST;
 
-/// Small messages go out together, as much as this.
+/// Size up to which small messages are sent together.
 const PIECE: usize = 16 << 10;
 
-/// How much is read at once.
+/// Number of bytes read at once.
 const READ: usize = 256 << 10;
 
-/// How much a slow member reads, and how often: enough never to count as stalled.
+/// Number of bytes that a slow member reads at once: with [`SLOW_EVERY`], enough never to count as stalled.
 const SLOW: usize = 16 << 10;
+
+/// Time between two reads of a slow member.
 const SLOW_EVERY: Duration = Duration::from_millis(5);

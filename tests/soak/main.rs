@@ -1,21 +1,21 @@
-//! Devices that talk without a pause while the program under them is replaced, again and again.
+//! Devices that exchange messages without a pause while the program is replaced several times.
 //!
-//! In lobbies and in pairs, members send messages of 1 byte to 1 MiB, each known to the byte, at full rate; some read
-//! slowly, some stop in the middle of a frame just before and go on just after. All that is sent has to be heard, in
-//! order, once, by everybody entitled to it; nobody may be closed; and whoever comes meanwhile has to be served.
+//! In lobbies and in pairs, members send messages of 1 byte to 1 MiB at full rate; the receivers know every byte. Some
+//! members read slowly; some stop in the middle of a frame just before a restart and continue just after it. Every receiver
+//! has to receive every message once and in order, no member may be closed, and new connections have to be served
+//! throughout.
 //!
-//! Short as it stands. For longer runs, and for a router that something else manages:
+//! By default the runs are short. For longer ones, and for a router that something else manages:
 //!
 //! ```text
-//! WS_ROUTER_SOAK_MEMBERS=200 WS_ROUTER_SOAK_RESTARTS=20     how many devices, and how many restarts each way
-//! WS_ROUTER_SOAK_ADDRESS=127.0.0.1:8741                     the router that runs there, instead of one of our own
-//! WS_ROUTER_SOAK_RESTART='systemctl restart ws-router'      what restarts it; {} is the number of the restart
-//! WS_ROUTER_SOAK_CONNECTIONS=19000                          how many move at once while two of them are timed
-//! WS_ROUTER_SOAK_SEED=7                                     to repeat a run; each prints its own
+//! WS_ROUTER_SOAK_MEMBERS=200 WS_ROUTER_SOAK_RESTARTS=20     number of devices, and of restarts of each kind
+//! WS_ROUTER_SOAK_ADDRESS=127.0.0.1:8741                     a running router, instead of one that the test starts
+//! WS_ROUTER_SOAK_RESTART='systemctl restart ws-router'      the command that restarts it; {} is the number of the restart
+//! WS_ROUTER_SOAK_CONNECTIONS=19000                          number of connections while the round trips of one pair are measured
+//! WS_ROUTER_SOAK_SEED=7                                     the seed of a run to repeat; each run prints its own
 //! ```
-#![allow(clippy::unwrap_used)] // A test that can't go on fails.
+#![allow(clippy::unwrap_used)] // A failed unwrap fails the test.
 
-mod course;
 mod crowd;
 #[path = "../support/descriptors.rs"]
 mod descriptors;
@@ -25,6 +25,7 @@ mod group;
 mod harness;
 mod load;
 mod message;
+mod progress;
 mod restart;
 #[path = "../support/store.rs"]
 mod store;
@@ -38,77 +39,77 @@ use load::Load;
 use message::chance;
 use restart::{Elsewhere, Managed, Restart};
 
-/// How long anything may take.
+/// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn nothing_is_lost_while_the_program_replaces_itself() {
-    let _alone = alone();
+    let _alone = run_alone();
     if Elsewhere::from_environment().is_none() {
         soak("replacing itself", &mut Managed::by_itself());
     }
 }
 
 #[test]
-fn nothing_is_lost_while_the_service_manager_restarts_it() {
-    let _alone = alone();
+fn nothing_is_lost_while_the_service_manager_restarts_the_program() {
+    let _alone = run_alone();
     match Elsewhere::from_environment() {
         Some(mut elsewhere) => soak("managed elsewhere", &mut elsewhere),
         None => soak("restarted by the service manager", &mut Managed::by_the_manager()),
     }
 }
 
-/// Lets members talk through so many restarts, and looks at what they heard.
-fn soak(way: &str, router: &mut dyn Restart) {
+/// Restarts the router several times under load, and asserts that nothing is lost.
+fn soak(kind: &str, router: &mut dyn Restart) {
     let restarts = setting("RESTARTS", 3);
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
     let seed = setting("SEED", now());
-    println!("{way}: seed {seed}");
-    let load = Load::start(&router.places(), setting("MEMBERS", 40) as usize, seed);
-    let (begun, members, mut longest) = (Instant::now(), load.members, Duration::ZERO);
+    println!("{kind}: seed {seed}");
+    let load = Load::start(&router.endpoints(), setting("MEMBERS", 40) as usize, seed);
+    let (start, members, mut longest) = (Instant::now(), load.members, Duration::ZERO);
     for number in 1..=restarts {
-        load.hear(1 + chance(seed ^ number) % (members as u64 * 20));
-        // Every other one at a moment that nobody has prepared for.
+        load.wait_for(1 + chance(seed ^ number) % (members as u64 * 20));
+        // Every other restart happens at an arbitrary moment.
         if number % 2 == 1 {
             load.halt();
         }
-        let took = load.course.during(|| router.restart(number));
+        let took = load.progress.during(|| router.restart(number));
         longest = longest.max(took);
-        let (heard, at) = (load.course.messages.load(Relaxed), begun.elapsed().as_secs_f64());
-        println!("{way}: {at:.1} s, restart {number} took {} ms, {heard} messages until now", took.as_millis());
-        load.go_on();
+        let (messages, at) = (load.progress.messages.load(Relaxed), start.elapsed().as_secs_f64());
+        println!("{kind}: {at:.1} s, restart {number} took {} ms, {messages} messages so far", took.as_millis());
+        load.resume();
     }
-    load.hear(members as u64 * 10);
-    let course = load.finish();
+    load.wait_for(members as u64 * 10);
+    let progress = load.finish();
     let count = |number: &std::sync::atomic::AtomicU64| number.load(Relaxed);
     let millis = |number| Duration::from_micros(count(number)).as_millis();
     println!(
-        "{way}: {restarts} restarts, {members} members, {} messages, {} bytes heard in {:.1} s, {} pongs; \
-         lost 0, doubled 0, reordered 0, damaged 0, closed 0",
-        count(&course.messages),
-        count(&course.bytes),
-        begun.elapsed().as_secs_f64(),
-        count(&course.pongs),
+        "{kind}: {restarts} restarts, {members} members, {} messages, {} bytes received in {:.1} s, {} pongs; \
+         none lost, duplicated, reordered or damaged, and no member closed",
+        count(&progress.messages),
+        count(&progress.bytes),
+        start.elapsed().as_secs_f64(),
+        count(&progress.pongs),
     );
     println!(
-        "{way}: the longest restart took {} ms, the longest pause a device saw {} ms ({} ms without a restart); \
-         {} visitors meanwhile, the longest for {} ms",
+        "{kind}: longest restart {} ms, longest pause of a device {} ms ({} ms without a restart); \
+         {} visits, the longest of {} ms",
         longest.as_millis(),
-        millis(&course.longest_pause),
-        millis(&course.longest_silence),
-        count(&course.visits),
-        millis(&course.longest_visit),
+        millis(&progress.longest_pause),
+        millis(&progress.longest_silence),
+        count(&progress.visits),
+        millis(&progress.longest_visit),
     );
 }
 
-/// Reads a number of the environment.
-fn setting(name: &str, otherwise: u64) -> u64 {
+/// Reads a number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
     let name = format!("WS_ROUTER_SOAK_{name}");
-    std::env::var(&name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}: not a number")))
+    std::env::var(&name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: not a number")))
 }
 
-/// One at a time: each takes all processors.
-fn alone() -> std::sync::MutexGuard<'static, ()> {
+/// Lets one test run at a time, since each uses all processors.
+fn run_alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

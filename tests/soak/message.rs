@@ -1,17 +1,17 @@
-//! What a sender says: message after message, each known to the byte from the sender's number and its own.
+//! Messages whose bytes follow from the sender's number and their own.
 //!
-//! So whoever hears one knows which must come next, and compares all of it: what is lost, doubled, reordered or damaged
-//! is found at once. Sizes go from 1 byte to 1 MiB, each power of two as often as the next; half are text, with
+//! A receiver knows which message must come next and compares all of it, so loss, duplication, reordering and damage are
+//! detected at once. Sizes are between 1 byte and 1 MiB, with the same number for each power of two. Half are text, with
 //! characters of one to four bytes, and half binary. One in eight is sent in fragments, with a ping among them.
 
 use std::sync::LazyLock;
 
 use ws_router_core::frame::client_frame;
 
-/// The longest message.
+/// Length of the longest message.
 pub(crate) const LONGEST: usize = 1 << 20;
 
-/// A step of splitmix64: the same number gives the same chance.
+/// Returns a pseudo-random number for a number (a step of splitmix64).
 pub(crate) fn chance(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,14 +19,14 @@ pub(crate) fn chance(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// One message of one sender.
+/// Message of a sender.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Message {
-    /// Which member of its registration sends it: below 128, so that it stands in one byte of text.
+    /// Number of the sender in its registration: below 128, so that it fits into one byte of text.
     pub(crate) sender: usize,
-    /// The how manieth of that sender's it is.
+    /// Number of the message among those of its sender.
     pub(crate) number: u64,
-    /// Makes each registration's messages different.
+    /// Number that makes the messages of each registration different.
     pub(crate) seed: u64,
 }
 
@@ -35,18 +35,18 @@ impl Message {
         chance(chance(self.seed ^ ((self.sender as u64) << 56)) ^ (self.number << 3) ^ about)
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub(crate) fn len(self) -> usize {
         let power = self.chance(0) % 21;
         ((1 << power) + self.chance(1) as usize % (1 << power)).min(LONGEST)
     }
 
-    /// Whether it is text.
+    /// Reports whether it is text.
     pub(crate) fn is_text(self) -> bool {
         self.chance(2).is_multiple_of(2)
     }
 
-    /// Writes the whole of it.
+    /// Writes its payload.
     pub(crate) fn write(self, to: &mut Vec<u8>) {
         let len = self.len();
         let noise = if self.is_text() { &*TEXT } else { &*BINARY };
@@ -54,7 +54,7 @@ impl Message {
         to.clear();
         to.extend_from_slice(&noise[from..from + len]);
         if self.is_text() {
-            // A character that doesn't fit any more, and one that the head cuts.
+            // The last character may not fit.
             to[len / UNIT * UNIT..].fill(b'.');
         }
         if len >= HEAD {
@@ -66,13 +66,13 @@ impl Message {
         to[0] = self.sender as u8;
     }
 
-    /// Reads the number of a message that is long enough to have one.
+    /// Reads the number from a message that is long enough to contain it.
     pub(crate) fn number_in(payload: &[u8]) -> Option<u64> {
         let digits = payload.get(1..17).filter(|_| payload.len() >= HEAD)?;
         u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
     }
 
-    /// Appends it as a client's frames, masked.
+    /// Appends it as masked client frames.
     pub(crate) fn frames(self, payload: &mut Vec<u8>, to: &mut Vec<u8>) {
         self.write(payload);
         let opcode = if self.is_text() { 1 } else { 2 };
@@ -81,7 +81,7 @@ impl Message {
             to.extend(client_frame(0x80 | opcode, mask, payload));
             return;
         }
-        // Cut anywhere, in the middle of a character too.
+        // The cuts are anywhere, also in the middle of a character.
         let mut cuts = [0; 3];
         for (cut, about) in cuts.iter_mut().zip(6..) {
             *cut = self.chance(about) as usize % (payload.len() + 1);
@@ -96,10 +96,10 @@ impl Message {
     }
 }
 
-/// What a message with a number begins with: the sender, 16 digits, and spaces up to a whole character.
+/// Length of the head of a message with a number: the sender, 16 digits, and spaces up to a whole character.
 const HEAD: usize = 20;
 
-/// The text's characters stand in units of so many bytes, so that it can be taken from anywhere.
+/// Length of the units that the text consists of; each holds whole characters, so a message can start at any unit.
 const UNIT: usize = 4;
 
 static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -1,58 +1,58 @@
-//! The ways to replace the program.
+//! The kinds of restarts.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use super::device::Place;
+use super::device::Endpoint;
 use super::harness::{Router, Setup};
 
-/// A router that can be restarted while it is used.
+/// Router that can be restarted while it is used.
 pub(crate) trait Restart {
-    /// Where it listens.
-    fn places(&self) -> Vec<Place>;
+    /// Returns the addresses of its listeners.
+    fn endpoints(&self) -> Vec<Endpoint>;
 
-    /// Restarts it, for the how manieth time, and waits until it is ready.
+    /// Restarts it and waits until it is ready; `number` counts the restarts from 1.
     fn restart(&mut self, number: u64);
 }
 
-/// A router of our own, with a TCP and a Unix listener.
+/// Router that the test starts, with a TCP and a Unix listener.
 pub(crate) struct Managed {
     router: Router,
-    places: Vec<Place>,
+    endpoints: Vec<Endpoint>,
     replaces_itself: bool,
 }
 
 impl Managed {
-    /// It listens by itself, and is replaced by itself.
+    /// Starts a router that binds its listeners and replaces itself.
     pub(crate) fn by_itself() -> Self {
         let setup = Setup::new();
         let path = setup.folder.path().join("http.sock");
         let unix = format!("[[listener]]\naddress = \"unix:{}\"\n", path.display());
         let mut router = setup.config(&unix).config("[[listener]]\naddress = \"127.0.0.1:0\"\n").start().ready();
         let address = router.tcp_address();
-        Self { router, places: vec![Place::Inet(address), Place::Unix(path)], replaces_itself: true }
+        Self { router, endpoints: vec![Endpoint::Inet(address), Endpoint::Unix(path)], replaces_itself: true }
     }
 
-    /// Its sockets are the service manager's, which restarts it.
+    /// Starts a router that inherits its listeners and is restarted by the service manager.
     pub(crate) fn by_the_manager() -> Self {
         let setup = Setup::new();
         let path = setup.folder.path().join("http.sock");
         let (unix, inet) = (UnixListener::bind(&path).unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-        let places = vec![Place::Inet(inet.local_addr().unwrap()), Place::Unix(path)];
+        let endpoints = vec![Endpoint::Inet(inet.local_addr().unwrap()), Endpoint::Unix(path)];
         let router = setup.pass("http", inet).pass("http", unix).start().ready();
-        Self { router, places, replaces_itself: false }
+        Self { router, endpoints, replaces_itself: false }
     }
 
-    /// The router, to ask and to signal.
+    /// Returns the router.
     pub(crate) fn router(&mut self) -> &mut Router {
         &mut self.router
     }
 }
 
 impl Restart for Managed {
-    fn places(&self) -> Vec<Place> {
-        self.places.clone()
+    fn endpoints(&self) -> Vec<Endpoint> {
+        self.endpoints.clone()
     }
 
     fn restart(&mut self, _: u64) {
@@ -60,14 +60,14 @@ impl Restart for Managed {
     }
 }
 
-/// A router that something else manages.
+/// Router that something else manages.
 pub(crate) struct Elsewhere {
     address: SocketAddr,
     command: String,
 }
 
 impl Elsewhere {
-    /// As the environment says, if it does.
+    /// Reads the address and the command from the environment; returns `None` if they aren't set.
     pub(crate) fn from_environment() -> Option<Self> {
         let address = std::env::var("WS_ROUTER_SOAK_ADDRESS").ok()?.parse().unwrap();
         let command = std::env::var("WS_ROUTER_SOAK_RESTART").unwrap();
@@ -76,8 +76,8 @@ impl Elsewhere {
 }
 
 impl Restart for Elsewhere {
-    fn places(&self) -> Vec<Place> {
-        vec![Place::Inet(self.address)]
+    fn endpoints(&self) -> Vec<Endpoint> {
+        vec![Endpoint::Inet(self.address)]
     }
 
     fn restart(&mut self, number: u64) {

@@ -1,46 +1,50 @@
-//! What the threads of a run share: how far it is, what was counted, and the first thing that went wrong.
+//! State shared by the threads of a run: its phase, its counters, and its first failure.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is to be done.
+/// Phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Talk.
+    /// Members send and receive.
     Running,
-    /// Talk, but some stop in the middle of a frame, and some stop reading.
+    /// Members send and receive, but some stop in the middle of a frame, and some stop reading.
     Halting,
-    /// Nothing new is said; all that was is heard.
+    /// Members send nothing new, and receive everything sent so far.
     Finishing,
 }
 
-/// A run.
-pub(crate) struct Course {
+/// Progress of a run.
+pub(crate) struct Progress {
     start: Instant,
     phase: AtomicU8,
-    /// Devices that stand in the middle of a frame.
+    /// Number of devices that have stopped in the middle of a frame.
     pub(crate) holding: AtomicUsize,
-    /// Messages heard, and their bytes.
+    /// Messages received.
     pub(crate) messages: AtomicU64,
+    /// Payload bytes of the messages received.
     pub(crate) bytes: AtomicU64,
-    /// Pings answered.
+    /// Pongs received.
     pub(crate) pongs: AtomicU64,
-    /// Short visits by other devices, and the longest in microseconds.
+    /// Short visits by other devices.
     pub(crate) visits: AtomicU64,
+    /// Longest visit in microseconds.
     pub(crate) longest_visit: AtomicU64,
-    /// The last restart, in microseconds of the run.
+    /// Start of the last restart, in microseconds since the start of the run.
     began: AtomicU64,
+    /// End of the last restart, in microseconds since the start of the run.
     ended: AtomicU64,
-    /// The longest silences, in microseconds: around a restart, and otherwise.
+    /// Longest time in microseconds in which a device received nothing, around a restart.
     pub(crate) longest_pause: AtomicU64,
+    /// Longest time in microseconds in which a device received nothing, without a restart.
     pub(crate) longest_silence: AtomicU64,
     failure: Mutex<Option<String>>,
 }
 
-impl Course {
+impl Progress {
     pub(crate) fn new() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
@@ -72,8 +76,8 @@ impl Course {
         self.phase.store(phase as u8, Relaxed);
     }
 
-    /// Notes that a device heard nothing from then until now.
-    pub(crate) fn silence(&self, from: Instant, until: Instant) {
+    /// Records that a device received nothing in a span of time.
+    pub(crate) fn record_silence(&self, from: Instant, until: Instant) {
         let micros = |instant: Instant| instant.duration_since(self.start).as_micros() as u64;
         let (from, until) = (micros(from), micros(until));
         let is_pause = until >= self.began.load(Relaxed) && from <= self.ended.load(Relaxed);
@@ -81,7 +85,7 @@ impl Course {
         longest.fetch_max(until - from, Relaxed);
     }
 
-    /// Does a restart, and gives how long it took.
+    /// Runs a restart, and returns its duration.
     pub(crate) fn during(&self, restart: impl FnOnce()) -> Duration {
         let now = || self.start.elapsed().as_micros() as u64;
         let began = now();
@@ -92,29 +96,29 @@ impl Course {
         Duration::from_micros(now() - began)
     }
 
-    /// Notes what went wrong, if it is the first.
+    /// Records a failure; only the first one counts.
     pub(crate) fn fail(&self, text: String) {
         self.failure.lock().unwrap().get_or_insert(text);
     }
 
-    /// Whether something went wrong.
+    /// Reports whether the run has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.lock().unwrap().is_some()
     }
 
-    /// Waits until something has come true. Fails with what went wrong, or if nothing is heard any more.
+    /// Waits until a condition is true. Fails with the run's failure, or if no message arrives for [`super::PATIENCE`].
     pub(crate) fn until(&self, what: &str, mut is_true: impl FnMut() -> bool) {
-        let (mut heard, mut since) = (self.messages.load(Relaxed), Instant::now());
+        let (mut received, mut since) = (self.messages.load(Relaxed), Instant::now());
         while !is_true() {
             let failure = self.failure.lock().unwrap().clone();
             if let Some(failure) = failure {
                 panic!("{failure}");
             }
             let now = self.messages.load(Relaxed);
-            if now != heard {
-                (heard, since) = (now, Instant::now());
+            if now != received {
+                (received, since) = (now, Instant::now());
             }
-            assert!(since.elapsed() < super::PATIENCE, "nothing is heard any more while waiting until {what}");
+            assert!(since.elapsed() < super::PATIENCE, "no message arrives while waiting until {what}");
             thread::sleep(Duration::from_millis(1));
         }
     }
