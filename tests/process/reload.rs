@@ -173,12 +173,12 @@ fn a_reload_of_an_emptied_file_keeps_the_access_rules_unless_it_says_so() {
     for text in ["", truncated] {
         fs::write(&file, text).unwrap();
         router.signal(Signal::SIGHUP);
-        router.logged(&["reload refused", "no access rule is left of 1 in force"]);
+        router.logged(&[messages::RELOAD_REFUSED, "no access rule is left of 1 in force"]);
         assert_eq!(register(), 403);
     }
     fs::write(&file, format!("access = []\n{truncated}")).unwrap();
     router.signal(Signal::SIGHUP);
-    router.logged(&["\"reloaded\"", "access"]);
+    router.logged(&[messages::RELOADED, "access"]);
     assert_eq!(register(), 200);
 }
 
@@ -209,16 +209,16 @@ fn a_file_that_blocks_is_refused_and_signals_are_handled_as_before() {
         router.notified("RELOADING=1");
         router.notified("READY=1");
         let name = path.file_name().unwrap().to_str().unwrap();
-        router.logged(&["reload refused", name, "not a regular file"]);
+        router.logged(&[messages::RELOAD_REFUSED, name, "not a regular file"]);
         fs::remove_file(path).unwrap();
         fs::write(path, text).unwrap();
         router.signal(Signal::SIGHUP);
-        router.logged(&["\"reloaded\""]);
+        router.logged(&[messages::RELOADED]);
     }
     router.replace();
-    one.say("still here");
+    one.send_text("still here");
     assert_eq!(other.receive(), "still here");
     block(&folder.join("server.crt"));
     router.signal(Signal::SIGHUP);
-    router.stopped().says(0, &["\"stopped\""]);
+    router.stopped().assert_exit(0, &["\"stopped\""]);
 }

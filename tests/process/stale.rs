@@ -93,7 +93,7 @@ fn a_restart_with_an_emptied_file_keeps_the_access_rules() {
     router.job("restart");
     router.leave();
     router.start_again();
-    router.logged(&["the settings from before the restart stay in force", "access = []"]);
+    router.logged(&[messages::CONFIGURATION_STALE, "access = []"]);
     assert_eq!(router.admin("/v1/status")["config_stale"], true);
 }
 
@@ -106,5 +106,5 @@ fn without_members_an_emptied_file_does_not_open_the_router_either() {
     router.job("restart");
     router.leave();
     router.start_again();
-    router.ended().says(78, &["access = []"]);
+    router.ended().assert_exit(78, &["access = []"]);
 }
