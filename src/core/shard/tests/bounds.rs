@@ -1,4 +1,4 @@
-//! No call does unbounded work: links that only count the writes, and thousands of them.
+//! No call does unbounded work: thousands of links that only count the writes.
 
 use super::*;
 
@@ -12,7 +12,7 @@ struct Crowd {
 const NOW: Moment = Moment(1_000_000);
 
 impl Crowd {
-    /// A lobby of so many, whose sockets take so many bytes.
+    /// Creates a lobby whose sockets accept `room` bytes each.
     fn new(members: usize, room: usize) -> Self {
         let rules = Rules { max_message: 64 << 20, outbox: 64 << 20, ..rules() };
         let mut crowd = Self { shard: Shard::new(rules), slots: Vec::new(), sent: Rc::default(), most: 0 };
@@ -22,7 +22,7 @@ impl Crowd {
         crowd
     }
 
-    /// Makes a call, and notes how many writes it makes.
+    /// Makes a call, and records the number of its writes.
     fn call(&mut self, call: impl FnOnce(&mut Shard<InMemoryLink>)) {
         let before = self.sent.calls.get();
         call(&mut self.shard);
@@ -44,11 +44,11 @@ impl Crowd {
         self.slots.len() - 1
     }
 
-    fn say(&mut self, who: usize, size: usize) {
+    fn send(&mut self, index: usize, size: usize) {
         let mut frame = vec![0x82, 0x80 | 127];
         frame.extend((size as u64).to_be_bytes());
         frame.resize(frame.len() + 4 + size, 0);
-        let slot = self.slots[who];
+        let slot = self.slots[index];
         self.shard.link_mut(slot).unwrap().0.borrow_mut().inbound.extend(frame);
         self.call(|shard| shard.readable(slot, false, NOW));
     }
@@ -67,18 +67,18 @@ impl Crowd {
 }
 
 #[test]
-fn a_message_above_a_mebibyte_to_a_thousand_that_do_not_read_is_sent_bit_by_bit() {
+fn a_message_above_a_mebibyte_to_a_thousand_members_that_do_not_read_is_sent_in_bounded_calls() {
     let mut crowd = Crowd::new(1000, 64 << 10);
-    crowd.say(0, (1 << 20) + 1);
+    crowd.send(0, (1 << 20) + 1);
     crowd.settle();
     assert_eq!(crowd.shard.tally().deliveries, 999);
     assert!(crowd.most <= 256, "{} writes in a call", crowd.most);
 }
 
 #[test]
-fn sixteen_megabytes_to_nine_thousand_are_sent_bit_by_bit_and_their_end_is() {
+fn a_large_message_to_nine_thousand_members_and_their_removal_take_bounded_calls() {
     let mut crowd = Crowd::new(9000, 64 << 10);
-    crowd.say(0, 16 << 20);
+    crowd.send(0, 16 << 20);
     crowd.settle();
     assert_eq!(crowd.shard.tally().deliveries, 8999);
     crowd.call(|shard| shard.end(Serial(1), CloseReason::Removed, NOW));
@@ -89,27 +89,27 @@ fn sixteen_megabytes_to_nine_thousand_are_sent_bit_by_bit_and_their_end_is() {
 }
 
 #[test]
-fn a_fan_out_goes_on_while_a_hundred_join_and_leave_and_reaches_those_who_stay() {
+fn a_fan_out_continues_during_joins_and_departures_and_reaches_all_who_stay() {
     let mut crowd = Crowd::new(5000, usize::MAX);
-    crowd.say(0, 70_000);
+    crowd.send(0, 70_000);
     for turn in 1..=100 {
         crowd.iterate();
         let (slot, id) = (crowd.slots[turn * 49], MemberId(turn as u64 * 49));
         crowd.call(|shard| shard.close(slot, id, CloseReason::ClosedByAdmin, NOW));
         crowd.join(usize::MAX);
     }
-    assert!(crowd.shard.has_work(), "it is still on its way");
+    assert!(crowd.shard.has_work(), "the fan-out has finished already");
     crowd.settle();
-    // Those who left had what was sent to them before, and those who came had nothing.
+    // Members that left had received it before, and new ones don't receive it.
     assert_eq!(crowd.shard.tally().deliveries, 4999);
-    crowd.say(1, 70_000);
+    crowd.send(1, 70_000);
     crowd.settle();
     assert_eq!(crowd.shard.tally().deliveries, 4999 * 2);
     assert!(crowd.most <= 256, "{} writes in a call", crowd.most);
 }
 
 #[test]
-fn nine_thousand_silent_members_are_pinged_and_given_up_bit_by_bit() {
+fn nine_thousand_silent_members_are_pinged_and_closed_in_bounded_calls() {
     let mut crowd = Crowd::new(9000, usize::MAX);
     let later = NOW.after(Duration::from_secs(30));
     crowd.call(|shard| shard.sweep(later));
@@ -127,7 +127,7 @@ fn nine_thousand_silent_members_are_pinged_and_given_up_bit_by_bit() {
 }
 
 #[test]
-fn a_thousand_pairs_with_more_to_read_have_their_turns_bit_by_bit() {
+fn a_thousand_pairs_with_more_to_read_are_read_in_bounded_calls() {
     let mut crowd = Crowd::new(0, 0);
     for pair in 1..=1000 {
         let host = crowd.join_as(Serial(pair), Role::Host, usize::MAX);
@@ -141,20 +141,20 @@ fn a_thousand_pairs_with_more_to_read_have_their_turns_bit_by_bit() {
     let before = crowd.shard.tally().messages_in;
     crowd.call(|shard| shard.resume(NOW));
     let read = crowd.shard.tally().messages_in - before;
-    assert!((1..=64 * 17).contains(&read), "{read} messages in a call, of some 16 for each member");
+    assert!((1..=64 * 17).contains(&read), "{read} messages in a call, about 16 for each member");
     assert!(crowd.most <= 65, "{} writes in a call", crowd.most);
     crowd.settle();
     assert_eq!(crowd.shard.tally().deliveries, 1_000_000);
 }
 
 #[test]
-fn outboxes_that_the_sockets_take_bit_by_bit_are_sent_bit_by_bit() {
+fn long_outboxes_are_sent_in_bounded_calls() {
     let mut crowd = Crowd::new(200, 0);
     for _ in 0..30 {
-        // Slices that take more than one write for each member, by the limit of the kernel.
+        // More slices than one write can take for each member, by the limit of the kernel.
         for _ in 0..100 {
-            crowd.say(0, 10);
-            crowd.say(1, 10);
+            crowd.send(0, 10);
+            crowd.send(1, 10);
             crowd.iterate();
         }
     }
@@ -170,14 +170,14 @@ fn outboxes_that_the_sockets_take_bit_by_bit_are_sent_bit_by_bit() {
 }
 
 #[test]
-fn a_receiver_that_leaves_wakes_no_sender_while_others_are_as_far_behind() {
+fn the_departure_of_a_receiver_wakes_no_sender_while_others_are_as_far_behind() {
     let mut crowd = Crowd::new(0, 0);
     let stuck: Vec<_> = (0..3).map(|_| crowd.join_as(Serial(1), Role::Client, 0)).collect();
     let hosts: Vec<_> = (0..1000).map(|_| crowd.join_as(Serial(1), Role::Host, usize::MAX)).collect();
-    crowd.say(hosts[0], 1 << 20);
+    crowd.send(hosts[0], 1 << 20);
     crowd.settle();
     for host in &hosts {
-        crowd.say(*host, 100);
+        crowd.send(*host, 100);
     }
     crowd.settle();
     let left_unread = |crowd: &mut Crowd| {
@@ -185,25 +185,25 @@ fn a_receiver_that_leaves_wakes_no_sender_while_others_are_as_far_behind() {
         hosts.iter().filter(unread).count()
     };
     assert_eq!(left_unread(&mut crowd), 1000);
-    let mut leave = |who: usize| {
-        let (slot, id) = (crowd.slots[who], MemberId(who as u64));
+    let mut leave = |index: usize| {
+        let (slot, id) = (crowd.slots[index], MemberId(index as u64));
         crowd.call(|shard| shard.close(slot, id, CloseReason::Lost, NOW));
         crowd.shard.run_queue.len()
     };
-    // The one that leaves is itself scheduled, so that its connection ends.
+    // A member that leaves is itself scheduled, so that its connection ends.
     assert!(leave(stuck[0]) <= 1 && leave(stuck[1]) <= 2, "two of three leave");
-    assert!(leave(stuck[2]) >= 1000, "none is left, so what the hosts have sent is read");
+    assert!(leave(stuck[2]) >= 1000, "no receiver is left, so the hosts are read");
     crowd.settle();
     assert_eq!(left_unread(&mut crowd), 0);
 }
 
 #[test]
-fn a_full_broadcast_stops_its_senders_and_is_not_hurried() {
+fn a_full_broadcast_throttles_its_senders_and_is_sent_in_bounded_calls() {
     let mut crowd = Crowd::new(100, usize::MAX);
-    for who in 0..100 {
-        crowd.say(who, 200_000);
+    for index in 0..100 {
+        crowd.send(index, 200_000);
     }
-    assert_eq!(crowd.sent.calls.get(), 0, "nothing is sent in the middle of an iteration");
+    assert_eq!(crowd.sent.calls.get(), 0, "a message was sent in the middle of an iteration");
     assert!(crowd.shard.held() < 3 << 20, "{}", crowd.shard.held());
     crowd.settle();
     assert_eq!(crowd.shard.tally().deliveries, 100 * 99);
@@ -211,7 +211,7 @@ fn a_full_broadcast_stops_its_senders_and_is_not_hurried() {
 }
 
 #[test]
-fn a_member_that_joins_while_messages_wait_receives_those_behind_it_alone() {
+fn a_member_that_joins_while_messages_wait_receives_only_later_ones() {
     let mut world = World::new(rules());
     let crowd: Vec<usize> = (0..4).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
     world.work = 0;

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn who_leaves_while_a_round_goes_out_takes_nothing_from_the_others() {
+fn a_departure_during_a_broadcast_takes_nothing_from_the_others() {
     for reason in [CloseReason::ClosedByAdmin, CloseReason::Lost] {
         let mut world = World::new(rules());
         let crowd: Vec<usize> = (0..9).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
@@ -9,9 +9,9 @@ fn who_leaves_while_a_round_goes_out_takes_nothing_from_the_others() {
         world.send(crowd[0], 100, 1);
         world.round();
         assert!(world.shard.has_work());
-        // One who had it, one who is next, and the sender; a newcomer gets the slot of one of them.
-        for who in [1, 2, 0] {
-            world.shard.disconnect(world.devices[who].id, reason, world.now);
+        // A member that has received it, the next one, and the sender; a new member gets the slot of one of them.
+        for index in [1, 2, 0] {
+            world.shard.disconnect(world.devices[index].id, reason, world.now);
             world.note_ends();
         }
         let newcomer = world.join(1, Role::Peer, usize::MAX / 2);
@@ -23,11 +23,11 @@ fn who_leaves_while_a_round_goes_out_takes_nothing_from_the_others() {
 }
 
 #[test]
-fn who_is_lost_in_the_middle_of_its_own_turn_is_answered_no_more() {
+fn a_member_lost_while_it_is_read_is_not_written_to() {
     let mut world = World::new(rules());
     let (other, one) = (world.join(1, Role::Peer, usize::MAX / 2), world.join(1, Role::Peer, usize::MAX / 2));
     world.join(1, Role::Peer, usize::MAX / 2);
-    // More than a room collects, so that it goes out in the middle of the round, to its sender what came before.
+    // More than a broadcast holds, so that it is sent in the middle of the iteration, and earlier messages to its sender.
     world.send(one, 2 << 20, 1);
     world.raw(one, 0x89, b"still there?");
     while world.devices[one].pipe.borrow().inbound.len() > READ {
@@ -43,22 +43,22 @@ fn who_is_lost_in_the_middle_of_its_own_turn_is_answered_no_more() {
 }
 
 #[test]
-fn those_who_are_lost_while_others_are_asked_for_a_sign_of_life_are_not_asked() {
+fn members_lost_during_a_sweep_are_not_pinged() {
     let mut world = World::new(rules());
-    let speaker = world.join(1, Role::Host, usize::MAX / 2);
+    let sender = world.join(1, Role::Host, usize::MAX / 2);
     let crowd: Vec<usize> = (0..9).map(|_| world.join(1, Role::Client, usize::MAX / 2)).collect();
     world.work = 2;
-    world.send(speaker, 100, 1);
+    world.send(sender, 100, 1);
     world.round();
-    assert!(world.shard.has_work(), "some have it, the others are next");
-    for who in &crowd {
-        world.devices[*who].pipe.borrow_mut().is_broken = true;
+    assert!(world.shard.has_work(), "the broadcast has finished already");
+    for index in &crowd {
+        world.devices[*index].pipe.borrow_mut().is_broken = true;
     }
     world.now = world.now.after(world.shard.rules.ping_interval);
     world.shard.sweep(world.now);
     world.note_ends();
-    for who in &crowd {
-        assert_eq!(world.devices[*who].pipe.borrow().left, Some(CloseReason::Lost));
+    for index in &crowd {
+        assert_eq!(world.devices[*index].pipe.borrow().left, Some(CloseReason::Lost));
     }
     assert_eq!(world.shard.tally().members, 1);
     world.settle();
@@ -66,7 +66,7 @@ fn those_who_are_lost_while_others_are_asked_for_a_sign_of_life_are_not_asked() 
 }
 
 #[test]
-fn one_polite_leave_ends_that_member_alone() {
+fn a_close_frame_ends_that_member_alone() {
     let mut world = World::new(rules());
     let (one, two, three) = (world.join(1, Role::Peer, 1 << 20), world.join(1, Role::Peer, 1 << 20), 2);
     world.join(1, Role::Peer, 1 << 20);
@@ -77,7 +77,7 @@ fn one_polite_leave_ends_that_member_alone() {
     world.settle();
     assert_eq!(world.devices[one].close_code, Some(1000));
     assert!(world.devices[one].pipe.borrow().is_finished);
-    assert_eq!(world.devices[three].received[&one], [0], "what it sent before is received");
+    assert_eq!(world.devices[three].received[&one], [0], "messages sent before the close frame are delivered");
     world.send(two, 100, 1);
     world.settle();
     world.check();
@@ -97,7 +97,7 @@ fn a_removed_registration_closes_all_its_members_and_no_other() {
     assert_eq!((world.devices[mine].close_code, world.devices[also].close_code), (Some(4000), Some(4000)));
     assert_eq!(world.devices[also].received[&mine], [0]);
     assert_eq!(world.devices[other].close_code, None);
-    // Peers that never end their connections are dropped when their time is over.
+    // Peers that never end their connections are dropped at the close timeout.
     assert!(!world.devices[mine].pipe.borrow().is_dropped);
     world.now = world.now.after(Duration::from_secs(5));
     world.shard.sweep(world.now);
@@ -106,14 +106,14 @@ fn a_removed_registration_closes_all_its_members_and_no_other() {
 }
 
 #[test]
-fn who_comes_or_ends_elsewhere_hurries_no_round() {
+fn joins_and_departures_do_not_hurry_a_broadcast() {
     let mut world = World::new(rules());
     let crowd: Vec<usize> = (0..100).map(|_| world.join(1, Role::Peer, usize::MAX / 2)).collect();
     world.join(2, Role::Host, 1 << 20);
     world.work = 10;
     world.send(crowd[0], 100, 1);
     world.round();
-    let served = |world: &World| crowd.iter().filter(|who| world.devices[**who].pipe.borrow().sends > 0).count();
+    let served = |world: &World| crowd.iter().filter(|index| world.devices[**index].pipe.borrow().sends > 0).count();
     let before = served(&world);
     let newcomer = world.join(2, Role::Client, 1 << 20);
     world.join(3, Role::Peer, 1 << 20);
@@ -122,13 +122,13 @@ fn who_comes_or_ends_elsewhere_hurries_no_round() {
     assert_eq!(served(&world), before);
     assert_eq!(world.devices[newcomer].pipe.borrow().left, Some(CloseReason::Removed));
     world.join(1, Role::Peer, 1 << 20);
-    assert_eq!(served(&world), before, "not even for one who joins the room itself");
+    assert_eq!(served(&world), before, "a join to the same room");
     world.settle();
     world.check();
 }
 
 #[test]
-fn who_has_the_slot_of_one_whose_round_still_waits_does_not_hear_itself() {
+fn a_new_member_in_the_slot_of_a_departed_sender_does_not_receive_its_own_messages() {
     let mut world = World::new(rules());
     let crowd: Vec<usize> = (0..3).map(|_| world.join(1, Role::Peer, 1 << 20)).collect();
     let others = [0, 1].map(|_| world.join(2, Role::Peer, 1 << 20));
@@ -145,10 +145,10 @@ fn who_has_the_slot_of_one_whose_round_still_waits_does_not_hear_itself() {
     world.settle();
     world.check();
     assert_eq!(world.devices[others[0]].received[&newcomer], [0]);
-    assert_eq!(world.devices[crowd[1]].received[&crowd[0]], [0], "what it had said is received");
+    assert_eq!(world.devices[crowd[1]].received[&crowd[0]], [0], "its messages are still delivered");
 }
 
-/// A lobby of two, of whom the first is closed for a reason.
+/// Returns a lobby of two members, the first of which has been closed for this reason.
 fn closed_with(reason: CloseReason) -> World {
     let mut world = World::new(rules());
     let (one, _) = (world.join(1, Role::Peer, 1 << 20), world.join(1, Role::Peer, 1 << 20));
@@ -171,7 +171,7 @@ fn closed_with(reason: CloseReason) -> World {
 fn after_its_close_frame_the_router_waits_for_the_peers() {
     for reason in [CloseReason::Removed, CloseReason::Draining, CloseReason::TooSlow, CloseReason::NoPong] {
         let mut world = closed_with(reason);
-        // What it sends before its own is nobody's, large or small.
+        // Frames that it sends before its close frame are discarded, large or small.
         world.raw(0, 0x82, &vec![0; 300_000]);
         world.raw(0, 0x89, b"?");
         for _ in 0..10 {
@@ -189,7 +189,7 @@ fn after_its_close_frame_the_router_waits_for_the_peers() {
 }
 
 #[test]
-fn one_that_broke_the_rules_is_not_decoded_any_more_and_ends_its_stream_or_runs_out_of_time() {
+fn after_a_violation_the_router_waits_for_the_end_of_the_stream_or_the_close_timeout() {
     for reason in [CloseReason::Protocol, CloseReason::InvalidUtf8, CloseReason::TooBig] {
         let mut world = closed_with(reason);
         world.raw(0, 0x88, &1000u16.to_be_bytes());
@@ -208,14 +208,14 @@ fn one_that_broke_the_rules_is_not_decoded_any_more_and_ends_its_stream_or_runs_
     }
 }
 
-/// A member whose connection is on its way, beside one that is there.
+/// Joins a sender, and a receiver whose connection isn't there yet.
 fn with_one_away(world: &mut World) -> (usize, usize) {
     let sender = world.join(1, Role::Host, 1 << 20);
     (sender, world.join_away(1, Role::Client, Duration::from_secs(60)))
 }
 
 #[test]
-fn what_is_sent_to_a_member_whose_connection_is_on_its_way_waits_for_it() {
+fn messages_to_a_member_that_is_away_wait_for_its_connection() {
     let mut world = World::new(rules());
     let (sender, away) = with_one_away(&mut world);
     world.send(sender, 1000, 1);
@@ -226,7 +226,7 @@ fn what_is_sent_to_a_member_whose_connection_is_on_its_way_waits_for_it() {
         world.raw(sender, 0x8a, b"");
         world.round();
     }
-    assert_eq!(world.devices[away].pipe.borrow().sends, 0, "neither a message nor a ping");
+    assert_eq!(world.devices[away].pipe.borrow().sends, 0, "a message or a ping was sent");
     assert_eq!(world.shard.tally().outbox_bytes, 1004);
     world.shard.arrived(world.devices[away].slot, b"", world.now);
     world.settle();
@@ -235,7 +235,7 @@ fn what_is_sent_to_a_member_whose_connection_is_on_its_way_waits_for_it() {
 }
 
 #[test]
-fn a_member_whose_connection_does_not_come_is_given_up_at_the_deadline() {
+fn a_member_whose_connection_does_not_arrive_is_closed_at_the_deadline() {
     let mut world = World::new(rules());
     let (sender, away) = with_one_away(&mut world);
     world.send(sender, 1000, 1);
@@ -246,7 +246,7 @@ fn a_member_whose_connection_does_not_come_is_given_up_at_the_deadline() {
     world.shard.sweep(world.now);
     assert_eq!(world.devices[away].pipe.borrow().left, Some(CloseReason::Lost));
     assert!(world.devices[away].pipe.borrow().is_dropped);
-    // Its connection comes too late.
+    // Its connection arrives too late.
     world.shard.arrived(world.devices[away].slot, b"too late", world.now);
     assert_eq!((world.shard.tally().members, world.shard.tally().outbox_bytes), (1, 0));
 }

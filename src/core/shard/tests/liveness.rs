@@ -1,9 +1,9 @@
-//! Who is taken for dead, for stalled, for too slow, and who is not.
+//! Members that are closed as dead, stalled or too slow, and members that are not.
 
 use super::*;
 
 #[test]
-fn the_silent_are_asked_and_the_dead_are_given_up() {
+fn a_silent_member_is_pinged_and_closed_without_a_pong() {
     let mut world = World::new(rules());
     let quiet = world.join(1, Role::Peer, 1 << 20);
     world.now = world.now.after(Duration::from_secs(30));
@@ -24,14 +24,14 @@ fn the_silent_are_asked_and_the_dead_are_given_up() {
 }
 
 #[test]
-fn one_whom_a_slow_receiver_keeps_from_being_read_is_not_given_up() {
+fn a_member_throttled_by_a_slow_receiver_is_not_closed_for_its_unread_pongs() {
     let mut world = World::new(rules());
     let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1000));
     for _ in 0..40 {
         world.send(host, 64 << 10, 1);
     }
     world.round();
-    // Its pongs lie behind what it sent, which nobody reads now.
+    // Its pongs are behind its messages, which aren't read now.
     for _ in 0..100 {
         world.take(client, 1000);
         world.round();
@@ -42,7 +42,7 @@ fn one_whom_a_slow_receiver_keeps_from_being_read_is_not_given_up() {
     world.raw(host, 0x8a, b"");
     world.settle();
     world.check();
-    // From then on it has to answer as everybody else.
+    // From then on it has to answer like every other member.
     for _ in 0..2 {
         world.now = world.now.after(Duration::from_secs(30));
         world.shard.sweep(world.now);
@@ -51,7 +51,7 @@ fn one_whom_a_slow_receiver_keeps_from_being_read_is_not_given_up() {
 }
 
 #[test]
-fn a_ping_behind_much_that_is_owed_leaves_time_for_the_pong_once_it_is_out() {
+fn the_pong_timeout_starts_when_the_outbox_before_the_ping_is_sent() {
     let mut world = World::new(rules());
     let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1000));
     world.send(host, 64 << 10, 1);
@@ -73,7 +73,7 @@ fn a_ping_behind_much_that_is_owed_leaves_time_for_the_pong_once_it_is_out() {
 }
 
 #[test]
-fn who_takes_nothing_for_the_stall_timeout_is_closed_even_below_its_limit() {
+fn a_member_that_receives_nothing_for_the_stall_timeout_is_closed_below_its_outbox_limit() {
     let mut world = World::new(rules());
     let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 0));
     world.send(host, 1000, 1);
@@ -87,7 +87,7 @@ fn who_takes_nothing_for_the_stall_timeout_is_closed_even_below_its_limit() {
 }
 
 #[test]
-fn tiny_messages_that_wait_count_for_what_it_takes_to_keep_them() {
+fn buffered_tiny_messages_count_with_their_overhead() {
     let mut world = World::new(rules());
     let talker = world.join(1, Role::Peer, usize::MAX / 2);
     let (stuck, receiver) = (world.join(1, Role::Peer, 0), world.join(1, Role::Peer, usize::MAX / 2));
@@ -96,14 +96,14 @@ fn tiny_messages_that_wait_count_for_what_it_takes_to_keep_them() {
         world.send(talker, 16, 1);
         world.round();
         sent += 1;
-        assert!(sent < 10_000, "a mebibyte of outbox, and each costs more than a hundred bytes");
+        assert!(sent < 10_000, "not closed after 10,000 messages of more than a hundred bytes with their overhead");
     }
     assert_eq!(world.devices[stuck].pipe.borrow().left, Some(CloseReason::TooSlow));
     world.settle();
     assert_eq!(world.devices[receiver].received[&talker].len(), sent);
 }
 
-/// A member on a line of 1000 bytes a second, to which 100,000 are under way.
+/// Returns a member that receives 1000 bytes a second, with 100,000 in transit.
 fn on_a_slow_line(world: &mut World) -> usize {
     let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1 << 20));
     world.send(host, 100_000, 1);
@@ -112,32 +112,32 @@ fn on_a_slow_line(world: &mut World) -> usize {
     client
 }
 
-/// A second passes, in which the peer's machine acknowledges so much.
-fn a_second(world: &mut World, who: usize, bytes: u64) -> Option<CloseReason> {
-    if let Some(transit) = &mut world.devices[who].pipe.borrow_mut().transit {
+/// Lets a second pass in which the peer's kernel acknowledges this many bytes; returns how the member was closed.
+fn a_second(world: &mut World, index: usize, bytes: u64) -> Option<CloseReason> {
+    if let Some(transit) = &mut world.devices[index].pipe.borrow_mut().transit {
         transit.acknowledged = transit.written.min(transit.acknowledged + bytes);
     }
     world.now = world.now.after(Duration::from_secs(1));
     world.shard.sweep(world.now);
-    world.devices[who].pipe.borrow().left
+    world.devices[index].pipe.borrow().left
 }
 
-/// It gets on no more, or by so few bytes a second, and is closed when its time for the pong is over.
-fn is_given_up_in_time(world: &mut World, who: usize, bytes: u64) {
-    let seconds = (1..).find(|_| a_second(world, who, bytes).is_some()).unwrap();
-    assert_eq!(world.devices[who].pipe.borrow().left, Some(CloseReason::NoPong));
-    // What it got in the seconds before may not have been enough to count.
+/// Asserts that a member is closed at the pong timeout if its kernel acknowledges this many bytes a second.
+fn assert_closed_in_time(world: &mut World, index: usize, bytes: u64) {
+    let seconds = (1..).find(|_| a_second(world, index, bytes).is_some()).unwrap();
+    assert_eq!(world.devices[index].pipe.borrow().left, Some(CloseReason::NoPong));
+    // The bytes of the seconds before may have been too few to count as progress.
     assert!((20 - 16..=20).contains(&seconds), "after {seconds} s");
 }
 
 #[test]
-fn a_ping_behind_much_that_the_kernel_has_leaves_time_for_the_pong_once_it_is_there() {
+fn the_pong_timeout_starts_when_the_kernel_has_sent_everything_before_the_ping() {
     let mut world = World::new(rules());
     let client = on_a_slow_line(&mut world);
     for _ in 0..101 {
         assert_eq!(a_second(&mut world, client, 1000), None);
     }
-    // All is there, and the last sweep has seen that.
+    // Everything is acknowledged, and the last sweep has noticed that.
     for _ in 0..19 {
         assert_eq!(a_second(&mut world, client, 0), None);
     }
@@ -145,36 +145,36 @@ fn a_ping_behind_much_that_the_kernel_has_leaves_time_for_the_pong_once_it_is_th
 }
 
 #[test]
-fn one_whose_machine_acknowledges_nothing_more_or_next_to_nothing_is_given_up() {
+fn a_member_whose_kernel_acknowledges_next_to_nothing_is_closed() {
     for trickle in [0, 100] {
         let mut world = World::new(rules());
         let client = on_a_slow_line(&mut world);
         for _ in 0..60 {
             assert_eq!(a_second(&mut world, client, 1000), None);
         }
-        is_given_up_in_time(&mut world, client, trickle);
+        assert_closed_in_time(&mut world, client, trickle);
     }
 }
 
 #[test]
-fn one_whose_machine_acknowledges_everything_but_whose_program_hangs_is_given_up_in_time() {
+fn a_member_whose_kernel_acknowledges_everything_but_whose_program_hangs_is_closed_in_time() {
     let mut world = World::new(rules());
     let client = on_a_slow_line(&mut world);
     let host = 0;
     let mut seconds = 0;
     while a_second(&mut world, client, 1_000_000).is_none() {
         seconds += 1;
-        // Something is always under way, and arrives.
+        // Something is always in transit, and arrives.
         world.send(host, 1000, 1);
         world.round();
         world.take(client, 1 << 20);
     }
     assert_eq!(world.devices[client].pipe.borrow().left, Some(CloseReason::NoPong));
-    assert!(seconds <= 30 + 20 + 2, "asked after 30 s, the ping was there at once, and {seconds} s have passed");
+    assert!(seconds <= 30 + 20 + 2, "pinged after 30 s, and closed only after {seconds} s");
 }
 
 #[test]
-fn a_socket_that_takes_nothing_for_long_is_no_stall_while_its_peer_goes_on() {
+fn a_full_socket_is_no_stall_while_the_peer_acknowledges() {
     let mut world = World::new(rules());
     let client = on_a_slow_line(&mut world);
     world.devices[client].pipe.borrow_mut().room = 0;
@@ -184,23 +184,23 @@ fn a_socket_that_takes_nothing_for_long_is_no_stall_while_its_peer_goes_on() {
     for _ in 0..90 {
         assert_eq!(a_second(&mut world, client, 1000), None);
     }
-    // It was asked meanwhile, too, and the time for the pong is the shorter one.
-    is_given_up_in_time(&mut world, client, 0);
+    // It was pinged meanwhile, and the pong timeout is the shorter one.
+    assert_closed_in_time(&mut world, client, 0);
 }
 
-/// Lets a minute go by, second by second, in which a member sends something now and then; returns how it ended.
-fn minute(world: &mut World, who: usize, mut send: impl FnMut(&mut World, u64)) -> Option<CloseReason> {
+/// Lets a minute pass, calling `send` each second; returns how the member was closed.
+fn minute(world: &mut World, index: usize, mut send: impl FnMut(&mut World, u64)) -> Option<CloseReason> {
     for second in 0..60 {
         send(world, second);
         world.round();
         world.now = world.now.after(Duration::from_secs(1));
         world.shard.sweep(world.now);
     }
-    world.devices[who].pipe.borrow().left
+    world.devices[index].pipe.borrow().left
 }
 
 #[test]
-fn one_whose_message_does_not_grow_is_closed_though_it_answers_pings() {
+fn a_member_with_an_unfinished_message_that_does_not_grow_is_closed_although_it_answers_pings() {
     for begun in [&[0x02, 0x85, 0, 0, 0, 0, 1, 2][..], &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 7]] {
         let mut world = World::new(rules());
         let one = world.join(1, Role::Peer, usize::MAX / 2);
@@ -217,7 +217,7 @@ fn one_whose_message_does_not_grow_is_closed_though_it_answers_pings() {
 }
 
 #[test]
-fn one_whose_messages_grow_or_follow_each_other_is_not_closed() {
+fn a_member_whose_messages_grow_or_follow_each_other_is_not_closed() {
     let mut world = World::new(rules());
     let (one, other) = (world.join(1, Role::Peer, usize::MAX / 2), world.join(1, Role::Peer, usize::MAX / 2));
     world.raw(one, 0x02, b"a fragment");
@@ -227,7 +227,7 @@ fn one_whose_messages_grow_or_follow_each_other_is_not_closed() {
         } else {
             world.raw(one, 0x8a, b"");
         }
-        // Each look at this one finds the same number of bytes, each time of another message.
+        // Each sweep finds the same number of bytes of this member, but of another message.
         let inbound = &mut world.devices[other].pipe.borrow_mut().inbound;
         if second > 0 {
             inbound.extend([3, 4, 5]);
@@ -238,7 +238,7 @@ fn one_whose_messages_grow_or_follow_each_other_is_not_closed() {
 }
 
 #[test]
-fn time_in_which_a_member_is_not_read_is_no_stall() {
+fn time_in_which_a_member_is_throttled_is_no_stall() {
     let mut world = World::new(rules());
     let (host, client) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1000));
     for _ in 0..20 {

@@ -1,7 +1,7 @@
 use super::*;
 
 impl Shard<InMemoryLink> {
-    /// What is counted is what is there, and never less.
+    /// Asserts that the memory counted is the memory held, and never less.
     pub(super) fn assert_counted(&self) {
         let (mut sum, mut shares) = (0, 0);
         for (_, member) in &self.members {
@@ -29,7 +29,7 @@ fn hogs() -> World {
 }
 
 #[test]
-fn what_waits_and_what_is_unfinished_is_held_until_it_is_gone() {
+fn outboxes_and_unfinished_messages_count_until_they_are_gone() {
     let mut world = hogs();
     world.send(0, 1 << 20, 1);
     world.round();
@@ -48,13 +48,13 @@ fn what_waits_and_what_is_unfinished_is_held_until_it_is_gone() {
 }
 
 #[test]
-fn a_large_group_that_lags_is_measured_as_what_it_shares() {
+fn a_measurement_counts_shared_messages_once() {
     let mut world = World::new(rules());
     let sender = world.join(1, Role::Host, 0);
     for _ in 0..50 {
         world.join(1, Role::Client, 0);
     }
-    // One that takes all keeps the sender going.
+    // A receiver that reads everything keeps the sender from being throttled.
     world.join(1, Role::Client, 1 << 30);
     world.send(sender, 500 << 10, 1);
     world.round();
@@ -68,7 +68,7 @@ fn a_large_group_that_lags_is_measured_as_what_it_shares() {
 }
 
 #[test]
-fn relief_costs_those_their_seats_who_hold_most_and_nobody_else() {
+fn shedding_load_closes_only_the_members_that_hold_most() {
     let mut world = hogs();
     for (sender, size) in [(0, 1 << 20), (2, 3 << 20), (4, 2 << 20), (6, 1 << 10)] {
         world.send(sender, size, 1);
@@ -84,11 +84,11 @@ fn relief_costs_those_their_seats_who_hold_most_and_nobody_else() {
     assert!(world.shard.held() <= before - (4 << 20));
     world.shard.assert_counted();
     assert_eq!(world.shard.shed_load(u64::MAX, world.now), 1);
-    assert_eq!(world.devices[7].pipe.borrow().left, None, "it holds next to nothing");
+    assert_eq!(world.devices[7].pipe.borrow().left, None, "a member that holds next to nothing was closed");
 }
 
 #[test]
-fn a_network_whose_members_hold_little_in_many_registrations_each_is_closed_before_one_that_holds_less() {
+fn members_of_the_network_that_holds_most_in_sum_are_closed_first() {
     let mut world = World::new(Rules { outbox: 8 << 20, ..rules() });
     let mut pair = |room: u64, network: u64, size: usize| {
         let host = world.join(room, Role::Host, 1 << 30);
@@ -103,14 +103,14 @@ fn a_network_whose_members_hold_little_in_many_registrations_each_is_closed_befo
         world.round();
     }
     assert_eq!(world.shard.shed_load(500 << 10, world.now), 10);
-    let closed = |who: usize| world.devices[who].pipe.borrow().left == Some(CloseReason::TooSlow);
-    assert_eq!(crowd.iter().filter(|who| closed(**who)).count(), 10);
+    let closed = |index: usize| world.devices[index].pipe.borrow().left == Some(CloseReason::TooSlow);
+    assert_eq!(crowd.iter().filter(|index| closed(**index)).count(), 10);
     assert!(!closed(innocent));
     world.shard.assert_counted();
 }
 
 #[test]
-fn a_message_that_is_never_finished_counts_and_costs_its_sender_the_seat() {
+fn an_unfinished_message_counts_and_its_sender_is_closed() {
     let mut world = hogs();
     for _ in 0..20 {
         world.raw(0, if world.devices[0].stream == 0 { 0x02 } else { 0x00 }, &vec![0; 100 << 10]);
@@ -123,12 +123,12 @@ fn a_message_that_is_never_finished_counts_and_costs_its_sender_the_seat() {
 }
 
 #[test]
-fn room_that_is_made_for_what_has_not_come_yet_counts() {
+fn reserved_buffer_space_counts() {
     let mut world = hogs();
     let mut frame = vec![0x82, 0x80 | 127];
     frame.extend((4u64 << 20).to_be_bytes());
     frame.extend([0; 4]);
-    // Nearly as much as there is room for; what makes more of it finds nothing to read.
+    // Nearly as much as fits the buffer, so that the read after it grows the buffer without reading anything.
     frame.resize(frame.len() + (500 << 10), 0);
     world.devices[0].pipe.borrow_mut().inbound.extend(frame);
     for _ in 0..4 {
@@ -136,25 +136,25 @@ fn room_that_is_made_for_what_has_not_come_yet_counts() {
     }
 }
 
-/// Rooms in which one speaks and ten receive, with little work in a round of the loop.
-fn halls(rooms: u64) -> (World, Vec<usize>) {
+/// Returns rooms with one sender and ten receivers each, and their senders; an iteration does little work.
+fn broadcasting_rooms(rooms: u64) -> (World, Vec<usize>) {
     let mut world = World::new(rules());
     world.work = 3;
-    let speakers = (0..rooms).map(|room| {
+    let senders = (0..rooms).map(|room| {
         for _ in 0..10 {
             world.join(room, Role::Client, usize::MAX / 2);
         }
         world.join(room, Role::Host, 0)
     });
-    let speakers = speakers.collect();
-    (world, speakers)
+    let senders = senders.collect();
+    (world, senders)
 }
 
 #[test]
-fn what_rooms_have_collected_counts_until_it_is_out() {
-    let (mut world, speakers) = halls(5);
-    for speaker in &speakers {
-        world.send(*speaker, 100 << 10, 1);
+fn a_pending_broadcast_counts_until_it_is_sent() {
+    let (mut world, senders) = broadcasting_rooms(5);
+    for sender in &senders {
+        world.send(*sender, 100 << 10, 1);
     }
     world.round();
     let all = world.shard.held();
@@ -170,11 +170,11 @@ fn what_rooms_have_collected_counts_until_it_is_out() {
 }
 
 #[test]
-fn what_rooms_have_collected_is_sent_before_it_costs_anybody_the_seat() {
-    let (mut world, speakers) = halls(3);
+fn pending_broadcasts_are_sent_before_a_member_is_closed_for_them() {
+    let (mut world, senders) = broadcasting_rooms(3);
     let stuck = world.join(0, Role::Client, 0);
-    for speaker in &speakers {
-        world.send(*speaker, 300 << 10, 1);
+    for sender in &senders {
+        world.send(*sender, 300 << 10, 1);
     }
     world.round();
     assert!(world.shard.held() >= 900 << 10, "{}", world.shard.held());
@@ -182,18 +182,18 @@ fn what_rooms_have_collected_is_sent_before_it_costs_anybody_the_seat() {
     while world.shard.has_work() {
         world.round();
     }
-    // What one of them didn't take is its own to answer for.
+    // Messages that a member didn't receive count for that member.
     assert!((300 << 10..600 << 10).contains(&world.shard.held()), "{}", world.shard.held());
     assert_eq!(world.shard.shed_load(1, world.now), 1);
     assert_eq!(world.devices[stuck].pipe.borrow().left, Some(CloseReason::TooSlow));
-    assert!(world.shard.held() < 1 << 10, "its goodbye: {}", world.shard.held());
+    assert!(world.shard.held() < 1 << 10, "more than its close frame: {}", world.shard.held());
 }
 
 #[test]
-fn what_a_room_has_collected_goes_with_it() {
-    let (mut world, speakers) = halls(2);
-    for speaker in &speakers {
-        world.send(*speaker, 100 << 10, 1);
+fn a_pending_broadcast_ends_with_its_room() {
+    let (mut world, senders) = broadcasting_rooms(2);
+    for sender in &senders {
+        world.send(*sender, 100 << 10, 1);
     }
     world.round();
     assert!(world.shard.held() > 0);
@@ -207,20 +207,20 @@ fn what_a_room_has_collected_goes_with_it() {
 }
 
 #[test]
-fn many_who_announce_much_and_send_next_to_nothing_hold_next_to_nothing() {
+fn large_announced_lengths_reserve_next_to_nothing() {
     let mut world = World::new(Rules { max_message: 64 << 20, ..rules() });
     for room in 0..239 {
-        let who = world.join(room, Role::Host, 1 << 20);
+        let index = world.join(room, Role::Host, 1 << 20);
         let mut frame = vec![0x82, 0x80 | 127];
         frame.extend((10u64 << 20).to_be_bytes());
         frame.extend([0; 4]);
-        world.devices[who].pipe.borrow_mut().inbound.extend(frame);
+        world.devices[index].pipe.borrow_mut().inbound.extend(frame);
     }
     world.round();
     assert!(world.shard.held() < 239 * (17 << 10), "{}", world.shard.held());
-    // Those who go on may use what they send, and twice as much.
-    for who in 0..239 {
-        world.devices[who].pipe.borrow_mut().inbound.extend(vec![0; 50 << 10]);
+    // Members that send more may use what they send, and twice as much.
+    for index in 0..239 {
+        world.devices[index].pipe.borrow_mut().inbound.extend(vec![0; 50 << 10]);
     }
     for _ in 0..10 {
         world.round();
@@ -233,8 +233,8 @@ fn the_registration_that_holds_most_in_sum_loses_its_members_first() {
     let mut world = World::new(Rules { max_message: 64 << 20, ..rules() });
     let many: Vec<usize> = (0..30).map(|_| world.join(1, Role::Host, 1 << 20)).collect();
     let one = world.join(2, Role::Host, 1 << 20);
-    for (who, size) in many.iter().map(|who| (*who, 50 << 10)).chain([(one, 500 << 10)]) {
-        world.raw(who, 0x02, &vec![0; size]);
+    for (index, size) in many.iter().map(|index| (*index, 50 << 10)).chain([(one, 500 << 10)]) {
+        world.raw(index, 0x02, &vec![0; size]);
     }
     for _ in 0..10 {
         world.round();

@@ -1,4 +1,4 @@
-//! Who sends more than its rate is slowed, loses nothing, and nobody else notices.
+//! A member that exceeds its rate is throttled and loses nothing, and no other member is affected.
 
 use super::*;
 use crate::rate::Rate;
@@ -12,8 +12,8 @@ fn bytes(rate: &str) -> Rates {
 }
 
 impl World {
-    /// A lobby of one with rates, and one who receives it.
-    fn paced(rates: &Rates) -> (Self, usize) {
+    /// Creates a lobby of a sender with these rates and a receiver.
+    fn rate_limited(rates: &Rates) -> (Self, usize) {
         let mut world = Self::new(rules());
         let sender = world.join(1, Role::Peer, usize::MAX / 2);
         world.join(1, Role::Peer, usize::MAX / 2);
@@ -21,30 +21,30 @@ impl World {
         (world, sender)
     }
 
-    /// Lets a second go by, with rounds as the event loop has them; returns how much a device was read from meanwhile.
-    fn second(&mut self, who: usize) -> usize {
-        let before = self.devices[who].pipe.borrow().received;
+    /// Lets a second pass, with iterations as in the event loop; returns how many bytes were read from a device.
+    fn second(&mut self, index: usize) -> usize {
+        let before = self.devices[index].pipe.borrow().received;
         for _ in 0..20 {
             self.now = self.now.after(Duration::from_millis(50));
-            // Readiness isn't announced twice.
+            // Readiness isn't reported twice.
             while self.shard.has_work() || self.shard.next_due().is_some_and(|due| due <= self.now) {
                 self.shard.resume(self.now);
             }
             self.shard.flush(self.now);
         }
         self.note_ends();
-        self.devices[who].pipe.borrow().received - before
+        self.devices[index].pipe.borrow().received - before
     }
 }
 
 #[test]
-fn a_member_above_its_rate_of_messages_is_slowed_and_nothing_is_lost() {
-    let (mut world, sender) = World::paced(&messages("100/s"));
+fn a_member_above_its_message_rate_is_throttled_and_loses_nothing() {
+    let (mut world, sender) = World::rate_limited(&messages("100/s"));
     for _ in 0..3000 {
         world.send(sender, 16, 1);
     }
     world.round();
-    // It reads in small pieces, so it is never far ahead.
+    // It is read in small pieces, so it is never far ahead.
     assert!(world.shard.tally().messages_in < 200);
     for second in 1..=20 {
         world.second(sender);
@@ -59,8 +59,8 @@ fn a_member_above_its_rate_of_messages_is_slowed_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_member_above_its_rate_of_bytes_is_slowed_within_a_message_too() {
-    let (mut world, sender) = World::paced(&bytes("100000/s burst 50000"));
+fn a_member_above_its_byte_rate_is_throttled_within_a_message() {
+    let (mut world, sender) = World::rate_limited(&bytes("100000/s burst 50000"));
     world.send(sender, 1 << 20, 3);
     world.round();
     assert!(world.devices[sender].pipe.borrow().received <= 60_000);
@@ -76,9 +76,9 @@ fn a_member_above_its_rate_of_bytes_is_slowed_within_a_message_too() {
 }
 
 #[test]
-fn below_its_rate_a_member_never_rests() {
+fn a_member_below_its_rate_is_never_throttled() {
     let rates = Rates { messages: Some(Rate::per_second(100, 100)), bytes: Some(Rate::per_second(1 << 20, 1 << 20)) };
-    let (mut world, sender) = World::paced(&rates);
+    let (mut world, sender) = World::rate_limited(&rates);
     for _ in 0..50 {
         for _ in 0..50 {
             world.send(sender, 1000, 1);
@@ -90,8 +90,8 @@ fn below_its_rate_a_member_never_rests() {
 }
 
 #[test]
-fn one_who_rests_hears_the_others_and_is_not_taken_for_dead() {
-    let (mut world, sender) = World::paced(&messages("1/h"));
+fn a_throttled_member_receives_messages_and_is_not_closed() {
+    let (mut world, sender) = World::rate_limited(&messages("1/h"));
     world.send(sender, 16, 1);
     world.send(sender, 16, 1);
     world.round();
@@ -109,8 +109,8 @@ fn one_who_rests_hears_the_others_and_is_not_taken_for_dead() {
 }
 
 #[test]
-fn one_who_rests_can_be_closed_and_its_end_is_seen() {
-    let (mut world, sender) = World::paced(&messages("1/h"));
+fn a_throttled_member_can_be_closed_and_its_end_is_noticed() {
+    let (mut world, sender) = World::rate_limited(&messages("1/h"));
     world.send(sender, 16, 1);
     world.send(sender, 16, 1);
     world.round();
@@ -118,8 +118,8 @@ fn one_who_rests_can_be_closed_and_its_end_is_seen() {
     world.devices[sender].pipe.borrow_mut().has_ended = true;
     world.second(sender);
     assert!(world.devices[sender].pipe.borrow().is_dropped);
-    assert_eq!(world.shard.next_due(), None, "nothing is left behind for long");
-    // The slot's next owner isn't woken for it.
+    assert_eq!(world.shard.next_due(), None, "a wake-up is left behind");
+    // The next member in this slot isn't woken for it.
     let next = world.join(1, Role::Peer, usize::MAX / 2);
     world.send(next, 16, 1);
     world.second(next);
@@ -129,8 +129,8 @@ fn one_who_rests_can_be_closed_and_its_end_is_seen() {
 }
 
 #[test]
-fn a_successor_keeps_the_rates_and_what_is_left_of_them() {
-    let (mut world, sender) = World::paced(&bytes("100000/s"));
+fn rates_and_their_levels_survive_a_restart() {
+    let (mut world, sender) = World::rate_limited(&bytes("100000/s"));
     world.send(sender, 1 << 20, 1);
     world.round();
     for _ in 0..4 {

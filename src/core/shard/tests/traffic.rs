@@ -1,11 +1,11 @@
 use super::*;
 
-/// All rooms' sums, asked for in steps of so many.
+/// Returns the sums of all rooms, requested in steps of `at_most`, and the number of steps.
 fn traffic(world: &World, at_most: usize) -> (HashMap<Serial, Traffic>, usize) {
     let (mut all, mut next, mut steps) = (HashMap::new(), Some(0), 0);
     while let Some(from) = next {
         next = world.shard.traffic(from, at_most, |serial, traffic| {
-            assert_eq!(all.insert(serial, traffic), None, "{serial:?} is told twice");
+            assert_eq!(all.insert(serial, traffic), None, "{serial:?} is reported twice");
         });
         steps += 1;
     }
@@ -13,7 +13,7 @@ fn traffic(world: &World, at_most: usize) -> (HashMap<Serial, Traffic>, usize) {
 }
 
 #[test]
-fn what_a_registration_has_passed_on_is_the_sum_of_its_members() {
+fn the_traffic_of_a_registration_is_the_sum_of_its_members() {
     let mut world = World::new(rules());
     let members: Vec<usize> = (0..3).map(|_| world.join(1, Role::Peer, 1 << 20)).collect();
     world.join(2, Role::Peer, 1 << 20);
@@ -32,7 +32,7 @@ fn what_a_registration_has_passed_on_is_the_sum_of_its_members() {
 }
 
 #[test]
-fn who_leaves_others_behind_stays_in_the_sum_and_an_empty_room_begins_anew() {
+fn the_traffic_of_a_member_that_left_counts_until_the_room_is_empty() {
     let mut world = World::new(rules());
     let (one, other) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1 << 20));
     world.send(one, 100, 1);
@@ -49,7 +49,7 @@ fn who_leaves_others_behind_stays_in_the_sum_and_an_empty_room_begins_anew() {
 }
 
 #[test]
-fn what_waits_for_the_members_is_summed_up_too() {
+fn the_outboxes_of_the_members_are_summed_up() {
     let mut world = World::new(rules());
     let (one, _) = (world.join(1, Role::Peer, 1 << 20), world.join(1, Role::Peer, 0));
     world.send(one, 1000, 1);
@@ -58,12 +58,12 @@ fn what_waits_for_the_members_is_summed_up_too() {
 }
 
 #[test]
-fn many_registrations_are_summed_up_in_bounded_steps_and_each_is_told_once() {
+fn many_registrations_are_reported_once_each_in_bounded_steps() {
     let mut world = World::new(rules());
     for room in 0..50 {
         world.join(room, Role::Peer, 1 << 20);
     }
-    // A step looks at a room and its member, and ends when it has looked at ten.
+    // A step visits rooms and their members, and ends after ten.
     let (all, steps) = traffic(&world, 10);
     assert_eq!((all.len(), steps >= 10), (50, true), "{steps}");
     assert_eq!(traffic(&World::new(rules()), 10).0.len(), 0);
