@@ -256,7 +256,7 @@ async fn a_lost_daemon_is_reported_and_found_again() {
     terminal.shows(&["No registrations"]).await;
     admin.stop.cancel();
     admin.serving.await.unwrap();
-    terminal.shows(&["AWAY", "the daemon has been away for", "no daemon at", "asking again"]).await;
+    terminal.shows(&["AWAY", "no answer from the daemon for", "no daemon at", "retrying"]).await;
     std::fs::remove_file(&socket).unwrap();
     let admin = Admin::start_on(Config::default(), listen()).await;
     admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=living-room").await;

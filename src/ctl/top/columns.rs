@@ -1,7 +1,6 @@
-//! The columns of both tables: what they are called, how wide they are, which key sorts by them, and which ones a
-//! terminal of some width has room for.
+//! The columns of both tables: their headings, widths and keys, and the choice of those that fit the terminal.
 
-/// What is shown of a registration or a member, and what it can be sorted by.
+/// Column of a table, by which it can be sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
     Id,
@@ -27,37 +26,37 @@ pub(super) enum Column {
     Silent,
 }
 
-/// How a column is shown.
+/// Appearance of a column.
 #[derive(Debug)]
 pub(super) struct Spec {
     pub(super) column: Column,
     pub(super) heading: &'static str,
-    /// Characters; of the one column that takes what room is left, the most.
+    /// Width in characters; for the flexible column, the maximum.
     pub(super) width: u16,
-    /// Whether it is words, which stand left; numbers stand right.
+    /// Whether it holds words, which are aligned to the left; numbers are aligned to the right.
     pub(super) words: bool,
-    /// The smaller, the longer it stays when the terminal gets narrow.
+    /// Order in which columns are dropped on a narrow terminal: the highest rank first.
     rank: u8,
-    /// The key that sorts by it.
+    /// Key that sorts by it.
     pub(super) key: Option<char>,
 }
 
-/// A table's columns.
+/// Columns of a table.
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) specs: &'static [Spec],
-    /// The one that takes what room is left: at least so much beside the important columns, and beside the others.
+    /// The column that takes the remaining width, with its least width beside the important columns, and beside the others.
     flexible: (Column, u16, u16),
 }
 
 impl Column {
-    /// Tells whether the largest come first: of numbers, where the large ones are what one looks for.
-    pub(super) fn falls(self) -> bool {
+    /// Reports whether the largest values come first, as for most numbers.
+    pub(super) fn is_descending(self) -> bool {
         !matches!(self, Self::Id | Self::Kind | Self::Rule | Self::Number | Self::Role | Self::Address | Self::Tls)
     }
 
-    /// What it is called in a sentence, and which come first: not reversed, and reversed.
-    pub(super) fn told(self) -> (&'static str, [&'static str; 2]) {
+    /// Returns its name in a sentence, and the names of its two orders: the ordinary and the reversed one.
+    pub(super) fn description(self) -> (&'static str, [&'static str; 2]) {
         let (name, first) = match self {
             Self::Id => ("id", ["a to z", "z to a"]),
             Self::Members => ("members", MOST),
@@ -77,7 +76,7 @@ impl Column {
 }
 
 impl Columns {
-    /// Chooses those that have room, in their order, with their widths: the one that is sorted by always, then the
+    /// Returns the columns that fit, in their order, with their widths: always the one that is sorted by, then the
     /// important ones.
     pub(super) fn fitting(&self, room: u16, sorted_by: Column) -> Vec<(&'static Spec, u16)> {
         let (flexible, least, comfortable) = self.flexible;
@@ -85,12 +84,12 @@ impl Columns {
         let mut by_rank: Vec<&Spec> = self.specs.iter().filter(|spec| spec.column != flexible).collect();
         by_rank.sort_by_key(|spec| rank(spec));
         let (mut taken, mut chosen) = (0, vec![flexible]);
-        // Those of one rank are shown together or not at all.
+        // Columns of one rank are shown together or not at all.
         for group in by_rank.chunk_by(|one, other| rank(one) == rank(other)) {
             let (rank, more) = (rank(group[0]), group.iter().map(|spec| GAP + spec.width).sum::<u16>());
             let beside = if rank <= IMPORTANT { least } else { comfortable };
             if beside + taken + more > room && rank > 0 {
-                // The next ones are less important, even where they are narrower.
+                // The following ones are less important, even if they are narrower.
                 break;
             }
             taken += more;
@@ -101,8 +100,8 @@ impl Columns {
         shown.map(|spec| (spec, width(spec).min(spec.width))).collect()
     }
 
-    /// Finds the column that a key sorts by.
-    pub(super) fn of_key(&self, key: char) -> Option<Column> {
+    /// Returns the column that a key sorts by.
+    pub(super) fn for_key(&self, key: char) -> Option<Column> {
         self.specs.iter().find(|spec| spec.key == Some(key)).map(|spec| spec.column)
     }
 }
@@ -115,7 +114,7 @@ const fn number(column: Column, heading: &'static str, width: u16, rank: u8, key
     Spec { column, heading, width, words: false, rank, key }
 }
 
-/// The columns of the registrations.
+/// Columns of the table of registrations.
 pub(super) const REGISTRATIONS: Columns = Columns {
     flexible: (Column::Id, 12, 32),
     specs: &[
@@ -135,7 +134,7 @@ pub(super) const REGISTRATIONS: Columns = Columns {
     ],
 };
 
-/// The columns of a registration's members.
+/// Columns of the table of members.
 pub(super) const MEMBERS: Columns = Columns {
     flexible: (Column::Address, 15, 21),
     specs: &[
@@ -156,9 +155,9 @@ pub(super) const MEMBERS: Columns = Columns {
     ],
 };
 
-/// Ranks up to here are worth a narrower first column.
+/// Highest rank for which the flexible column is narrowed.
 const IMPORTANT: u8 = 5;
-/// Between two columns.
+/// Space between two columns, in characters.
 pub(super) const GAP: u16 = 1;
 const MOST: [&str; 2] = ["most first", "least first"];
 
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn eighty_characters_show_what_the_tables_are_for() {
+    fn eighty_characters_show_the_main_columns() {
         let registrations = ["ID", "MEMBERS", "MSG/S", "BYTES/S", "OUTBOX", "AGE"];
         assert_eq!(headings(&REGISTRATIONS, 78, Column::Messages), registrations);
         let members = ["N", "ROLE", "ADDRESS", "RTT", "RESENT", "UNSENT", "OUTBOX", "SILENT"];
@@ -182,13 +181,13 @@ mod tests {
         let width = |columns: &Columns, column| {
             columns.fitting(78, Column::Age).iter().find(|(spec, _)| spec.column == column).unwrap().1
         };
-        // A whole id of the router's own making.
+        // A whole id that the router has chosen.
         assert!(width(&REGISTRATIONS, Column::Id) >= 32);
         assert!(width(&MEMBERS, Column::Address) >= 15);
     }
 
     #[test]
-    fn a_narrow_terminal_keeps_the_important_and_what_is_sorted_by() {
+    fn a_narrow_terminal_keeps_the_important_columns_and_the_sorted_one() {
         assert_eq!(headings(&REGISTRATIONS, 38, Column::Messages), ["ID", "MEMBERS", "MSG/S", "BYTES/S"]);
         assert_eq!(headings(&REGISTRATIONS, 38, Column::Age), ["ID", "MEMBERS", "MSG/S", "AGE"]);
         assert_eq!(headings(&MEMBERS, 38, Column::Number), ["N", "ROLE", "ADDRESS", "RTT"]);
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_terminal_shows_both_directions_and_all() {
+    fn a_wide_terminal_shows_all_columns() {
         let wide = headings(&REGISTRATIONS, 118, Column::Messages);
         assert!(wide.contains(&"KIND") && wide.contains(&"OUT B/S"), "{wide:?}");
         assert_eq!(headings(&REGISTRATIONS, 198, Column::Id).len(), REGISTRATIONS.specs.len());
@@ -208,10 +207,10 @@ mod tests {
         for columns in [REGISTRATIONS, MEMBERS] {
             for spec in columns.specs {
                 let Some(key) = spec.key else { continue };
-                assert_eq!(columns.of_key(key), Some(spec.column), "{key}");
-                assert_ne!(spec.column.told().0, "", "{key}");
+                assert_eq!(columns.for_key(key), Some(spec.column), "{key}");
+                assert_ne!(spec.column.description().0, "", "{key}");
             }
         }
-        assert_eq!(REGISTRATIONS.of_key('n'), None);
+        assert_eq!(REGISTRATIONS.for_key('n'), None);
     }
 }

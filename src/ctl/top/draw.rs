@@ -35,14 +35,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: &Theme, now: Ins
     frame.render_widget(footer(state, parts.footer.width, theme), parts.footer);
 }
 
-/// Has the state take note of how much fits a screen of this size.
+/// Sets how much fits a screen of this size.
 pub(super) fn fit(state: &mut State, area: Rect, now: Instant) {
     let parts = Parts::of(area, state, now);
     // The first line is the headings.
     state.fit(usize::from(parts.table.height.saturating_sub(1)), last_help_line(area));
 }
 
-/// Where everything stands.
+/// Areas of the screen.
 struct Parts {
     header: Rect,
     title: Rect,
@@ -66,7 +66,7 @@ impl Parts {
     }
 }
 
-/// The line that a person should read, and whether it waits for an answer.
+/// Returns the line for the user to read, and whether it waits for an answer.
 fn prompt(state: &State, now: Instant) -> Option<(String, bool)> {
     match &state.dialog {
         Dialog::Question(action) => Some((question(action), true)),
@@ -77,14 +77,14 @@ fn prompt(state: &State, now: Instant) -> Option<(String, bool)> {
 
 fn question(action: &Action) -> String {
     match action {
-        Action::Disconnect(_, called) => format!("disconnect {called} (close code 4002)? y/n"),
+        Action::Disconnect(_, member) => format!("disconnect {member} (close code 4002)? y/n"),
         Action::Remove(id, 0) => format!("remove {id}, which has no members? y/n"),
         Action::Remove(id, 1) => format!("remove {id} and close its member (close code 4001)? y/n"),
         Action::Remove(id, members) => format!("remove {id} and close its {members} members (close code 4001)? y/n"),
     }
 }
 
-/// As many lines as a text takes at most, broken between words.
+/// Returns the number of lines that a text takes at most, broken between words.
 fn lines_of(text: &str, width: u16) -> u16 {
     let (width, mut lines, mut column) = (usize::from(width.max(1)), 1, 0);
     for word in text.split(' ').map(|word| word.chars().count()) {
@@ -99,11 +99,11 @@ fn lines_of(text: &str, width: u16) -> u16 {
     lines
 }
 
-/// The keys that matter now, as many as there is room for; how to get help and out always.
+/// Returns the most useful keys, as many as fit; those for help and for leaving always.
 fn footer(state: &State, width: u16, theme: &Theme) -> Line<'static> {
     let keys: &[(&str, &str)] = match state.mode() {
         Mode::Question => &[("y", "yes"), ("n", "no")],
-        Mode::Filter => &[("Enter", "keep"), ("Esc", "give up")],
+        Mode::Filter => &[("Enter", "keep"), ("Esc", "cancel")],
         Mode::Help => &[("Esc", "back")],
         Mode::Registrations => &[
             ("q", "quit"),
@@ -143,19 +143,19 @@ fn footer(state: &State, width: u16, theme: &Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// How many lines there are.
+/// Returns the height of the header in lines.
 fn header_height(area: Rect, state: &State) -> u16 {
     let counts = || counts(state, area.width).len() as u16;
     match area.height {
         0..9 => 1,
         9..18 => 3,
         18..24 => 3 + counts(),
-        // An empty one behind it.
+        // With an empty line below it.
         _ => 4 + counts(),
     }
 }
 
-/// Draws as much as there is room for.
+/// Draws as much of the header as fits.
 fn draw_header(frame: &mut Frame<'_>, area: Rect, state: &State, theme: &Theme, now: Instant) {
     let lines: Vec<Rect> = area.rows().collect();
     let Some((first, rest)) = lines.split_first() else { return };
@@ -176,14 +176,14 @@ fn draw_header(frame: &mut Frame<'_>, area: Rect, state: &State, theme: &Theme, 
 
 type Of = fn(&Rates) -> f64;
 
-/// Which daemon it is, and whether it is in service.
+/// Draws the version of the daemon, and whether it is in service.
 fn title(frame: &mut Frame<'_>, area: Rect, state: &State, theme: &Theme, now: Instant) {
     let status = &state.status;
     let service = match (&state.away, status.drain.state) {
         (Some(_), _) => "AWAY".to_owned(),
         (None, DrainPhase::Serving) => "in service".into(),
         (None, DrainPhase::Draining) => format!("DRAINING, {}", progress(&status.drain)),
-        (None, DrainPhase::Drained) => "DRAINED, nobody is let in".into(),
+        (None, DrainPhase::Drained) => "DRAINED, new devices are refused".into(),
     };
     let text = format!("ws-router {}, up {}, {service}", status.version, span(status.uptime_ms));
     let every = match state.age(now) {
@@ -199,7 +199,7 @@ fn title(frame: &mut Frame<'_>, area: Rect, state: &State, theme: &Theme, now: I
     frame.render_widget(Line::from(text).style(style), Rect { width, ..area });
 }
 
-/// What there is now, in as many lines as it takes.
+/// Returns the current counts, in as many lines as they need.
 fn counts(state: &State, width: u16) -> Vec<String> {
     let status = &state.status;
     let relay = &status.relay;
@@ -223,7 +223,7 @@ fn counts(state: &State, width: u16) -> Vec<String> {
     lines
 }
 
-/// Messages and bytes in a second, each with how they were before where there is room.
+/// Draws messages and bytes per second, each with its recent history if it fits.
 fn draw_rates(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -252,12 +252,12 @@ fn draw_rates(
     }
 }
 
-/// Below this a sparkline says nothing.
+/// Width below which no sparkline is drawn.
 const LEAST_SPARKLINE: u16 = 6;
-/// Two minutes at the usual interval.
+/// Maximum width of a sparkline: two minutes at the default interval.
 const MOST_SPARKLINE: u16 = 120;
 
-/// How many lines stand above the headings.
+/// Returns the number of lines above the headings.
 fn title_height(area: Rect, state: &State) -> u16 {
     match (&state.detail, area.height) {
         (None, _) => 1,
@@ -268,7 +268,7 @@ fn title_height(area: Rect, state: &State) -> u16 {
     }
 }
 
-/// Draws what the table is of, and the table.
+/// Draws the title of the table, and the table.
 fn draw_table(frame: &mut Frame<'_>, title: Rect, area: Rect, state: &State, theme: &Theme) {
     match &state.detail {
         None => {
@@ -280,7 +280,7 @@ fn draw_table(frame: &mut Frame<'_>, title: Rect, area: Rect, state: &State, the
             let places: Vec<Rect> = title.rows().collect();
             let members = match &detail.known {
                 _ if detail.has_ended => "Esc goes back".into(),
-                None => "asking for its members".into(),
+                None => "requesting its members".into(),
                 Some(_) => sentence("Members", "members", &detail.members),
             };
             let mut strong = |text: String, place| frame.render_widget(Line::from(text).style(theme.strong()), place);
@@ -301,7 +301,7 @@ fn draw_table(frame: &mut Frame<'_>, title: Rect, area: Rect, state: &State, the
     }
 }
 
-/// `Registrations 1-15 of 567 by messages/s, most first`
+/// Describes the visible part of a table: `Registrations 1-15 of 567 by messages/s, most first`.
 fn sentence<R: Row>(subject: &str, noun: &str, listing: &Listing<R>) -> String {
     let (all, shown, filter) = (listing.rows().len(), listing.len(), listing.filter());
     if shown == 0 {
@@ -310,17 +310,17 @@ fn sentence<R: Row>(subject: &str, noun: &str, listing: &Listing<R>) -> String {
     let (on_screen, _, top) = listing.window();
     let (first, last) = (top + 1, top + on_screen.count());
     let (column, is_reversed) = listing.order();
-    let (name, order) = column.told();
+    let (name, order) = column.description();
     let order = order[usize::from(is_reversed)];
     let with = if filter.is_empty() { String::new() } else { format!(" with \"{filter}\" (of {all})") };
     format!("{subject} {first}-{last} of {shown}{with} by {name}, {order}")
 }
 
-/// `living-room: hostclient, 3 members, 1h 2m old, made under rule home`
+/// Describes a registration: `living-room: hostclient, 3 members, 1h 2m old, made under rule home`.
 fn about(detail: &Detail) -> String {
     let id = &detail.id;
     match &detail.known {
-        _ if detail.has_ended => format!("{id} has ended; ws-routerctl why tells why"),
+        _ if detail.has_ended => format!("{id} has ended; ws-routerctl why shows the reason"),
         None => id.clone(),
         Some(known) => {
             let (kind, plural) = (known.kind.as_str(), if known.seats == 1 { "" } else { "s" });
@@ -331,7 +331,7 @@ fn about(detail: &Detail) -> String {
     }
 }
 
-/// What the opened registration passes on.
+/// Describes the traffic of the open registration.
 fn passing(detail: &Detail) -> String {
     let outbox = detail.known.as_ref().map_or(0, |known| known.outbox_bytes);
     let rates = match detail.rates.latest() {
@@ -366,7 +366,7 @@ fn draw_rows<R: Row>(frame: &mut Frame<'_>, area: Rect, columns: &Columns, listi
     frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(picked));
 }
 
-/// Shortens a text, and shows that it is.
+/// Shortens a text, with a mark at its end.
 fn cut(text: String, width: usize) -> String {
     if text.chars().count() <= width {
         return text;
@@ -374,10 +374,10 @@ fn cut(text: String, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['~']).collect()
 }
 
-/// Before the row that is picked.
+/// Mark before the selected row.
 const MARK: &str = "> ";
 
-/// Draws the help from a line on.
+/// Draws the help, from this line.
 fn draw_help(frame: &mut Frame<'_>, area: Rect, line: usize, theme: &Theme) {
     let mut text = Text::from(HELP);
     for heading in text.lines.iter_mut().filter(|line| !line.to_string().starts_with(' ')) {
@@ -390,7 +390,7 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect, line: usize, theme: &Theme) {
     frame.render_widget(Line::from(format!("{more}Esc back")).style(theme.strong()), foot);
 }
 
-/// The line from which on the rest of the help fits the screen.
+/// Returns the first line from which the rest of the help fits the screen.
 fn last_help_line(area: Rect) -> usize {
     HELP.lines().count().saturating_sub(usize::from(area.height.saturating_sub(1)))
 }

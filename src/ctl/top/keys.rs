@@ -1,41 +1,41 @@
-//! What a key means, which depends on what the screen shows.
+//! The meaning of keys, which depends on what the screen shows.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::columns::{Column, MEMBERS, REGISTRATIONS};
 use super::listing::Step;
 
-/// What the screen shows, as far as keys go.
+/// Part of the screen that receives the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// The registrations.
+    /// The table of registrations.
     Registrations,
-    /// A registration's members.
+    /// The table of a registration's members.
     Members,
-    /// What the keys do.
+    /// The help.
     Help,
-    /// Something that wants a yes or a no.
+    /// A yes-or-no question.
     Question,
     /// A filter that is being typed.
     Filter,
 }
 
-/// What a person wants.
+/// Command of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     Quit,
-    /// To be back at the shell for a while.
+    /// Stop the program and return to the shell.
     Suspend,
-    /// To have everything drawn anew, since another program has written to the terminal.
+    /// Redraw everything, since another program has written to the terminal.
     Redraw,
     Step(Step),
     Open,
     Back,
     SortBy(Column),
     Reverse,
-    /// To close the picked member's connection.
+    /// Close the connection of the selected member.
     Disconnect,
-    /// To end the registration.
+    /// Remove the registration.
     Remove,
     Help,
     Filter,
@@ -45,9 +45,9 @@ pub(super) enum Command {
     No,
 }
 
-/// Tells what a key means; many mean nothing.
+/// Returns the command of a key, or `None` if it has none.
 pub(super) fn command(key: KeyEvent, mode: Mode) -> Option<Command> {
-    // Some terminals tell that a key is let go as well.
+    // Some terminals also report the release of a key.
     if key.kind == KeyEventKind::Release {
         return None;
     }
@@ -60,9 +60,9 @@ pub(super) fn command(key: KeyEvent, mode: Mode) -> Option<Command> {
         };
     }
     match mode {
-        Mode::Registrations => table(key.code, REGISTRATIONS.of_key(letter(key.code))),
+        Mode::Registrations => table(key.code, REGISTRATIONS.for_key(letter(key.code))),
         Mode::Members if key.code == KeyCode::Char('d') => Some(Command::Disconnect),
-        Mode::Members => table(key.code, MEMBERS.of_key(letter(key.code))),
+        Mode::Members => table(key.code, MEMBERS.for_key(letter(key.code))),
         Mode::Help => help(key.code),
         Mode::Question => question(key.code),
         Mode::Filter => filter(key.code),
@@ -93,7 +93,7 @@ fn help(key: KeyCode) -> Option<Command> {
     }
 }
 
-/// Only a clear yes is one.
+/// Returns the answer to a question: only `y` means yes.
 fn question(key: KeyCode) -> Option<Command> {
     match key {
         KeyCode::Char('y' | 'Y') => Some(Command::Yes),
@@ -147,13 +147,13 @@ mod tests {
         for mode in ALL {
             let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
             assert_eq!(command(key, mode), Some(Command::Quit), "{mode:?}");
-            // Another key with control is not what it is without.
+            // Control changes the meaning of a key.
             assert_eq!(command(KeyEvent::new(KeyCode::Char('x'), KeyModifiers::CONTROL), mode), None);
         }
     }
 
     #[test]
-    fn a_key_sorts_by_what_the_table_shows() {
+    fn a_key_sorts_by_a_column_of_the_table() {
         assert_eq!(typed('t', Mode::Registrations), Some(Command::SortBy(Column::Messages)));
         assert_eq!(typed('m', Mode::Registrations), Some(Command::SortBy(Column::Members)));
         assert_eq!(typed('p', Mode::Registrations), None);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_of_a_column_means_something_else_as_well() {
+    fn no_key_of_a_column_has_another_meaning() {
         for (mode, columns) in [(Mode::Registrations, REGISTRATIONS), (Mode::Members, MEMBERS)] {
             for spec in columns.specs {
                 let Some(key) = spec.key else { continue };
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_clear_yes_is_one() {
+    fn only_y_answers_yes() {
         assert_eq!((typed('y', Mode::Question), typed('Y', Mode::Question)), (Some(Command::Yes), Some(Command::Yes)));
         for no in [KeyCode::Char('n'), KeyCode::Esc, KeyCode::Char('q')] {
             assert_eq!(press(no, Mode::Question), Some(Command::No));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_takes_letters_that_are_keys_elsewhere() {
+    fn a_filter_accepts_letters_that_are_commands_elsewhere() {
         for letter in ['q', 'x', '?', 'y', '/'] {
             assert_eq!(typed(letter, Mode::Filter), Some(Command::Type(letter)));
         }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_let_go_means_nothing() {
+    fn the_release_of_a_key_has_no_meaning() {
         let mut key = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
         key.kind = KeyEventKind::Release;
         assert_eq!(command(key, Mode::Registrations), None);

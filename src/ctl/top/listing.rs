@@ -1,32 +1,33 @@
-//! One table's rows: sorted, filtered, with one of them picked, and the part of them that fits the screen.
+//! Rows of a table: sorted and filtered, with one of them selected, and the part of them that fits the screen.
 //!
-//! What a person has picked stays picked by its id while the rows around it change places. Before anybody has picked
-//! something, the first row is, whichever that is, so that the busiest stay in sight.
+//! The selected row stays selected by its id while the order changes. Until the user selects a row, the first one is
+//! selected, whichever that is, so that the busiest rows stay visible.
 
 use std::cmp::Ordering;
 
 use super::columns::Column;
 use super::rows::Row;
 
-/// The rows of a table.
+/// Rows of a table.
 #[derive(Debug)]
 pub(super) struct Listing<R: Row> {
-    /// All, in order.
+    /// All rows, in order.
     rows: Vec<R>,
-    /// Those that the filter lets through.
+    /// Positions of the rows that match the filter.
     shown: Vec<usize>,
     column: Column,
     is_reversed: bool,
     filter: String,
     picked: Option<R::Id>,
-    /// Where the picked one stands among those that are shown, and where the screen's part begins.
+    /// Position of the selected row among those that match.
     at: usize,
+    /// Position of the first row on the screen.
     top: usize,
-    /// How many rows the screen has room for.
+    /// Number of rows that fit the screen.
     height: usize,
 }
 
-/// A way through the rows.
+/// Movement of the selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Up,
@@ -38,58 +39,58 @@ pub(super) enum Step {
 }
 
 impl<R: Row> Listing<R> {
-    /// Begins without rows.
+    /// Creates a table without rows.
     pub(super) fn new(column: Column) -> Self {
         let (rows, shown, filter) = (Vec::new(), Vec::new(), String::new());
         Self { rows, shown, column, is_reversed: false, filter, picked: None, at: 0, top: 0, height: 1 }
     }
 
-    /// Takes the rows of a new sample.
+    /// Replaces the rows by those of a new sample.
     pub(super) fn replace(&mut self, rows: Vec<R>) {
         self.rows = rows;
         self.arrange();
     }
 
-    /// All rows, in order.
+    /// Returns all rows, in order.
     pub(super) fn rows(&self) -> &[R] {
         &self.rows
     }
 
-    /// How many rows the filter lets through.
+    /// Returns the number of rows that match the filter.
     pub(super) fn len(&self) -> usize {
         self.shown.len()
     }
 
-    /// What the rows are sorted by, and whether the other way round.
+    /// Returns the column that the rows are sorted by, and whether in reverse.
     pub(super) fn order(&self) -> (Column, bool) {
         (self.column, self.is_reversed)
     }
 
-    /// The text that rows must have; empty for all.
+    /// Returns the text that rows must contain; empty for all.
     pub(super) fn filter(&self) -> &str {
         &self.filter
     }
 
-    /// Sorts by a column; by the one that it is sorted by already, the other way round.
+    /// Sorts by a column, or reverses the order if it is sorted by this one already.
     pub(super) fn sort_by(&mut self, column: Column) {
         self.is_reversed = self.column == column && !self.is_reversed;
         self.column = column;
         self.arrange();
     }
 
-    /// Turns the order round.
+    /// Reverses the order.
     pub(super) fn reverse(&mut self) {
         self.is_reversed = !self.is_reversed;
         self.arrange();
     }
 
-    /// Shows only rows that have this text.
+    /// Shows only rows that contain this text.
     pub(super) fn set_filter(&mut self, filter: String) {
         self.filter = filter;
         self.arrange();
     }
 
-    /// Goes to another row, which is picked then; the first one stays first whichever it is.
+    /// Selects another row. The first row is selected by its position, the others by their id.
     pub(super) fn step(&mut self, step: Step) {
         let last = self.shown.len().saturating_sub(1);
         let page = self.height.saturating_sub(1).max(1);
@@ -106,18 +107,19 @@ impl<R: Row> Listing<R> {
         self.scroll();
     }
 
-    /// Takes note of how many rows the screen has room for.
+    /// Sets the number of rows that fit the screen.
     pub(super) fn fit(&mut self, height: usize) {
         self.height = height.max(1);
         self.scroll();
     }
 
-    /// The row that is picked, if there is any row.
+    /// Returns the selected row, if there is any row.
     pub(super) fn picked_row(&self) -> Option<&R> {
         self.shown.get(self.at).and_then(|index| self.rows.get(*index))
     }
 
-    /// The rows on the screen, which of them is picked, and the place of the first one among all that are shown.
+    /// Returns the rows on the screen, the position of the selected one among them, and the position of the first one among
+    /// all rows that match.
     pub(super) fn window(&self) -> (impl Iterator<Item = &R>, Option<usize>, usize) {
         let on_screen = self.shown.iter().skip(self.top).take(self.height).filter_map(|index| self.rows.get(*index));
         let picked = self.picked_row().map(|_| self.at - self.top);
@@ -133,7 +135,7 @@ impl<R: Row> Listing<R> {
         if let Some(picked) = &self.picked {
             match self.shown.iter().position(|index| self.rows[*index].id() == picked) {
                 Some(at) => self.at = at,
-                // It has gone; whichever stands in its place now is picked.
+                // The selected row is gone; the one in its place is selected.
                 None => {
                     self.at = self.at.min(self.shown.len().saturating_sub(1));
                     self.picked = self.picked_row().map(|row| row.id().clone());
@@ -145,7 +147,7 @@ impl<R: Row> Listing<R> {
         self.scroll();
     }
 
-    /// Keeps the picked row on the screen, and the screen full.
+    /// Keeps the selected row on the screen, and the screen full.
     fn scroll(&mut self) {
         self.top = self.top.clamp((self.at + 1).saturating_sub(self.height), self.at);
         self.top = self.top.min(self.shown.len().saturating_sub(self.height));
@@ -154,9 +156,9 @@ impl<R: Row> Listing<R> {
 
 fn compare<R: Row>(one: &R, two: &R, column: Column, is_reversed: bool) -> Ordering {
     let (by_id, ordered) = (one.id().cmp(two.id()), one.compare(two, column));
-    // Between equal numbers the larger registration comes first, and the id keeps rows in their places.
+    // Among equal numbers the registration with more members comes first, and the id keeps the order stable.
     let by_members = two.members().cmp(&one.members()).then(by_id);
-    match (column.falls(), is_reversed) {
+    match (column.is_descending(), is_reversed) {
         (true, false) => ordered.reverse().then(by_members),
         (true, true) => ordered.then(by_members),
         (false, false) => ordered.then(by_id),

@@ -1,12 +1,12 @@
-//! `top`: what goes on in the daemon, live, on the whole terminal.
+//! `top`: a live view of the daemon on the whole terminal.
 //!
-//! A task asks the daemon for samples (`source`); the state makes rows, rates and an order of them (`state`, `opened`,
-//! `listing`, `rows`, `columns`, `numbers`, `history`); keys become actions (`keys`); and the state is drawn (`draw`,
-//! `theme`). The loop here only passes on. Rates are the difference of two samples, so the daemon computes none, and of
-//! members it is asked only for the registration that is opened.
+//! A task requests samples from the daemon (`source`). The state turns them into sorted rows and rates (`state`, `listing`,
+//! `rows`, `columns`, `rates`), keys become commands (`keys`), and the state is drawn (`draw`, `theme`). The loop in this
+//! file only connects them. Rates are the difference of two samples, so the daemon computes none. Members are requested
+//! only for the registration that is open.
 //!
-//! The terminal is given back whatever ends the program (`screen`). A daemon that goes away is waited for, since a
-//! restart keeps its connections and is worth watching.
+//! The terminal is restored however the program ends (`screen`). The program waits for a daemon that stops answering,
+//! since a restart keeps its connections and is worth watching.
 
 mod columns;
 mod draw;
@@ -42,15 +42,15 @@ use source::{Source, Update};
 use state::{Effect, State};
 use theme::Theme;
 
-/// Shows what goes on until a key or a signal ends it.
+/// Shows the daemon until a key or a signal ends the program.
 pub(super) async fn top(client: Client, interval: Duration, format: Format) -> Result<(), Error> {
     if format.is_json() {
         return Err(Error::Usage(format!("top is for people and has no --json; {INSTEAD}")));
     }
-    if !screen::is_there() {
+    if !screen::is_available() {
         return Err(Error::Usage(format!("top needs a terminal on standard input and output; {INSTEAD}")));
     }
-    // Before the terminal is taken: without a daemon there is nothing to show, and a line says so.
+    // Before the terminal is taken over, so that a missing daemon is reported on the ordinary screen.
     let first = source::sample(&client, None).await?;
     let signals = signals().map_err(system)?;
     let mut view = View {
@@ -60,26 +60,26 @@ pub(super) async fn top(client: Client, interval: Duration, format: Format) -> R
         screen: Some(Screen::enter().map_err(system)?),
     };
     let ended = view.run(signals).await;
-    // Gives the terminal back.
+    // Restores the terminal.
     drop(view);
     if let Some(signal) = ended? {
-        // Whoever waits for the program sees what ended it.
+        // The parent process sees which signal ended the program.
         emulate_default_handler(signal).map_err(system)?;
     }
     Ok(())
 }
 
-/// What is shown, and where.
+/// State, its source of samples, and the screen.
 struct View {
     state: State,
     source: Source,
     theme: Theme,
-    /// Always there, save while the program is stopped.
+    /// `None` only while the program is stopped.
     screen: Option<Screen>,
 }
 
 impl View {
-    /// Draws, and takes whatever comes next; gives the signal that ended it, if it was one.
+    /// Draws and handles events until the program ends; returns the signal that ended it, if any.
     async fn run(&mut self, mut signals: Signals) -> Result<Option<i32>, Error> {
         let mut events = EventStream::new();
         let mut clock = interval(TICK);
@@ -88,7 +88,7 @@ impl View {
             self.draw()?;
             tokio::select! {
                 signal = signals.next() => match signal {
-                    // Stopped by somebody else, who left the shell with the terminal meanwhile.
+                    // Another process stopped the program, and the shell has used the terminal meanwhile.
                     Some(SIGCONT) => self.take_terminal().map_err(system)?,
                     ends => return Ok(ends),
                 },
@@ -118,7 +118,7 @@ impl View {
         match update {
             Some(Update::Sample(sample)) => self.state.sample(*sample),
             Some(Update::Away(why)) => self.state.lost(why, now),
-            Some(Update::Done(told)) => self.state.tell(told, now),
+            Some(Update::Done(outcome)) => self.state.set_note(outcome, now),
             // The task runs as long as this end of its channel is open.
             None => return Err(Error::Stopped),
         }
@@ -126,35 +126,34 @@ impl View {
     }
 
     fn on_event(&mut self, event: Event) -> Result<ControlFlow<()>, Error> {
-        // Another size shows in the next drawing.
+        // A new size takes effect in the next drawing.
         let Event::Key(key) = event else { return Ok(ControlFlow::Continue(())) };
         let effect = keys::command(key, self.state.mode()).and_then(|command| self.state.apply(command));
-        let is_taken = match effect {
+        let is_accepted = match effect {
             None => true,
             Some(Effect::Quit) => return Ok(ControlFlow::Break(())),
             Some(Effect::Suspend) => self.suspend().map(|()| true).map_err(system)?,
             Some(Effect::Redraw) => {
-                let redrawn = self.screen.as_mut().map_or(Ok(()), Screen::forget);
+                let redrawn = self.screen.as_mut().map_or(Ok(()), Screen::invalidate);
                 redrawn.map(|()| true).map_err(system)?
             }
             Some(Effect::Watch(id)) => self.source.watch(id),
             Some(Effect::Do(action)) => self.source.act(action),
         };
-        if !is_taken {
-            self.state
-                .tell("not done, since the daemon hasn't answered to what was asked before".into(), Instant::now());
+        if !is_accepted {
+            self.state.set_note("not done; the daemon hasn't answered the previous request yet".into(), Instant::now());
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Leaves the terminal to the shell until somebody has the program go on.
+    /// Leaves the terminal to the shell until the program is continued.
     fn suspend(&mut self) -> io::Result<()> {
         self.screen = None;
         raise(Signal::SIGTSTP)?;
         self.take_terminal()
     }
 
-    /// Takes the terminal as if for the first time.
+    /// Takes the terminal over anew.
     fn take_terminal(&mut self) -> io::Result<()> {
         self.screen = None;
         self.screen = Some(Screen::enter()?);
@@ -162,14 +161,14 @@ impl View {
     }
 }
 
-/// Listens to those that end the program, and to the one after a stop. One that comes a second time ends it at once,
-/// since a terminal that takes nothing keeps it from getting to the first.
+/// Returns the signals that end the program, and SIGCONT. A signal that arrives a second time ends it at once, since a
+/// blocked terminal keeps the program from handling the first.
 fn signals() -> io::Result<Signals> {
     for signal in ENDING {
-        let has_come = Arc::new(AtomicBool::new(false));
-        // In this order, so that the first one only leaves its mark.
-        flag::register_conditional_default(signal, Arc::clone(&has_come))?;
-        flag::register(signal, has_come)?;
+        let has_arrived = Arc::new(AtomicBool::new(false));
+        // In this order, so that the first signal only sets the flag.
+        flag::register_conditional_default(signal, Arc::clone(&has_arrived))?;
+        flag::register(signal, has_arrived)?;
     }
     Signals::new([SIGCONT].iter().chain(&ENDING))
 }
@@ -180,7 +179,7 @@ fn system(error: io::Error) -> Error {
 
 /// Signals that end the program.
 const ENDING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
-/// How often what only time changes is drawn anew.
+/// Interval at which the screen is redrawn without an event, for what changes with time.
 const TICK: Duration = Duration::from_secs(1);
 
 const INSTEAD: &str = "for programs there are ws-routerctl list --json, status --json and events --follow --json, \

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_that_began_anew_gives_no_rate_and_neither_does_no_time() {
+    fn a_counter_that_restarted_or_a_time_of_zero_gives_no_rate() {
         let some = Counts { messages_in: 10, ..Counts::default() };
         assert_eq!(Rates::between(some, Counts::default(), Duration::from_secs(1)), None);
         assert_eq!(Rates::between(some, some, Duration::ZERO), None);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_ends_with_the_newest_and_begins_with_a_gap() {
+    fn a_series_ends_with_the_newest_and_starts_with_a_gap() {
         let mut history = History::default();
         assert_eq!((history.latest(), history.series(2, |rates| rates.messages_in)), (None, vec![None, None]));
         for sample in [rates(1.0), None, rates(0.5)] {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_kept() {
+    fn the_number_of_samples_is_bounded() {
         let mut history = History::default();
         for number in 0..2000 {
             history.push(rates(f64::from(number)));

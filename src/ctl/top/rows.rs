@@ -1,4 +1,4 @@
-//! The rows of both tables: what the daemon tells of a registration or a member, and how much it passes on now.
+//! The rows of both tables: a registration or a member as the daemon reports it, with its current rates.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -10,24 +10,24 @@ use ws_router_admin_api as wire;
 use super::columns::Column;
 use super::rates::{Counts, Rates, SMOOTHED, bytes, count, mean, round_trip, span};
 
-/// Something that stands in a table.
+/// Row of a table.
 pub(super) trait Row {
-    /// Tells it from all others, in one sample and in the next.
+    /// Id that is the same in every sample.
     type Id: Clone + Ord + Hash;
 
-    /// Which one it is.
+    /// Returns its id.
     fn id(&self) -> &Self::Id;
-    /// How much it passes on.
+    /// Returns its rates.
     fn pace(&self) -> Pace;
-    /// Which of two comes first where small ones do.
+    /// Compares two rows by a column, in ascending order.
     fn compare(&self, other: &Self, column: Column) -> Ordering;
-    /// What stands in a column.
+    /// Returns the text of a column.
     fn cell(&self, column: Column) -> String;
-    /// Members, by which rows of equal rates are sorted.
+    /// Returns the number of members, by which rows of equal rates are sorted.
     fn members(&self) -> u64 {
         0
     }
-    /// Tells whether a text in lower case is found in it.
+    /// Reports whether the row contains a text in lower case.
     fn contains(&self, text: &str) -> bool;
 }
 
@@ -42,13 +42,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Returns the rates of a new row. All that it has counted is new, unless nothing was known before.
+    /// Returns the rates of a new row. All its counts are new; without a time, there is no earlier sample to compare with.
     pub(super) fn first(now: Counts, time: Option<Duration>) -> Self {
         let rates = time.and_then(|time| Rates::between(Counts::default(), now, time));
         Self { base: now, ..Self::default() }.with(rates)
     }
 
-    /// Adds a sample, which was taken so long after the last one; without a time, it came too early.
+    /// Adds a sample, taken `time` after the last one; `None` if that is too soon for rates.
     pub(super) fn next(self, now: Counts, time: Option<Duration>) -> Self {
         match time {
             Some(time) => Self { base: now, ..self }.with(Rates::between(self.base, now, time)),
@@ -56,7 +56,7 @@ impl Pace {
         }
     }
 
-    /// Adds rates to the recent ones. Counters that have restarted leave nothing to be smoothed.
+    /// Adds rates to the recent ones, or forgets all of them if the counters have restarted.
     fn with(mut self, rates: Option<Rates>) -> Self {
         match rates {
             Some(_) => {
@@ -90,7 +90,7 @@ impl Pace {
     }
 }
 
-/// A registration.
+/// Row of a registration.
 #[derive(Debug, Clone)]
 pub(super) struct RegistrationRow {
     pub(super) known: wire::Registration,
@@ -120,7 +120,7 @@ impl Row for RegistrationRow {
             Column::Bytes => self.pace.bytes().total_cmp(&other.pace.bytes()),
             Column::Outbox => one.outbox_bytes.cmp(&two.outbox_bytes),
             Column::Age => one.age_ms.cmp(&two.age_ms),
-            // The others have no key; the id decides.
+            // The other columns have no key; the id decides.
             _ => Ordering::Equal,
         }
     }
@@ -145,7 +145,7 @@ impl Row for RegistrationRow {
     }
 }
 
-/// A member.
+/// Row of a member.
 #[derive(Debug, Clone)]
 pub(super) struct MemberRow {
     pub(super) known: wire::Member,
@@ -171,11 +171,11 @@ impl Row for MemberRow {
             Column::Outbox => one.outbox_bytes.cmp(&two.outbox_bytes),
             Column::Age => one.age_ms.cmp(&two.age_ms),
             Column::Silent => one.silent_ms.cmp(&two.silent_ms),
-            // What the kernel doesn't tell is less than anything that it tells.
+            // A value that the kernel doesn't report sorts below every value.
             Column::RoundTrip => one.round_trip_us.cmp(&two.round_trip_us),
             Column::Resent => one.retransmits.cmp(&two.retransmits),
             Column::Unsent => one.unsent_bytes.cmp(&two.unsent_bytes),
-            // The number, which decides as well.
+            // The number decides in any case.
             _ => Ordering::Equal,
         }
     }
@@ -205,12 +205,12 @@ impl Row for MemberRow {
     }
 }
 
-/// The rates of the last sample, and what they were computed from, by the rows' ids.
+/// Returns the rates of the last sample, and their counters, by id.
 pub(super) fn paces<R: Row>(rows: &[R]) -> HashMap<R::Id, Pace> {
     rows.iter().map(|row| (row.id().clone(), row.pace())).collect()
 }
 
-/// What isn't known, or doesn't apply.
+/// Text for a value that is unknown, or doesn't apply.
 const UNKNOWN: &str = "-";
 
 #[cfg(test)]
@@ -225,19 +225,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_does_not_tell_is_no_zero_and_sorts_last() {
+    fn a_value_that_the_kernel_does_not_report_is_not_zero_and_sorts_last() {
         let by_tcp = row(member(1, Role::Peer));
         let unix = wire::Member { round_trip_us: None, retransmits: None, unsent_bytes: None, ..member(2, Role::Peer) };
         let unix = row(unix);
         for column in [Column::RoundTrip, Column::Resent, Column::Unsent] {
             assert_eq!(unix.cell(column), "-");
             assert_ne!(by_tcp.cell(column), "-");
-            assert_eq!((column.falls(), by_tcp.compare(&unix, column)), (true, Ordering::Greater));
+            assert_eq!((column.is_descending(), by_tcp.compare(&unix, column)), (true, Ordering::Greater));
         }
     }
 
     #[test]
-    fn a_key_sorts_by_something_that_the_rows_differ_in() {
+    fn each_sort_key_orders_rows_by_its_column() {
         let (small, large) = (row(member(1, Role::Peer)), {
             let mut large = row(wire::Member { age_ms: 70_000, silent_ms: 4_000, ..member(2, Role::Peer) });
             large.pace.rates = Some(Rates { messages_in: 1.0, bytes_in: 1.0, ..Rates::default() });
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_the_mean_of_three_samples_and_begin_anew_with_the_counters() {
+    fn rates_are_the_mean_of_three_samples_and_restart_with_the_counters() {
         let second = Some(Duration::from_secs(1));
         let counted = |messages_in| Counts { messages_in, ..Counts::default() };
         let mut pace = Pace::first(counted(0), None);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_finds_what_a_person_knows_of_them() {
+    fn a_filter_matches_ids_kinds_roles_addresses_and_rules() {
         let row = row(member(17, Role::Client));
         assert!(row.contains("192.0.2.7") && row.contains("client") && row.contains("17") && !row.contains("host"));
         let known = wire::Registration { rule: Some("Home".into()), ..known("Living-Room", 1, 0) };

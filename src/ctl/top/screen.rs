@@ -1,7 +1,7 @@
-//! The terminal while `top` has it: keys one by one, on the other screen, and given back as it was whatever happens.
+//! The terminal in raw mode and on its alternate screen, restored however the program ends.
 //!
-//! Given back by the guard's drop when the program ends or fails, and by the panic hook before a panic is told, since
-//! its text would be lost with the other screen. Signals end the program's loop, and thereby the guard.
+//! A guard restores it when it is dropped, and the panic hook before a panic is reported, since the report would be lost
+//! with the alternate screen. A signal ends the program's loop, and thereby drops the guard.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal};
@@ -16,10 +16,10 @@ use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_ra
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
 
-/// The terminal, as long as this is there.
+/// Terminal in raw mode; dropping it restores the terminal.
 #[derive(Debug)]
 pub(super) struct Screen {
-    // Dropped in this order.
+    // Fields are dropped in this order.
     terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
     _guard: Guard,
 }
@@ -28,9 +28,9 @@ pub(super) struct Screen {
 struct Guard;
 
 impl Screen {
-    /// Takes the terminal.
+    /// Takes the terminal over.
     pub(super) fn enter() -> io::Result<Self> {
-        give_back_before_a_panic_is_told();
+        install_panic_hook();
         let guard = Guard;
         TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
@@ -39,13 +39,13 @@ impl Screen {
         Ok(Self { terminal: Terminal::new(CrosstermBackend::new(out))?, _guard: guard })
     }
 
-    /// Draws, in the size that the terminal has now; only what has changed is written.
+    /// Draws in the current size of the terminal; only changes are written.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         self.terminal.draw(draw).map(|_| ())
     }
 
-    /// Has the next drawing write everything.
-    pub(super) fn forget(&mut self) -> io::Result<()> {
+    /// Makes the next drawing write everything.
+    pub(super) fn invalidate(&mut self) -> io::Result<()> {
         let size = self.terminal.size()?;
         self.terminal.resize(size.into())
     }
@@ -53,45 +53,47 @@ impl Screen {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        give_back();
+        restore();
     }
 }
 
-/// Tells whether there is a terminal that can be drawn on and typed at.
-pub(super) fn is_there() -> bool {
+/// Reports whether standard input and output are a terminal that can be drawn on.
+pub(super) fn is_available() -> bool {
     let is_plain = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_plain
 }
 
-fn give_back() {
+/// Restores the terminal if it is taken over.
+fn restore() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
-    // If the terminal has gone, there is nothing to give back.
+    // If the terminal is gone, there is nothing to restore.
     let _ = output().and_then(|mut out| execute!(out, LeaveAlternateScreen, Show));
     let _ = disable_raw_mode();
 }
 
-fn give_back_before_a_panic_is_told() {
+/// Makes panics restore the terminal before they are reported.
+fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let tell = panic::take_hook();
+        let report = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            give_back();
-            tell(panic);
+            restore();
+            report(panic);
         }));
     });
 }
 
-/// A file of its own for the terminal: the library's standard output is locked by who called, and a panic in another
-/// thread must be able to write as well.
+/// Returns a file of its own for the terminal: the caller may hold the lock of the library's standard output, and a panic
+/// in another thread must be able to write.
 fn output() -> io::Result<BufWriter<File>> {
     Ok(BufWriter::with_capacity(BUFFER, File::from(io::stdout().as_fd().try_clone_to_owned()?)))
 }
 
-/// Whether there is something to give back.
+/// Whether the terminal is taken over.
 static TAKEN: AtomicBool = AtomicBool::new(false);
-/// A full screen in one write, so that none is seen half drawn.
+/// Size of the write buffer: a full screen, so that it is written at once and never seen half drawn.
 const BUFFER: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! Where samples come from: a task that asks the daemon every so often, and does what it is told.
+//! A task that requests samples from the daemon, and carries out the user's actions.
 //!
-//! A request that hangs never keeps the screen from answering a key, and a daemon that is busy is asked less often, so
-//! that looking at it takes no more than a fifth of its time. A daemon that doesn't answer is asked again and again:
-//! a restart is no reason to stop looking.
+//! A request that hangs doesn't keep the screen from handling keys. A busy daemon is asked less often, so that the samples
+//! take at most a fifth of its time. A daemon that doesn't answer is asked again every second, since it may be restarting.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use super::super::client::{Answer, Client};
 use super::super::error::Error;
 use super::state::{Action, Sample};
 
-/// The way to the task.
+/// Handle of the task.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) updates: mpsc::Receiver<Update>,
@@ -24,13 +23,13 @@ pub(super) struct Source {
     _task: AbortOnDropHandle<()>,
 }
 
-/// What the task tells.
+/// Report of the task.
 #[derive(Debug)]
 pub(super) enum Update {
     Sample(Box<Sample>),
-    /// The daemon doesn't answer, or nothing that makes sense.
+    /// The daemon doesn't answer, or its answer can't be decoded; with the error.
     Away(String),
-    /// What came of a action.
+    /// Outcome of an action.
     Done(String),
 }
 
@@ -41,26 +40,26 @@ enum Request {
 }
 
 impl Source {
-    /// Begins to ask, the first time after an interval.
+    /// Starts the task; the first sample is taken after an interval.
     pub(super) fn start(client: Client, interval: Duration) -> Self {
-        let (tell, updates) = mpsc::channel(MAX_UPDATES);
-        let (requests, taken) = mpsc::channel(MAX_REQUESTS);
-        let task = tokio::spawn(run(client, interval, tell, taken));
+        let (sender, updates) = mpsc::channel(MAX_UPDATES);
+        let (requests, receiver) = mpsc::channel(MAX_REQUESTS);
+        let task = tokio::spawn(run(client, interval, sender, receiver));
         Self { updates, requests, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Asks about a registration's members from now on as well, and at once.
+    /// Requests the members of a registration from now on, and a sample at once. Returns `false` if too many requests wait.
     pub(super) fn watch(&self, id: Option<String>) -> bool {
         self.requests.try_send(Request::Watch(id)).is_ok()
     }
 
-    /// Does something; what came of it is told. Gives `false` if too much waits to be done already.
+    /// Carries out an action, whose outcome is reported. Returns `false` if too many requests wait.
     pub(super) fn act(&self, action: Action) -> bool {
         self.requests.try_send(Request::Do(action)).is_ok()
     }
 }
 
-/// Asks for everything that is to be shown.
+/// Requests everything that the screen shows.
 pub(super) async fn sample(client: &Client, watched: Option<&str>) -> Result<Sample, Error> {
     let at = Instant::now();
     let status = client.read("/v1/status").await?.0;
@@ -80,19 +79,19 @@ async fn members(client: &Client, id: &str) -> Result<Option<ws_router_admin_api
     }
 }
 
-async fn run(client: Client, interval: Duration, tell: mpsc::Sender<Update>, mut requests: mpsc::Receiver<Request>) {
+async fn run(client: Client, interval: Duration, updates: mpsc::Sender<Update>, mut requests: mpsc::Receiver<Request>) {
     let (mut watched, mut pause) = (None::<String>, interval);
     loop {
         let asked = async {
             sleep(pause).await;
-            let begun = Instant::now();
-            (sample(&client, watched.as_deref()).await, begun.elapsed())
+            let start = Instant::now();
+            (sample(&client, watched.as_deref()).await, start.elapsed())
         };
         let (update, next) = tokio::select! {
             biased;
             request = requests.recv() => match request {
                 None => return,
-                // The next sample is taken at once, since there is something new to be seen.
+                // The next sample is taken at once, since the screen shows something new.
                 Some(Request::Watch(id)) => {
                     (watched, pause) = (id, Duration::ZERO);
                     continue;
@@ -105,17 +104,17 @@ async fn run(client: Client, interval: Duration, tell: mpsc::Sender<Update>, mut
             },
         };
         pause = next;
-        if tell.send(update).await.is_err() {
+        if updates.send(update).await.is_err() {
             return;
         }
     }
 }
 
-/// Does something to the daemon's registrations or members, and says what came of it.
+/// Carries out an action; returns its outcome in words.
 async fn act(client: &Client, action: &Action) -> String {
     match action {
-        Action::Disconnect(number, called) => {
-            delete(client, "connections", number, format!("disconnected {called}"), format!("{called} had left")).await
+        Action::Disconnect(number, member) => {
+            delete(client, "connections", number, format!("disconnected {member}"), format!("{member} had left")).await
         }
         Action::Remove(id, _) => {
             delete(client, "registrations", id, format!("removed {id}"), format!("{id} had ended")).await
@@ -136,11 +135,11 @@ async fn delete(client: &Client, folder: &str, name: &impl Display, done: String
     }
 }
 
-/// A daemon that takes so long for an answer has so many times as long before the next question.
+/// Least pause between two samples, as a multiple of the time that the last one took.
 const REST: u32 = 4;
-/// How soon a daemon is asked again that didn't answer, if not sooner.
+/// Longest pause before a daemon that didn't answer is asked again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Samples that wait to be drawn: the newest, and one that comes while it is.
+/// Number of updates that can wait to be drawn: the newest, and one that arrives while it is drawn.
 const MAX_UPDATES: usize = 2;
-/// What a person can type before the first of it is done.
+/// Number of requests that the user can make before the first one is done.
 const MAX_REQUESTS: usize = 16;

@@ -1,7 +1,7 @@
-//! What the screen shows, and what happens to it: samples come in, keys come in, effects go out.
+//! State of the screen: it receives samples and commands, and returns effects.
 //!
-//! Pure: time is an argument, nothing is asked or drawn here. A question holds what it is about by its id, so that the
-//! answer never hits something else that has moved under the cursor meanwhile.
+//! It is pure: time is an argument, and nothing is requested or drawn here. A question names its subject by its id, so that
+//! the answer never affects another row that has moved under the cursor meanwhile.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,21 +14,21 @@ use super::listing::{Listing, Step};
 use super::rates::{Counts, History, Rates, span};
 use super::rows::{MemberRow, Pace, RegistrationRow, Row, paces};
 
-/// What the daemon told at one time.
+/// Data of the daemon at one time.
 #[derive(Debug)]
 pub(super) struct Sample {
-    /// When it was asked.
+    /// Time of the request.
     pub(super) at: Instant,
     pub(super) status: wire::Status,
     pub(super) registrations: Vec<wire::Registration>,
-    /// Of the registration that is opened, its members; `None` if there is no such registration any more.
+    /// Id of the open registration, with its members; `None` inside if the registration has ended.
     pub(super) detail: Option<(String, Option<wire::RegistrationDetail>)>,
 }
 
-/// All that the screen shows.
+/// State of the screen.
 #[derive(Debug)]
 pub(super) struct State {
-    /// How often samples come.
+    /// Time between two samples.
     pub(super) interval: Duration,
     pub(super) status: wire::Status,
     /// The rates of all registrations together.
@@ -36,49 +36,49 @@ pub(super) struct State {
     pub(super) registrations: Listing<RegistrationRow>,
     pub(super) detail: Option<Detail>,
     pub(super) dialog: Dialog,
-    /// Since when the daemon doesn't answer, and what is wrong.
+    /// Time since which the daemon hasn't answered, and the error.
     pub(super) away: Option<(Instant, String)>,
     note: Option<(String, Instant)>,
     counts: Counts,
-    /// When the last sample was taken.
+    /// Time of the last sample.
     sampled: Instant,
-    /// When the rates' counters were read.
+    /// Time at which `counts` were read.
     based: Instant,
 }
 
-/// What waits for an answer.
+/// Part of the screen that receives the keys instead of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Dialog {
     None,
-    /// The help, from which line on.
+    /// The help, with its first visible line.
     Help(usize),
     Question(Action),
-    /// A filter is being typed; what it was before.
+    /// A filter that is being typed, with the previous filter.
     Filter(String),
 }
 
-/// Something that is done to the daemon's registrations or members.
+/// Request that changes the daemon's registrations or members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Close a member's connection; with how it is called.
+    /// Close the connection of a member, with its description.
     Disconnect(u64, String),
-    /// End a registration that had so many members.
+    /// Remove a registration, with its number of members.
     Remove(String, u64),
 }
 
-/// What is to be done outside.
+/// Effect that the caller has to carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     Quit,
     Suspend,
     Redraw,
     Do(Action),
-    /// Ask about a registration's members from now on, or about none.
+    /// Request the members of a registration from now on, or of none.
     Watch(Option<String>),
 }
 
 impl State {
-    /// Begins with a first sample, which gives no rates yet.
+    /// Creates the state from a first sample, which gives no rates yet.
     pub(super) fn new(first: Sample, interval: Duration) -> Self {
         let (counts, based) = (Counts::from(&first.status.relay), first.at);
         let mut registrations = Listing::new(Column::Messages);
@@ -98,16 +98,16 @@ impl State {
         }
     }
 
-    /// Takes what the daemon told.
+    /// Applies a sample.
     pub(super) fn sample(&mut self, sample: Sample) {
         let has_restarted = sample.status.uptime_ms < self.status.uptime_ms;
         let restarted = if has_restarted { ", and was restarted" } else { "" };
         match self.away.take() {
             Some((since, _)) => {
-                let gone = span(millis(sample.at.saturating_duration_since(since)));
-                self.tell(format!("the daemon is back after {gone}{restarted}"), sample.at);
+                let duration = span(millis(sample.at.saturating_duration_since(since)));
+                self.set_note(format!("the daemon is back after {duration}{restarted}"), sample.at);
             }
-            None if has_restarted => self.tell("the daemon was restarted".into(), sample.at),
+            None if has_restarted => self.set_note("the daemon was restarted".into(), sample.at),
             None => {}
         }
         let time = self.time_for(self.based, sample.at);
@@ -121,42 +121,42 @@ impl State {
         let before = paces(self.registrations.rows());
         let rows = sample.registrations.into_iter();
         self.registrations.replace(rows.map(|known| row(known, Some(&before), time)).collect());
-        if let (Some((id, told)), Some(detail)) = (sample.detail, &mut self.detail)
+        if let (Some((id, members)), Some(detail)) = (sample.detail, &mut self.detail)
             && detail.id == id
         {
-            detail.sample(told, sample.at, self.interval, &self.registrations);
+            detail.sample(members, sample.at, self.interval, &self.registrations);
         }
     }
 
-    /// Takes note that the daemon doesn't answer.
+    /// Records that the daemon doesn't answer.
     pub(super) fn lost(&mut self, why: String, now: Instant) {
         self.totals.push(None);
         let since = self.away.as_ref().map_or(now, |(since, _)| *since);
         self.away = Some((since, why));
     }
 
-    /// Shows a line for a while.
-    pub(super) fn tell(&mut self, note: String, now: Instant) {
+    /// Shows a line for a few seconds.
+    pub(super) fn set_note(&mut self, note: String, now: Instant) {
         self.note = Some((note, now));
     }
 
-    /// How old what is shown is, where it is older than it should be.
+    /// Returns the age of the sample if it is older than it should be.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
         let age = now.saturating_duration_since(self.sampled);
         (age > self.interval * 2 + LATE).then_some(age)
     }
 
-    /// The line that is to be shown now, beside a question.
+    /// Returns the line to show now.
     pub(super) fn note(&self, now: Instant) -> Option<String> {
         if let Some((since, why)) = &self.away {
-            let gone = span(millis(now.saturating_duration_since(*since)));
-            return Some(format!("the daemon has been away for {gone} ({why}); asking again"));
+            let duration = span(millis(now.saturating_duration_since(*since)));
+            return Some(format!("no answer from the daemon for {duration} ({why}); retrying"));
         }
         let recent = self.note.as_ref().filter(|(_, at)| now.saturating_duration_since(*at) < NOTED);
         recent.map(|(note, _)| note.clone())
     }
 
-    /// What keys mean now.
+    /// Returns the part of the screen that receives the keys.
     pub(super) fn mode(&self) -> Mode {
         match (&self.dialog, &self.detail) {
             (Dialog::Help(_), _) => Mode::Help,
@@ -167,7 +167,7 @@ impl State {
         }
     }
 
-    /// Does what a key means.
+    /// Carries out a command.
     pub(super) fn apply(&mut self, command: Command) -> Option<Effect> {
         match command {
             Command::Quit => return Some(Effect::Quit),
@@ -202,7 +202,7 @@ impl State {
         None
     }
 
-    /// Takes note of how many rows of a table the screen has room for, and from which line on the help fills it.
+    /// Sets the number of rows that fit the screen, and the last line at which the help can start.
     pub(super) fn fit(&mut self, rows: usize, last_help_line: usize) {
         self.table(|listing| listing.fit(rows), |listing| listing.fit(rows));
         if let Dialog::Help(line) = &mut self.dialog {
@@ -210,12 +210,12 @@ impl State {
         }
     }
 
-    /// The text that rows of the table on the screen must have.
+    /// Returns the filter of the table on the screen.
     pub(super) fn filter(&self) -> &str {
         self.detail.as_ref().map_or(self.registrations.filter(), |detail| detail.members.filter())
     }
 
-    /// How long the time between two samples was, unless it was too short for rates.
+    /// Returns the time between two samples, unless it is too short for rates.
     fn time_for(&self, before: Instant, now: Instant) -> Option<Duration> {
         let time = now.saturating_duration_since(before);
         (time * 2 >= self.interval).then_some(time)
@@ -256,8 +256,8 @@ impl State {
     fn ask_to_disconnect(&mut self) {
         let member = self.detail.as_ref().and_then(|detail| detail.members.picked_row());
         let Some(member) = member.map(|row| &row.known) else { return };
-        let called = format!("{} {} from {}", member.role.as_str(), member.id, member.address);
-        self.dialog = Dialog::Question(Action::Disconnect(member.id, called));
+        let description = format!("{} {} from {}", member.role.as_str(), member.id, member.address);
+        self.dialog = Dialog::Question(Action::Disconnect(member.id, description));
     }
 
     fn ask_to_remove(&mut self) {
@@ -277,7 +277,7 @@ impl State {
         }
     }
 
-    /// Does something with the table on the screen.
+    /// Calls one of two functions with the table on the screen.
     fn table(
         &mut self,
         registrations: impl FnOnce(&mut Listing<RegistrationRow>),
@@ -290,13 +290,13 @@ impl State {
     }
 }
 
-/// A registration that is opened into its members.
+/// Open registration with its members.
 #[derive(Debug)]
 pub(super) struct Detail {
     pub(super) id: String,
-    /// What is known of it, once it was asked about.
+    /// Its data; `None` before the first sample.
     pub(super) known: Option<wire::Registration>,
-    /// Whether it has ended meanwhile.
+    /// Whether it has ended.
     pub(super) has_ended: bool,
     pub(super) rates: History,
     pub(super) members: Listing<MemberRow>,
@@ -304,13 +304,13 @@ pub(super) struct Detail {
 }
 
 impl Detail {
-    /// Begins with nothing known but the id.
+    /// Creates the view of a registration of which only the id is known.
     pub(super) fn new(id: String) -> Self {
         let (rates, members) = (History::default(), Listing::new(Column::Number));
         Self { id, known: None, has_ended: false, rates, members, based: None }
     }
 
-    /// Takes what the daemon told of it; nothing if it has ended. Its own rates are in the list of all.
+    /// Applies a sample, or `None` if the registration has ended. Its own rates come from the table of registrations.
     pub(super) fn sample(
         &mut self,
         detail: Option<wire::RegistrationDetail>,
@@ -342,7 +342,7 @@ impl Detail {
     }
 }
 
-/// Makes a registration's row, with its rates if something is known from before.
+/// Returns the row of a registration, with its rates if there is an earlier sample.
 fn row(known: wire::Registration, before: Option<&HashMap<String, Pace>>, time: Option<Duration>) -> RegistrationRow {
     let now = Counts::from(&known);
     let pace = match before.map(|before| before.get(&known.id)) {
@@ -357,9 +357,9 @@ fn millis(time: Duration) -> u64 {
     time.as_millis() as u64
 }
 
-/// What a busy daemon may take without that being worth a word.
+/// Delay of a busy daemon that isn't shown.
 const LATE: Duration = Duration::from_secs(1);
-/// How long a note stays.
+/// Time for which a note is shown.
 const NOTED: Duration = Duration::from_secs(8);
-/// How far a page of the help goes.
+/// Number of lines in a page of the help.
 const HELP_PAGE: usize = 5;

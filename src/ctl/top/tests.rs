@@ -1,4 +1,4 @@
-//! Samples as a daemon would tell them, for the tests of the parts, and the state from sample to sample.
+//! Samples for the tests of this module's parts, and tests of the state.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use super::state::{Action, Dialog, Effect, Sample, State};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// A registration's row, without traffic.
+/// Returns the row of a registration without traffic.
 pub(super) fn registration(id: &str, seats: u64) -> RegistrationRow {
     RegistrationRow { known: known(id, seats, 0), pace: Pace::default() }
 }
 
-/// A registration that has received so many messages of 100 bytes, and handed each to one member.
+/// Returns a registration that has received this many messages of 100 bytes, each delivered to one member.
 pub(super) fn known(id: &str, seats: u64, messages: u64) -> wire::Registration {
     wire::Registration {
         id: id.into(),
@@ -41,7 +41,7 @@ pub(super) fn known(id: &str, seats: u64, messages: u64) -> wire::Registration {
     }
 }
 
-/// A member by TCP.
+/// Returns a member over TCP.
 pub(super) fn member(id: u64, role: Role) -> wire::Member {
     wire::Member {
         id,
@@ -63,7 +63,7 @@ pub(super) fn member(id: u64, role: Role) -> wire::Member {
     }
 }
 
-/// The daemon as it is so long after its start, having passed on what these registrations have.
+/// Returns the status of a daemon with this uptime, whose totals are those of these registrations.
 pub(super) fn status(uptime: Duration, registrations: &[wire::Registration]) -> wire::Status {
     let sum = |of: fn(&wire::Registration) -> u64| registrations.iter().map(of).sum::<u64>();
     let counts = json!({ "accepted": 0, "accept_errors": 0, "tls_handshakes": 0, "tls_failures": 0,
@@ -81,12 +81,12 @@ pub(super) fn status(uptime: Duration, registrations: &[wire::Registration]) -> 
     serde_json::from_value(status).unwrap()
 }
 
-/// What the daemon tells `after` its start, which was at `begin`.
+/// Returns a sample of a daemon that started at `begin`, taken `after` later.
 pub(super) fn sample(begin: Instant, after: Duration, registrations: Vec<wire::Registration>) -> Sample {
     Sample { at: begin + after, status: status(after, &registrations), registrations, detail: None }
 }
 
-/// Two registrations, of which one passes on 10 messages a second, after so many samples.
+/// Returns the state after this many samples of two registrations, one of which relays 10 messages a second.
 pub(super) fn watched(begin: Instant, samples: u32) -> State {
     let at = |number: u32| {
         let talked = known("living-room", 2, 10 * u64::from(number));
@@ -97,7 +97,7 @@ pub(super) fn watched(begin: Instant, samples: u32) -> State {
     state
 }
 
-/// The same with the one that talks opened, and its members told.
+/// Returns the same state with the busy registration open, and its members known.
 pub(super) fn opened(begin: Instant) -> State {
     let mut state = watched(begin, 2);
     assert_eq!(state.apply(Command::Open), Some(Effect::Watch(Some("living-room".into()))));
@@ -131,17 +131,17 @@ fn rates_are_the_difference_of_two_samples() {
 }
 
 #[test]
-fn what_registers_between_two_samples_has_rates_at_once() {
+fn a_registration_made_between_two_samples_has_rates_at_once() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
     state.sample(sample(begin, SECOND * 103, vec![known("garden", 2, 8), known("kitchen", 5, 3)]));
     let garden = state.registrations.rows().iter().find(|row| row.known.id == "garden").unwrap();
-    // Two seconds after the one before.
+    // Two seconds after the last sample.
     assert_eq!(garden.pace.rates.unwrap().messages_in, 4.0);
 }
 
 #[test]
-fn a_registration_that_began_anew_has_no_rates_once() {
+fn a_registration_whose_counters_restarted_has_no_rates_for_one_sample() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
     let anew = |number: u32| sample(begin, SECOND * (101 + number), vec![known("living-room", 1, number.into())]);
@@ -160,40 +160,40 @@ fn a_sample_right_after_another_keeps_the_rates() {
     state.sample(sample(begin, soon, vec![known("living-room", 3, 110)]));
     assert_eq!((state.totals.latest(), state.registrations.rows()[0].pace.rates), (before, drawn));
     assert_eq!(state.registrations.rows()[0].known.seats, 3);
-    // The next one counts from where they came from: 100 in a second, after 10 in the one before.
+    // The next sample is compared with the one before: 100 in a second, after 10 in the second before.
     state.sample(sample(begin, SECOND * 102, vec![known("living-room", 3, 110)]));
     assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 55.0);
 }
 
 #[test]
-fn a_daemon_that_goes_away_is_told_until_it_is_back_and_then_for_a_while() {
+fn a_daemon_that_does_not_answer_and_its_return_are_noted() {
     let begin = Instant::now();
     let (mut state, at) = (watched(begin, 2), |seconds: u32| begin + SECOND * seconds);
     assert_eq!(state.note(at(101)), None);
     state.lost("no daemon at /x".into(), at(102));
     state.lost("no daemon at /x".into(), at(103));
-    let away = "the daemon has been away for 3s (no daemon at /x); asking again";
+    let away = "no answer from the daemon for 3s (no daemon at /x); retrying";
     assert_eq!(state.note(at(105)).as_deref(), Some(away));
-    // What was known stays on the screen.
+    // The last sample stays on the screen.
     assert_eq!(ids(&state).len(), 2);
     let mut back = sample(begin, SECOND * 106, vec![known("living-room", 2, 5)]);
     back.status.uptime_ms = 1000;
     state.sample(back);
     assert_eq!(state.note(at(107)).as_deref(), Some("the daemon is back after 4s, and was restarted"));
-    // The totals began anew.
+    // The totals have restarted.
     assert_eq!(state.totals.latest(), None);
     assert_eq!(state.note(at(120)), None);
 }
 
 #[test]
-fn a_restart_between_two_samples_is_told_too() {
+fn a_restart_between_two_samples_is_noted() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
     let mut next = sample(begin, SECOND * 102, vec![known("living-room", 2, 500)]);
     next.status.uptime_ms = 200;
     state.sample(next);
     assert_eq!(state.note(begin + SECOND * 102).as_deref(), Some("the daemon was restarted"));
-    // Its members are carried over with what they have counted, 10 and 490; its totals are not.
+    // The counters of members survive a restart, 10 and 490 messages; the totals don't.
     assert_eq!(state.totals.latest(), None);
     assert_eq!(state.registrations.rows()[0].pace.rates.unwrap().messages_in, 250.0);
 }
@@ -227,7 +227,7 @@ fn an_answer_about_a_registration_that_is_closed_again_changes_nothing() {
 }
 
 #[test]
-fn a_registration_that_ends_while_it_is_open_says_so_and_can_not_be_removed() {
+fn a_registration_that_ends_while_it_is_open_can_not_be_removed() {
     let begin = Instant::now();
     let mut state = opened(begin);
     let mut next = sample(begin, SECOND * 105, Vec::new());
@@ -241,15 +241,15 @@ fn a_registration_that_ends_while_it_is_open_says_so_and_can_not_be_removed() {
 }
 
 #[test]
-fn a_question_is_about_what_was_picked_whatever_moves_meanwhile() {
+fn a_question_keeps_its_subject_while_the_order_changes() {
     let begin = Instant::now();
     let mut state = opened(begin);
     state.apply(Command::Step(Step::Down));
     state.apply(Command::Disconnect);
-    let deed = Action::Disconnect(2, "client 2 from 192.0.2.7:50002".into());
-    assert_eq!((state.mode(), &state.dialog), (Mode::Question, &Dialog::Question(deed.clone())));
+    let action = Action::Disconnect(2, "client 2 from 192.0.2.7:50002".into());
+    assert_eq!((state.mode(), &state.dialog), (Mode::Question, &Dialog::Question(action.clone())));
     state.apply(Command::SortBy(Column::RoundTrip));
-    assert_eq!(state.apply(Command::Yes), Some(Effect::Do(deed)));
+    assert_eq!(state.apply(Command::Yes), Some(Effect::Do(action)));
     assert_eq!(state.mode(), Mode::Members);
     state.apply(Command::Remove);
     assert_eq!(state.dialog, Dialog::Question(Action::Remove("living-room".into(), 2)));
@@ -257,7 +257,7 @@ fn a_question_is_about_what_was_picked_whatever_moves_meanwhile() {
 }
 
 #[test]
-fn nothing_is_asked_where_nothing_is_picked() {
+fn no_question_is_asked_without_a_selected_row() {
     let begin = Instant::now();
     let mut state = State::new(sample(begin, SECOND, Vec::new()), SECOND);
     for action in [Command::Open, Command::Remove, Command::Disconnect, Command::Step(Step::Down)] {
@@ -266,7 +266,7 @@ fn nothing_is_asked_where_nothing_is_picked() {
 }
 
 #[test]
-fn a_filter_is_typed_kept_given_up_and_ended() {
+fn a_filter_is_typed_kept_canceled_and_cleared() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
     let typed =
@@ -289,7 +289,7 @@ fn a_filter_is_typed_kept_given_up_and_ended() {
 }
 
 #[test]
-fn the_help_scrolls_as_far_as_there_is_help() {
+fn the_help_scrolls_to_its_end() {
     let mut state = watched(Instant::now(), 2);
     state.apply(Command::Help);
     state.apply(Command::Step(Step::Last));
@@ -301,7 +301,7 @@ fn the_help_scrolls_as_far_as_there_is_help() {
 }
 
 #[test]
-fn the_keys_that_leave_the_screen_do_so_whatever_it_shows() {
+fn the_keys_that_leave_the_screen_work_everywhere() {
     let mut state = opened(Instant::now());
     state.apply(Command::Remove);
     let effects = [Command::Quit, Command::Suspend, Command::Redraw].map(|action| state.apply(action));
@@ -309,7 +309,7 @@ fn the_keys_that_leave_the_screen_do_so_whatever_it_shows() {
 }
 
 #[test]
-fn counters_are_taken_from_each_answer() {
+fn counters_are_read_from_each_document() {
     let counts = Counts { messages_in: 7, bytes_in: 700, messages_out: 7, bytes_out: 700 };
     let registration = known("living-room", 2, 7);
     assert_eq!((Counts::from(&registration), Counts::from(&status(SECOND, &[registration]).relay)), (counts, counts));

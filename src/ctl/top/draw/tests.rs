@@ -10,31 +10,31 @@ use super::super::listing::Step;
 use super::super::tests::{SECOND, known, opened, sample, watched};
 use super::*;
 
-fn look(variables: &'static [(&str, &str)]) -> Theme {
+fn theme(variables: &'static [(&str, &str)]) -> Theme {
     Theme::new(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
 }
 
 const UNICODE: &[(&str, &str)] = &[("LANG", "C.UTF-8")];
 
 /// Draws in a terminal of this size.
-fn drawn(state: &mut State, (width, height): (u16, u16), look: &Theme, now: Instant) -> Buffer {
+fn drawn(state: &mut State, (width, height): (u16, u16), theme: &Theme, now: Instant) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let draw = |frame: &mut Frame<'_>| {
         fit(state, frame.area(), now);
-        super::draw(frame, state, look, now);
+        super::draw(frame, state, theme, now);
     };
     terminal.draw(draw).unwrap();
     terminal.backend().buffer().clone()
 }
 
-/// What a person reads there, line by line.
+/// Returns the visible text, line by line.
 fn read(buffer: &Buffer) -> Vec<String> {
     let lines = buffer.content().chunks(usize::from(buffer.area.width.max(1)));
     lines.map(|cells| cells.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned()).collect()
 }
 
 fn screen(state: &mut State, size: (u16, u16), now: Instant) -> Vec<String> {
-    read(&drawn(state, size, &look(UNICODE), now))
+    read(&drawn(state, size, &theme(UNICODE), now))
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn eighty_by_twenty_four_shows_totals_and_registrations() {
 }
 
 #[test]
-fn members_are_shown_with_what_the_kernel_knows() {
+fn members_are_shown_with_the_kernels_numbers() {
     let begin = Instant::now();
     let lines = screen(&mut opened(begin), (80, 24), begin);
     assert_eq!(lines[6], "living-room: lobby, 2 members, 1m 30s old");
@@ -125,7 +125,7 @@ fn any_size_can_be_drawn() {
 }
 
 #[test]
-fn of_many_registrations_a_screen_full_is_drawn_and_the_picked_one_is_among_them() {
+fn a_screenful_of_many_registrations_includes_the_selected_one() {
     let begin = Instant::now();
     let many = || (0..20_000).map(|number| known(&format!("device-{number:05}"), 1, number)).collect::<Vec<_>>();
     let mut state = State::new(sample(begin, SECOND, many()), SECOND);
@@ -141,7 +141,7 @@ fn of_many_registrations_a_screen_full_is_drawn_and_the_picked_one_is_among_them
 }
 
 #[test]
-fn a_question_names_what_it_is_about_and_wraps_where_it_must() {
+fn a_question_names_its_subject_and_wraps() {
     let begin = Instant::now();
     let mut state = opened(begin);
     state.apply(Command::Disconnect);
@@ -156,28 +156,28 @@ fn a_question_names_what_it_is_about_and_wraps_where_it_must() {
 }
 
 #[test]
-fn a_filter_shows_what_is_typed_and_what_it_leaves() {
+fn a_filter_is_shown_with_the_number_of_matching_rows() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
     state.apply(Command::Filter);
     "kit".chars().for_each(|letter| drop(state.apply(Command::Type(letter))));
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[6], "Registrations 1-1 of 1 with \"kit\" (of 2) by messages/s, most first");
-    assert_eq!(lines[22..], ["filter: kit_", "Enter keep  Esc give up"]);
+    assert_eq!(lines[22..], ["filter: kit_", "Enter keep  Esc cancel"]);
     state.apply(Command::Type('!'));
     let lines = screen(&mut state, (80, 24), begin);
     assert_eq!(lines[6], "None of 2 registrations has \"kit!\"");
 }
 
 #[test]
-fn a_daemon_that_is_away_or_drains_is_told_in_words() {
+fn a_daemon_that_is_away_or_drains_is_shown_in_words() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
     state.lost("no daemon at /run/ws-router/admin.sock".into(), begin);
     let lines = screen(&mut state, (80, 24), begin + SECOND * 5);
     assert!(lines[0].starts_with("ws-router 0.1.0, up 1m 41s, AWAY"), "{}", lines[0]);
-    let told = lines[21..23].join(" ");
-    assert_eq!(told, "the daemon has been away for 5s (no daemon at /run/ws-router/admin.sock); asking again");
+    let note = lines[21..23].join(" ");
+    assert_eq!(note, "no answer from the daemon for 5s (no daemon at /run/ws-router/admin.sock); retrying");
     let mut drains = sample(begin, SECOND * 110, vec![known("kitchen", 12, 0)]);
     drains.status.drain =
         Drain { state: DrainPhase::Draining, members: 12, members_before: 40, left_ms: 23_000, ..Drain::default() };
@@ -187,7 +187,7 @@ fn a_daemon_that_is_away_or_drains_is_told_in_words() {
 }
 
 #[test]
-fn what_is_older_than_it_should_be_says_so() {
+fn an_old_sample_is_shown_with_its_age() {
     let begin = Instant::now();
     let mut state = watched(begin, 2);
     let title = |state: &mut State, at: u32| screen(state, (80, 24), begin + SECOND * at)[0].clone();
@@ -196,14 +196,14 @@ fn what_is_older_than_it_should_be_says_so() {
 }
 
 #[test]
-fn a_registration_that_has_ended_says_so_and_how_to_go_on() {
+fn an_ended_registration_is_shown_with_the_way_back() {
     let begin = Instant::now();
     let mut state = opened(begin);
     let mut next = sample(begin, SECOND * 110, Vec::new());
     next.detail = Some(("living-room".into(), None));
     state.sample(next);
     let lines = screen(&mut state, (80, 24), begin);
-    assert_eq!(lines[6], "living-room has ended; ws-routerctl why tells why");
+    assert_eq!(lines[6], "living-room has ended; ws-routerctl why shows the reason");
     assert_eq!(lines[9], "Esc goes back");
     state.apply(Command::Back);
     assert_eq!(screen(&mut state, (80, 24), begin)[6], "No registrations");
@@ -223,11 +223,11 @@ fn the_help_fits_eighty_by_twenty_four_and_names_every_sort_key() {
     use super::super::columns::{MEMBERS, REGISTRATIONS};
     let tables =
         [(REGISTRATIONS, sorts("Sort registrations by", "Sort")), (MEMBERS, sorts("Sort members by", "Columns"))];
-    for (columns, told) in tables {
+    for (columns, help) in tables {
         for spec in columns.specs {
             let Some(key) = spec.key else { continue };
-            let wanted = format!("{key} {}", spec.column.told().0);
-            assert!(told.contains(&wanted), "{wanted} is missing in {told}");
+            let wanted = format!("{key} {}", spec.column.description().0);
+            assert!(help.contains(&wanted), "{wanted} is missing in {help}");
         }
     }
     state.apply(Command::Step(Step::Last));
@@ -236,32 +236,32 @@ fn the_help_fits_eighty_by_twenty_four_and_names_every_sort_key() {
 }
 
 #[test]
-fn without_colour_nothing_is_coloured_and_nothing_is_lost() {
+fn without_colors_nothing_is_colored_and_nothing_is_lost() {
     let begin = Instant::now();
     let states: [fn(Instant) -> State; 2] = [|begin| watched(begin, 4), opened];
     for state in states {
         let mut state = state(begin);
         state.apply(Command::Remove);
-        let plain = drawn(&mut state, (80, 24), &look(&[("LANG", "C.UTF-8"), ("NO_COLOR", "1")]), begin);
+        let plain = drawn(&mut state, (80, 24), &theme(&[("LANG", "C.UTF-8"), ("NO_COLOR", "1")]), begin);
         assert!(plain.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
-        let coloured = drawn(&mut state, (80, 24), &look(UNICODE), begin);
+        let coloured = drawn(&mut state, (80, 24), &theme(UNICODE), begin);
         assert!(coloured.content().iter().any(|cell| cell.fg != Color::Reset));
         assert_eq!(read(&plain), read(&coloured));
-        // What is picked and what is asked stand out all the same, and the mark is there too.
+        // The selected row and the question are still highlighted, and the mark is shown.
         assert!(plain.content().iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)));
     }
 }
 
 #[test]
-fn a_terminal_without_block_characters_gets_plain_ones() {
+fn a_terminal_without_block_characters_shows_ascii() {
     let begin = Instant::now();
-    let lines = read(&drawn(&mut watched(begin, 4), (80, 24), &look(&[("LANG", "C")]), begin));
+    let lines = read(&drawn(&mut watched(begin, 4), (80, 24), &theme(&[("LANG", "C")]), begin));
     assert!(lines.concat().is_ascii(), "{lines:#?}");
     assert!(lines[3].contains("@@@"), "{}", lines[3]);
 }
 
 #[test]
-fn a_text_takes_as_many_lines_as_its_words_need() {
+fn a_text_is_wrapped_between_words() {
     for (text, width, lines) in
         [("", 10, 1), ("one two", 7, 1), ("one two", 6, 2), ("a verylongword", 4, 4), ("xy", 0, 2)]
     {

@@ -44,7 +44,7 @@ fn between_equal_numbers_the_registration_with_more_members_comes_first() {
 }
 
 #[test]
-fn what_is_picked_stays_picked_while_the_others_change_places() {
+fn the_selected_row_stays_selected_while_the_order_changes() {
     let mut listing = listing(&FIVE);
     listing.step(Step::Down);
     assert_eq!(picked(&listing), Some("c"));
@@ -55,7 +55,7 @@ fn what_is_picked_stays_picked_while_the_others_change_places() {
 }
 
 #[test]
-fn when_it_has_gone_the_one_in_its_place_is_picked() {
+fn when_the_selected_row_is_gone_the_one_in_its_place_is_selected() {
     let mut listing = listing(&FIVE);
     listing.step(Step::Down);
     listing.replace(rows(&[("a", 1), ("b", 5), ("d", 3), ("e", 0)]));
@@ -71,7 +71,7 @@ fn when_it_has_gone_the_one_in_its_place_is_picked() {
 }
 
 #[test]
-fn before_somebody_picks_one_it_is_the_first_whichever_that_is() {
+fn until_a_row_is_selected_the_first_one_is() {
     let mut listing = listing(&FIVE);
     listing.replace(rows(&[("a", 9), ("b", 5)]));
     assert_eq!(picked(&listing), Some("a"));
@@ -82,7 +82,7 @@ fn before_somebody_picks_one_it_is_the_first_whichever_that_is() {
 }
 
 #[test]
-fn the_screen_follows_and_stays_full() {
+fn the_screen_follows_the_selection_and_stays_full() {
     let mut listing = listing(&FIVE);
     listing.step(Step::Last);
     assert_eq!((on_screen(&listing), listing.window().1, listing.window().2), (vec!["d", "a", "e"], Some(2), 2));
@@ -103,7 +103,7 @@ fn the_screen_follows_and_stays_full() {
 }
 
 #[test]
-fn a_filter_shows_only_rows_that_have_the_text_in_any_case() {
+fn a_filter_shows_rows_that_contain_the_text_in_any_case() {
     let mut listing = listing(&[("living-room", 1), ("kitchen", 2), ("Bathroom", 3)]);
     listing.set_filter("ROOM".into());
     assert_eq!((on_screen(&listing), listing.len(), listing.rows().len()), (vec!["Bathroom", "living-room"], 2, 3));

@@ -9,9 +9,9 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use super::*;
 
-/// The test runs itself once more, on a terminal of its own, and panics there while it has the screen.
+/// Runs this test again on a terminal of its own, where it panics while it has the screen.
 #[test]
-fn a_panic_is_told_on_a_terminal_that_is_as_it_was() {
+fn a_panic_is_reported_on_a_restored_terminal() {
     if std::env::var_os(CHILD).is_some() {
         let _screen = Screen::enter().unwrap();
         panic!("on purpose");
@@ -26,7 +26,7 @@ fn a_panic_is_told_on_a_terminal_that_is_as_it_was() {
     let mut child = Command::new("setsid")
         .arg("--ctty")
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", &format!("{module}::a_panic_is_told_on_a_terminal_that_is_as_it_was")])
+        .args(["--exact", "--nocapture", &format!("{module}::a_panic_is_reported_on_a_restored_terminal")])
         .env(CHILD, "yes")
         .env("RUST_BACKTRACE", "0")
         .stdin(end())
@@ -35,21 +35,24 @@ fn a_panic_is_told_on_a_terminal_that_is_as_it_was() {
         .spawn()
         .unwrap();
     let mut ours = File::from(ours);
-    let mut said = String::new();
+    let mut output = String::new();
     let mut piece = [0; 4096];
-    while !said.contains("on purpose") {
+    while !output.contains("on purpose") {
         // This process has the terminal open too, so there is no end of file if the other one ends early.
         let mut readable = [PollFd::new(ours.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut readable, PATIENCE), Ok(1), "nothing more comes after {said:?}");
+        assert_eq!(poll(&mut readable, PATIENCE), Ok(1), "no more output after {output:?}");
         let len = ours.read(&mut piece).unwrap();
-        said += &String::from_utf8_lossy(&piece[..len]);
+        output += &String::from_utf8_lossy(&piece[..len]);
     }
-    let place = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text:?} is missing in {said:?}"));
-    assert!(place("\x1b[?1049h") < place("\x1b[?1049l") && place("\x1b[?1049l") < place("on purpose"), "{said:?}");
-    assert!(place("\x1b[?25h") < place("on purpose"), "{said:?}");
+    let position = |text: &str| output.find(text).unwrap_or_else(|| panic!("{text:?} is missing in {output:?}"));
+    assert!(
+        position("\x1b[?1049h") < position("\x1b[?1049l") && position("\x1b[?1049l") < position("on purpose"),
+        "{output:?}"
+    );
+    assert!(position("\x1b[?25h") < position("on purpose"), "{output:?}");
     let modes = tcgetattr(&theirs).unwrap().local_modes;
     assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{modes:?}");
-    // What else it says fits the terminal's own buffer.
+    // The rest of its output fits the terminal's own buffer.
     child.wait().unwrap();
 }
 
