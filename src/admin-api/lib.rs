@@ -197,7 +197,7 @@ pub enum HandoverPhase {
     Trying,
     /// No connection is accepted, and requests in progress are finished.
     FinishingRequests,
-    /// Members that can't be carried over are asked to reconnect (1012).
+    /// Members that can't be handed over are asked to reconnect (1012).
     ReleasingMembers,
     /// The relay threads are stopped, and the snapshot is written; administrators are not served from here on.
     Exporting,

@@ -90,7 +90,7 @@ pub async fn through_store(parts: &mut Restart) {
         None if systemd::is_systemd() => {
             tracing::warn!(
                 message_id = messages::RESTART_UNKNOWN,
-                "unknown whether this is a stop or a restart; members are carried over"
+                "unknown whether this is a stop or a restart; members are handed over"
             );
         }
         None => return,

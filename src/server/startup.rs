@@ -76,7 +76,7 @@ fn run_inner(arguments: Router) -> Result<(), ExitError> {
     });
     let (config, problems) = match read {
         Ok(config) => (config, None),
-        // Members that were carried over must not lose their connections to a mistake in the file.
+        // Members that were handed over must not lose their connections to a mistake in the file.
         Err(problems) => match inherited_state.settings() {
             Some(config) => (config, Some(problems)),
             None => return Err(problems.into()),

@@ -35,7 +35,7 @@ fn process(text: &mut Exposition, context: &Context) {
     text.one(&families::FAILED_RELOADS, metrics.failed_reloads.value());
     text.one(&families::CONFIG_STALE, metrics.config_stale.value());
     text.one(&families::RESTARTS, metrics.restarts.value());
-    text.one(&families::CARRIED, metrics.carried.value());
+    text.one(&families::HANDED_OVER, metrics.handed_over.value());
     text.one(&families::LOST, metrics.lost.value());
 }
 

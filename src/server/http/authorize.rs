@@ -17,7 +17,7 @@ use super::query::{Form, ParamError};
 use super::responses::HttpError;
 use crate::access::{Access, Action, AuthRequest, AuthorizerError, Caller, Decision, Rule, Verdict};
 use crate::log::RateLimitedLog;
-use crate::net::{Clients, yield_budget};
+use crate::net::{ClientLimits, yield_budget};
 use crate::peer::{ClientIdentity, Peer};
 use crate::server::Server;
 
@@ -159,7 +159,7 @@ async fn decide_externally(
         Action::Remove => (parameter("id"), None, None),
     };
     yield_budget::spend(yield_budget::QUESTION);
-    let network = Clients::network_of(&caller.peer, &server.config().http);
+    let network = ClientLimits::network_of(&caller.peer, &server.config().http);
     let request = AuthRequest { id: id.as_deref(), kind: kind.as_deref(), role: role.as_deref() };
     let decision = authorizer.authorize(action, caller, &request, network).await;
     // Many requests to an authorizer that hangs time out at the same moment.

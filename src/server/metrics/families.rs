@@ -81,7 +81,7 @@ families! {
     FAILED_RELOADS Counter "wsrouter_reloads_refused_total" "Reloads refused because of a mistake in the configuration.";
     CONFIG_STALE Gauge "wsrouter_config_stale" "1 while a mistake in the configuration keeps the settings from before a restart in force.";
     RESTARTS Counter "wsrouter_restarts_total" "Restarts that handed connections over, since the last start without a hand-over.";
-    CARRIED Counter "wsrouter_restart_carried_connections_total" "Connections that restarts carried over.";
+    HANDED_OVER Counter "wsrouter_restart_carried_connections_total" "Connections handed over by restarts.";
     LOST Counter "wsrouter_restart_lost_connections_total" "Connections that restarts could not carry over.";
     RESIDENT Gauge "wsrouter_memory_resident_bytes" "Resident memory of the process.";
     PEAK Gauge "wsrouter_memory_peak_bytes" "Peak resident memory of the process.";

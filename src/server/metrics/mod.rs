@@ -175,8 +175,8 @@ pub struct FrontendMetrics {
     pub config_stale: Gauge,
     /// Restarts with a hand-over since the last start without one.
     pub restarts: Counter,
-    /// Connections carried over by restarts.
-    pub carried: Counter,
+    /// Connections handed over by restarts.
+    pub handed_over: Counter,
     /// Connections that a restart couldn't carry over.
     pub lost: Counter,
     refusals: [TimedCounter; Refusal::COUNT],

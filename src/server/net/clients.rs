@@ -1,16 +1,17 @@
-//! Rates and open connections of each client network.
+//! Rate limits and connection limits per client network.
 //!
-//! A network is an IPv4 address or an IPv6 /64, since a host with one address of a /64 usually has all of them. All
-//! devices behind one NAT are one network, so these limits are meant for floods and not for crowds: the buckets are as
-//! deep as the largest crowd that returns at once. No network is banned: an empty bucket refills at its rate, whatever
-//! was requested meanwhile. Peers on this machine and trusted proxies are not clients and have no network.
+//! A network is an IPv4 address or an IPv6 /64, since a host that has one address in a /64 can usually use all of them.
+//! All devices behind one NAT share a network, so the limits must stop floods without rejecting crowds: the default
+//! bursts admit tens of thousands of devices that reconnect at the same moment. No network is ever banned: its bucket refills at
+//! the configured rate, even while requests are being rejected. Peers on this machine and trusted proxies have no
+//! network, and these limits don't apply to them.
 //!
-//! Wrong keys are counted for each network *and* registration, so that a right key is rejected only if others behind
-//! the same NAT try wrong keys of the same registration. Admitting right keys even then would tell a guesser which key
-//! is right. This limit applies to peers on this machine and to proxies as well: a proxy that the configuration doesn't
-//! name would otherwise lift it for all its clients.
+//! Wrong keys are counted per network *and* registration id. A correct key is rejected only while its network has tried
+//! too many wrong keys for the same registration; if it were accepted even then, guessing could continue at full speed.
+//! This limit also applies to peers on this machine and to proxies: otherwise it would have no effect for clients behind
+//! a local proxy that isn't listed in `http.trusted-proxies`.
 //!
-//! All tables are bounded, see [`RateTable`].
+//! The number of rate buckets is bounded, see [`RateTable`].
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -25,75 +26,77 @@ use super::permit::network_limit;
 use crate::config::{self, Config, RateLimit};
 use crate::peer::{Network, Peer};
 
-/// Rates and open connections of all client networks.
+/// Rate buckets and numbers of open connections for all client networks.
 #[derive(Debug)]
-pub struct Clients {
+pub struct ClientLimits {
     start: Instant,
     connects: Mutex<RateTable<Network>>,
     registers: Mutex<RateTable<Network>>,
     failed_keys: Mutex<RateTable<(Network, u64)>>,
-    /// Hashes ids, so that the keys of [`Self::failed_keys`] have a fixed size.
-    ids: RandomState,
+    /// Hash function for registration ids, so that the keys of [`Self::failed_keys`] have a fixed size.
+    id_hasher: RandomState,
     open: Mutex<OpenConnections>,
 }
 
-/// Open connections that have a network.
+/// Numbers of open connections whose peers have a network.
 #[derive(Debug, Default)]
 struct OpenConnections {
     total: usize,
     by_network: HashMap<Network, usize>,
 }
 
-impl Default for Clients {
+impl Default for ClientLimits {
     fn default() -> Self {
         Self {
             start: Instant::now(),
             connects: Mutex::default(),
             registers: Mutex::default(),
             failed_keys: Mutex::default(),
-            ids: RandomState::new(),
+            id_hasher: RandomState::new(),
             open: Mutex::default(),
         }
     }
 }
 
-impl Clients {
-    /// Returns the network whose limits apply to a peer; `None` for a process of this machine and for a trusted proxy.
+impl ClientLimits {
+    /// Returns the network whose limits apply to a peer; `None` for a process on this machine and for a trusted proxy.
     pub fn network_of(peer: &Peer, http: &config::Http) -> Option<Network> {
         let address = peer.ip().filter(|address| !address.is_loopback())?;
         (!http.trusted_proxies.contain(peer)).then(|| Network::of(address))
     }
 
-    /// Counts a connection, or a request that stands for one behind a proxy; above the rate, returns the time to wait.
+    /// Counts a new connection, or a request that a proxy forwards for a client. Returns the time to wait if the rate is
+    /// exceeded.
     pub fn connect(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
         take(&self.connects, network, limit, self.now())
     }
 
-    /// Counts a request for a registration; above the rate, returns the time to wait.
+    /// Counts a request to register. Returns the time to wait if the rate is exceeded.
     pub fn register(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
         take(&self.registers, network, limit, self.now())
     }
 
-    /// Returns the time to wait if the peer's network has tried too many wrong keys of this id. Must be called before a key is
-    /// compared.
+    /// Returns the time to wait if the peer's network has tried too many wrong keys for this id. Must be called before a
+    /// key is compared.
     pub fn check_key_attempts(&self, peer: &Peer, id: &str, limit: &RateLimit) -> Result<(), Duration> {
         let RateLimit(Some(rate)) = limit else { return Ok(()) };
         let network = Network::of_peer(peer);
-        match self.failed_keys.lock().wait(&(network, self.ids.hash_one(id)), rate, self.now()) {
+        match self.failed_keys.lock().wait(&(network, self.id_hasher.hash_one(id)), rate, self.now()) {
             Duration::ZERO => Ok(()),
             wait => Err(wait),
         }
     }
 
-    /// Counts a wrong key of this id.
+    /// Counts a wrong key for this id.
     pub fn record_failed_key(&self, peer: &Peer, id: &str, limit: &RateLimit) {
         if let RateLimit(Some(rate)) = limit {
             let network = Network::of_peer(peer);
-            self.failed_keys.lock().charge((network, self.ids.hash_one(id)), rate, self.now());
+            self.failed_keys.lock().charge((network, self.id_hasher.hash_one(id)), rate, self.now());
         }
     }
 
-    /// Counts an open connection of a peer's network as long as the slot is held; fails at the network's limit.
+    /// Counts an open connection for the peer's network, until the returned slot is dropped. Fails if the network has
+    /// reached its limit; returns `None` if the peer has no network.
     pub fn hold(self: &Arc<Self>, peer: &Peer, config: &Config) -> Result<Option<NetworkSlot>, TooManyConnections> {
         match Self::network_of(peer, &config.http) {
             Some(network) => self.slot(network, |others| network_limit(&config.limits, others)).map(Some),
@@ -101,12 +104,13 @@ impl Clients {
         }
     }
 
-    /// Counts an open connection that an old process admitted.
-    pub fn hold_carried(self: &Arc<Self>, peer: &Peer, config: &Config) -> Option<NetworkSlot> {
+    /// Counts an open connection that the old process handed over, even above the limit.
+    pub fn hold_handed_over(self: &Arc<Self>, peer: &Peer, config: &Config) -> Option<NetworkSlot> {
         Self::network_of(peer, &config.http).and_then(|network| self.slot(network, |_| usize::MAX).ok())
     }
 
-    /// Counts a connection, unless the network has as many as `limit` allows while others have the given number.
+    /// Counts a connection, unless the network has reached its limit. `limit` is called with the number of open
+    /// connections of all other networks, and returns the limit for this one.
     fn slot(
         self: &Arc<Self>,
         network: Network,
@@ -116,7 +120,7 @@ impl Clients {
         let OpenConnections { total, by_network } = &mut *open;
         let count = by_network.entry(network).or_default();
         if *count >= limit(*total - *count) {
-            // A limit is never zero, so the entry isn't empty.
+            // A limit is never zero, so the entry existed before, and no empty one is left behind.
             return Err(TooManyConnections);
         }
         *count += 1;
@@ -124,7 +128,7 @@ impl Clients {
         Ok(NetworkSlot(Arc::clone(self), network))
     }
 
-    /// Returns how many connections a network has open.
+    /// Returns the number of open connections from a network.
     pub fn open(&self, network: Network) -> usize {
         self.open.lock().by_network.get(&network).copied().unwrap_or_default()
     }
@@ -134,14 +138,14 @@ impl Clients {
     }
 }
 
-/// The error of a network that has as many connections as it may have.
+/// The client's network has reached its limit of open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the network has too many connections")]
 pub struct TooManyConnections;
 
-/// Slot of an open connection among those of its client's network.
+/// Guard that counts an open connection for its network until it is dropped.
 #[derive(Debug)]
-pub struct NetworkSlot(Arc<Clients>, Network);
+pub struct NetworkSlot(Arc<ClientLimits>, Network);
 
 impl Drop for NetworkSlot {
     fn drop(&mut self) {
@@ -153,7 +157,7 @@ impl Drop for NetworkSlot {
             *total -= 1;
             if *count == 0 {
                 by_network.remove(network);
-                // The table of a crowd that has left is released.
+                // After a crowd has disconnected, its memory is released.
                 if by_network.capacity() > SHRINK_ABOVE && by_network.len() < by_network.capacity() / 8 {
                     by_network.shrink_to_fit();
                 }
@@ -164,9 +168,9 @@ impl Drop for NetworkSlot {
 
 /// Rate buckets by key, at most [`MAX_BUCKETS`]; a missing bucket is full.
 ///
-/// When the table is full, buckets that have refilled are dropped, since they equal missing ones. If there are none,
-/// those that are closest to full are dropped, since they restrict least. An attacker with enough networks to gain from
-/// this has as many fresh buckets anyway.
+/// When the table is full, refilled buckets are dropped, since they are equivalent to missing ones. If more than half
+/// of the table remains, the buckets closest to full are dropped as well, since they restrict the least. An attacker
+/// gains nothing by filling the table on purpose: each network needed for that comes with a full bucket anyway.
 #[derive(Debug)]
 struct RateTable<K>(HashMap<K, Bucket>);
 
@@ -182,7 +186,7 @@ impl<K: Eq + Hash + Copy> RateTable<K> {
         self.bucket(key, now).take(rate, now, 1)
     }
 
-    /// Takes a token even if there is none, which makes the wait longer.
+    /// Takes a token even if the bucket is empty, which extends the time to wait.
     fn charge(&mut self, key: K, rate: &Rate, now: Duration) {
         self.bucket(key, now).charge(rate, now, 1);
     }
@@ -199,8 +203,8 @@ impl<K: Eq + Hash + Copy> RateTable<K> {
         self.0.entry(key).or_default()
     }
 
-    /// Drops full buckets, and of the others so many that half of [`MAX_BUCKETS`] remain, which makes the next eviction
-    /// rare.
+    /// Drops all full buckets, and then those closest to full until at most half of [`MAX_BUCKETS`] remain, so that
+    /// evictions are rare.
     fn evict(&mut self, now: Duration) {
         self.0.retain(|_, bucket| !bucket.is_full(now));
         if self.0.len() > MAX_BUCKETS / 2 {
@@ -221,10 +225,10 @@ fn take(table: &Mutex<RateTable<Network>>, network: Network, limit: &RateLimit, 
     }
 }
 
-/// A table of at most this capacity isn't worth shrinking.
+/// Capacity up to which the table of open connections is never shrunk.
 const SHRINK_ABOVE: usize = 4096;
 
-/// Buckets in a table: a few megabytes.
+/// Limit of buckets in a table, which then takes a few megabytes.
 const MAX_BUCKETS: usize = 65_536;
 
 #[cfg(test)]

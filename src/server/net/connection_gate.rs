@@ -1,9 +1,8 @@
-//! The limits that a connection has to pass before anything is spent on it: those of all connections, and those of its
-//! client's network.
+//! Connection limits: the total limits, and the limits of the client's network.
 //!
-//! They are checked as soon as the client's address is known, which is at once or after the PROXY header, and in any
-//! case before the TLS handshake. Behind an HTTP proxy the address comes with each request, and the routes check the
-//! network's limits there.
+//! The total limits are checked when a connection is accepted. The network's limits are checked as soon as the client's
+//! address is known: immediately, or after the PROXY header, but always before the TLS handshake, which costs CPU time.
+//! Behind an HTTP proxy the client's address comes with each request, so `http` checks the network's limits there.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::permit::{ConnectionPermit, connection_limit};
 use super::stream::Stream;
-use super::{Clients, Connection, ListenError, PendingPool, TooManyConnections};
+use super::{ClientLimits, Connection, ListenError, PendingPool, TooManyConnections};
 use crate::config;
 use crate::log::{RateLimitedLog, messages};
 use crate::metrics::{FrontendMetrics, Rejection};
@@ -25,18 +24,19 @@ pub struct ConnectionGate {
     /// Counters of the frontend.
     pub metrics: Arc<FrontendMetrics>,
     /// Rates and connections of each client network.
-    pub clients: Arc<Clients>,
+    pub clients: Arc<ClientLimits>,
     /// Connections that are not websockets yet.
     pub pending: Arc<PendingPool>,
 }
 
-/// Reason why a connection is not admitted; limits are counted and logged already.
+/// Reason why a connection is not admitted. A connection above a limit has already been counted in the metrics, and
+/// reported by a rate-limited log message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Rejected {
-    /// `limits.connections` or `limits.pending` is reached.
+    /// `limits.connections` has been reached, or `limits.pending` leaves no room.
     #[error("rejected; raise limits.connections or limits.pending")]
     TotalLimit,
-    /// The client's network is at a limit.
+    /// The client's network has reached one of its limits.
     #[error("rejected; raise limits.connection-rate, limits.connections-per-address or limits.pending")]
     NetworkLimit,
     /// The peer has disconnected.
@@ -45,20 +45,20 @@ pub(super) enum Rejected {
 }
 
 impl ConnectionGate {
-    /// Admits a connected stream socket that another program (inetd) accepted, within the same limits; it is closed if
-    /// they are reached.
+    /// Admits a connected stream socket that another program (inetd) accepted. The same limits apply, and the socket is
+    /// closed if one has been reached.
     pub fn adopt(&self, descriptor: OwnedFd) -> Result<Connection, ListenError> {
         let stream = Stream::adopt(descriptor)?;
         self.metrics.accepted.increment();
         self.admit(stream, true).map_err(|why| ListenError::Unavailable(format!("handed-over connection: {why}")))
     }
 
-    /// Gives a connection its permits; `is_client` says that the peer is the client itself and not a proxy.
+    /// Checks the total limits and, if the peer is the client itself (`is_client`) and not a proxy, those of its network.
     pub(super) fn admit(&self, stream: Stream, is_client: bool) -> Result<Connection, Rejected> {
         let peer = stream.peer().map_err(|_| Rejected::Disconnected)?;
         let (permit, pending) = {
             let config = self.config.borrow();
-            let network = Clients::network_of(&peer, &config.http);
+            let network = ClientLimits::network_of(&peer, &config.http);
             let pending = self.pending.admit(network, self.pending_limit(&config.limits));
             let pending = pending.map_err(|why| self.reject(&peer, why))?;
             let permit = ConnectionPermit::take(&self.metrics, connection_limit(&config.limits));
@@ -72,11 +72,11 @@ impl ConnectionGate {
         Ok(connection)
     }
 
-    /// Checks the limits of the client's network, once it is known.
+    /// Checks the limits of the client's network. Called when the client's address is known.
     pub(super) fn admit_client(&self, connection: &mut Connection) -> Result<(), Rejected> {
         let config = self.config.borrow();
         let peer = connection.peer();
-        let network = Clients::network_of(&peer, &config.http);
+        let network = ClientLimits::network_of(&peer, &config.http);
         connection.assign(network, self.pending_limit(&config.limits)).map_err(|why| self.reject(&peer, why))?;
         let Some(network) = network else { return Ok(()) };
         if self.clients.connect(network, &config.limits.connection_rate).is_err() {
@@ -89,14 +89,16 @@ impl ConnectionGate {
         Ok(())
     }
 
-    /// Returns how many connections may be pending: `limits.pending`, or what websockets leave of all connections.
+    /// Returns the limit of pending connections: `limits.pending`, or the number of connections that websockets leave
+    /// free, whichever is lower.
     fn pending_limit(&self, limits: &config::Limits) -> usize {
         let websockets = self.metrics.connections.value().saturating_sub(self.metrics.pending.value());
         let free = connection_limit(limits).saturating_sub(usize::try_from(websockets).unwrap_or(usize::MAX));
         limits.pending.min(free)
     }
 
-    /// Counts and logs a rejected connection. Many clients may share one address, for which a limit is then too low.
+    /// Counts and logs a rejected connection. The message names the limit, since it may be too low for an address that
+    /// many clients share.
     fn reject(&self, peer: &Peer, why: Rejection) -> Rejected {
         let (limit, rejected) = match why {
             Rejection::Limit => ("limits.connections or limits.pending", Rejected::TotalLimit),
@@ -112,5 +114,5 @@ impl ConnectionGate {
     }
 }
 
-/// Limits a message that peers can trigger.
+/// Rate limit for a log message that peers can trigger.
 static REJECTED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(30));

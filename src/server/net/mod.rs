@@ -23,7 +23,7 @@ pub mod yield_budget;
 
 pub use accept::accept;
 pub use certificates::{CertificateError, CertificateProblem, Certificates, ClientCertificate, FreshCertificates};
-pub use clients::{Clients, NetworkSlot, TooManyConnections};
+pub use clients::{ClientLimits, NetworkSlot, TooManyConnections};
 pub use connection::Connection;
 pub use connection_gate::ConnectionGate;
 pub use handshake::LAST_CALL;

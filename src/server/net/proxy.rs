@@ -1,8 +1,8 @@
 //! The PROXY protocol, versions 1 and 2: the header in which a proxy names the client of a connection.
 //!
-//! It precedes TLS and HTTP on each connection of a listener with `proxy-protocol`. [`parse`] is pure and returns how
-//! many bytes it needs at least, so that no byte is read that belongs to what follows. The format is specified in
-//! HAProxy's `doc/proxy-protocol.txt`; the additional fields (TLVs) of version 2 are ignored.
+//! On a listener with `proxy-protocol`, the header precedes TLS and HTTP on each connection. [`parse`] does no I/O, and
+//! returns how many more bytes are certain to belong to the header, so that no byte after the header is read. HAProxy's
+//! `doc/proxy-protocol.txt` specifies the format. The additional fields (TLVs) of version 2 are ignored.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,33 +14,34 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub enum Parsed {
     /// The header is incomplete. At least this many more bytes belong to it.
     Incomplete(usize),
-    /// The header names no client (LOCAL, UNKNOWN), as for a health check of the proxy itself.
-    Local,
+    /// The header contains no IP address of a client: the proxy opened the connection for itself, such as for a health
+    /// check (LOCAL), the protocol is unspecified (UNKNOWN, AF_UNSPEC), or the client has a Unix socket (AF_UNIX).
+    NoAddress,
     /// Address of the client.
     Client(SocketAddr),
 }
 
-/// The error of bytes that are not a PROXY header.
+/// The bytes are not a PROXY header, or the header isn't valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no valid PROXY header")]
 pub struct Malformed;
 
-/// Parses the bytes received so far.
+/// Parses the bytes received so far, which must not extend past the header: bytes after it are [`Malformed`].
 pub fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
     if bytes.is_empty() {
-        return Ok(Parsed::Incomplete(SIGNATURE.len()));
+        return Ok(Parsed::Incomplete(V2_SIGNATURE.len()));
     }
-    let known = bytes.len().min(SIGNATURE.len());
-    if bytes[..known] == SIGNATURE[..known] {
-        return parse_binary(bytes);
+    let len = bytes.len().min(V2_SIGNATURE.len());
+    if bytes[..len] == V2_SIGNATURE[..len] {
+        return parse_v2(bytes);
     }
-    let known = bytes.len().min(TEXT.len());
-    if bytes[..known] == TEXT[..known] { parse_text(bytes) } else { Err(Malformed) }
+    let len = bytes.len().min(V1_PREFIX.len());
+    if bytes[..len] == V1_PREFIX[..len] { parse_v1(bytes) } else { Err(Malformed) }
 }
 
-/// Reads a header and no byte after it; `None` if the header names no client.
+/// Reads a header and no byte after it. Returns `None` if the header contains no IP address of a client.
 pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
-    let mut bytes = Vec::with_capacity(LONGEST_TEXT);
+    let mut bytes = Vec::with_capacity(V1_MAX_LEN);
     loop {
         match parse(&bytes) {
             Ok(Parsed::Incomplete(more)) => {
@@ -48,7 +49,7 @@ pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Re
                 bytes.resize(begin + more, 0);
                 stream.read_exact(&mut bytes[begin..]).await?;
             }
-            Ok(Parsed::Local) => return Ok(None),
+            Ok(Parsed::NoAddress) => return Ok(None),
             Ok(Parsed::Client(address)) => return Ok(Some(address)),
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         }
@@ -56,10 +57,14 @@ pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Re
 }
 
 /// Parses version 2: signature, version and command, family and protocol, length, addresses, additional fields.
-fn parse_binary(bytes: &[u8]) -> Result<Parsed, Malformed> {
-    let Some((head, rest)) = bytes.split_at_checked(HEAD) else { return Ok(Parsed::Incomplete(HEAD - bytes.len())) };
-    let len = usize::from(u16::from_be_bytes([head[14], head[15]]));
-    if len > LONGEST_BINARY || head[12] >> 4 != 2 {
+fn parse_v2(bytes: &[u8]) -> Result<Parsed, Malformed> {
+    let Some((fixed, rest)) = bytes.split_at_checked(V2_FIXED_LEN) else {
+        return Ok(Parsed::Incomplete(V2_FIXED_LEN - bytes.len()));
+    };
+    let (version, command) = (fixed[12] >> 4, fixed[12] & 0xf);
+    let family = fixed[13];
+    let len = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
+    if len > V2_MAX_REST_LEN || version != 2 {
         return Err(Malformed);
     }
     match len.checked_sub(rest.len()) {
@@ -67,14 +72,16 @@ fn parse_binary(bytes: &[u8]) -> Result<Parsed, Malformed> {
         Some(more) => return Ok(Parsed::Incomplete(more)),
         None => return Err(Malformed),
     }
-    match (head[12] & 0xf, head[13]) {
-        // Whatever follows LOCAL is ignored (section 2.2 of the specification).
-        (0, _) => Ok(Parsed::Local),
-        (1, 0x00 | 0x31) => Ok(Parsed::Local),
+    // The command, and the address family with the transport protocol (section 2.2 of the specification).
+    match (command, family) {
+        (0, _) => Ok(Parsed::NoAddress),           // LOCAL: the rest is ignored
+        (1, 0x00 | 0x31) => Ok(Parsed::NoAddress), // PROXY, AF_UNSPEC or AF_UNIX over SOCK_STREAM
+        // PROXY, TCP over IPv4: two addresses of 4 bytes, two ports
         (1, 0x11) => match rest {
             [a, b, c, d, _, _, _, _, high, low, _, _, ..] => client(Ipv4Addr::new(*a, *b, *c, *d), [*high, *low]),
             _ => Err(Malformed),
         },
+        // PROXY, TCP over IPv6: two addresses of 16 bytes, two ports
         (1, 0x21) => match (rest.first_chunk::<16>(), rest.get(32..36)) {
             (Some(source), Some([high, low, _, _])) => client(Ipv6Addr::from(*source), [*high, *low]),
             _ => Err(Malformed),
@@ -88,10 +95,10 @@ fn client(address: impl Into<std::net::IpAddr>, port: [u8; 2]) -> Result<Parsed,
 }
 
 /// Parses version 1, a line such as `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443`.
-fn parse_text(bytes: &[u8]) -> Result<Parsed, Malformed> {
+fn parse_v1(bytes: &[u8]) -> Result<Parsed, Malformed> {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
-        let missing = if bytes.ends_with(b"\r") { 1 } else { SHORTEST_TEXT.saturating_sub(bytes.len()).max(2) };
-        let fits = bytes.len() + missing <= LONGEST_TEXT;
+        let missing = if bytes.ends_with(b"\r") { 1 } else { V1_MIN_LEN.saturating_sub(bytes.len()).max(2) };
+        let fits = bytes.len() + missing <= V1_MAX_LEN;
         return if fits { Ok(Parsed::Incomplete(missing)) } else { Err(Malformed) };
     };
     let line = bytes[..end].strip_suffix(b"\r").filter(|_| end + 1 == bytes.len()).ok_or(Malformed)?;
@@ -99,7 +106,7 @@ fn parse_text(bytes: &[u8]) -> Result<Parsed, Malformed> {
     let mut words = line.split(' ').skip(1);
     let family = words.next().ok_or(Malformed)?;
     if family == "UNKNOWN" {
-        return Ok(Parsed::Local);
+        return Ok(Parsed::NoAddress);
     }
     let [Some(source), Some(target), Some(port), Some(target_port), None] =
         [words.next(), words.next(), words.next(), words.next(), words.next()]
@@ -121,23 +128,23 @@ fn source_of<T: std::str::FromStr>(source: &str, target: &str) -> Result<T, Malf
     source.parse().map_err(|_| Malformed)
 }
 
-/// Parses a port, which consists of digits alone.
+/// Parses a port. Unlike `u16::from_str`, it rejects a plus sign.
 fn port_number(text: &str) -> Result<u16, Malformed> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().map_err(|_| Malformed) } else { Err(Malformed) }
 }
 
-/// First bytes of a header of version 2.
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Length of the fixed part of a header of version 2.
-const HEAD: usize = 16;
-/// Limit for addresses and additional fields, which may include a client certificate; the format allows 64 KiB.
-const LONGEST_BINARY: usize = 4096;
-/// First bytes of a header of version 1.
-const TEXT: &[u8] = b"PROXY ";
-/// Length of `PROXY UNKNOWN` with its line end.
-const SHORTEST_TEXT: usize = 15;
-/// Length of the longest header of version 1 that the format allows.
-const LONGEST_TEXT: usize = 107;
+/// First bytes of a version 2 header.
+const V2_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+/// Length of the fixed part of a version 2 header.
+const V2_FIXED_LEN: usize = 16;
+/// Maximum length of addresses and additional fields, which may include a client certificate. The format allows 64 KiB.
+const V2_MAX_REST_LEN: usize = 4096;
+/// First bytes of a version 1 header.
+const V1_PREFIX: &[u8] = b"PROXY ";
+/// Length of the shortest version 1 header, `PROXY UNKNOWN` and CR LF.
+const V1_MIN_LEN: usize = 15;
+/// Length of the longest version 1 header that the format allows.
+const V1_MAX_LEN: usize = 107;
 
 #[cfg(test)]
 mod tests;

@@ -22,13 +22,13 @@ pub struct Socket {
 
 impl Socket {
     /// Takes over a connection without TLS that the old process served.
-    pub fn carried(descriptor: OwnedFd, peer: Peer, gate: &ConnectionGate) -> Self {
+    pub fn handed_over(descriptor: OwnedFd, peer: Peer, gate: &ConnectionGate) -> Self {
         // Behind a proxy on a Unix socket the peer is an IP address, so the peer doesn't say what the socket is.
         let is_unix = SockRef::from(&descriptor).domain().is_ok_and(|domain| domain == Domain::UNIX);
         let plain =
             if is_unix { Plain::Unix(UnixStream::from(descriptor)) } else { Plain::Tcp(TcpStream::from(descriptor)) };
         let mut permit = ConnectionPermit::unlimited(&gate.metrics);
-        permit.hold(gate.clients.hold_carried(&peer, &gate.config.borrow()));
+        permit.hold(gate.clients.hold_handed_over(&peer, &gate.config.borrow()));
         Self { transport: Transport::Plain(plain), peer, permit }
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_carried_connection_has_its_sockets_family_whatever_its_peer_is() {
+    fn a_handed_over_connection_has_the_family_of_its_socket() {
         let (unix, _other) = UnixStream::pair().unwrap();
         let peer = Peer::Inet("192.0.2.1:0".parse().unwrap());
         let (_publish, config) = tokio::sync::watch::channel(Arc::default());
@@ -68,7 +68,7 @@ mod tests {
             clients: Arc::default(),
             pending: Arc::new(crate::net::PendingPool::new(Arc::default())),
         };
-        let socket = Socket::carried(unix.into(), peer, &gate);
+        let socket = Socket::handed_over(unix.into(), peer, &gate);
         assert!(matches!(socket.transport, Transport::Plain(Plain::Unix(_))), "{socket:?}");
         assert_eq!(socket.peer, peer);
         let network = crate::peer::Network::of("192.0.2.1".parse().unwrap());

@@ -130,7 +130,7 @@ impl Registry {
         Some(Seat { registration, role, is_active: true, registry: Arc::clone(self) })
     }
 
-    /// Sets deadlines for the registrations whose members couldn't be carried over: `patience` is the time that these
+    /// Sets deadlines for the registrations whose members couldn't be handed over: `patience` is the time that these
     /// have to reconnect.
     pub fn finish_restore(&self, patience: Duration, now: Instant) {
         let mut inner = self.lock();

@@ -32,7 +32,7 @@ use crate::config::{Config, Limits, Problems};
 use crate::events::Events;
 use crate::files::Accept;
 use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
-use crate::net::{Clients, ConnectionGate, NetworkSlot, PendingPool, Socket};
+use crate::net::{ClientLimits, ConnectionGate, NetworkSlot, PendingPool, Socket};
 use crate::peer::Peer;
 use crate::registry::{self, Credential, Registration, Registry, Request, SeatError, Summary};
 use crate::relay::{self, MemberView, MemoryBudget, Relay};
@@ -51,7 +51,7 @@ pub struct Server {
     config: watch::Sender<Arc<Config>>,
     /// The configuration of the start, against which changes that need a restart are reported.
     initial: Arc<Config>,
-    clients: Arc<Clients>,
+    clients: Arc<ClientLimits>,
     pending: Arc<PendingPool>,
     metrics: Arc<FrontendMetrics>,
     events: Events,
@@ -279,7 +279,7 @@ impl Server {
     }
 
     /// The limits of client networks.
-    pub fn clients(&self) -> &Arc<Clients> {
+    pub fn clients(&self) -> &Arc<ClientLimits> {
         &self.clients
     }
 

@@ -76,7 +76,7 @@ impl Server {
             }
         };
         if total > 0 && timeout(latency + patience, all).await.is_err() {
-            tracing::warn!("not all members that can't be carried over have answered");
+            tracing::warn!("not all members that can't be handed over have disconnected in time");
         }
     }
 
@@ -87,8 +87,8 @@ impl Server {
 
     pub(super) async fn take_snapshot(&self) -> FrozenServer {
         // Before the threads stand still, since it takes a while.
-        let carried = self.events.history().export();
-        let history = Snapshot::encode_events(&carried);
+        let events = self.events.history().export();
+        let history = Snapshot::encode_events(&events);
         let mut frozen = self.relay.freeze().await;
         let (members, descriptors) = std::mem::take(&mut frozen.members).into_iter().unzip();
         let (now, metrics) = (Instant::now(), &self.metrics);
@@ -101,7 +101,7 @@ impl Server {
             drain: self.drain.state(now),
             restarts: RestartCounts {
                 count: metrics.restarts.value(),
-                carried: metrics.carried.value(),
+                handed_over: metrics.handed_over.value(),
                 lost: metrics.lost.value(),
             },
             history,
@@ -123,20 +123,20 @@ impl Server {
                 ask_to_reconnect(descriptor);
                 continue;
             };
-            restored.push((seat, member.member, Socket::carried(descriptor, member.peer, &gate)));
+            restored.push((seat, member.member, Socket::handed_over(descriptor, member.peer, &gate)));
         }
         let count = restored.len();
         self.metrics.restarts.set(state.restarts.count + 1);
-        self.metrics.carried.set(state.restarts.carried + count as u64);
+        self.metrics.handed_over.set(state.restarts.handed_over + count as u64);
         self.metrics.lost.set(state.restarts.lost + (total - count) as u64);
         self.relay.restore(restored);
         self.registry.finish_restore(COME_BACK, Instant::now());
         tracing::info!(
-            message_id = messages::CARRIED_OVER,
+            message_id = messages::MEMBERS_HANDED_OVER,
             old_version = state.program,
             members = count,
             lost = total - count,
-            "carried over"
+            "members handed over"
         );
         if let Some(drain) = state.drain {
             self.drain.resume(drain, Instant::now());

@@ -1,16 +1,24 @@
-//! The format of the state that one process hands over to the next, so that no connection is dropped and no message lost.
+//! The format of the state that one process hands over to the next, so that no connection is dropped and no message is
+//! lost.
 //!
-//! A snapshot goes through sealed memory and never to a disk, since it holds the value that hashes the registrations'
-//! keys. The format has a number, a length and a checksum, and behind them fields by name (MessagePack): a newer program
-//! reads an older one's, and what is unknown or damaged is refused rather than guessed at. The descriptors travel beside
-//! it ([`crate::sys::send_fds`]): first the listeners', then the members', in the snapshot's order.
+//! A snapshot is passed in sealed memory and never written to a disk, since it contains the secret with which the keys
+//! of registrations are hashed. It starts with a header of fixed length (magic bytes, format number, length, checksum).
+//! The body is MessagePack with named fields, so a newer program can read the snapshot of an older one. Unknown formats
+//! and damaged snapshots are rejected. The descriptors are sent separately ([`crate::sys::send_fds`]): first those of
+//! the listeners, then those of the members, both in the order of the snapshot.
 //!
-//! A member with TLS can't go along: its keys and record numbers are in this process, and rustls gives them away only
-//! for good. Where the kernel does the records (Linux's `tls` module, Documentation/networking/tls.rst) such a socket
-//! would be handed over like a plain one. What is missing: a handshake whose secrets are taken out
-//! (`dangerous_extract_secrets`) and set with `TLS_TX` and `TLS_RX`, which is `unsafe` that nix has no cover for; what
-//! rustls has read behind the handshake, given to the member first; and alerts and key updates, which the kernel passes
-//! on as messages of their own. The format is open for it: fields are named, and a new one has a default.
+//! TLS connections can't be handed over. Their keys and record sequence numbers are inside rustls, which releases them
+//! only by consuming the connection (`dangerous_extract_secrets`). With kernel TLS (Linux's `tls` module,
+//! Documentation/networking/tls.rst) the socket itself would hold them, and could be handed over like a plain one. To
+//! support that, the router would have to:
+//!
+//! - extract the secrets after the handshake and set them with the socket options `TLS_TX` and `TLS_RX`, for which nix
+//!   has no safe wrapper;
+//! - deliver the data that rustls has already read after the handshake to the member first;
+//! - handle alerts and key updates, which the kernel delivers as separate control messages.
+//!
+//! The snapshot could describe such a member without a new format number: fields are named, and a new field can have a
+//! default.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Cursor, Read, Seek, Write};
@@ -26,7 +34,7 @@ use ws_router_core::shard::MemberState;
 use crate::peer::Peer;
 use crate::registry::RegistrySnapshot;
 
-/// Everything that the new process has to know.
+/// State that the new process needs, apart from the descriptors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Version of the program that wrote it.
@@ -34,92 +42,94 @@ pub struct Snapshot {
     /// Registrations.
     #[serde(rename = "directory")]
     pub registry: RegistrySnapshot,
-    /// Highest member number that was given.
+    /// Highest member id assigned so far.
     pub last_member: u64,
-    /// Key of each listener's descriptor.
+    /// Keys of the listeners, in the order of their descriptors.
     pub listeners: Vec<String>,
     /// Members, each with a descriptor.
     pub members: Vec<MemberSnapshot>,
-    /// Progress of draining; `None` in service.
+    /// Progress of draining; `None` if the router isn't draining.
     #[serde(default)]
     pub drain: Option<DrainState>,
-    /// Counts of all restarts before.
+    /// Counts of all restarts before this one.
     #[serde(default)]
     pub restarts: RestartCounts,
-    /// Last events, as [`Snapshot::encode_events`] writes them.
+    /// Latest events, encoded by [`Snapshot::encode_events`].
     #[serde(default, with = "serde_bytes")]
     pub history: Vec<u8>,
-    /// Settings in force, as a configuration file; it names files with keys and tokens, and holds none of their contents.
+    /// Settings in use, in the syntax of the configuration file. Keys and tokens are not included, only the paths of
+    /// their files.
     #[serde(default)]
     pub settings: Option<String>,
 }
 
-/// Counts of restarts and of what they carried over, since the last stop.
+/// Counts of restarts and of the connections that they handed over, since the last stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RestartCounts {
     /// Number of restarts.
     pub count: u64,
-    /// Connections that were carried over.
-    pub carried: u64,
-    /// Connections that could not be carried over.
+    /// Connections that were handed over.
+    #[serde(rename = "carried")]
+    pub handed_over: u64,
+    /// Connections that could not be handed over.
     pub lost: u64,
 }
 
 /// Progress of draining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainState {
-    /// Time over which members are closed.
+    /// Duration of draining, over which the closing of members is spread, in milliseconds.
     pub over_ms: u64,
-    /// Part of that time that has passed.
+    /// Part of that duration that has passed, in milliseconds.
     pub spent_ms: u64,
-    /// Number of members at its start.
+    /// Number of members when draining started.
     pub members_before: u64,
 }
 
-/// A member on its way to the new process.
+/// State of a member that is handed over to the new process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemberSnapshot {
-    /// Registration that it is a member of.
+    /// Registration to which the member belongs.
     pub registration: RegistrationId,
-    /// Progress of its stream, in both directions.
+    /// Identity, counters and buffered data of the member.
     pub member: MemberState,
-    /// Address that it came from.
+    /// The other end of its connection.
     pub peer: Peer,
 }
 
-/// Error of decoding a snapshot.
+/// Error when decoding a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The memory can't be read.
     #[error("snapshot: {0}")]
     Io(#[from] io::Error),
-    /// The bytes are something else.
-    #[error("snapshot: not one of ws-router")]
+    /// The magic bytes at the start are missing.
+    #[error("snapshot: not a snapshot of ws-router")]
     Foreign,
-    /// A later version of the program wrote it.
-    #[error("snapshot: its format is {0}, and this version reads up to {FORMAT}")]
+    /// The format is newer than this program.
+    #[error("snapshot: format {0} is not supported, the newest supported one is {FORMAT}")]
     TooNew(u32),
-    /// It is cut off or changed.
+    /// The snapshot is truncated, or its length or checksum is wrong.
     #[error("snapshot: damaged")]
     Damaged,
-    /// Its fields are not those of its format.
+    /// The length and the checksum are right, but the fields can't be decoded.
     #[error("snapshot: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
 }
 
 impl Snapshot {
-    /// Encodes events apart from the rest, so that a program that doesn't know one of them loses the events and not the
-    /// members. This is done before relay threads stop.
+    /// Encodes events into bytes of their own, so that a program that doesn't know a kind of event can still decode the
+    /// members. Called before the relay threads stop, to keep the interruption short.
     pub fn encode_events(events: &[Event]) -> Vec<u8> {
         rmp_serde::to_vec_named(events).unwrap_or_default()
     }
 
-    /// Decodes the events; none, if this program doesn't know all of them.
+    /// Decodes the events. Returns none if this program doesn't know a kind of event among them.
     pub fn decode_events(&self) -> Vec<Event> {
         rmp_serde::from_slice(&self.history).unwrap_or_default()
     }
 
-    /// Writes the snapshot into sealed memory, which nobody can change any more, and returns its descriptor.
+    /// Writes the snapshot into a memfd, seals it against changes, and returns its descriptor.
     pub fn seal(&self) -> io::Result<OwnedFd> {
         let memory = memfd_create("ws-router-snapshot", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         let mut file = File::from(memory);
@@ -129,7 +139,7 @@ impl Snapshot {
         Ok(file.into())
     }
 
-    /// Reads the memory that [`Snapshot::seal`] returned.
+    /// Reads and decodes the memory that [`Snapshot::seal`] returned.
     pub fn open(memory: OwnedFd) -> Result<Self, DecodeError> {
         let mut file = File::from(memory);
         file.rewind()?;
@@ -145,12 +155,12 @@ impl Snapshot {
         Ok(bytes.into_inner())
     }
 
-    /// Writes the fields, and then the header in front of them. Outboxes may be hundreds of megabytes, and everybody
-    /// waits meanwhile: so nothing of it is copied on its way.
+    /// Writes the body, and then the header in front of it. Outboxes can have hundreds of megabytes, and no message is
+    /// relayed while they are written, so the body is not first assembled in a buffer.
     fn write(&self, to: &mut (impl Write + Seek)) -> io::Result<()> {
-        to.write_all(&[0; HEAD])?;
+        to.write_all(&[0; HEADER_LEN])?;
         let body = Body { to: &mut *to, len: 0, checksum: blake3::Hasher::new() };
-        let mut body = BufWriter::with_capacity(PIECE, body);
+        let mut body = BufWriter::with_capacity(WRITE_BUFFER, body);
         rmp_serde::encode::write_named(&mut body, self).map_err(io::Error::other)?;
         let Body { len, checksum, .. } = body.into_inner().map_err(io::IntoInnerError::into_error)?;
         to.rewind()?;
@@ -177,7 +187,7 @@ impl Snapshot {
     }
 }
 
-/// The fields on their way, with their length and checksum.
+/// Writer of the body, which computes its length and checksum.
 struct Body<'a, W> {
     to: &'a mut W,
     len: u64,
@@ -197,14 +207,17 @@ impl<W: Write> Write for Body<'_, W> {
     }
 }
 
+/// First bytes of each snapshot.
 const MAGIC: &[u8; 16] = b"ws-router state\n";
-/// The newest format, which is the one that is written. A field that is added gets a default for older states; what
-/// can't be read so raises the number, and the older shape stays readable.
+/// Newest format, which is always the one written.
+///
+/// A new field with `serde(default)` keeps the number, since snapshots without it can still be decoded. Any other change
+/// increases the number, and the decoder must then still accept the older formats.
 const FORMAT: u32 = 1;
-/// Bytes in front of the fields.
-const HEAD: usize = MAGIC.len() + 4 + 8 + 32;
-/// Small fields are written together, so much at a time.
-const PIECE: usize = 64 << 10;
+/// Length of the header: magic bytes, format number, length and checksum of the body.
+const HEADER_LEN: usize = MAGIC.len() + 4 + 8 + 32;
+/// Size of the buffer that collects small fields before they are written.
+const WRITE_BUFFER: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests;

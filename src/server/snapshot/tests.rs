@@ -42,7 +42,7 @@ fn snapshot() -> Snapshot {
 }
 
 #[test]
-fn a_sealed_snapshot_is_read_again_and_can_not_be_changed() {
+fn a_sealed_snapshot_is_readable_and_immutable() {
     let sealed = snapshot().seal().unwrap();
     let mut writer = File::from(sealed.try_clone().unwrap());
     assert!(writer.write_all(b"x").is_err());
@@ -55,7 +55,7 @@ fn a_sealed_snapshot_is_read_again_and_can_not_be_changed() {
 }
 
 #[test]
-fn what_is_cut_off_changed_foreign_or_too_new_is_refused() {
+fn truncated_changed_foreign_and_newer_snapshots_are_rejected() {
     let bytes = snapshot().to_bytes().unwrap();
     for len in 0..bytes.len() {
         assert!(Snapshot::from_bytes(&bytes[..len]).is_err());
@@ -71,7 +71,7 @@ fn what_is_cut_off_changed_foreign_or_too_new_is_refused() {
 
 proptest! {
     #[test]
-    fn no_body_whatever_makes_the_reader_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_body_makes_the_decoder_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(FORMAT.to_be_bytes());
         bytes.extend((body.len() as u64).to_be_bytes());
@@ -81,7 +81,7 @@ proptest! {
     }
 }
 
-/// A snapshot of the first format with everything in it that a member can have left half done.
+/// Returns a snapshot with a member that has a partial message and buffered output.
 fn full() -> Snapshot {
     let member = serde_json::json!({
         "id": 5, "serial": 1, "role": "peer", "age_ms": 1000, "silent_ms": 20, "pinged_ms": 10,
@@ -92,17 +92,17 @@ fn full() -> Snapshot {
         } },
         "owed": [120, 0x82, 1, 121], "begun": 1
     });
-    let carried = MemberSnapshot {
+    let member = MemberSnapshot {
         registration: RegistrationId::parse("my-device").unwrap(),
         member: serde_json::from_value(member).unwrap(),
         peer: Peer::inet("127.0.0.1:5000".parse().unwrap()),
     };
-    Snapshot { members: vec![carried], ..snapshot() }
+    Snapshot { members: vec![member], ..snapshot() }
 }
 
 #[test]
-fn a_snapshot_of_the_first_format_is_still_read() {
-    // Written once by this, and never again: `full().to_bytes()`.
+fn a_format_1_snapshot_is_readable() {
+    // The file was written once with `full().to_bytes()`, and must never be written again.
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshot/tests/state-1");
     if std::env::var_os("WS_ROUTER_WRITE_SNAPSHOT").is_some() {
         std::fs::write(path, full().to_bytes().unwrap()).unwrap();
@@ -114,7 +114,7 @@ fn a_snapshot_of_the_first_format_is_still_read() {
 }
 
 #[test]
-fn fields_that_a_later_program_of_the_same_format_adds_are_passed_over() {
+fn unknown_fields_are_ignored() {
     #[derive(Serialize)]
     struct Later {
         something_new: Vec<u8>,

@@ -29,7 +29,7 @@ fn read(bytes: &[u8]) -> Option<usize> {
     loop {
         match parse(bytes.get(..at)?) {
             Ok(Parsed::Incomplete(more)) => at += more,
-            Ok(Parsed::Local | Parsed::Client(_)) => return Some(at),
+            Ok(Parsed::NoAddress | Parsed::Client(_)) => return Some(at),
             Err(Malformed) => return None,
         }
     }

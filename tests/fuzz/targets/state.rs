@@ -36,14 +36,14 @@ fn go_on(state: Snapshot) {
     let registry = Registry::restore(state.registry, rules.clone(), Events::new(), now);
     let mut shard = Shard::new(frames::rules(1 << 20));
     let mut seats = Vec::new();
-    for carried in state.members {
-        let member = &carried.member;
-        let Some(seat) = registry.restore_seat(carried.registration.as_str(), member.serial, member.role) else {
+    for snapshot in state.members {
+        let member = &snapshot.member;
+        let Some(seat) = registry.restore_seat(snapshot.registration.as_str(), member.serial, member.role) else {
             continue;
         };
         let pipe = Pipe::with_room(1 << 30).shared();
         pipe.borrow_mut().inbound.extend([0x82, 0x81, 1, 2, 3, 4, 5, 0x80, 0x80, 1, 2, 3, 4, 0x88, 0x80, 1, 2, 3, 4]);
-        if let Ok(slot) = shard.restore(carried.member, InMemoryLink(pipe), NOW) {
+        if let Ok(slot) = shard.restore(snapshot.member, InMemoryLink(pipe), NOW) {
             seats.push((slot, seat));
         }
     }

@@ -100,8 +100,8 @@ fn how_a_crowd_lost_its_registration_is_not_forgotten_for_all_who_left_then() {
     let (forgotten, kept) = history.of(&id("my-device")).unwrap();
     assert_eq!((forgotten, kept.len()), (201 - MAX_PER_REGISTRATION as u64, MAX_PER_REGISTRATION));
     assert_eq!((&kept[0], kept.last()), (&events[100], events.last()));
-    let carried = history.export();
-    assert_eq!((carried.len(), &carried[0]), (MIN_PER_REGISTRATION, &events[100]));
+    let exported = history.export();
+    assert_eq!((exported.len(), &exported[0]), (MIN_PER_REGISTRATION, &events[100]));
 }
 
 #[test]
@@ -132,11 +132,11 @@ fn the_ended_make_room_and_then_each_keeps_its_last_events() {
 fn a_successor_gets_the_last_events_as_they_are_told() {
     let mut events: Vec<_> = (0..20).map(|at| joined(at, "my-device", at)).collect();
     events.push(ended(20, "my-device"));
-    let carried = history(&events).export();
-    assert_eq!(carried, events[events.len() - MIN_PER_REGISTRATION..]);
-    let bytes = rmp_serde::to_vec_named(&carried).unwrap();
-    assert_eq!(rmp_serde::from_slice::<Vec<Event>>(&bytes).unwrap(), carried);
-    assert_eq!(history(&carried).of(&id("my-device")), Some((0, carried)));
+    let exported = history(&events).export();
+    assert_eq!(exported, events[events.len() - MIN_PER_REGISTRATION..]);
+    let bytes = rmp_serde::to_vec_named(&exported).unwrap();
+    assert_eq!(rmp_serde::from_slice::<Vec<Event>>(&bytes).unwrap(), exported);
+    assert_eq!(history(&exported).of(&id("my-device")), Some((0, exported)));
 }
 
 #[test]

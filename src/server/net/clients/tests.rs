@@ -16,7 +16,7 @@ fn limit(text: &str) -> RateLimit {
 
 #[test]
 fn neighbors_in_an_ipv6_network_share_a_bucket_and_ipv4_addresses_do_not() {
-    let (clients, limit) = (Clients::default(), limit("1/h"));
+    let (clients, limit) = (ClientLimits::default(), limit("1/h"));
     assert_eq!(clients.connect(network("2001:db8::1"), &limit), Ok(()));
     assert!(clients.connect(network("2001:db8::ffff:2"), &limit).is_err());
     assert_eq!(clients.connect(network("2001:db8:0:1::1"), &limit), Ok(()));
@@ -26,8 +26,8 @@ fn neighbors_in_an_ipv6_network_share_a_bucket_and_ipv4_addresses_do_not() {
 }
 
 #[test]
-fn connecting_registering_and_guessing_are_counted_apart() {
-    let (clients, limit, here) = (Clients::default(), limit("1/h"), network("192.0.2.1"));
+fn connections_registrations_and_wrong_keys_have_separate_limits() {
+    let (clients, limit, here) = (ClientLimits::default(), limit("1/h"), network("192.0.2.1"));
     assert_eq!(clients.connect(here, &limit), Ok(()));
     assert_eq!(clients.register(here, &limit), Ok(()));
     assert_eq!(clients.check_key_attempts(&peer_of("192.0.2.1"), "my-device", &limit), Ok(()));
@@ -36,7 +36,7 @@ fn connecting_registering_and_guessing_are_counted_apart() {
 
 #[test]
 fn wrong_keys_delay_only_requests_for_the_same_registration_from_the_same_network() {
-    let (clients, limit) = (Clients::default(), limit("1/h burst 2"));
+    let (clients, limit) = (ClientLimits::default(), limit("1/h burst 2"));
     let (here, there) = ("192.0.2.1", "192.0.2.2");
     for _ in 0..2 {
         assert_eq!(clients.check_key_attempts(&peer_of(here), "my-device", &limit), Ok(()));
@@ -49,7 +49,7 @@ fn wrong_keys_delay_only_requests_for_the_same_registration_from_the_same_networ
 
 #[test]
 fn without_a_limit_nothing_is_counted() {
-    let (clients, here) = (Clients::default(), network("192.0.2.1"));
+    let (clients, here) = (ClientLimits::default(), network("192.0.2.1"));
     for _ in 0..10 {
         assert_eq!(clients.connect(here, &RateLimit(None)), Ok(()));
         clients.record_failed_key(&peer_of("192.0.2.1"), "my-device", &RateLimit(None));
@@ -58,8 +58,8 @@ fn without_a_limit_nothing_is_counted() {
 }
 
 #[test]
-fn the_defaults_admit_a_crowd_that_returns_at_once() {
-    let (clients, limits, school) = (Clients::default(), config::Limits::default(), network("192.0.2.1"));
+fn the_default_rates_admit_a_crowd_that_reconnects_at_once() {
+    let (clients, limits, school) = (ClientLimits::default(), config::Limits::default(), network("192.0.2.1"));
     for _ in 0..30_000 {
         assert_eq!(clients.connect(school, &limits.connection_rate), Ok(()));
         assert_eq!(clients.register(school, &limits.register_rate), Ok(()));
@@ -68,18 +68,18 @@ fn the_defaults_admit_a_crowd_that_returns_at_once() {
 }
 
 #[test]
-fn processes_of_this_machine_and_trusted_proxies_have_no_network() {
+fn processes_on_this_machine_and_trusted_proxies_have_no_network() {
     let trusted_proxies = ["10.0.0.0/8".parse::<Range>().unwrap()].into_iter().collect();
     let http = Http { trusted_proxies, ..Http::default() };
-    let of = |address: &str| Clients::network_of(&Peer::Inet(address.parse().unwrap()), &http);
+    let of = |address: &str| ClientLimits::network_of(&Peer::Inet(address.parse().unwrap()), &http);
     assert_eq!([of("127.0.0.1:1"), of("[::1]:1"), of("10.1.2.3:1")], [None; 3]);
     assert_eq!(of("192.0.2.1:1"), Some(network("192.0.2.1")));
-    assert_eq!(Clients::network_of(&Peer::Unix { uid: 0, pid: 1 }, &http), None);
+    assert_eq!(ClientLimits::network_of(&Peer::Unix { uid: 0, pid: 1 }, &http), None);
 }
 
 #[test]
 fn several_networks_leave_connections_free_for_others() {
-    let clients = Arc::new(Clients::default());
+    let clients = Arc::new(ClientLimits::default());
     let limits = config::Limits { connections: Some(100), ..config::Limits::default() };
     let mut slots = Vec::new();
     for number in 1..=3_u8 {
@@ -94,8 +94,8 @@ fn several_networks_leave_connections_free_for_others() {
 }
 
 #[test]
-fn slots_are_counted_as_long_as_they_are_held() {
-    let (clients, here) = (Arc::new(Clients::default()), network("192.0.2.1"));
+fn connections_are_counted_while_their_slots_are_held() {
+    let (clients, here) = (Arc::new(ClientLimits::default()), network("192.0.2.1"));
     let first = clients.slot(here, |_| 2);
     let second = clients.slot(here, |_| 2);
     assert!(first.is_ok() && second.is_ok() && clients.slot(here, |_| 2).is_err());
@@ -111,7 +111,7 @@ fn slots_are_counted_as_long_as_they_are_held() {
 const RATE: Rate = Rate::per_second(1, 2);
 
 #[test]
-fn the_table_is_bounded_and_keeps_the_emptiest_buckets() {
+fn eviction_bounds_the_table_and_keeps_the_emptiest_buckets() {
     let (mut table, now) = (RateTable::default(), Duration::from_secs(1));
     for greedy in 0..10_u32 {
         table.charge(greedy, &RATE, now);
@@ -137,7 +137,7 @@ fn full_buckets_are_dropped_first() {
 }
 
 #[test]
-fn reading_the_wait_creates_no_bucket() {
+fn reading_the_time_to_wait_creates_no_bucket() {
     let table = RateTable::<u32>::default();
     assert_eq!(table.wait(&7, &RATE, Duration::ZERO), Duration::ZERO);
     assert!(table.0.is_empty());
