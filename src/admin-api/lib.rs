@@ -50,7 +50,7 @@ pub struct Status {
     pub memory: Memory,
     /// The daemon's open files and sockets.
     pub descriptors: Descriptors,
-    /// Whether a mistake in the configuration keeps the settings from before a restart in force.
+    /// Whether a mistake in the configuration keeps the settings from before a restart in use.
     #[serde(default)]
     pub config_stale: bool,
     /// State of a drain.

@@ -82,7 +82,7 @@ impl fmt::Display for ListenAddress {
 impl ListenAddress {
     /// Returns whether the kernel would reject one of the two because of the other: they are equal, or one is an unspecified
     /// address that covers the other. Port 0 is a new port each time.
-    pub fn clashes(&self, other: &Self) -> bool {
+    pub fn conflicts_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Inet(one), Self::Inet(two)) => {
                 one.port() != 0

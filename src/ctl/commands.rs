@@ -261,7 +261,7 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     };
     fields.field("Service", service)?;
     if status.config_stale {
-        let stale = "has a mistake; the settings before the restart are in force, see the log";
+        let stale = "has a mistake; the settings before the restart are in use, see the log";
         fields.field("Configuration", colors.bad(stale))?;
     }
     if status.handover != wire::HandoverPhase::Serving {

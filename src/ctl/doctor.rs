@@ -116,7 +116,7 @@ fn unit(text: &str) -> Vec<Finding> {
         findings.push(Finding::warning(Area::Units, text, format!("journalctl -u {id} -p warning")));
     }
     if get("NeedDaemonReload") == "yes" {
-        let text = format!("{id} has changed on the disk, and the old one is in force");
+        let text = format!("{id} has changed on the disk, and the old one is in use");
         findings.push(Finding::warning(Area::Units, text, "systemctl daemon-reload"));
     }
     findings

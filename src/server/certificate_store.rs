@@ -1,7 +1,8 @@
-//! The certificates in use, each loaded once even if several listeners share it, and reloaded when their files change.
+//! The certificates in use, with their keys, client CAs and revocation lists. Listeners with the same files share an
+//! entry, and the entry is reloaded when a file changes.
 //!
-//! If a changed file can't be used, the previous certificate stays in force. That is logged once for each new error, and
-//! not at every check of the file.
+//! If a changed file can't be used, the entry remains as it was. This is logged once for each new error, and not at
+//! every check of the files.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::files::Accept;
 use crate::log::messages;
 use crate::net::{self, CertificateError};
 
-/// All certificates in use, by their files.
+/// All certificates in use, identified by their files.
 #[derive(Debug, Default)]
 pub struct CertificateStore(Vec<Entry>);
 
@@ -24,33 +25,35 @@ struct Entry {
 }
 
 impl CertificateStore {
-    /// Loads a certificate, or returns it if it was loaded already.
+    /// Loads a certificate with its key, client CA and revocation list; returns the existing entry if these files have
+    /// already been loaded.
     pub fn load(&mut self, files: &Tls) -> Result<Arc<net::Certificates>, CertificateError> {
-        if let Some(known) = self.0.iter().find(|known| known.files == *files) {
-            return Ok(Arc::clone(&known.certificates));
+        if let Some(entry) = self.0.iter().find(|entry| entry.files == *files) {
+            return Ok(Arc::clone(&entry.certificates));
         }
         let certificates = net::Certificates::load(files, Accept::Any)?;
         self.0.push(Entry { files: files.clone(), certificates: Arc::clone(&certificates), last_error: None });
         Ok(certificates)
     }
 
-    /// Returns all certificates.
+    /// Returns the certificates of all entries.
     pub fn in_use(&self) -> Vec<Arc<net::Certificates>> {
-        self.0.iter().map(|known| Arc::clone(&known.certificates)).collect()
+        self.0.iter().map(|entry| Arc::clone(&entry.certificates)).collect()
     }
 
-    /// Puts files into use that were read again; returns the names of those that changed.
+    /// Replaces certificates by those that were read from their files again. Returns the path of the certificate file of
+    /// each entry that has changed, even if only its key, client CA or revocation list is different.
     pub fn replace(&mut self, fresh: Vec<FreshCertificate>) -> Vec<String> {
         let mut changed = Vec::new();
         for FreshCertificate { certificates, files } in fresh {
-            let known = self.0.iter_mut().find(|known| Arc::ptr_eq(&known.certificates, &certificates));
-            changed.extend(known.and_then(|known| known.replace(files)));
+            let entry = self.0.iter_mut().find(|entry| Arc::ptr_eq(&entry.certificates, &certificates));
+            changed.extend(entry.and_then(|entry| entry.replace(files)));
         }
         changed
     }
 }
 
-/// Files of a certificate that were read again, or their problem.
+/// Result of reading the files of an entry again.
 #[derive(Debug)]
 pub struct FreshCertificate {
     certificates: Arc<net::Certificates>,
@@ -58,7 +61,7 @@ pub struct FreshCertificate {
 }
 
 impl FreshCertificate {
-    /// Reads the files of a certificate again. May block as long as a file system does.
+    /// Reads the files of an entry again. Blocks during file system access.
     pub fn read(certificates: Arc<net::Certificates>) -> Self {
         let files = certificates.read_again();
         Self { certificates, files }
@@ -80,7 +83,7 @@ impl Entry {
             Err(error) => {
                 let text = Some(error.to_string());
                 if self.last_error != text {
-                    tracing::error!(message_id = messages::CERTIFICATE_UNUSABLE, %error, "certificate can't be reloaded; the previous one stays in force");
+                    tracing::error!(message_id = messages::CERTIFICATE_UNUSABLE, %error, "certificate can't be reloaded; the previous one remains in use");
                     self.last_error = text;
                 }
                 None
@@ -89,8 +92,8 @@ impl Entry {
     }
 }
 
-/// Returns the problems of the certificates that a configuration names.
-pub fn problems(config: &Config, accept: Accept) -> Vec<String> {
+/// Returns the problems of the certificates that a configuration names, sorted and without duplicates.
+pub fn certificate_problems(config: &Config, accept: Accept) -> Vec<String> {
     let files: HashSet<_> = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).collect();
     let problems = files.into_iter().flat_map(|files| net::Certificates::problems(files, accept));
     let mut problems: Vec<_> = problems.map(|error| error.to_string()).collect();

@@ -106,7 +106,7 @@ fn read_but(source: &Source, accept: Accept, hidden: Option<&Path>) -> Result<(C
     let mut loaded = source.load(accept);
     let mut visible = loaded.config().clone();
     visible.listeners.retain(|listener| hidden.is_none_or(|folder| !has_file_in(listener, folder)));
-    let mut problems = certificate_store::problems(&visible, accept);
+    let mut problems = certificate_store::certificate_problems(&visible, accept);
     let access = Access::load(&loaded.config().access, accept).unwrap_or_else(|found| {
         problems.extend(found.0);
         Access::default()
@@ -131,7 +131,7 @@ pub fn keep_access_closed(source: &Source, before: &Config, after: Config) -> Re
     }
     let (file, count) = (source.path().display(), before.access.len());
     Err(Problems(vec![format!(
-        "{file}: no access rule is left of {count} in force; if everyone may register and connect, write access = [] \
+        "{file}: no access rule is left of {count} in use; if everyone may register and connect, write access = [] \
          above all sections"
     )]))
 }

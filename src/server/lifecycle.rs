@@ -276,8 +276,8 @@ impl IdleTimer {
     }
 }
 
-/// Start of the status line while the settings from before a restart are in force.
-const STALE: &str = "configuration not in force, see the log; ";
+/// Start of the status line while the settings from before a restart are in use.
+const STALE: &str = "configuration not in use, see the log; ";
 
 /// Reason of a stop that may be the first half of a restart.
 const TERMINATED: &str = "terminated";

@@ -112,7 +112,7 @@ impl Reloader {
                     tracing::error!(
                         message_id = messages::RELOAD_REFUSED,
                         error = problem,
-                        "reload refused; the previous settings stay in force"
+                        "reload refused; the previous settings remain in use"
                     );
                 }
                 self.server.metrics().failed_reloads.increment();

@@ -89,7 +89,7 @@ fn run_inner(arguments: Router) -> Result<(), ExitError> {
         tracing::error!(
             message_id = messages::CONFIGURATION_STALE,
             error = problem,
-            "configuration can't be used; the settings from before the restart stay in force"
+            "configuration can't be used; the settings from before the restart remain in use"
         );
     }
     let idle_timeout = arguments.inetd.then_some(INETD_IDLE);

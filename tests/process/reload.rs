@@ -173,7 +173,7 @@ fn a_reload_of_an_emptied_file_keeps_the_access_rules_unless_it_says_so() {
     for text in ["", truncated] {
         fs::write(&file, text).unwrap();
         router.signal(Signal::SIGHUP);
-        router.logged(&[messages::RELOAD_REFUSED, "no access rule is left of 1 in force"]);
+        router.logged(&[messages::RELOAD_REFUSED, "no access rule is left of 1 in use"]);
         assert_eq!(register(), 403);
     }
     fs::write(&file, format!("access = []\n{truncated}")).unwrap();

@@ -30,7 +30,7 @@ fn members_stay_with_the_previous_settings_until_a_reload_succeeds() {
     router.leave();
     router.start_again();
     let status = router.notified("READY=1");
-    assert!(status.contains("STATUS=configuration not in force"), "{status}");
+    assert!(status.contains("STATUS=configuration not in use"), "{status}");
     let line = router.logged(&[messages::CONFIGURATION_STALE]);
     assert!(line["level"] == "ERROR" && line["error"].as_str().unwrap().contains("membres"), "{line}");
     one.send_text("still here");

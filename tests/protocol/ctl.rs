@@ -211,7 +211,7 @@ async fn a_reload_reports_what_changed_and_a_rejected_one_exits_with_78() {
         asked.send(Err(Problems(vec!["a.toml:1:1: this".into(), "a.toml:2:1: that".into()]))).unwrap();
     });
     assert_eq!((refused.0, refused.1.as_str()), (78, ""));
-    assert!(refused.2.ends_with("stays in force\na.toml:1:1: this\na.toml:2:1: that\n"), "{}", refused.2);
+    assert!(refused.2.ends_with("remains in use\na.toml:1:1: this\na.toml:2:1: that\n"), "{}", refused.2);
 }
 
 #[tokio::test]

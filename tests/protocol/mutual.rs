@@ -119,7 +119,7 @@ async fn a_new_revocation_list_applies_to_the_next_handshake_and_to_resumed_sess
         error.starts_with("client-crl ") && error.contains("no list in it; expected PEM with a BEGIN X509 CRL"),
         "{error}"
     );
-    assert_eq!(registers(&secured, client).await, None, "the list before stays in force");
+    assert_eq!(registers(&secured, client).await, None, "the list before remains in use");
 }
 
 /// Registers on a connection that stays open; returns the status.

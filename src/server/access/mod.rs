@@ -22,7 +22,7 @@ use crate::files::Accept;
 use crate::peer::{ClientIdentity, Peer, Peers};
 use tokens::Tokens;
 
-/// Receiver of the rules in force, which a reload replaces.
+/// Receiver of the rules in use, which a reload replaces.
 pub type Live = tokio::sync::watch::Receiver<Arc<Access>>;
 
 /// All access rules, in their order.

@@ -35,7 +35,7 @@ pub(super) fn error(status: StatusCode, error: impl Into<String>) -> Reply {
 
 /// Answers 422 to a reload that was refused, with all problems.
 pub(super) fn problems(problems: &Problems) -> Reply {
-    let error = "the configuration can't be used; the running one stays in force".into();
+    let error = "the configuration can't be used; the running one remains in use".into();
     json(StatusCode::UNPROCESSABLE_ENTITY, &wire::Refused { error, problems: problems.0.clone() })
 }
 

@@ -45,7 +45,7 @@ fn an_unusable_file_is_logged_once_and_a_good_one_is_reloaded() {
     fs::write(&files.certificate, "rubbish").unwrap();
     let log = logged(folder.path(), || (0..3).for_each(|_| refresh(&mut certificates)));
     assert_eq!(log.len(), 1, "{log:#?}");
-    assert!(log[0].contains("stays in force") && log[0].contains("own.crt"), "{log:#?}");
+    assert!(log[0].contains("remains in use") && log[0].contains("own.crt"), "{log:#?}");
     certify(folder.path());
     let log = logged(folder.path(), || (0..3).for_each(|_| refresh(&mut certificates)));
     assert_eq!(log.len(), 1, "{log:#?}");
@@ -60,7 +60,7 @@ fn all_certificates_of_a_configuration_are_checked() {
         crate::config::Listener::new(address, Some(tls))
     };
     let config = Config { listeners: vec![missing("one"), missing("two"), missing("one")], ..Config::default() };
-    let problems = problems(&config, Accept::Any);
+    let problems = certificate_problems(&config, Accept::Any);
     assert_eq!(problems.len(), 3, "{problems:#?}");
     assert!(problems[0].contains("one.crt") && problems[1].contains("two.crt"), "{problems:#?}");
 }

@@ -115,7 +115,7 @@ pub(super) fn read_all(
 ) {
     let DeValue::Array(tables) = value.get_ref() else {
         let fix = "write [[access]] with two brackets on each side, since there may be several";
-        found.meaning(value.span().start, format!("{ACCESS}: {}", type_error(value.get_ref(), "a list", fix)));
+        found.semantic_error(value.span().start, format!("{ACCESS}: {}", type_error(value.get_ref(), "a list", fix)));
         return;
     };
     for table in tables {
@@ -126,14 +126,14 @@ pub(super) fn read_all(
             DeValue::Table(keys) => rules.push(read(table.span().start, keys, around, found)),
             other => {
                 let fix = "write [[access]] above its keys";
-                found.meaning(table.span().start, format!("{ACCESS}: {}", type_error(other, "a table", fix)));
+                found.semantic_error(table.span().start, format!("{ACCESS}: {}", type_error(other, "a table", fix)));
             }
         }
     }
 }
 
 /// Reports rules with the same name, that are never reached, or that require what no listener provides.
-pub(super) fn contradictions(rules: &[(Placed, Rule)], listeners: &[Listener], found: &mut Found) {
+pub(super) fn report_conflicts(rules: &[(Placed, Rule)], listeners: &[Listener], found: &mut Found) {
     let asks_for_certificates = listeners.iter().flat_map(|listener| &listener.tls).any(|tls| tls.client_ca.is_some());
     let (mut decided, mut names) = ((None, None), HashMap::new());
     for (placed, rule) in rules {
@@ -144,11 +144,14 @@ pub(super) fn contradictions(rules: &[(Placed, Rule)], listeners: &[Listener], f
             && let Some(first) = names.insert(name, placed.at)
         {
             let line = found.seen_from(first, at);
-            found.meaning_at(at, format!("access.name: {name:?} is taken by the rule in {line}; change one of them"));
+            found.semantic_error_at(
+                at,
+                format!("access.name: {name:?} is already used by the rule in {line}; rename one of them"),
+            );
         }
         if let Some(at) = placed.certificates.filter(|_| !asks_for_certificates) {
             let problem = "access.client-certificates: no listener requests certificates; add client-ca to its tls";
-            found.meaning_at(at, problem.into());
+            found.semantic_error_at(at, problem.into());
         }
         let (registers, connects) = rule.allow.concerns();
         let before = match (registers.then_some(decided.0), connects.then_some(decided.1)) {
@@ -160,7 +163,7 @@ pub(super) fn contradictions(rules: &[(Placed, Rule)], listeners: &[Listener], f
             let line = found.seen_from(before, placed.at);
             let problem =
                 format!("access: this rule is never reached, since the one in {line} applies to all requests");
-            found.meaning_at(placed.at, format!("{problem}; move or remove one of them"));
+            found.semantic_error_at(placed.at, format!("{problem}; move or remove one of them"));
         }
         if placed.is_unconditional {
             decided.0 = decided.0.or(registers.then_some(placed.at));
@@ -242,11 +245,13 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
     for (name, is_useful) in ["registrations", "members", "messages", "bytes", "ask"].into_iter().zip(useful) {
         if let Some(at) = start(name).filter(|_| !is_useful) {
             let allow = rule.allow.show();
-            found.meaning(at, format!("{ACCESS}.{name}: has no effect with allow = {allow}; remove one of them"));
+            found
+                .semantic_error(at, format!("{ACCESS}.{name}: has no effect with allow = {allow}; remove one of them"));
         }
     }
     if let Some(at) = start("ask-timeout").filter(|_| !keys.contains_key("ask")) {
-        found.meaning(at, format!("{ACCESS}.ask-timeout: has no effect without ask; add it, or remove this key"));
+        found
+            .semantic_error(at, format!("{ACCESS}.ask-timeout: has no effect without ask; add it, or remove this key"));
     }
     if let (Some(at), Some(path)) = (start("tokens"), &rule.tokens) {
         found.named_file(at, path);
@@ -266,13 +271,15 @@ impl Table<'_, '_> {
     fn one<T>(&mut self, name: &str, read: impl FnOnce(&DeValue<'_>) -> Result<T, ValueError>) -> Option<T> {
         let value = self.keys.get(name)?;
         let read = read(value.get_ref());
-        read.map_err(|problem| self.found.meaning(value.span().start, format!("{ACCESS}.{name}: {problem}"))).ok()
+        read.map_err(|problem| self.found.semantic_error(value.span().start, format!("{ACCESS}.{name}: {problem}")))
+            .ok()
     }
 
     /// Reads the values of a list, if the key exists.
     fn list<T>(&mut self, name: &str, read: impl Fn(&DeValue<'_>) -> Result<T, ValueError>) -> Vec<T> {
         let Some(value) = self.keys.get(name) else { return Vec::new() };
-        let mut problem = |at, problem: ValueError| self.found.meaning(at, format!("{ACCESS}.{name}: {problem}"));
+        let mut problem =
+            |at, problem: ValueError| self.found.semantic_error(at, format!("{ACCESS}.{name}: {problem}"));
         let DeValue::Array(all) = value.get_ref() else {
             let fix = "put it in brackets, even if it is one";
             problem(value.span().start, type_error(value.get_ref(), "a list", fix));
@@ -308,7 +315,7 @@ impl Table<'_, '_> {
                 Some(false) => {
                     Err(ValueError::Useless("false requires nothing; remove the key, or write true or a list of names"))
                 }
-                None => Err(type_error(value, "true or a list of names", "write for instance [\"device-1\"]")),
+                None => Err(type_error(value, "true or a list of names", "write, for example, [\"device-1\"]")),
             }),
         }
     }
@@ -365,7 +372,8 @@ fn at_least_one(number: usize) -> Result<usize, ValueError> {
 
 /// Reads a rate, whose amounts `number` parses.
 fn rate(value: &DeValue<'_>, such_as: &str, number: impl Fn(&str) -> Option<u64>) -> Result<Rate, ValueError> {
-    let text = String::read(value).map_err(|_| type_error(value, "a rate", format!("write for instance {such_as}")))?;
+    let text =
+        String::read(value).map_err(|_| type_error(value, "a rate", format!("write, for example, {such_as}")))?;
     Rate::parse(&text, |text| number(text).filter(|number| *number <= MAX_AMOUNT)).map_err(|_| ValueError::Invalid {
         text: text.clone(),
         expected: "a rate",

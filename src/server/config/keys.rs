@@ -241,7 +241,7 @@ pub(super) fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable
         if found.is_full() {
             return;
         }
-        found.meaning(name.span().start, unknown_key(section, name.get_ref()));
+        found.semantic_error(name.span().start, unknown_key(section, name.get_ref()));
     }
 }
 

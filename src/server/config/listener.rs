@@ -1,8 +1,9 @@
-//! Reads the `[[listener]]` tables, and reports those that contradict each other.
+//! Reads the `[[listener]]` tables and reports listeners that conflict with each other or with other settings.
 //!
-//! A listener is valid only as a whole (an address, and both halves of `tls` or neither), so it is read here as one, and
-//! not key by key. Paths of certificates and keys may begin with `${CREDENTIALS_DIRECTORY}`, the folder of files that the
-//! service manager passes to the daemon alone; relative ones begin in the folder of the main file.
+//! Unlike other sections, a listener is not read key by key, since its keys depend on each other: the address is
+//! required, and `tls` needs both a certificate and a key. Paths of certificates and keys may start with
+//! `${CREDENTIALS_DIRECTORY}`, the folder of files that the service manager passes to the daemon alone. Relative paths
+//! are relative to the folder of the main file.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ use super::{Config, Listener, Tls};
 /// A listener with the position of its address.
 pub(super) type PlacedListener = (Position, Listener);
 
-/// Reads the listeners of a file, and appends them to `listeners`.
+/// Reads the listeners of a file and appends them to `listeners`.
 pub(super) fn read_all(
     value: &Spanned<DeValue<'_>>,
     around: &Surroundings<'_>,
@@ -28,7 +29,7 @@ pub(super) fn read_all(
 ) {
     let DeValue::Array(tables) = value.get_ref() else {
         let fix = "write [[listener]] with two brackets on each side, since there may be several";
-        found.meaning(value.span().start, format!("{LISTENER}: {}", type_error(value.get_ref(), "a list", fix)));
+        found.semantic_error(value.span().start, format!("{LISTENER}: {}", type_error(value.get_ref(), "a list", fix)));
         return;
     };
     for table in tables {
@@ -39,55 +40,56 @@ pub(super) fn read_all(
             DeValue::Table(keys) => listeners.extend(read(table.span().start, keys, around, found)),
             other => {
                 let fix = "write [[listener]] above its keys";
-                found.meaning(table.span().start, format!("{LISTENER}: {}", type_error(other, "a table", fix)));
+                found.semantic_error(table.span().start, format!("{LISTENER}: {}", type_error(other, "a table", fix)));
             }
         }
     }
 }
 
-/// Reports listeners that are impossible: one address twice, the address of the admin socket or of the metrics, or PROXY
-/// headers without a trusted proxy.
-pub(super) fn contradictions(listeners: &[PlacedListener], config: &Config, found: &mut Found) {
+/// Reports listeners with the same address as another listener, an admin socket or the metrics, and listeners that
+/// expect PROXY headers although no proxy is trusted.
+pub(super) fn report_conflicts(listeners: &[PlacedListener], config: &Config, found: &mut Found) {
     let (admin, metrics) = (config.admin.socket.as_deref(), config.metrics.listen.as_ref());
     let read_only = config.admin.read_only_socket.0.as_deref();
-    let mut taken = Taken::default();
+    let mut earlier = EarlierAddresses::default();
     for (at, listener) in listeners {
         let here = &listener.address;
         if found.is_full() {
             return;
         }
-        if let Some((first, other)) = taken.insert(here, *at) {
+        if let Some((first, other)) = earlier.insert(here, *at) {
             let line = found.seen_from(first, *at);
             let problem =
-                format!("listener.address: {here} is taken by {other} in {line}; remove or change one of them");
-            found.meaning_at(*at, problem);
+                format!("listener.address: {here} conflicts with {other} in {line}; remove or change one of them");
+            found.semantic_error_at(*at, problem);
         }
-        if metrics.is_some_and(|metrics| metrics.clashes(here)) {
-            found.meaning_at(*at, format!("listener.address: {here} is taken by metrics.listen; change one of them"));
+        if metrics.is_some_and(|metrics| metrics.conflicts_with(here)) {
+            let problem = format!("listener.address: {here} conflicts with metrics.listen; change one of them");
+            found.semantic_error_at(*at, problem);
         }
         if listener.proxy_protocol && config.http.trusted_proxies.is_empty() {
             let problem = "listener.proxy-protocol: no proxy is trusted; name the proxies in http.trusted-proxies";
-            found.meaning_at(*at, problem.into());
+            found.semantic_error_at(*at, problem.into());
         }
         for (key, socket) in [("admin.socket", admin), ("admin.read-only-socket", read_only)] {
             if matches!((here, socket), (ListenAddress::Unix(path), Some(socket)) if path == socket) {
                 let problem = format!("listener.address: {here} is the admin socket ({key}); change one of them");
-                found.meaning_at(*at, problem);
+                found.semantic_error_at(*at, problem);
             }
         }
     }
 }
 
-/// Addresses by what they exclude, so that each is compared with few others.
+/// Addresses of the listeners checked so far, indexed so that each new address is compared with at most four others.
 #[derive(Default)]
-struct Taken<'a> {
+struct EarlierAddresses<'a> {
     exact: HashMap<&'a ListenAddress, Position>,
-    /// The first address of each port, and the first unspecified one.
+    /// For each port and address family, the first specific address and the first unspecified address.
     ports: HashMap<u16, Vec<(Position, &'a ListenAddress)>>,
 }
 
-impl<'a> Taken<'a> {
-    /// Adds an address; returns an earlier one that excludes it.
+impl<'a> EarlierAddresses<'a> {
+    /// Adds an address. Returns an earlier one with which it conflicts.
     fn insert(&mut self, address: &'a ListenAddress, at: Position) -> Option<(Position, &'a ListenAddress)> {
         let ListenAddress::Inet(socket) = address else {
             let first = *self.exact.entry(address).or_insert(at);
@@ -101,8 +103,9 @@ impl<'a> Taken<'a> {
         }
         self.exact.insert(address, at);
         let others = self.ports.entry(socket.port()).or_default();
-        let clash = others.iter().find(|(_, other)| other.clashes(address)).copied();
-        // Of each port and family, the first address and the unspecified one clash with all that any other does.
+        let conflict = others.iter().find(|(_, other)| other.conflicts_with(address)).copied();
+        // Equal addresses were found above. Two different ones conflict only if one is unspecified, so the others need
+        // not be kept: for each port and family, one specific address and the unspecified one represent them all.
         let is_new = |(_, other): &(Position, &ListenAddress)| match other {
             ListenAddress::Inet(other) => {
                 other.is_ipv4() != socket.is_ipv4() || other.ip().is_unspecified() != socket.ip().is_unspecified()
@@ -112,7 +115,7 @@ impl<'a> Taken<'a> {
         if others.iter().all(is_new) {
             others.push((at, address));
         }
-        clash
+        conflict
     }
 }
 
@@ -120,7 +123,7 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
     unknown_keys(LISTENER, &LISTENER_KEYS, keys, found);
     let tls = keys.get(TLS).map(|value| (value.span().start, read_tls(value, around, found)));
     let Some(value) = keys.get("address") else {
-        found.meaning(start, "listener: address is missing; add for instance address = \"[::]:8741\"".into());
+        found.semantic_error(start, "listener: address is missing; add, for example, address = \"[::]:8741\"".into());
         return None;
     };
     let offset = value.span().start;
@@ -128,23 +131,24 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
     let address: ListenAddress = match read {
         Ok(address) => address,
         Err(problem) => {
-            found.meaning(offset, format!("listener.address: {problem}"));
+            found.semantic_error(offset, format!("listener.address: {problem}"));
             return None;
         }
     };
     match (&address, &tls) {
         (ListenAddress::Inherited(name), Some((offset, _))) if name == "http" => {
             let text = "listener.tls: systemd:http is the name of the plain socket; write systemd:https, or remove tls";
-            found.meaning(*offset, text.into());
+            found.semantic_error(*offset, text.into());
         }
         (ListenAddress::Inherited(name), None) if name == "https" => {
             let text = "listener.address: systemd:https uses TLS; add tls = { certificate = \"…\", key = \"…\" }";
-            found.meaning(offset, text.into());
+            found.semantic_error(offset, text.into());
         }
         _ => {}
     }
     let proxy_protocol = keys.get(PROXY_PROTOCOL).is_some_and(|value| {
-        let problem = |problem| found.meaning(value.span().start, format!("listener.{PROXY_PROTOCOL}: {problem}"));
+        let problem =
+            |problem| found.semantic_error(value.span().start, format!("listener.{PROXY_PROTOCOL}: {problem}"));
         bool::read(value.get_ref()).map_err(problem).unwrap_or_default()
     });
     let permissions = permissions::read(LISTENER, keys, found);
@@ -161,7 +165,7 @@ fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut
     let start = value.span().start;
     let DeValue::Table(keys) = value.get_ref() else {
         let fix = "write { certificate = \"/path/cert.pem\", key = \"/path/key.pem\" }";
-        found.meaning(start, format!("listener.tls: {}", type_error(value.get_ref(), "a table", fix)));
+        found.semantic_error(start, format!("listener.tls: {}", type_error(value.get_ref(), "a table", fix)));
         return None;
     };
     unknown_keys("listener.tls", &TLS_KEYS, keys, found);
@@ -169,15 +173,17 @@ fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut
         let value = keys.get(name)?;
         let path = String::read(value.get_ref()).and_then(|text| Ok(around.file(&text, "a PEM file")?));
         let path = path.inspect(|path| found.named_file(value.span().start, path));
-        path.map_err(|problem: ValueError| found.meaning(value.span().start, format!("listener.tls.{name}: {problem}")))
-            .ok()
+        path.map_err(|problem: ValueError| {
+            found.semantic_error(value.span().start, format!("listener.tls.{name}: {problem}"))
+        })
+        .ok()
     });
     for name in ["certificate", "key"].into_iter().filter(|name| !keys.contains_key(*name)) {
-        found.meaning(start, format!("listener.tls: {name} is missing; add {name} = \"/path/{name}.pem\""));
+        found.semantic_error(start, format!("listener.tls: {name} is missing; add {name} = \"/path/{name}.pem\""));
     }
     if let Some(list) = keys.get("client-crl").filter(|_| !keys.contains_key("client-ca")) {
         let text = "listener.tls.client-crl: has no effect without client-ca; add it, or remove this key";
-        found.meaning(list.span().start, text.into());
+        found.semantic_error(list.span().start, text.into());
     }
     Some(Tls { certificate: certificate?, key: key?, client_ca, client_crl })
 }

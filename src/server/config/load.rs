@@ -96,14 +96,14 @@ impl Loaded {
     /// Adds a problem of an access rule.
     pub fn add_rule_problem(&mut self, index: usize, problem: String) {
         match self.origins.get(&(ACCESS.to_owned(), index)) {
-            Some(at) => self.found.meaning_at(*at, problem),
-            None => self.found.general(problem),
+            Some(at) => self.found.semantic_error_at(*at, problem),
+            None => self.found.file_error(problem),
         }
     }
 
     /// Adds a problem of the configuration as a whole.
     pub fn add_problem(&mut self, problem: String) {
-        self.found.general(problem);
+        self.found.file_error(problem);
     }
 
     /// Returns the configuration as a file with all keys, each with the place where it was set, or all problems.
@@ -196,7 +196,7 @@ impl<'v> Loader<'v> {
                     ReadError::PermissionDenied => "permission denied; let the user that runs ws-router read it".into(),
                     error => error.to_string(),
                 };
-                return self.found.general(format!("{}: {problem}", path.display()));
+                return self.found.file_error(format!("{}: {problem}", path.display()));
             }
         };
         match String::from_utf8(bytes) {
@@ -205,7 +205,7 @@ impl<'v> Loader<'v> {
                 let valid = error.utf8_error().valid_up_to();
                 let text = String::from_utf8_lossy(&error.as_bytes()[..valid]);
                 self.found.open(path, text.into());
-                self.found.syntax(valid, "not UTF-8; save the file in that encoding".into());
+                self.found.syntax_error(valid, "not UTF-8; save the file in that encoding".into());
             }
         }
     }
@@ -217,7 +217,7 @@ impl<'v> Loader<'v> {
             Err(error) if error.kind() == ErrorKind::NotFound => return,
             Err(error) => {
                 let problem = format!("{}: {error}; let the user that runs ws-router read it", folder.display());
-                return self.found.general(problem);
+                return self.found.file_error(problem);
             }
         };
         let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
@@ -243,7 +243,7 @@ impl<'v> Loader<'v> {
             let span = error.span().unwrap_or(text.len()..text.len());
             let earlier = || index.get_or_insert_with(|| KeyIndex::new(&text)).earlier(span.start);
             let fix = syntax_fix(error.message(), text.get(span.clone()).unwrap_or_default(), earlier);
-            self.found.syntax(span.start, format!("{}; {fix}", error.message()));
+            self.found.syntax_error(span.start, format!("{}; {fix}", error.message()));
         }
         let sections = sections();
         for (name, value) in document.get_ref() {
@@ -264,12 +264,12 @@ impl<'v> Loader<'v> {
                 (section, other) if sections.contains(&section) => {
                     let fix = format!("write [{section}] on a line of its own, and the keys below it");
                     let problem = format!("{section}: {}", type_error(other, "a table", fix));
-                    self.found.meaning(value.span().start, problem);
+                    self.found.semantic_error(value.span().start, problem);
                 }
                 (other, DeValue::Table(_) | DeValue::Array(_)) => {
-                    self.found.meaning(name.span().start, unknown_section(other));
+                    self.found.semantic_error(name.span().start, unknown_section(other));
                 }
-                (other, _) => self.found.meaning(name.span().start, unknown_key("", other)),
+                (other, _) => self.found.semantic_error(name.span().start, unknown_key("", other)),
             }
         }
     }
@@ -281,17 +281,17 @@ impl<'v> Loader<'v> {
             }
             let Some(key) = KEYS.iter().find(|key| key.section == section && key.name == name.get_ref().as_ref())
             else {
-                self.found.meaning(name.span().start, unknown_key(section, name.get_ref()));
+                self.found.semantic_error(name.span().start, unknown_key(section, name.get_ref()));
                 continue;
             };
             let here = self.found.position(value.span().start);
             if let Some(first) = self.origins.insert((key.full_name(), 0), here) {
                 let first = self.found.seen_from(first, here);
                 let problem = format!("{}: set twice, first in {first}; keep one of them", key.full_name());
-                self.found.meaning_at(here, problem);
+                self.found.semantic_error_at(here, problem);
             }
             if let Err(problem) = (key.read)(&mut self.config, value.get_ref()) {
-                self.found.meaning_at(here, format!("{}: {problem}", key.full_name()));
+                self.found.semantic_error_at(here, format!("{}: {problem}", key.full_name()));
             }
         }
     }
@@ -311,21 +311,21 @@ impl<'v> Loader<'v> {
             && admin.read_only_socket.0 == admin.socket
         {
             let problem = "admin.read-only-socket: is the same as admin.socket; change one of them";
-            self.found.meaning_at(*at, problem.into());
+            self.found.semantic_error_at(*at, problem.into());
         }
-        listener::contradictions(&self.listeners, &self.config, &mut self.found);
+        listener::report_conflicts(&self.listeners, &self.config, &mut self.found);
         for (index, (at, _)) in self.listeners.iter().enumerate() {
             self.origins.insert((LISTENER.into(), index), *at);
         }
         self.config.listeners = self.listeners.into_iter().map(|(_, listener)| listener).collect();
-        access::contradictions(&self.rules, &self.config.listeners, &mut self.found);
+        access::report_conflicts(&self.rules, &self.config.listeners, &mut self.found);
         if let Some((placed, _)) = self.rules.first()
             && self.config.open_access
         {
             let open = self.origins.get(&(ACCESS.into(), 0)).copied().unwrap_or(placed.at);
             let rule = self.found.seen_from(placed.at, open);
             let problem = format!("{ACCESS}: an empty list, although {rule} has a rule; remove one of them");
-            self.found.meaning_at(open, problem);
+            self.found.semantic_error_at(open, problem);
         }
         for (index, (placed, _)) in self.rules.iter().enumerate() {
             self.origins.insert((ACCESS.into(), index), placed.at);

@@ -53,7 +53,7 @@ impl fmt::Display for FileMode {
 
 impl Setting for FileMode {
     fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        let text = value.as_str().ok_or_else(|| type_error(value, "a text", "write for instance \"0660\""))?;
+        let text = value.as_str().ok_or_else(|| type_error(value, "a string", "write, for example, \"0660\""))?;
         text.parse()
     }
 
@@ -97,7 +97,7 @@ impl Setting for Option<GroupName> {
         match value.as_str() {
             Some("") => Ok(None),
             Some(name) => name.parse().map(Some),
-            None => Err(type_error(value, "a text", "write the name of a group, such as \"www-data\"")),
+            None => Err(type_error(value, "a string", "write the name of a group, such as \"www-data\"")),
         }
     }
 
@@ -114,7 +114,7 @@ pub(super) fn read(section: &str, keys: &DeTable<'_>, found: &mut Found) -> Sock
 fn one<T: Setting + Default>(section: &str, name: &str, keys: &DeTable<'_>, found: &mut Found) -> T {
     let Some(value) = keys.get(name) else { return T::default() };
     T::read(value.get_ref()).unwrap_or_else(|problem| {
-        found.meaning(value.span().start, format!("{section}.{name}: {problem}"));
+        found.semantic_error(value.span().start, format!("{section}.{name}: {problem}"));
         T::default()
     })
 }
@@ -127,7 +127,7 @@ pub(super) fn check_use(section: &str, name: &str, address: &ListenAddress, at: 
         ListenAddress::Inherited(_) if name == MODE => "the socket unit decides; set SocketMode= there",
         ListenAddress::Inherited(_) => "the socket unit decides; set SocketGroup= there",
     };
-    found.meaning_at(at, format!("{section}.{name}: has no effect on {address}: {fix}"));
+    found.semantic_error_at(at, format!("{section}.{name}: has no effect on {address}: {fix}"));
 }
 
 /// The key of a socket file's mode.

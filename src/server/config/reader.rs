@@ -69,23 +69,23 @@ impl Found {
     }
 
     /// Reports text that isn't TOML, in the current file.
-    pub(super) fn syntax(&mut self, offset: usize, problem: String) {
+    pub(super) fn syntax_error(&mut self, offset: usize, problem: String) {
         let at = self.position(offset);
         self.syntax.push((at, problem));
     }
 
     /// Reports a key or value that is wrong, in the current file.
-    pub(super) fn meaning(&mut self, offset: usize, problem: String) {
-        self.meaning_at(self.position(offset), problem);
+    pub(super) fn semantic_error(&mut self, offset: usize, problem: String) {
+        self.semantic_error_at(self.position(offset), problem);
     }
 
     /// Reports a key or value that is wrong, in any file.
-    pub(super) fn meaning_at(&mut self, at: Position, problem: String) {
+    pub(super) fn semantic_error_at(&mut self, at: Position, problem: String) {
         self.semantic.push((at, problem));
     }
 
     /// Reports a problem of a whole file.
-    pub(super) fn general(&mut self, problem: String) {
+    pub(super) fn file_error(&mut self, problem: String) {
         self.general.push(problem);
     }
 
@@ -98,8 +98,8 @@ impl Found {
     pub(super) fn file_problem(&mut self, problem: &str) {
         let named = self.named.iter().filter(|file| problem.contains(&*file.path.to_string_lossy()));
         match named.max_by_key(|file| file.path.as_os_str().len()).map(|file| file.position) {
-            Some(at) => self.meaning_at(at, problem.to_owned()),
-            None => self.general(problem.to_owned()),
+            Some(at) => self.semantic_error_at(at, problem.to_owned()),
+            None => self.file_error(problem.to_owned()),
         }
     }
 

@@ -45,7 +45,7 @@ impl Setting for Duration {
         let text = match value {
             DeValue::String(text) => text,
             DeValue::Integer(number) => return Err(ValueError::NoUnit(number.to_string())),
-            _ => return Err(type_error(value, "a duration", "write for instance \"30s\" or \"10m\"")),
+            _ => return Err(type_error(value, "a duration", "write, for example, \"30s\" or \"10m\"")),
         };
         humantime::parse_duration(text).map_err(|_| ValueError::Invalid {
             text: text.to_string(),
@@ -68,7 +68,7 @@ impl Setting for ByteSize {
                 fix: "write a number and a unit (B, KiB, MiB, GiB), such as \"64MiB\"".into(),
             }),
             DeValue::Integer(number) => whole(number).map(ByteSize::b),
-            _ => Err(type_error(value, "a size", "write for instance \"64MiB\"")),
+            _ => Err(type_error(value, "a size", "write, for example, \"64MiB\"")),
         }
     }
 
@@ -107,7 +107,7 @@ impl Setting for NonZeroUsize {
 
 impl Setting for String {
     fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        value.as_str().map(Self::from).ok_or_else(|| type_error(value, "a text", "put it in double quotes"))
+        value.as_str().map(Self::from).ok_or_else(|| type_error(value, "a string", "put it in double quotes"))
     }
 
     fn show(&self) -> String {
@@ -143,7 +143,7 @@ impl Setting for OptionalSocket {
 impl Setting for RateLimit {
     fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let DeValue::String(text) = value else {
-            return Err(type_error(value, "a rate", "write for instance \"20/s burst 1000\", or \"unlimited\""));
+            return Err(type_error(value, "a rate", "write, for example, \"20/s burst 1000\", or \"unlimited\""));
         };
         match text.as_ref() {
             "unlimited" => Ok(Self(None)),
@@ -162,11 +162,11 @@ impl Setting for RateLimit {
 /// A list of networks, addresses and "unix".
 impl Setting for Peers {
     fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        let fix = "write for instance [\"127.0.0.1\", \"10.0.0.0/8\", \"unix\"]";
+        let fix = "write, for example, [\"127.0.0.1\", \"10.0.0.0/8\", \"unix\"]";
         let DeValue::Array(entries) = value else { return Err(type_error(value, "a list", fix)) };
         let range = |value: &DeValue<'_>| match value {
             DeValue::String(text) => Ok(text.parse::<Range>()?),
-            other => Err(type_error(other, "a text", fix)),
+            other => Err(type_error(other, "a string", fix)),
         };
         entries.iter().map(|entry| range(entry.get_ref())).collect()
     }
@@ -180,11 +180,11 @@ impl Setting for Peers {
 /// A list of texts.
 impl Setting for Vec<String> {
     fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        let fix = "write for instance [\"relay.example.com\"]";
+        let fix = "write, for example, [\"relay.example.com\"]";
         let DeValue::Array(entries) = value else { return Err(type_error(value, "a list", fix)) };
         let text = |value: &DeValue<'_>| match value {
             DeValue::String(text) => Ok(text.to_string()),
-            other => Err(type_error(other, "a text", fix)),
+            other => Err(type_error(other, "a string", fix)),
         };
         entries.iter().map(|entry| text(entry.get_ref())).collect()
     }
@@ -218,7 +218,7 @@ impl Setting for Option<ListenAddress> {
                 Ok(address) => Ok(Some(address)),
                 Err(error) => Err(ValueError::Address(error).or("\"off\"")),
             },
-            None => Err(type_error(value, "a text", "write an address such as \"127.0.0.1:9741\", or \"off\"")),
+            None => Err(type_error(value, "a string", "write an address such as \"127.0.0.1:9741\", or \"off\"")),
         }
     }
 
@@ -283,7 +283,7 @@ macro_rules! words {
                 match value.as_str() {
                     $(Some($word) => Ok(Self::$variant),)+
                     Some(other) => Err(unknown_word(other, &[$($word),+])),
-                    None => Err(type_error(value, "a text", one_of(&[$($word),+]))),
+                    None => Err(type_error(value, "a string", one_of(&[$($word),+]))),
                 }
             }
 
@@ -311,7 +311,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 /// Returns the error of a value of the wrong type.
 pub(super) fn type_error(value: &DeValue<'_>, expected: &'static str, fix: impl Into<Cow<'static, str>>) -> ValueError {
     let found = match value {
-        DeValue::String(_) => "a text",
+        DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a number",
         DeValue::Float(_) => "a number with a fraction",
         DeValue::Boolean(_) => "true or false",

@@ -17,7 +17,7 @@ pub(super) fn check(server: &Server) -> Vec<Finding> {
     if metrics.config_stale.value() > 0 {
         findings.push(Finding::error(
             Area::Configuration,
-            "the file has a mistake, and the settings from before the restart are in force",
+            "the file has a mistake, and the settings from before the restart are in use",
             "fix what ws-router --check reports, then reload",
         ));
     }

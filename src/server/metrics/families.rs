@@ -79,7 +79,7 @@ families! {
     LATENCY Histogram "wsrouter_relay_latency_seconds" "Time of messages from the wake-up of their relay thread to their write or an outbox, for each receiver.";
     RELOADS Counter "wsrouter_reloads_total" "Reloads that took effect.";
     FAILED_RELOADS Counter "wsrouter_reloads_refused_total" "Reloads refused because of a mistake in the configuration.";
-    CONFIG_STALE Gauge "wsrouter_config_stale" "1 while a mistake in the configuration keeps the settings from before a restart in force.";
+    CONFIG_STALE Gauge "wsrouter_config_stale" "1 while a mistake in the configuration keeps the settings from before a restart in use.";
     RESTARTS Counter "wsrouter_restarts_total" "Restarts that handed connections over, since the last start without a hand-over.";
     HANDED_OVER Counter "wsrouter_restart_carried_connections_total" "Connections handed over by restarts.";
     LOST Counter "wsrouter_restart_lost_connections_total" "Connections that restarts could not carry over.";

@@ -171,7 +171,7 @@ pub struct FrontendMetrics {
     pub reloads: Counter,
     /// Reloads refused because of a mistake in the configuration.
     pub failed_reloads: Counter,
-    /// 1 while a mistake in the configuration keeps the settings from before a restart in force.
+    /// 1 while a mistake in the configuration keeps the settings from before a restart in use.
     pub config_stale: Gauge,
     /// Restarts with a hand-over since the last start without one.
     pub restarts: Counter,

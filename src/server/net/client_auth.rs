@@ -2,7 +2,7 @@
 //!
 //! Without authorities clients are asked for no certificate. With revocation lists (CRLs) a certificate is accepted only
 //! if there is a list of each authority above it and none names it: without a list its state is unknown, and it is
-//! rejected. A list stays in force after its next update is due, since it names no fewer certificates than an older one.
+//! rejected. A list remains in use after its next update is due, since it names no fewer certificates than an older one.
 
 use std::sync::Arc;
 

@@ -268,12 +268,12 @@ impl Server {
         &self.events
     }
 
-    /// Returns the configuration in force.
+    /// Returns the configuration in use.
     pub fn config(&self) -> Arc<Config> {
         self.config.borrow().clone()
     }
 
-    /// Returns the access rules in force.
+    /// Returns the access rules in use.
     pub fn access(&self) -> Arc<Access> {
         self.access.borrow().clone()
     }

@@ -79,7 +79,7 @@ client-certificates = [" "]
         "4:13: access.networks: \"10.1.2.3/8\" is an address inside a network; write \"10.0.0.0/8\" for all of it",
         "4:27: access.networks: \"ten\" is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\"",
         "4:34: access.networks: \"::ffff:10.0.0.0/104\" is an IPv4 network in IPv6 form; write it as IPv4, without ::ffff:",
-        "4:57: access.networks: expected a text, not a number; put it in double quotes",
+        "4:57: access.networks: expected a string, not a number; put it in double quotes",
         "5:10: access.users: \"\" is not a user; write a name or a number",
         "5:14: access.users: -1 is negative; write a number of at least 0",
         "5:18: access.users: not a user id; \"id -u NAME\" prints it",
@@ -91,8 +91,8 @@ client-certificates = [" "]
         "8:32: access.origins: \"\" is not an origin; write one like \"https://example.com\" without a path",
         "9:1: unknown key \"network\" in [[access]]; did you mean \"networks\"?",
         "12:12: access.networks: an empty list matches nothing; add a value, or remove the key",
-        "13:9: access.users: expected a list, not a text; put it in brackets, even if it is one",
-        "14:10: access.tokens: expected a text, not a list; put it in double quotes",
+        "13:9: access.users: expected a list, not a string; put it in brackets, even if it is one",
+        "14:10: access.tokens: expected a string, not a list; put it in double quotes",
         "15:23: access.client-certificates: no listener requests certificates; add client-ca to its tls",
         "15:24: access.client-certificates: \" \" is not a name; write one that the certificate contains",
     ];
@@ -131,8 +131,8 @@ bytes = "1MiB/s"
 "#;
     let expected = [
         "3:17: access.registrations: 0 is too little; the minimum is 1",
-        "4:11: access.members: expected a number, not a text; write it without quotes and without a unit",
-        "5:12: access.messages: expected a rate, not a number; write for instance \"100/s\" or \"100/s burst 500\"",
+        "4:11: access.members: expected a number, not a string; write it without quotes and without a unit",
+        "5:12: access.messages: expected a rate, not a number; write, for example, \"100/s\" or \"100/s burst 500\"",
         "6:9: access.bytes: \"1MiB\" is not a rate; write a number and s, m or h, such as \"1MiB/s\" or \"1MiB/s burst \
          4MiB\"",
         "9:12: access.messages: \"0/s\" is not a rate; write a number and s, m or h, such as \"100/s\" or \"100/s burst \
@@ -221,5 +221,5 @@ fn a_rule_that_no_request_comes_to_is_reported() {
 #[test]
 fn two_rules_of_one_name_are_reported() {
     let text = "[[access]]\nname = \"a\"\nusers = [0]\n[[access]]\nname = \"a\"\n";
-    has_one(text, "5:8: access.name: \"a\" is taken by the rule in line 1; change one of them");
+    has_one(text, "5:8: access.name: \"a\" is already used by the rule in line 1; rename one of them");
 }

@@ -39,7 +39,7 @@ linger = "5s"
         "4:17: websocket.ping-interval: 30 has no unit; write \"30s\"",
         "5:16: websocket.pong-timeout: \"0s\" is too little; the minimum is \"10ms\"",
         "6:17: websocket.slow-receiver: \"paced\" is not a known value; did you mean \"pace\"?",
-        "9:11: relay.threads: expected a number, not a text; write it without quotes and without a unit, or \"auto\"",
+        "9:11: relay.threads: expected a number, not a string; write it without quotes and without a unit, or \"auto\"",
         "11:2: unknown section [regstration]; did you mean [registration]?",
         "15:11: listener.address: \"8741\" has no address; write \"[::]:8741\" for every address",
         "16:7: listener.tls: key is missing; add key = \"/path/key.pem\"",
@@ -79,11 +79,11 @@ fn columns_count_characters_and_not_bytes() {
 fn the_metrics_are_off_or_at_an_address_of_their_own() {
     has_one(
         "[metrics]\nlisten = 9741",
-        "2:10: metrics.listen: expected a text, not a number; write an address such as \"127.0.0.1:9741\", or \"off\"",
+        "2:10: metrics.listen: expected a string, not a number; write an address such as \"127.0.0.1:9741\", or \"off\"",
     );
     has_one(
         "[metrics]\nlisten = \"[::]:8741\"\n[[listener]]\naddress = \"127.0.0.1:8741\"",
-        "4:11: listener.address: 127.0.0.1:8741 is taken by metrics.listen; change one of them",
+        "4:11: listener.address: 127.0.0.1:8741 conflicts with metrics.listen; change one of them",
     );
     assert_eq!(read("[metrics]\nlisten = \"off\"").unwrap().metrics.listen, None);
 }
@@ -113,7 +113,7 @@ fn permissions_are_for_unix_sockets_that_the_router_binds() {
     }
     has_one(
         "[[listener]]\naddress = \"unix:/s\"\nmode = 0o660",
-        "3:8: listener.mode: expected a text, not a number; write for instance \"0660\"",
+        "3:8: listener.mode: expected a string, not a number; write, for example, \"0660\"",
     );
 }
 
@@ -164,22 +164,22 @@ fn an_unknown_key_is_sent_where_it_belongs() {
 #[test]
 fn a_wrong_type_is_reported_with_the_right_one() {
     let cases = [
-        ("[registration]\nauto-remove = \"no\"", "expected true or false, not a text; write it without quotes"),
+        ("[registration]\nauto-remove = \"no\"", "expected true or false, not a string; write it without quotes"),
         (
             "[registration]\nlinger = true",
-            "expected a duration, not true or false; write for instance \"30s\" or \"10m\"",
+            "expected a duration, not true or false; write, for example, \"30s\" or \"10m\"",
         ),
-        ("[websocket]\noutbox = 1.5", "expected a size, not a number with a fraction; write for instance \"64MiB\""),
-        ("[limits]\nmembers = \"10\"", "expected a number, not a text; write it without quotes and without a unit"),
+        ("[websocket]\noutbox = 1.5", "expected a size, not a number with a fraction; write, for example, \"64MiB\""),
+        ("[limits]\nmembers = \"10\"", "expected a number, not a string; write it without quotes and without a unit"),
         ("[limits]\nmembers = -1", "-1 is negative; write a number of at least 0"),
-        ("[http]\npath-prefix = []", "expected a text, not a list; put it in double quotes"),
+        ("[http]\npath-prefix = []", "expected a string, not a list; put it in double quotes"),
         (
             "[log]\nlevel = 1979-05-27",
-            "expected a text, not a date; write one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+            "expected a string, not a date; write one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
         ),
         (
             "[log]\nlevel = { }",
-            "expected a text, not a table; write one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+            "expected a string, not a table; write one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
         ),
         (
             "[log]\nformat = \"xml\"",
@@ -210,7 +210,7 @@ fn proxies_that_are_no_networks_or_trusted_by_nobody_are_reported() {
     );
     has_one(
         "[http]\ntrusted-proxies = \"unix\"",
-        "2:19: http.trusted-proxies: expected a list, not a text; write for instance [\"127.0.0.1\", \"10.0.0.0/8\", \
+        "2:19: http.trusted-proxies: expected a list, not a string; write, for example, [\"127.0.0.1\", \"10.0.0.0/8\", \
          \"unix\"]",
     );
     has_one(
@@ -223,7 +223,7 @@ fn proxies_that_are_no_networks_or_trusted_by_nobody_are_reported() {
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\nproxy-protocol = \"v2\"",
-        "3:18: listener.proxy-protocol: expected true or false, not a text; write it without quotes",
+        "3:18: listener.proxy-protocol: expected true or false, not a string; write it without quotes",
     );
 }
 
@@ -231,7 +231,7 @@ fn proxies_that_are_no_networks_or_trusted_by_nobody_are_reported() {
 fn a_rate_is_reported_as_it_is_to_be_written() {
     has_one(
         "[limits]\nregister-rate = 20",
-        "2:17: limits.register-rate: expected a rate, not a number; write for instance \"20/s burst 1000\", or \"unlimited\"",
+        "2:17: limits.register-rate: expected a rate, not a number; write, for example, \"20/s burst 1000\", or \"unlimited\"",
     );
     has_one(
         "[limits]\nregister-rate = \"20\"",
@@ -343,9 +343,9 @@ fn an_address_that_cannot_be_listened_at_is_reported_with_one_that_can() {
     );
     has_one(
         "[[listener]]\naddress = 8741",
-        "2:11: listener.address: expected a text, not a number; put it in double quotes",
+        "2:11: listener.address: expected a string, not a number; put it in double quotes",
     );
-    has_one("[[listener]]", "1:1: listener: address is missing; add for instance address = \"[::]:8741\"");
+    has_one("[[listener]]", "1:1: listener: address is missing; add, for example, address = \"[::]:8741\"");
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn listeners_that_stand_in_each_others_way_are_reported() {
     ] {
         has_one(
             &two(one, other),
-            &format!("4:11: listener.address: {other} is taken by {one} in line 2; remove or change one of them"),
+            &format!("4:11: listener.address: {other} conflicts with {one} in line 2; remove or change one of them"),
         );
     }
     for (one, other) in [

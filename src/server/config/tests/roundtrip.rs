@@ -65,7 +65,7 @@ fn listeners() -> impl Strategy<Value = Vec<Listener>> {
         Listener { address, tls, proxy_protocol, permissions }
     });
     proptest::collection::vec(listener, 0..4).prop_filter("no two at one place", |all| {
-        all.iter().enumerate().all(|(i, one)| all[..i].iter().all(|other| !one.address.clashes(&other.address)))
+        all.iter().enumerate().all(|(i, one)| all[..i].iter().all(|other| !one.address.conflicts_with(&other.address)))
     })
 }
 
