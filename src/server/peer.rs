@@ -122,7 +122,7 @@ impl FromStr for Range {
         }
         let Ok(network) = text.parse::<IpNet>() else {
             return Err(RangeError(format!(
-                "{text:?} is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\""
+                "{text:?} is not a network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\""
             )));
         };
         let is_mapped = matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
@@ -178,9 +178,9 @@ mod tests {
         for (text, fix) in [
             ("10.0.0.1/8", "\"10.0.0.0/8\" for all"),
             ("::ffff:10.0.0.0/104", "as IPv4"),
-            ("example.com", "is no network"),
-            ("10.0.0.0/33", "is no network"),
-            ("", "is no network"),
+            ("example.com", "is not a network"),
+            ("10.0.0.0/33", "is not a network"),
+            ("", "is not a network"),
         ] {
             let error = text.parse::<Range>().unwrap_err().to_string();
             assert!(error.contains(fix), "{text}: {error}");

@@ -281,7 +281,7 @@ impl Table<'_, '_> {
         let mut problem =
             |at, problem: ValueError| self.found.semantic_error(at, format!("{ACCESS}.{name}: {problem}"));
         let DeValue::Array(all) = value.get_ref() else {
-            let fix = "put it in brackets, even if it is one";
+            let fix = "put it in brackets, even if there is only one value";
             problem(value.span().start, type_error(value.get_ref(), "a list", fix));
             return Vec::new();
         };

@@ -11,7 +11,7 @@ use super::load::{environment, load_default, parse_in};
 use super::*;
 use crate::files::Accept;
 
-/// Reads a text as /etc/r.toml, with credentials in /run/credentials.
+/// Reads a string as /etc/r.toml, with credentials in /run/credentials.
 fn read(text: &str) -> Result<Config, Problems> {
     let variable = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| OsString::from("/run/credentials/"));
     parse_in(text, Path::new("/etc/r.toml"), &variable)
@@ -85,7 +85,7 @@ fn a_file_may_be_written_with_dots_and_with_windows_line_ends() {
 }
 
 #[test]
-fn without_a_file_at_the_default_path_there_are_the_defaults_but_a_bad_one_is_an_error() {
+fn a_missing_default_file_means_the_defaults_but_an_invalid_one_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ws-router.toml");
     assert_eq!(load_default(&path, Accept::Any, &environment).finish(), Ok(Config::default()));
@@ -115,7 +115,7 @@ fn a_file_that_cannot_be_read_is_named_with_the_cause() {
 }
 
 #[test]
-fn a_difference_is_live_where_a_reload_is_enough() {
+fn differences_that_a_reload_applies_are_live() {
     let old = read("").unwrap();
     assert!(old.differences(&old).is_empty());
     let new =
@@ -126,7 +126,7 @@ fn a_difference_is_live_where_a_reload_is_enough() {
 }
 
 #[test]
-fn what_needs_a_restart_is_bound_at_the_start() {
+fn keys_that_need_a_restart_are_marked_so() {
     let slow = keys::KEYS.iter().filter(|key| key.reload == Reload::Restart);
     let slow: Vec<String> = slow.map(keys::Key::full_name).collect();
     assert_eq!(
@@ -146,7 +146,7 @@ fn what_needs_a_restart_is_bound_at_the_start() {
 }
 
 #[test]
-fn whatever_changes_about_a_listener_takes_a_restart_but_their_order_is_nothing() {
+fn any_change_of_a_listener_needs_a_restart_but_their_order_does_not_matter() {
     let with = |text: &str| read(text).unwrap();
     let plain = "[[listener]]\naddress = \"[::]:1\"\n";
     let secure = "[[listener]]\naddress = \"[::]:2\"\ntls = { certificate = \"/c\", key = \"/k\" }\n";

@@ -8,7 +8,7 @@ const CA: &str =
     "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", client-ca = \"ca.pem\" }\n";
 
 #[test]
-fn rules_are_read_in_their_order_with_all_that_they_ask_for() {
+fn rules_are_read_in_order_with_all_their_conditions() {
     let text = r#"
         [[access]]
         name = "banned"
@@ -56,7 +56,7 @@ fn rules_are_read_in_their_order_with_all_that_they_ask_for() {
 }
 
 #[test]
-fn everything_that_is_wrong_with_a_rule_is_reported_at_its_place() {
+fn all_mistakes_in_rules_are_reported_with_their_positions() {
     let text = r#"[[access]]
 name = "1st"
 allow = "conect"
@@ -77,7 +77,7 @@ client-certificates = [" "]
         "2:8: access.name: \"1st\" is not a name; write a letter and up to 63 letters, digits and - _ .",
         "3:9: access.allow: \"conect\" is not a known value; did you mean \"connect\"?",
         "4:13: access.networks: \"10.1.2.3/8\" is an address inside a network; write \"10.0.0.0/8\" for all of it",
-        "4:27: access.networks: \"ten\" is no network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\"",
+        "4:27: access.networks: \"ten\" is not a network; write one like \"10.0.0.0/8\" or \"2001:db8::/32\", an address, or \"unix\"",
         "4:34: access.networks: \"::ffff:10.0.0.0/104\" is an IPv4 network in IPv6 form; write it as IPv4, without ::ffff:",
         "4:57: access.networks: expected a string, not a number; put it in double quotes",
         "5:10: access.users: \"\" is not a user; write a name or a number",
@@ -91,7 +91,7 @@ client-certificates = [" "]
         "8:32: access.origins: \"\" is not an origin; write one like \"https://example.com\" without a path",
         "9:1: unknown key \"network\" in [[access]]; did you mean \"networks\"?",
         "12:12: access.networks: an empty list matches nothing; add a value, or remove the key",
-        "13:9: access.users: expected a list, not a string; put it in brackets, even if it is one",
+        "13:9: access.users: expected a list, not a string; put it in brackets, even if there is only one value",
         "14:10: access.tokens: expected a string, not a list; put it in double quotes",
         "15:23: access.client-certificates: no listener requests certificates; add client-ca to its tls",
         "15:24: access.client-certificates: \" \" is not a name; write one that the certificate contains",
@@ -100,7 +100,7 @@ client-certificates = [" "]
 }
 
 #[test]
-fn a_rule_bounds_what_it_lets_in() {
+fn limits_of_a_rule_are_read() {
     let text =
         "[[access]]\nregistrations = 10\nmembers = 4\nmessages = \"100/s burst 500\"\nbytes = \"1MiB/s burst 4 MiB\"";
     let rule = &read(text).unwrap().access[0];
@@ -110,7 +110,7 @@ fn a_rule_bounds_what_it_lets_in() {
 }
 
 #[test]
-fn a_bound_that_bounds_nothing_or_everything_is_reported() {
+fn an_invalid_or_ineffective_limit_is_reported() {
     let text = r#"[[access]]
 users = [0]
 registrations = 0
@@ -146,7 +146,7 @@ bytes = "1MiB/s"
 }
 
 #[test]
-fn a_program_to_be_asked_has_a_place_and_a_path() {
+fn an_authorizer_address_has_a_socket_and_a_path() {
     for (text, shown) in [
         ("http://127.0.0.1:9000/allow", "http://127.0.0.1:9000/allow"),
         ("http://[::1]:9000", "http://[::1]:9000/"),
@@ -184,7 +184,7 @@ fn a_program_to_be_asked_has_a_place_and_a_path() {
 }
 
 #[test]
-fn a_rule_that_is_no_table_of_its_own_is_reported() {
+fn a_rule_outside_of_an_array_of_tables_is_reported() {
     has_one(
         "[access]\nallow = \"both\"",
         "1:1: access: expected a list, not a table; write [[access]] with two brackets on each side, since there may \
@@ -194,7 +194,7 @@ fn a_rule_that_is_no_table_of_its_own_is_reported() {
 }
 
 #[test]
-fn a_rule_that_no_request_comes_to_is_reported() {
+fn an_unreachable_rule_is_reported() {
     let rules = |all: &[&str]| all.iter().map(|rule| format!("[[access]]\n{rule}\n")).collect::<String>();
     let unreached = "access: this rule is never reached, since the one in line";
     has_one(
@@ -219,7 +219,7 @@ fn a_rule_that_no_request_comes_to_is_reported() {
 }
 
 #[test]
-fn two_rules_of_one_name_are_reported() {
+fn two_rules_with_the_same_name_are_reported() {
     let text = "[[access]]\nname = \"a\"\nusers = [0]\n[[access]]\nname = \"a\"\n";
     has_one(text, "5:8: access.name: \"a\" is already used by the rule in line 1; rename one of them");
 }

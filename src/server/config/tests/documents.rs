@@ -69,7 +69,7 @@ fn the_manual_has_every_key_and_no_other_under_its_section() {
 }
 
 #[test]
-fn the_manual_tells_every_default_and_what_a_reload_is_not_enough_for() {
+fn the_manual_states_each_default_and_which_keys_need_a_restart() {
     let config = Config::default();
     for key in super::keys::KEYS {
         let entry = MANUAL.split_once(&format!(".It Ic {} ", key.name)).map(|(_, rest)| rest).unwrap();

@@ -78,7 +78,7 @@ fn the_printed_configuration_has_the_place_of_each_value_and_reads_the_same() {
 }
 
 #[test]
-fn an_equal_section_or_key_is_reported_with_the_line_of_the_first() {
+fn a_duplicate_section_or_key_is_reported_with_the_line_of_the_first() {
     let text = "[http]\nconsole = true\n[log]\nlevel = \"info\"\n[http]\npublic-stats = true\n";
     let found = read(text).unwrap_err().to_string();
     assert!(found.contains("/etc/r.toml:5:") && found.contains("the first one is in line 1"), "{found}");
@@ -102,7 +102,7 @@ fn a_problem_of_a_named_file_is_reported_where_its_path_is_written() {
 }
 
 #[test]
-fn the_list_of_problems_is_bounded_and_its_time_grows_with_the_file() {
+fn the_list_of_problems_is_bounded_and_takes_linear_time() {
     type Kind = (usize, fn(usize) -> String);
     let kinds: [Kind; 5] = [
         (100_000, |line| format!("what is this {line}\n")),

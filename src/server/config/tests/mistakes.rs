@@ -1,12 +1,12 @@
 use super::*;
 
-/// The problems of a text, without the path in front of each.
+/// Returns the problems of a configuration, without the path in front of each.
 pub(super) fn problems(text: &str) -> Vec<String> {
     let lines = read(text).unwrap_err().0;
     lines.iter().map(|line| line.strip_prefix("/etc/r.toml:").unwrap().to_string()).collect()
 }
 
-/// Asserts that a text has one problem, at this place and with these words.
+/// Asserts that a configuration has exactly one problem, with this position and text.
 #[track_caller]
 pub(super) fn has_one(text: &str, expected: &str) {
     assert_eq!(problems(text), [expected], "{text}");
@@ -49,7 +49,7 @@ linger = "5s"
 }
 
 #[test]
-fn broken_toml_is_reported_with_its_place_and_hides_no_other_mistake() {
+fn invalid_toml_is_reported_with_its_position_and_hides_no_other_mistake() {
     let text = "[relay\nthreads = 1\n[http]\nrequest-timeout = 10s\npublic-stats = 1\n[log]\nlevel = \"info\"\nlevel = \"warn\"\n";
     let expected = [
         "1:7: unclosed table, expected `]`; close it on this line",
@@ -76,7 +76,7 @@ fn columns_count_characters_and_not_bytes() {
 }
 
 #[test]
-fn the_metrics_are_off_or_at_an_address_of_their_own() {
+fn metrics_need_an_address_of_their_own() {
     has_one(
         "[metrics]\nlisten = 9741",
         "2:10: metrics.listen: expected a string, not a number; write an address such as \"127.0.0.1:9741\", or \"off\"",
@@ -130,7 +130,7 @@ fn a_group_that_does_not_exist_is_a_mistake() {
 }
 
 #[test]
-fn an_unknown_key_is_sent_where_it_belongs() {
+fn an_unknown_key_is_reported_with_its_section_or_a_similar_key() {
     has_one("port = 8080", "1:1: unknown key \"port\" outside of any section; ws-router.toml(5) lists the keys");
     has_one("level = \"info\"", "1:1: unknown key \"level\" outside of any section; it belongs in [log]");
     has_one(
@@ -162,7 +162,7 @@ fn an_unknown_key_is_sent_where_it_belongs() {
 }
 
 #[test]
-fn a_wrong_type_is_reported_with_the_right_one() {
+fn a_value_of_the_wrong_type_is_reported_with_the_right_type() {
     let cases = [
         ("[registration]\nauto-remove = \"no\"", "expected true or false, not a string; write it without quotes"),
         (
@@ -203,7 +203,7 @@ fn a_wrong_type_is_reported_with_the_right_one() {
 }
 
 #[test]
-fn proxies_that_are_no_networks_or_trusted_by_nobody_are_reported() {
+fn invalid_and_untrusted_proxies_are_reported() {
     has_one(
         "[http]\ntrusted-proxies = [\"10.0.0.1/8\"]",
         "2:19: http.trusted-proxies: \"10.0.0.1/8\" is an address inside a network; write \"10.0.0.0/8\" for all of it",
@@ -228,7 +228,7 @@ fn proxies_that_are_no_networks_or_trusted_by_nobody_are_reported() {
 }
 
 #[test]
-fn a_rate_is_reported_as_it_is_to_be_written() {
+fn an_invalid_rate_is_reported_with_the_syntax() {
     has_one(
         "[limits]\nregister-rate = 20",
         "2:17: limits.register-rate: expected a rate, not a number; write, for example, \"20/s burst 1000\", or \"unlimited\"",
@@ -241,7 +241,7 @@ fn a_rate_is_reported_as_it_is_to_be_written() {
 }
 
 #[test]
-fn a_bad_unit_is_reported_with_good_ones() {
+fn an_invalid_unit_is_reported_with_the_valid_ones() {
     for text in ["30", "", "soon", "-5s", "5 parsecs"] {
         has_one(
             &format!("[registration]\nlinger = {text:?}"),
@@ -263,7 +263,7 @@ fn a_bad_unit_is_reported_with_good_ones() {
 }
 
 #[test]
-fn a_value_out_of_its_bounds_is_reported_with_the_bound() {
+fn a_value_outside_of_its_limits_is_reported_with_the_limit() {
     let cases = [
         ("[registration]\nlinger = \"1000years\"", "is too much; the maximum is \"1year\""),
         ("[websocket]\nmax-message = \"1TiB\"", "\"1024GiB\" is too much; the maximum is \"1GiB\""),
@@ -310,7 +310,7 @@ fn an_allowed_origin_has_no_path() {
 }
 
 #[test]
-fn an_address_that_cannot_be_listened_at_is_reported_with_one_that_can() {
+fn an_invalid_listen_address_is_reported_with_a_valid_one() {
     let cases = [
         ("", "the address is missing; write one like \"[::]:8741\", \"unix:/path\" or \"systemd:NAME\""),
         (":80", "\":80\" has no address; write \"[::]:80\" for every address"),
@@ -349,7 +349,7 @@ fn an_address_that_cannot_be_listened_at_is_reported_with_one_that_can() {
 }
 
 #[test]
-fn listeners_that_stand_in_each_others_way_are_reported() {
+fn conflicting_listeners_are_reported() {
     let two = |one: &str, two: &str| format!("[[listener]]\naddress = {one:?}\n[[listener]]\naddress = {two:?}\n");
     for (one, other) in [
         ("[::]:80", "[::]:80"),
@@ -381,7 +381,7 @@ fn listeners_that_stand_in_each_others_way_are_reported() {
 }
 
 #[test]
-fn a_socket_that_the_service_manager_names_speaks_what_its_name_says() {
+fn inherited_sockets_use_tls_if_their_name_says_so() {
     has_one(
         "[[listener]]\naddress = \"systemd:http\"\ntls = { certificate = \"/c\", key = \"/k\" }",
         "3:7: listener.tls: systemd:http is the name of the plain socket; write systemd:https, or remove tls",
@@ -393,7 +393,7 @@ fn a_socket_that_the_service_manager_names_speaks_what_its_name_says() {
 }
 
 #[test]
-fn tls_has_a_certificate_and_a_key_whose_paths_mean_something() {
+fn tls_needs_valid_paths_of_a_certificate_and_a_key() {
     let tls = |tls: &str| format!("[[listener]]\naddress = \"[::]:1\"\ntls = {tls}");
     has_one(
         &tls("true"),
@@ -430,7 +430,7 @@ fn an_admin_socket_has_an_absolute_path() {
 }
 
 #[test]
-fn whatever_a_file_holds_the_reader_answers_with_places_inside_it() {
+fn problems_of_any_file_have_positions_inside_it() {
     use proptest::prelude::*;
     let piece = prop_oneof![
         Just("[relay]\n".to_string()),
