@@ -219,3 +219,24 @@ async fn a_rejected_page_counts_as_a_connection_until_it_closes_or_the_close_tim
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
     until("its slot is free", || server.metrics.pending.value() == 0 && server.metrics.connections.value() == 0).await;
 }
+
+#[tokio::test]
+async fn a_rejected_page_behind_a_proxy_counts_as_a_connection_of_its_network() {
+    let server = server_with(|config| {
+        config.limits.connections_per_address = Some(1);
+        config.http.trusted_proxies = ["127.0.0.1".parse().unwrap()].into_iter().collect();
+    })
+    .await;
+    let id = server.register(LOBBY).await;
+    let (far, near) = ("X-Forwarded-For: 192.0.2.1\r\n", "X-Forwarded-For: 192.0.2.2\r\n");
+    let (mut rejected, answer) = offer(&server, "/connect?id=no-such-id&key=k", far).await;
+    assert_eq!(answer.status, 101);
+    assert_eq!(offer(&server, &format!("/connect?id={id}&key=k"), far).await.1.status, 503);
+    assert_eq!(offer(&server, "/connect?id=no-such-id", far).await.1.status, 400, "not one more");
+    assert_eq!(offer(&server, &format!("/connect?id={id}&key=k"), near).await.1.status, 101);
+    assert!(matches!(read_frame(&mut rejected).await.unwrap(), Received::Close(4404, _)));
+    rejected.write_all(&frame(0x88, &4404u16.to_be_bytes())).await.unwrap();
+    assert_eq!(rejected.read(&mut [0]).await.unwrap(), 0);
+    let again = async { while offer(&server, &format!("/connect?id={id}&key=k"), far).await.1.status != 101 {} };
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the slot was never given back");
+}

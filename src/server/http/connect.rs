@@ -50,12 +50,19 @@ fn keys(form: Form<'_>) -> Result<(Key, bool), HttpError> {
 }
 
 /// Rejects a request so that a web page can read it, if it is a valid handshake that offers the subprotocol `ws-router`
-/// and the status has a close code.
-pub(super) fn reject_readably(request: &Request<Incoming>, error: &HttpError) -> Option<Upgrade> {
+/// and the status has a close code. Like a member, a client behind a proxy counts as a connection of its network
+/// meanwhile; without room for that, the response stays HTTP.
+pub(super) fn reject_readably(
+    server: &Server,
+    request: &Request<Incoming>,
+    client: ClientInfo<'_>,
+    error: &HttpError,
+) -> Option<Upgrade> {
     let code = error.close_code()?;
     authorize::subprotocol(request.headers())?;
     let accept = check_upgrade(request).ok()?;
-    Some(Upgrade::reject(request.headers(), accept, code, &error.close_reason()))
+    let slot = if client.is_forwarded { server.clients().hold(&client.peer, &server.config()).ok()? } else { None };
+    Some(Upgrade::reject(request.headers(), accept, code, &error.close_reason(), slot))
 }
 
 /// Checks the request against RFC 6455 section 4.2.1, and returns the value of Sec-WebSocket-Accept.

@@ -84,7 +84,7 @@ pub(super) async fn handle(
     let mut answer = result.unwrap_or_else(|error| {
         server.metrics().refused(error.reason);
         let is_connect = found == Some(Route::Connect) && method == Method::GET;
-        let readable = if is_connect { connect::reject_readably(&request, &error) } else { None };
+        let readable = if is_connect { connect::reject_readably(server, &request, client, &error) } else { None };
         readable.map_or_else(|| Answer::Response(error.into_response()), Answer::Upgrade)
     });
     if let Answer::Response(response) = &mut answer

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use ws_router_core::frame::{Decoder, Discarded, Opcode, ServerHeader};
 
 use super::authorize;
-use crate::net::Connection;
+use crate::net::{Connection, NetworkSlot};
 use crate::server::{Reservation, Server};
 
 /// Accepted handshake whose 101 isn't sent yet.
@@ -27,8 +27,8 @@ pub(super) struct Upgrade {
 enum Then {
     /// It goes to the relay as a member.
     Join(Reservation),
-    /// It is closed with this payload of a close frame.
-    Close(Vec<u8>),
+    /// It is closed with this payload of a close frame, and counts as a connection of its client's network until then.
+    Close(Vec<u8>, Option<NetworkSlot>),
 }
 
 impl Upgrade {
@@ -38,10 +38,16 @@ impl Upgrade {
     }
 
     /// Closes the websocket at once. The reason is cut to what a close frame can hold.
-    pub(super) fn reject(request: &HeaderMap, accept: HeaderValue, code: u16, reason: &str) -> Self {
+    pub(super) fn reject(
+        request: &HeaderMap,
+        accept: HeaderValue,
+        code: u16,
+        reason: &str,
+        slot: Option<NetworkSlot>,
+    ) -> Self {
         let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
         let payload = [&code.to_be_bytes(), &reason.as_bytes()[..end]].concat();
-        Self { headers: headers(request, accept), then: Then::Close(payload) }
+        Self { headers: headers(request, accept), then: Then::Close(payload, slot) }
     }
 
     /// Sends the 101, and passes the connection on or closes it. `early` are the bytes that arrived behind the request.
@@ -62,7 +68,7 @@ impl Upgrade {
                 }
                 .await
             }
-            Then::Close(payload) => {
+            Then::Close(payload, _slot) => {
                 head.extend_from_slice(ServerHeader::new(Opcode::Close, payload.len()).as_bytes());
                 head.extend_from_slice(&payload);
                 let timeout = server.config().websocket.close_timeout;
