@@ -10,7 +10,7 @@ use std::process::{self, ExitCode};
 use std::thread;
 
 use crate::config::Problems;
-use crate::log::messages;
+use crate::log::{self, messages};
 
 /// Error that ends the daemon.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ pub fn exit_on_panic() {
             error = text(info),
             "internal error; exiting"
         );
+        log::flush();
         process::exit(Status::Software as i32);
     }));
 }

@@ -18,7 +18,7 @@ use ws_router_core::close::CloseReason;
 use crate::admin::{Command, ReloadReport};
 use crate::config::Problems;
 use crate::exit::ExitError;
-use crate::log::messages;
+use crate::log::{self, messages};
 use crate::net::SocketFile;
 use crate::reload::{AllFiles, FreshFiles, Reading, Reloader};
 use crate::restart::{self, Restart};
@@ -188,6 +188,7 @@ impl Lifecycle {
             },
             () = second_stop(signals) => {
                 tracing::warn!("second signal to stop; exiting at once");
+                log::flush();
                 process::exit(0);
             }
         }

@@ -13,7 +13,7 @@ use crate::event_log::EventLogger;
 use crate::front::Front;
 use crate::handover::exec::{Program, TrialError};
 use crate::handover::{HandoverBundle, HandoverPhase, Phases, export};
-use crate::log::messages;
+use crate::log::{self, messages};
 use crate::server::Server;
 use crate::signals;
 use crate::systemd::{self, Job, Notify};
@@ -113,6 +113,7 @@ pub async fn through_store(parts: &mut Restart) {
                 "handed over to the next process"
             );
             // No destructor runs: connections stay open, socket files stay, and no relay thread runs again.
+            log::flush();
             process::exit(0);
         }
         Err(error) => {

@@ -43,13 +43,15 @@ use crate::systemd::{self, Notify};
 
 /// Runs the daemon until its end. Call it before the process has other threads.
 pub fn run(arguments: Router) -> ExitCode {
-    match run_inner(arguments) {
+    let status = match run_inner(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.report();
             error.code()
         }
-    }
+    };
+    log::flush();
+    status
 }
 
 fn run_inner(arguments: Router) -> Result<(), ExitError> {

@@ -1,8 +1,15 @@
 //! Places for logs that take nothing.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+
+use nix::libc::O_NONBLOCK;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::Scene;
 use super::client::{connect, register};
@@ -17,6 +24,28 @@ fn a_full_disk_for_the_log_stops_nothing() {
     }
     scene.check_pair();
     assert_eq!(scene.router.stopped().status.code(), Some(0));
+}
+
+#[test]
+fn a_reader_of_the_log_that_hangs_stops_nothing() {
+    for format in ["text", "json"] {
+        let setup = Setup::on_loopback().log(&format!("format = \"{format}\"\nlevel = \"trace\"\n"));
+        let path = setup.folder.path().join("log");
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        // Held open, and not read before the end.
+        let mut reader = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&path).unwrap();
+        let mut scene = Scene::start(setup.prelude(&format!("exec 2>'{}';", path.display())));
+        // More lines than fit into the pipe and the queue.
+        for _ in 0..2500 {
+            register(connect(scene.address), "key");
+        }
+        scene.check_pair();
+        scene.router.signal(Signal::SIGHUP);
+        scene.router.notified("RELOADING=1");
+        scene.router.notified("READY=1");
+        assert_eq!(scene.router.stopped().status.code(), Some(0));
+        assert!(reader.read(&mut [0; 65_536]).unwrap() > 10_000, "{format}");
+    }
 }
 
 #[test]

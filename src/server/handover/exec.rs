@@ -21,6 +21,7 @@ use nix::unistd::pipe2;
 use tokio::time::timeout;
 
 use super::{CONNECTIONS, HandoverBundle, PROGRAM, REPORT, STATE};
+use crate::log;
 use crate::snapshot::{DecodeError, Snapshot};
 use crate::systemd::{self, Inherited};
 
@@ -106,6 +107,8 @@ impl Program {
         let mut arguments = env::args_os();
         let name = arguments.next().unwrap_or_else(|| name(&self.path).to_owned());
         let mut command = process::Command::new(self.descriptor_path());
+        // No thread that writes messages outlives execve(2).
+        log::flush();
         let error = command.arg0(name).args(arguments).env(systemd::HANDOVER, announcement(&passed)).exec();
         // It goes on without the program; all else is closed with the bundle.
         match set_inheritable(&passed, false) {

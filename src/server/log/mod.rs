@@ -3,13 +3,15 @@
 //! Started once, when the configuration is known; the level can be changed afterwards. Under systemd, messages go to the
 //! journal with their fields (`WSROUTER_REGISTRATION=`, `WSROUTER_MEMBER=` …), so that `journalctl` can select by them, and
 //! with the ids in [`messages`], which a catalog explains. Under inetd, standard error is the peer's socket, so messages go
-//! to the journal or to syslog, or nowhere.
+//! to the journal or to syslog, or nowhere. No destination that hangs blocks a thread that logs: messages are lost then,
+//! and counted.
 //!
 //! No message contains a key, a payload or a query string; a test searches for them.
 
 mod journal;
 pub mod messages;
 mod rate_limited;
+mod standard_error;
 mod syslog;
 
 pub use rate_limited::RateLimitedLog;
@@ -25,6 +27,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::{self, LogFormat, LogLevel};
+use standard_error::StandardError;
 
 /// Destination of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,12 @@ pub fn start(settings: &config::Log, target: LogTarget) -> Result<Control, Alrea
         tracing::warn!(%error, "the journal can't be reached; logging elsewhere");
     }
     Ok(Control(handle))
+}
+
+/// Waits until the messages so far are written, for half a second at most. Must be called before the process ends or
+/// executes another program.
+pub fn flush() {
+    standard_error::flush();
 }
 
 impl Control {
@@ -95,7 +104,7 @@ fn journal() -> io::Result<Output> {
 fn text() -> Output {
     tracing_subscriber::fmt::layer()
         .fmt_fields(fields())
-        .with_writer(io::stderr)
+        .with_writer(StandardError::start())
         .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .log_internal_errors(false)
@@ -116,7 +125,7 @@ fn json() -> Output {
     tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_writer(io::stderr)
+        .with_writer(StandardError::start())
         .log_internal_errors(false)
         .boxed()
 }
