@@ -22,6 +22,7 @@ use crate::log;
 use crate::log::messages;
 use crate::net;
 use crate::server::Server;
+use crate::sys;
 
 /// What a reload reads and changes.
 #[derive(Debug)]
@@ -89,6 +90,7 @@ impl Reloader {
     pub fn apply(&mut self, read: Result<AllFiles, Problems>) -> Result<ReloadReport, Problems> {
         let result = read.map(|(config, access, certificates)| {
             self.log.set_level(config.log.level);
+            sys::set_debuggable(config.service.debuggable);
             let mut report = self.server.apply(config, access);
             let changed = self.certificates.replace(certificates);
             report.changed.extend(changed.iter().map(|file| format!("certificate {file}")));

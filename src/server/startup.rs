@@ -55,6 +55,8 @@ pub fn run(arguments: Router) -> ExitCode {
 }
 
 fn run_inner(arguments: Router) -> Result<(), ExitError> {
+    // Before any file is read, and at each start anew: executing a program resets it.
+    sys::set_debuggable(false);
     exec::set_process_name();
     sys::map_large_buffers().map_err(|error| ExitError::new(Status::Software, error))?;
     let mut inherited = systemd::inherited().map_err(ExitError::configuration)?;
@@ -86,6 +88,7 @@ fn run_inner(arguments: Router) -> Result<(), ExitError> {
     };
     let log = early_log.map_or_else(|| start_log(&config.log, LogTarget::StandardError), Ok)?;
     log.set_level(config.log.level);
+    sys::set_debuggable(config.service.debuggable);
     exit::exit_on_panic();
     for problem in problems.iter().flat_map(|problems| &problems.0) {
         tracing::error!(

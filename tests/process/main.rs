@@ -10,6 +10,7 @@ mod arguments;
 mod carried;
 mod certificates;
 mod client;
+mod debugging;
 mod draining;
 #[path = "../support/harness.rs"]
 mod harness;

@@ -97,7 +97,7 @@ fn the_program_that_passed_the_trial_takes_over_even_if_its_file_is_gone() {
 
 #[test]
 fn a_program_that_replaced_itself_keeps_its_name_and_no_descriptor_of_the_old_one() {
-    let mut router = Setup::on_loopback().start().ready();
+    let mut router = Setup::on_loopback().config("[service]\ndebuggable = true\n").start().ready();
     let process = format!("/proc/{}", router.pid());
     for _ in 0..3 {
         router.replace();

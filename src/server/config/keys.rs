@@ -135,6 +135,7 @@ pub(super) const KEYS: &[Key] = keys! {
 
     [service]
     "exit-when-idle" exit_when_idle, Live between(Duration::ZERO, YEAR);
+    "debuggable" debuggable, Live any;
 };
 
 /// The table of a listener, of which there may be several.

@@ -311,6 +311,8 @@ pub struct RateLimit(pub Option<Rate>);
 pub struct Service {
     /// Exits after so long without a connection and a registration; zero is never.
     pub exit_when_idle: Duration,
+    /// Whether other processes of the same user may trace the process, and whether it may leave a core file.
+    pub debuggable: bool,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod allocator;
+mod debugging;
 mod inherited;
 mod limits;
 mod scm_rights;
@@ -13,6 +14,7 @@ mod threads;
 mod usage;
 
 pub use allocator::{map_large_buffers, release_free_memory};
+pub use debugging::set_debuggable;
 pub use inherited::{remove_variables, take_inherited_fd};
 pub use limits::{descriptor_limit, memory_limit};
 pub use scm_rights::{recv_fd, recv_fds, send_fd, send_fds};

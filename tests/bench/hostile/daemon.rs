@@ -87,7 +87,7 @@ fn free_addresses() -> io::Result<(SocketAddr, SocketAddr)> {
 fn configuration(home: &Path, address: SocketAddr) -> String {
     format!(
         "[admin]\nsocket = {:?}\n[log]\nlevel = \"warn\"\n[http]\ntrusted-proxies = [\"127.0.0.1\"]\n\
-         request-timeout = \"400ms\"\n[websocket]\nclose-timeout = \"1s\"\nmax-message = \"16MiB\"\n\
+         request-timeout = \"400ms\"\n[service]\ndebuggable = true\n[websocket]\nclose-timeout = \"1s\"\nmax-message = \"16MiB\"\n\
          [[listener]]\naddress = \"{address}\"\n",
         home.join("admin.sock").display().to_string()
     )

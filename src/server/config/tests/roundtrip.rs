@@ -238,7 +238,7 @@ prop_compose! {
             listener.proxy_protocol &= !http.trusted_proxies.is_empty();
         }
         let relay = Relay { threads: threads.and_then(std::num::NonZeroUsize::new), busy_poll };
-        let service = Service { exit_when_idle };
+        let service = Service { exit_when_idle, debuggable: http.console };
         let read_only_socket = OptionalSocket(metrics.listen.is_none().then(|| "/read-only".into()));
         let admin = Admin { socket, read_only_socket, read_only_permissions: metrics.permissions.clone() };
         let open_access = access.is_empty() && listeners.is_empty();
