@@ -1,5 +1,4 @@
-//! The daemon of ws-router: devices on different private networks talk to each other through a server that they all
-//! reach.
+//! The daemon of ws-router, a server that relays messages between devices on different private networks.
 //!
 //! ```text
 //!             front (tokio, hyper)                                     relay threads (one a core, mio)
@@ -8,75 +7,75 @@
 //!         systemd (inherited fds, notify)       admin, metrics ◄── events, totals             ws-routerctl ─► admin
 //! ```
 //!
-//! [`server::Server`] is the router as one object: its operations are the product's, and the public routes, the admin
-//! interface, the daemon and the tests all stand on top of it.
+//! [`server::Server`] is the router as one object. The public routes, the admin interface, the process and the tests all
+//! use its operations.
 //!
-//! A *registration* has an id, a key, a host key and a kind (hostclient or lobby). A *member* is one websocket inside
-//! it, with a role (host, client, or peer of a lobby). The [`registry`] knows which registrations there are; a seat
-//! is a place in one; [`access`] says who may ask for them. A shard ([`ws_router_core::shard`]) is what one relay
-//! thread does, without the I/O: the members, who receives from whom, and the outboxes of slow ones. The [`relay`] is
-//! the loop around it that moves the bytes.
+//! A *registration* has an id, a key, a host key and a kind (hostclient or lobby). A *member* is one websocket of a
+//! registration, with a role (host, client, or peer of a lobby). The [`registry`] holds all registrations. A *seat* is a
+//! member's reservation in a registration. [`access`] decides which devices may register and connect. A *shard*
+//! ([`ws_router_core::shard`]) is the logic of one relay thread without its I/O: the members, the delivery of messages
+//! between them, and their outboxes. [`relay`] contains the threads with the event loops around the shards.
 //!
 //! Some paths through the code, to start from:
 //!
 //! - A message: `Shard::readable` → `hand_over` for one receiver, `send_broadcast` for several, both in
 //!   `shard::delivery`; `relay::connection` is the socket.
-//! - A slow member: marked by `shard::delivery` when its outbox is full, or by `Shard::sweep` when it takes nothing; closed
+//! - A slow member: marked by `shard::delivery` when its outbox is full, or by `Shard::sweep` when it reads nothing; closed
 //!   by `Shard::close_member`.
 //! - `limits.memory`: relay threads close the largest holders (`Thread::shed_load`), and [`server::Server`] rejects
 //!   newcomers (`check_available`).
-//! - A command of an administrator: `ctl::commands` → `admin::routes` → [`server::Server`] → [`relay::Relay`] →
+//! - A command from an administrator: `ctl::commands` → `admin::routes` → [`server::Server`] → [`relay::Relay`] →
 //!   `relay::thread` → `Shard`.
-//! - A restart: a signal reaches [`lifecycle`], [`restart`] has the steps, and [`handover`] and [`snapshot`] what goes from
-//!   one process to the next.
+//! - A restart: [`lifecycle`] receives the signal, [`restart`] has the steps, and [`handover`] and [`snapshot`] transfer the
+//!   state from one process to the next.
 //!
-//! The modules, each above those that it uses (held by `tests/architecture.rs`). The process:
+//! The modules follow; each may use only modules listed below it (checked by `tests/architecture.rs`). The process:
 //!
-//! - [`startup`]: the start, from the arguments to a router that accepts connections.
-//! - [`lifecycle`]: what each signal and each command of an administrator does, until the daemon has stopped.
-//! - [`restart`]: the steps of a restart that carries connections over.
+//! - [`startup`]: the steps from the arguments to a router that accepts connections.
+//! - [`lifecycle`]: handling of signals and administrators' commands until the daemon has stopped.
+//! - [`restart`]: the steps of a restart that hands over connections.
 //! - [`front`]: the tasks that accept and answer connections.
 //! - [`background`]: periodic tasks.
-//! - [`reload`]: what a reload does, in order.
+//! - [`reload`]: the steps of a reload.
 //! - [`check`]: `--check` and `--print-config`.
-//! - [`listeners`]: which sockets the router listens on.
+//! - [`listeners`]: the listening sockets, from the configuration, the service manager or the old process.
 //! - [`certificate_store`]: the certificates in use, and their reload.
 //! - [`event_log`]: log messages about registrations and members.
-//! - [`inetd`]: start by inetd.
+//! - [`inetd`]: the program as started by inetd.
 //! - [`exit`]: errors and panics that end the daemon.
-//! - [`signals`]: which signals are blocked, and when.
+//! - [`signals`]: the signals that are blocked, and the thread that receives them.
 //!
 //! The interfaces:
 //!
 //! - [`admin`]: the admin interface, JSON over a Unix socket.
-//! - [`handover`]: what one process hands to the next.
-//! - [`http`]: the public routes, and how often a client may use them.
+//! - [`handover`]: the transfer of state and descriptors to the next process.
+//! - [`http`]: the public routes and their rate limits.
 //!
 //! The router:
 //!
-//! - [`diagnostics`]: what an administrator should know or change: permissions, certificates, limits, rejections.
-//! - [`server`]: the router as one object, whose operations are the product's.
-//! - [`relay`]: the threads that move members' bytes, around a shard each.
+//! - [`diagnostics`]: findings for the administrator about permissions, certificates, limits and rejections.
+//! - [`server`]: the router as one object.
+//! - [`relay`]: the relay threads, each with a shard and the sockets of its members.
 //! - [`snapshot`]: the format of the state that a new process takes over.
-//! - [`registry`]: which registrations there are, and who has a seat in them; compares their keys.
+//! - [`registry`]: the registrations, their seats, and the check of their keys.
 //! - [`net`]: listening, accepting, TLS, PROXY headers, limits on clients.
 //! - [`access`]: which devices may register, connect and remove.
 //!
-//! What all of them use:
+//! Shared by all of them:
 //!
-//! - [`log`]: the journal, syslog or standard error.
+//! - [`log`]: log output to the journal, syslog or standard error.
 //! - [`config`]: the configuration file.
 //! - [`metrics`]: counters, and their Prometheus form.
 //! - [`events`]: events of registrations and members, and their history.
-//! - [`files`]: files that the configuration names, read within bounds.
+//! - [`files`]: files that the configuration names, read with size limits.
 //! - [`systemd`]: the protocols of service managers and inetd.
-//! - [`sys`]: calls of the kernel and the allocator, and all unsafe code.
+//! - [`sys`]: system calls without a safe wrapper, and all unsafe code.
 //! - [`peer`]: the other end of a connection, and its network.
 //! - [`sync`]: locks and atomics, which a model checker replaces in `tests/interleavings`.
 //!
-//! The crates below hold what needs no operating system (`ws-router-core`: ids, close codes, frames, the shard) and what the
-//! control program shares with the daemon (`ws-router-admin-api`: the admin interface's documents, the arguments of both
-//! programs). The control program is `ws-router-ctl`, in src/ctl.
+//! Two crates are below this one: `ws-router-core` needs no operating system (ids, close codes, frames, the shard), and
+//! `ws-router-admin-api` is shared with the control program (JSON types of the admin interface, command-line arguments of
+//! both programs). The control program is `ws-router-ctl`, in src/ctl.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -74,20 +74,20 @@ pub(super) async fn status(context: &Context) -> wire::Status {
     }
 }
 
-/// Converts a registration.
+/// Converts a registration to its JSON form.
 pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) -> wire::Registration {
-    let known = &summary.registration;
+    let registration = &summary.registration;
     wire::Registration {
-        id: known.id.to_string(),
-        kind: known.kind,
+        id: registration.id.to_string(),
+        kind: registration.kind,
         seats: summary.seats as u64,
-        since_ms: since_epoch(known.created),
-        age_ms: millis(known.created.elapsed().unwrap_or_default()),
+        since_ms: since_epoch(registration.created),
+        age_ms: millis(registration.created.elapsed().unwrap_or_default()),
         expires_in_ms: summary.expires.map(|when| millis(when.saturating_duration_since(now))),
         ends_in_ms: summary.expires_at.map(|at| millis(at.duration_since(SystemTime::now()).unwrap_or_default())),
-        max_members: known.max_members.map(|most| most as u64),
-        client_key: known.has_client_key(),
-        rule: known.rule.as_deref().map(str::to_owned),
+        max_members: registration.max_members.map(|most| most as u64),
+        client_key: registration.has_client_key(),
+        rule: registration.rule.as_deref().map(str::to_owned),
         messages_in: traffic.tally.messages_in,
         bytes_in: traffic.tally.bytes_in,
         messages_out: traffic.tally.messages_out,
@@ -96,7 +96,7 @@ pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) ->
     }
 }
 
-/// Converts a member.
+/// Converts a member to its JSON form.
 pub(super) fn member(view: &MemberView) -> wire::Member {
     wire::Member {
         id: view.id.0,
@@ -104,7 +104,8 @@ pub(super) fn member(view: &MemberView) -> wire::Member {
         role: view.role,
         address: view.peer.to_string(),
         tls: view.tls,
-        since_ms: since_epoch(SystemTime::now() - view.age),
+        // If the clock was set back to before the age allows, the earliest time that the field can express.
+        since_ms: SystemTime::now().checked_sub(view.age).map_or(0, since_epoch),
         age_ms: millis(view.age),
         silent_ms: millis(view.silent),
         messages_in: view.messages_in,

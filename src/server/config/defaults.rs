@@ -17,7 +17,7 @@ use super::{Config, ForwardedHeader, Http, Limits, Listener, RateLimit, Registra
 use crate::peer::Peers;
 
 impl Config {
-    /// Names the listeners to serve: those of the file, or the default one if it has none.
+    /// Returns the configured listeners, or the default one if there are none.
     pub fn effective_listeners(&self) -> Vec<Listener> {
         if self.listeners.is_empty() { vec![Listener::default()] } else { self.listeners.clone() }
     }
@@ -34,11 +34,11 @@ impl Default for Registration {
     fn default() -> Self {
         Self {
             auto_remove: true,
-            // The last one to leave ends a registration; a device that means to come back needs a linger.
+            // A registration ends when its last member leaves, unless the administrator gives devices time to reconnect.
             linger: Duration::ZERO,
             // Long enough to read an id out over the telephone and type it in.
             unclaimed_timeout: Duration::from_secs(600),
-            // Devices of today take whatever id they get, and know no refusal.
+            // Existing devices accept any id, and don't handle a rejection.
             reject_taken_ids: false,
         }
     }
@@ -47,19 +47,19 @@ impl Default for Registration {
 impl Default for Websocket {
     fn default() -> Self {
         Self {
-            // Photographs and short films whole; what is longer, devices send in pieces anyway.
+            // Photographs and short videos in one message. Longer data is sent in several messages anyway.
             max_message: ByteSize::mib(64),
-            // Below the minute after which home routers and proxies forget a silent connection.
+            // Home routers and proxies drop connections that are silent for a minute.
             ping_interval: Duration::from_secs(30),
-            // A telephone that changes from one network to another needs some seconds.
+            // A telephone that switches between networks needs some seconds.
             pong_timeout: Duration::from_secs(20),
-            // Some seconds of a slow line. Those who lag in one registration share the bytes that they wait for.
+            // Some seconds of a slow line. Receivers of the same messages share the buffered bytes.
             outbox: ByteSize::mib(8),
-            // As patient as the heartbeat.
+            // As long as the interval of pings.
             stall_timeout: Duration::from_secs(30),
-            // One slow device costs its own seat and not everybody's time.
+            // A slow device loses its own connection, and doesn't delay the others.
             slow_receiver: SlowReceiver::Close,
-            // A round trip over the worst line; nobody waits for it but the router itself.
+            // A round trip over a very slow line. Only the router waits for it.
             close_timeout: Duration::from_secs(5),
         }
     }
@@ -69,25 +69,25 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             path_prefix: String::new(),
-            // Statistics show ids, which not everybody ought to see.
+            // Statistics contain ids, which not everyone should see.
             public_stats: false,
-            // A page for people is one more thing that anybody can open.
+            // Public pages are served only if the administrator wants them.
             console: false,
-            // Pages from anywhere may use the router: what protects a registration is its key.
+            // Web pages of any origin may use the router, since registrations are protected by their keys.
             allow_origin: "*".into(),
-            // Whoever could say what he likes about his address would have no limits.
+            // A peer that can state any client address could evade all limits per network.
             trusted_proxies: Peers::default(),
             forwarded_header: ForwardedHeader::XForwardedFor,
-            // What existing clients wait at most.
+            // Existing clients give up after this time.
             request_timeout: Duration::from_secs(10),
             // Longer than the 60 seconds for which nginx and most load balancers keep a connection for reuse, so that they
             // never send a request on one that is just being closed.
             idle_timeout: Duration::from_secs(75),
-            // The name under which devices reach the router is theirs to know.
+            // The router doesn't know the names under which devices reach it.
             hosts: Vec::new(),
-            // A proxy's own requests, such as health checks, carry no client's address.
+            // A proxy's own requests, such as health checks, have no client address.
             require_forwarded: false,
-            // An id and two keys fit many times over, with a browser's cookies beside them.
+            // Many times the length of an id and two keys, even with a browser's cookies.
             max_head: ByteSize::kib(16),
             max_body: ByteSize::kib(16),
         }
@@ -98,23 +98,23 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: None,
-            // As many as a school has, and yet some are left for everybody else.
+            // Three quarters of the free connections admit a large school, and leave some for other networks.
             connections_per_address: None,
-            // Some tens of megabytes when they are all taken.
+            // So many registrations take some tens of megabytes.
             registrations: 100_000,
-            // A lobby that large is a broadcast; each message costs that many writes.
+            // Each message to a lobby of this size costs as many writes.
             members: 20_000,
-            // A mass reconnect goes through in waves of so many.
+            // In a mass reconnect, so many handshakes run at the same time.
             pending: 4_096,
-            // The other half is for the sockets' buffers in the kernel, which count in the unit's limit, too.
+            // The other half is for socket buffers in the kernel, which count towards the unit's limit, too.
             memory: None,
-            // A school behind one address: 30,000 devices that come back at once, each with two or three connections. A
-            // flood costs a fraction of a processor beyond that.
+            // A school behind one address: 30,000 devices that reconnect at once, each with two or three connections. A
+            // flood at this rate costs a fraction of a processor.
             connection_rate: RateLimit(Some(Rate::per_second(1_000, 90_000))),
-            // The same school, and yet one network can't fill the registrations alone with such as nobody joins: within
-            // their ten minutes it gets 90,000.
+            // The same school, but one network can't use up all registrations: in the ten minutes for which an unclaimed
+            // one is kept, it can create 90,000.
             register_rate: RateLimit(Some(Rate::per_second(100, 30_000))),
-            // Some devices with an old key may try it all the time; a million weak keys take two days all the same.
+            // Some devices may keep trying an old key, and trying a million weak keys still takes two days.
             wrong_key_rate: RateLimit(Some(Rate::per_second(5, 100))),
         }
     }

@@ -1,13 +1,13 @@
-//! The configuration: its shape, its defaults with their reasons, and the reader that finds all mistakes at once.
+//! The configuration: its types, its defaults with their reasons, and a reader that reports all mistakes at once.
 //!
-//! Other modules take the few values that they need. What can change while the daemon runs is read through
-//! [`Live`] each time it is used; the rest is compared on reload, and a difference is reported as needing a restart.
+//! Settings that can change while the daemon runs are read through [`Live`] each time they are used. The others are
+//! compared on reload, and a difference is reported as needing a restart.
 //!
-//! The list in `keys` is the one place that knows which keys there are: the reader, its suggestions, the comparison,
-//! the printed form and the tests of the documents all go by it, so that none of them can forget a key. `load` finds the
-//! file and walks through it, `reader` collects its problems, `value` reads and writes a value of each type, `listener`,
-//! `access`, `authorizer` and `permissions` read the tables that have a form of their own, `defaults` has the values of
-//! keys that aren't set, and `show` prints and compares configurations.
+//! `keys` is the only list of keys. The reader, its suggestions, the comparison, the printed form and the tests of the
+//! documents all use it, so that none of them can miss a key. `load` finds and parses the files, `reader` collects
+//! their problems, `value` reads and writes a value of each type, and `defaults` has the values of keys that aren't set.
+//! `listener`, `access`, `authorizer` and `permissions` read tables and values with a syntax of their own. `show` prints
+//! and compares configurations.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,181 +43,182 @@ pub use value::ValueError;
 /// The running configuration; a reload publishes a new one.
 pub type Live = tokio::sync::watch::Receiver<Arc<Config>>;
 
-/// Everything that the file can say.
+/// The settings of the daemon.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
-    /// Where devices are listened for; empty means the default listener.
+    /// Listeners for devices. If empty, the default listener is used.
     pub listeners: Vec<Listener>,
-    /// How registrations live and end.
+    /// Lifetime of registrations.
     pub registration: Registration,
-    /// What a websocket may do.
+    /// Timeouts and limits of websockets.
     pub websocket: Websocket,
-    /// The relay threads.
+    /// Relay threads.
     pub relay: Relay,
-    /// The public HTTP routes.
+    /// Public HTTP routes.
     pub http: Http,
-    /// The admin socket.
+    /// Admin sockets.
     pub admin: Admin,
-    /// Where monitoring reads the numbers.
+    /// Listener for monitoring.
     pub metrics: Metrics,
-    /// What is logged, and how.
+    /// Level and format of the log.
     pub log: Log,
-    /// What peers can make the daemon hold.
+    /// Limits of the resources that peers can use.
     pub limits: Limits,
-    /// The life of the process.
+    /// Lifetime of the process.
     pub service: Service,
-    /// Access rules, of which the first that applies decides; if empty, everyone may register and connect.
+    /// Access rules, of which the first that applies decides. If empty, everyone may register and connect.
     pub access: Vec<Rule>,
-    /// Whether `access = []` is written: there are no rules on purpose.
+    /// Whether the file contains `access = []`, which states that it has no rules on purpose.
     pub open_access: bool,
 }
 
-/// One place to listen at.
+/// A listener for devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Where.
+    /// Address on which it accepts connections.
     pub address: ListenAddress,
-    /// TLS, or plain.
+    /// Files for TLS; `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// Whether each connection begins with the PROXY protocol's header, which tells the client's address.
+    /// Whether each connection begins with a header of the PROXY protocol, which contains the client's address.
     pub proxy_protocol: bool,
-    /// Who may connect, if the address is a Unix socket.
+    /// Permissions of the socket's file, if the address is a Unix socket.
     pub permissions: SocketPermissions,
 }
 
 impl Listener {
-    /// Listens at a place, through TLS or not, for clients themselves.
+    /// Creates a listener that expects no PROXY header and has the default permissions.
     pub fn new(address: ListenAddress, tls: Option<Tls>) -> Self {
         Self { address, tls, proxy_protocol: false, permissions: SocketPermissions::default() }
     }
 }
 
-/// Who may connect to a Unix socket.
+/// Permissions of the file of a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SocketPermissions {
-    /// The mode of the socket's file.
+    /// Mode of the file.
     pub mode: FileMode,
-    /// The group of the socket's file; `None` is the group of the process.
+    /// Group of the file; `None` for the group of the process.
     pub group: Option<GroupName>,
 }
 
-/// A certificate chain and its key, as PEM files.
+/// Paths of the PEM files of a listener with TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tls {
-    /// The chain, the server's own certificate first.
+    /// Certificate chain, with the server's own certificate first.
     pub certificate: PathBuf,
-    /// The private key (PKCS#8, PKCS#1 or SEC1).
+    /// Private key (PKCS#8, PKCS#1 or SEC1).
     pub key: PathBuf,
-    /// The authorities whose certificates clients may show; without it none is asked for.
+    /// Certificate authorities for client certificates. If `None`, clients are not asked for a certificate.
     pub client_ca: Option<PathBuf>,
-    /// The lists of certificates that they have taken back.
+    /// Certificate revocation lists of these authorities.
     pub client_crl: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Names a certificate and its key, for a listener that asks clients for none.
+    /// Creates the paths of a listener that doesn't ask clients for a certificate.
     pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self { certificate: certificate.into(), key: key.into(), client_ca: None, client_crl: None }
     }
 }
 
-/// How registrations live and end.
+/// Lifetime of registrations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
-    /// Whether a registration ends when its last member has left.
+    /// Whether a registration ends after its last member has left.
     pub auto_remove: bool,
-    /// How long an emptied registration is kept for a device that comes back.
+    /// Time for which a registration is kept after its last member has left, so that a device can reconnect.
     pub linger: Duration,
-    /// How long a registration that nobody joined is kept.
+    /// Time for which a registration is kept until its first member joins.
     pub unclaimed_timeout: Duration,
-    /// Whether a taken `id_req` is refused instead of answered with a fresh id.
+    /// Whether a request for an id in use (`id_req`) is rejected, instead of answered with another id.
     pub reject_taken_ids: bool,
 }
 
-/// What a websocket may do.
+/// Timeouts and limits of websockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Websocket {
-    /// The largest message.
+    /// Maximum size of a message.
     pub max_message: ByteSize,
     /// Silence after which a ping is sent.
     pub ping_interval: Duration,
-    /// Silence after a ping that ends the connection with 4004.
+    /// Silence after a ping, upon which the connection is closed with 4004.
     pub pong_timeout: Duration,
-    /// Bytes that a receiver may be behind.
+    /// Maximum number of bytes waiting to be sent to a member.
     pub outbox: ByteSize,
-    /// How long a receiver may take nothing while something waits for it.
+    /// Time after which a member that receives nothing, although bytes are waiting for it, is closed.
     pub stall_timeout: Duration,
-    /// What is done about a receiver that falls behind.
+    /// Treatment of receivers that fall behind.
     pub slow_receiver: SlowReceiver,
-    /// How long a peer has to answer a close.
+    /// Time for a peer to answer a close frame.
     pub close_timeout: Duration,
 }
 
-/// What is done about a receiver that falls behind in a group.
+/// Treatment of receivers that fall behind the others in their registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlowReceiver {
-    /// The fastest receiver sets the pace; who falls behind by more than the outbox is closed with 4003.
+    /// The fastest receiver sets the pace. A receiver whose outbox is full is closed with 4003.
     Close,
     /// The slowest receiver sets the pace, up to the stall timeout.
     Pace,
 }
 
-/// The relay threads.
+/// Relay threads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relay {
-    /// How many; `None` is one a core.
+    /// Number of threads; `None` for one per core.
     pub threads: Option<std::num::NonZeroUsize>,
-    /// How long a thread looks for work before it sleeps; zero is not at all.
+    /// Time for which a thread polls for work before it sleeps; zero for none.
     pub busy_poll: Duration,
 }
 
-/// The public HTTP routes.
+/// Public HTTP routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
-    /// A path that is stripped from requests, such as `/relay`; empty or beginning with a slash, not ending with one.
+    /// Prefix that is stripped from request paths, such as `/relay`. It is empty, or starts with a slash and doesn't end
+    /// with one.
     pub path_prefix: String,
-    /// Whether `/stats` answers.
+    /// Whether `/stats` is served.
     pub public_stats: bool,
-    /// Whether `/console` answers with a page to try the router on.
+    /// Whether `/console` is served, a page for trying out the router in a browser.
     pub console: bool,
-    /// `Access-Control-Allow-Origin`; empty sends none.
+    /// Value of the header `Access-Control-Allow-Origin`; if empty, it isn't sent.
     pub allow_origin: String,
-    /// Whose word about a client's address is believed.
+    /// Proxies that may state a client's address.
     pub trusted_proxies: Peers,
-    /// The header in which they tell it.
+    /// Header in which trusted proxies state a client's address.
     pub forwarded_header: ForwardedHeader,
-    /// Time for a request's head, for its body, for a TLS handshake and for a PROXY header, each.
+    /// Time limit that applies separately to a request's head, its body, a TLS handshake and a PROXY header.
     pub request_timeout: Duration,
     /// Time for which a connection is kept open after a response, until the next request begins.
     pub idle_timeout: Duration,
-    /// Names of this router, without ports, that a request's Host may have; empty accepts any.
+    /// Accepted values of a request's Host header, without ports; if empty, any is accepted.
     pub hosts: Vec<String>,
-    /// Whether a trusted proxy's request must have the forwarded header.
+    /// Whether requests from a trusted proxy must have the forwarded header.
     pub require_forwarded: bool,
-    /// Largest request head.
+    /// Maximum size of a request's head.
     pub max_head: ByteSize,
-    /// Largest form body.
+    /// Maximum size of a form in a request's body.
     pub max_body: ByteSize,
 }
 
-/// The header in which proxies tell a client's address.
+/// Header in which proxies state a client's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ForwardedHeader {
-    /// `X-Forwarded-For`, which nearly all of them write.
+    /// `X-Forwarded-For`, which nearly all proxies can send.
     #[default]
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
 }
 
-/// The admin socket.
+/// Admin sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admin {
-    /// Its path; `None` is the usual one ([`ws_router_admin_api::admin_socket`]).
+    /// Path of the admin socket; `None` for the default path ([`ws_router_admin_api::admin_socket`]).
     pub socket: Option<PathBuf>,
     /// Path of a second socket, on which only `GET` is allowed.
     pub read_only_socket: OptionalSocket,
-    /// Permissions of that socket.
+    /// Permissions of the second socket.
     pub read_only_permissions: SocketPermissions,
 }
 
@@ -226,7 +227,7 @@ pub struct Admin {
 pub struct OptionalSocket(pub Option<PathBuf>);
 
 impl Admin {
-    /// Returns the paths at which a running daemon's admin socket may be, the likeliest first.
+    /// Returns the paths at which the admin socket of a running daemon may be, in the order in which to try them.
     pub fn socket_candidates(&self) -> Vec<PathBuf> {
         match &self.socket {
             Some(path) => vec![path.clone()],
@@ -235,25 +236,25 @@ impl Admin {
     }
 }
 
-/// Where monitoring reads the numbers.
+/// Listener for monitoring.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metrics {
-    /// A listener of their own; without one they are on the admin socket alone.
+    /// Address of the listener; if `None`, only the admin sockets serve the metrics.
     pub listen: Option<ListenAddress>,
-    /// Who may connect to it, if it is a Unix socket.
+    /// Permissions of the socket's file, if the address is a Unix socket.
     pub permissions: SocketPermissions,
 }
 
-/// What is logged, and how.
+/// Level and format of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Log {
-    /// The least level that is logged.
+    /// Lowest level that is logged.
     pub level: LogLevel,
-    /// The form of a line.
+    /// Format of a message.
     pub format: LogFormat,
 }
 
-/// The least level that is logged.
+/// Lowest level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub enum LogLevel {
@@ -265,51 +266,52 @@ pub enum LogLevel {
     Trace,
 }
 
-/// The form of a log line.
+/// Format of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// The journal's own protocol when the service manager connected it, else text.
+    /// The journal's native protocol if standard error is connected to the journal, otherwise text.
     #[default]
     Auto,
-    /// A line for people.
+    /// Lines for people.
     Text,
-    /// A JSON object a line.
+    /// A JSON object per line.
     Json,
-    /// The journal's own protocol.
+    /// The journal's native protocol.
     Journal,
 }
 
-/// What peers can make the daemon hold.
+/// Limits of the resources that peers can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all; `None` is what the descriptor limit allows.
+    /// Maximum number of connections; `None` for as many as the descriptor limit allows.
     pub connections: Option<usize>,
-    /// Connections of one client network; `None` is three quarters of all.
+    /// Maximum number of connections from one client network; `None` for three quarters of the connections that other
+    /// networks leave free.
     pub connections_per_address: Option<usize>,
-    /// Registrations in all.
+    /// Maximum number of registrations.
     pub registrations: usize,
-    /// Members of one registration.
+    /// Maximum number of members of one registration.
     pub members: usize,
-    /// Connections that are not websockets yet: handshakes in progress and HTTP requests.
+    /// Maximum number of connections that are not websockets yet: handshakes in progress and HTTP requests.
     pub pending: usize,
-    /// Memory for all that peers can make the daemon hold; `None` is half of what the machine and the unit allow.
+    /// Memory for data of peers; `None` for half of the memory that the machine and the control group allow.
     pub memory: Option<ByteSize>,
-    /// New connections of one client network, and requests on a connection beyond its first.
+    /// Rate of new connections from one client network; requests on a connection after the first count as well.
     pub connection_rate: RateLimit,
-    /// Requests for a registration by one client network.
+    /// Rate of requests to register from one client network.
     pub register_rate: RateLimit,
-    /// Wrong keys of one client network for one registration.
+    /// Rate of wrong keys from one client network for one registration.
     pub wrong_key_rate: RateLimit,
 }
 
-/// How often something may happen; `None` is as often as one likes.
+/// Limit of a rate; `None` for unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit(pub Option<Rate>);
 
-/// The life of the process.
+/// Lifetime of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
-    /// Exits after so long without a connection and a registration; zero is never.
+    /// Time without any connection and registration after which the daemon exits; zero for never.
     pub exit_when_idle: Duration,
     /// Whether other processes of the same user may trace the process, and whether it may leave a core file.
     pub debuggable: bool,
