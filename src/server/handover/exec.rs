@@ -1,7 +1,7 @@
 //! Finding, trying out and executing the new program.
 //!
-//! The program is opened once and then always run through its descriptor, so that the one that was tried out is the one
-//! that takes over, whatever is put into its place on the disk meanwhile.
+//! The program is opened once and then run through this descriptor, so that the program that was tried out is the one that
+//! takes over, even if the file on the disk is replaced in between.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -25,7 +25,7 @@ use crate::log;
 use crate::snapshot::{DecodeError, Snapshot};
 use crate::systemd::{self, Inherited};
 
-/// A program that may take over, opened.
+/// An opened program that may take over.
 #[derive(Debug)]
 pub struct Program {
     path: PathBuf,
@@ -35,7 +35,7 @@ pub struct Program {
 /// Error of trying out a program.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// The program can't be opened or started, or there is nothing to try it out with.
+    /// The program can't be opened or started, or no snapshot can be created for the trial.
     #[error("{0}: {1}")]
     Io(PathBuf, #[source] io::Error),
     /// The program didn't exit.
@@ -44,7 +44,7 @@ pub enum TrialError {
     /// The program exited with an error.
     #[error("{0}: {1}: {2}")]
     Failed(PathBuf, ExitStatus, String),
-    /// The program exited without an error, and didn't say that it can take over.
+    /// The program exited without an error, but didn't report that it can take over.
     #[error("{0}: it did not report that it can read the state of the running program; install a version that can")]
     NoReport(PathBuf),
 }
@@ -66,7 +66,7 @@ impl Program {
 
     /// Runs the program with `--check`, and has it decode a snapshot of the running one.
     ///
-    /// A program that doesn't run at all, or not with this configuration, or can't go on with this state, is refused.
+    /// Fails if the program can't be run, rejects the configuration, or can't decode the snapshot.
     pub async fn try_out(&self, snapshot: &Snapshot) -> Result<(), TrialError> {
         let failed = |error: io::Error| TrialError::Io(self.path.clone(), error);
         let state = snapshot.seal().map_err(failed)?;
@@ -90,14 +90,14 @@ impl Program {
             return Err(TrialError::Failed(self.path.clone(), outcome.status, text));
         }
         let mut report = [0; READABLE.len()];
-        // It has ended, so all that it had to say is in the pipe.
+        // The program has exited, so its report is completely in the pipe.
         match File::from(ours).read_exact(&mut report) {
             Ok(()) if report == READABLE => Ok(()),
             _ => Err(TrialError::NoReport(self.path.clone())),
         }
     }
 
-    /// Replaces the running program, and passes the bundle on; returns only if that fails.
+    /// Replaces the running program and passes the bundle to it. Returns only on failure.
     pub fn execute(&self, bundle: &HandoverBundle) -> io::Error {
         let passed =
             [(STATE, bundle.state.as_fd()), (CONNECTIONS, bundle.connections.as_fd()), (PROGRAM, self.file.as_fd())];
@@ -110,7 +110,7 @@ impl Program {
         // No thread that writes messages outlives execve(2).
         log::flush();
         let error = command.arg0(name).args(arguments).env(systemd::HANDOVER, announcement(&passed)).exec();
-        // It goes on without the program; all else is closed with the bundle.
+        // The router continues to run. The other descriptors are closed with the bundle.
         match set_inheritable(&passed, false) {
             Ok(()) => error,
             Err(another) => another,
@@ -123,7 +123,7 @@ impl Program {
     }
 }
 
-/// Reports to the running program, if it is tried out whether this one can take over, that it can.
+/// Reports to the running program that this one can take over, if this process was started for a trial.
 pub fn answer_trial(inherited: Vec<Inherited>) -> Result<(), DecodeError> {
     let (mut state, mut report) = (None, None);
     for one in inherited {
@@ -133,7 +133,7 @@ pub fn answer_trial(inherited: Vec<Inherited>) -> Result<(), DecodeError> {
             _ => {}
         }
     }
-    // Without them an administrator asked for the check.
+    // Without the descriptors of a trial, an administrator has started the check.
     let (Some(state), Some(report)) = (state, report) else { return Ok(()) };
     Snapshot::open(state)?;
     Ok(File::from(report).write_all(&READABLE)?)
@@ -172,7 +172,7 @@ fn set_inheritable(passed: &[(&str, BorrowedFd<'_>)], is_inheritable: bool) -> i
 
 /// Suffix that the kernel appends to the path of a running program that was replaced on the disk (proc(5)).
 const DELETED: &[u8] = b" (deleted)";
-/// Time that the new program may take for its check.
+/// Time for the trial of the new program.
 const TRIAL: Duration = Duration::from_secs(10);
-/// Report of a program that can go on with the snapshot.
+/// Report of a program that has decoded the snapshot.
 const READABLE: [u8; 12] = *b"snapshot ok\n";

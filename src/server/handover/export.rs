@@ -1,4 +1,4 @@
-//! The old process's side: the bundle that the next process gets.
+//! The old process's side of a hand-over: the bundle that the next process receives.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -10,7 +10,7 @@ use crate::snapshot::Snapshot;
 use crate::sys;
 use crate::systemd::Notify;
 
-/// Everything that the next process gets. While it exists, no relay thread moves.
+/// Snapshot and descriptors for the next process. The relay threads are stopped until it is dropped.
 #[derive(Debug)]
 pub struct HandoverBundle {
     pub(super) state: OwnedFd,
@@ -18,8 +18,8 @@ pub struct HandoverBundle {
     server: FrozenServer,
 }
 
-/// Returns the state of a running router, for the trial of a new program. Members wait no longer than it takes to copy
-/// their state.
+/// Returns the sealed state of a running router, for the trial of a new program. The relay threads are stopped only while
+/// their state is copied.
 pub async fn rehearse(server: &Server, listeners: &[ListenerHandle]) -> Snapshot {
     let mut snapshot = server.snapshot().await.thaw();
     snapshot.listeners = keys(listeners);
@@ -31,7 +31,7 @@ fn keys(listeners: &[ListenerHandle]) -> Vec<String> {
 }
 
 impl HandoverBundle {
-    /// Seals the state of a router whose relay threads are stopped, with its listening sockets.
+    /// Creates the bundle from the state of a router whose relay threads are stopped, and its listening sockets.
     pub fn seal(mut server: FrozenServer, listeners: &[ListenerHandle]) -> io::Result<Self> {
         server.snapshot.listeners = keys(listeners);
         let sockets = listeners.iter().map(|listener| listener.descriptor.as_raw_fd());
@@ -40,12 +40,12 @@ impl HandoverBundle {
         Ok(Self { state, connections, server })
     }
 
-    /// Returns the number of members in it.
+    /// Returns the number of members in the bundle.
     pub fn members(&self) -> usize {
         self.server.descriptors.len()
     }
 
-    /// Puts everything into the service manager's store, and waits until it is there.
+    /// Sends the descriptors to the service manager's store, and waits until it has stored them.
     pub fn store(&self) -> io::Result<()> {
         Notify::store(STATE, self.state.as_fd())?;
         Notify::store(CONNECTIONS, self.connections.as_fd())?;
@@ -53,12 +53,12 @@ impl HandoverBundle {
     }
 }
 
-/// Returns the longest time from the first step to the end of a hand-over through the service manager's store.
+/// Returns the maximum duration of a hand-over through the service manager's store.
 pub fn patience(close_timeout: Duration) -> Duration {
     REQUESTS * 2 + RELEASE_TIME + close_timeout + STORED
 }
 
-/// Time in which requests in progress are finished.
+/// Time for finishing requests in progress.
 pub const REQUESTS: Duration = Duration::from_secs(2);
-/// Time that the service manager may take to store the descriptors.
+/// Time for the service manager to store the descriptors.
 const STORED: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
-//! The new process's side: listeners that kept queueing, registrations, and members in the middle of their streams.
+//! The new process's side of a hand-over: it takes over the listeners, the registrations and the members.
 //!
-//! They come through the service manager's store after a restart, or straight from the program that replaced itself by
-//! this one. Either all of it is understood, or its members are told to come back (1012) and the start goes on
-//! without: a snapshot is never guessed at.
+//! After a restart, their descriptors come from the service manager's store; after a replacement in place, they were
+//! inherited from the previous program. If the snapshot can't be decoded completely, nothing is restored: the members
+//! are asked to reconnect (1012), and the router starts without them.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ use crate::snapshot::{DecodeError, Snapshot};
 use crate::sys;
 use crate::systemd::{self, Giver, Inherited, Notify};
 
-/// What the old process left.
+/// State and descriptors that the old process handed over.
 #[derive(Debug, Default)]
 pub struct InheritedState {
     state: Option<Snapshot>,
@@ -29,12 +29,12 @@ pub struct InheritedState {
 }
 
 impl InheritedState {
-    /// Takes it out of the inherited descriptors.
+    /// Takes the state and descriptors of the old process out of the inherited descriptors.
     ///
-    /// Where no service manager passes sockets anew, because the old program replaced itself in this very process, the
-    /// sockets that it was given by name are put there instead.
+    /// If the old program was replaced in place, no service manager passes the sockets of its units again. Those that the
+    /// old program had received by name are then added to the inherited descriptors.
     pub fn take(inherited: &mut Vec<Inherited>) -> Self {
-        // A script's interpreter has read it by now.
+        // The opened program is no longer needed: if it is a script, its interpreter has read it.
         inherited.retain(|one| one.name != PROGRAM || one.giver != Giver::OldProcess);
         let (mut left, mut states, mut sockets) = (Self::default(), Vec::new(), Vec::new());
         let in_place = inherited.iter().any(|one| one.name == STATE && one.giver == Giver::OldProcess);
@@ -59,7 +59,8 @@ impl InheritedState {
             }
         }
         if left.error.is_some() {
-            // Their keys are unknown, and as long as they are open nothing else can listen in their places.
+            // Without their keys they can't be used, and as long as they are open, no other socket can be bound to their
+            // addresses.
             descriptors.retain(|descriptor| !SockRef::from(descriptor).is_listener().unwrap_or(false));
         }
         left.members = descriptors;
@@ -69,31 +70,31 @@ impl InheritedState {
         left
     }
 
-    /// Returns whether an old process left anything.
+    /// Returns whether an old process handed over anything.
     pub fn exists(&self) -> bool {
         self.state.is_some() || self.error.is_some()
     }
 
-    /// Returns the settings of the old process, for a configuration that can't be used; `None` if there are none that can,
-    /// or no member that would lose its connection.
+    /// Returns the settings of the old process, to be used instead of an invalid configuration. Returns `None` if they
+    /// can't be used, or if there are no members whose connections would be lost.
     pub fn settings(&self) -> Option<Config> {
         self.config().filter(|_| self.state.as_ref().is_some_and(|state| !state.members.is_empty()))
     }
 
     /// Returns the settings of the old process.
     pub fn config(&self) -> Option<Config> {
-        // All paths in it are absolute.
+        // All paths in the settings are absolute, so the path of the file doesn't matter.
         config::parse(self.state.as_ref()?.settings.as_deref()?, Path::new("/")).ok()
     }
 
-    /// Takes a listening socket that the old process had under the same key.
+    /// Takes a listening socket that has the same key as in the old process.
     pub fn listener(&mut self, key: &str) -> Option<OwnedFd> {
         let same = self.listeners.get_mut(key)?;
-        // In their order: two may have the same key, and differ in TLS.
+        // The first one with the key: several may have the same, and differ in TLS.
         if same.is_empty() { None } else { Some(same.remove(0)) }
     }
 
-    /// Starts the router with `start`, tells members to come back if the snapshot can't be used, and empties the service
+    /// Starts the router with `start`, asks members to reconnect if the snapshot can't be used, and empties the service
     /// manager's store.
     pub fn restore(
         self,
@@ -121,7 +122,7 @@ impl InheritedState {
         Ok(server)
     }
 
-    /// Puts sockets of units back under their names.
+    /// Adds sockets of units to the inherited descriptors, under their names.
     fn lend(&mut self, inherited: &mut Vec<Inherited>) {
         for (key, descriptors) in &mut self.listeners {
             let Some(name) = key.strip_prefix(INHERITED) else { continue };

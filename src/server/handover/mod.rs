@@ -1,18 +1,17 @@
-//! Hand-over of a running router to the next process: the same program or a newer one, which goes on where this one
-//! stops.
+//! Hand-over of a running router to the next process, which may run a newer version of the program.
 //!
-//! There are two ways. In place: the program that is on the disk is tried out and then executed in this very process; if
-//! that fails, the router goes on as if nothing had happened. Through the service manager: everything is put into its
-//! descriptor store, where the next process finds it. In both, the listeners keep queueing connections, and the members'
-//! bytes wait in the kernel meanwhile.
+//! There are two ways. In place: the program that is on the disk is tried out and then executed in this process (execve);
+//! if that fails, the router continues to run. Through the service manager: the descriptors are stored in its descriptor
+//! store, and passed to the next process. Both ways, the kernel queues new connections to the listeners and received data
+//! of the members until the next process reads them.
 //!
-//! [`export`] makes a [`HandoverBundle`] of a router: the sealed snapshot ([`crate::snapshot`]), and the descriptors of
-//! listeners and members. [`exec`] finds, tries out and executes the new program; the trial has it decode a snapshot of the
-//! running one, beside its check of the configuration. [`import`] is the new process's side. Each step of a restart has a
-//! name, a [`HandoverPhase`], which administrators see in the status and in the log.
+//! [`export`] creates a [`HandoverBundle`]: the sealed snapshot ([`crate::snapshot`]), and the descriptors of listeners
+//! and members. [`exec`] finds, tries out and executes the new program. In the trial, the new program checks the
+//! configuration and decodes a snapshot of the running one. [`import`] is the new process's side. Each step of a restart is
+//! a [`HandoverPhase`], which administrators see in the status and in the log.
 //!
-//! Members with TLS can't move, since their keys are in this process's memory: they are asked to reconnect (1012)
-//! beforehand, spread over some time so that they don't all reconnect at once.
+//! Members with TLS can't be handed over, since their keys are in this process's memory. They are asked to reconnect (1012)
+//! before the hand-over, spread over some time so that they don't all reconnect at once.
 
 pub mod exec;
 pub mod export;
@@ -29,7 +28,7 @@ pub use ws_router_admin_api::HandoverPhase;
 
 use crate::net;
 
-/// A listening socket, kept so that it can be handed over, and accepted on again if the hand-over fails.
+/// Handle of a listening socket, with which it can be handed over, or used again if the hand-over fails.
 #[derive(Debug)]
 pub struct ListenerHandle {
     /// Name of the socket, the same in the old and the new process.
@@ -81,9 +80,9 @@ pub const INHERITED: &str = "inherited:";
 
 /// Name of the snapshot in the service manager's store.
 const STATE: &str = "state";
-/// Name of the descriptors beside it.
+/// Name of the socket with the members' descriptors in the service manager's store.
 const CONNECTIONS: &str = "connections";
-/// Name of the opened program, which a script's interpreter reads.
+/// Name of the descriptor of the opened program. It stays open for a script, whose interpreter reads it.
 const PROGRAM: &str = "program";
-/// Name of the pipe on which a program that is tried out reports.
+/// Name of the pipe on which a program in a trial reports its result.
 const REPORT: &str = "report";
