@@ -1,4 +1,4 @@
-//! Places for logs that take nothing.
+//! Logs that can't be written.
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -16,7 +16,7 @@ use super::client::{connect, register};
 use super::harness::{PATIENCE, Setup};
 
 #[test]
-fn a_full_disk_for_the_log_stops_nothing() {
+fn the_daemon_serves_while_the_disk_of_the_log_is_full() {
     let setup = Setup::on_loopback().log("format = \"text\"\nlevel = \"trace\"\n").prelude("exec 2>/dev/full;");
     let mut scene = Scene::start(setup);
     for _ in 0..50 {
@@ -27,12 +27,12 @@ fn a_full_disk_for_the_log_stops_nothing() {
 }
 
 #[test]
-fn a_reader_of_the_log_that_hangs_stops_nothing() {
+fn the_daemon_serves_while_the_reader_of_its_log_hangs() {
     for format in ["text", "json"] {
         let setup = Setup::on_loopback().log(&format!("format = \"{format}\"\nlevel = \"trace\"\n"));
         let path = setup.folder.path().join("log");
         mkfifo(&path, Mode::S_IRWXU).unwrap();
-        // Held open, and not read before the end.
+        // Held open, and read only at the end.
         let mut reader = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&path).unwrap();
         let mut scene = Scene::start(setup.prelude(&format!("exec 2>'{}';", path.display())));
         // More lines than fit into the pipe and the queue.
@@ -49,7 +49,7 @@ fn a_reader_of_the_log_that_hangs_stops_nothing() {
 }
 
 #[test]
-fn a_journal_that_is_gone_stops_nothing() {
+fn the_daemon_serves_while_the_journal_is_gone() {
     let can = Command::new("unshare").args(["--mount", "true"]).status();
     if !can.is_ok_and(|status| status.success()) {
         println!("skipped: no mount namespace can be made here");
@@ -66,7 +66,7 @@ fn a_journal_that_is_gone_stops_nothing() {
         run.display()
     );
     let mut scene = Scene::start(setup.prelude(&inside));
-    // The first is empty, to see whether it is there.
+    // The first message is empty: the daemon probes the socket.
     while journal.recv(&mut [0; 65_536]).unwrap() == 0 {}
     drop(journal);
     fs::remove_file(&socket).unwrap();

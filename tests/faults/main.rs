@@ -1,5 +1,5 @@
-//! Faults of the network, of the machine and of other processes, on the real program: what breaks is let go, and a pair
-//! beside it goes on.
+//! Faults of the network, of the machine and of other processes, on the real program: broken connections are closed, and a
+//! pair of other members is not disturbed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[allow(dead_code)] // Not everything is needed here.
@@ -25,55 +25,56 @@ use client::{Member, connect, register};
 use harness::{PATIENCE, Router, Setup};
 use std::net::TcpStream;
 
-/// A daemon with a pair that has nothing to do with what goes wrong.
+/// Daemon with a pair of members that isn't part of the fault.
 struct Scene {
     router: Router,
     address: SocketAddr,
     pair: [Member<TcpStream>; 2],
-    said: u32,
+    /// Number of the next message of the pair.
+    next: u32,
 }
 
 impl Scene {
     fn start(setup: Setup) -> Self {
         let mut router = setup.start();
-        // Asked of the service manager's side, since not every log can be read here.
+        // The address comes from the notify socket, since not every test can read the log.
         let status = router.notified("listening on ");
         let address = status.split("listening on ").nth(1).unwrap().split([',', '\n']).next().unwrap();
         let address: SocketAddr = address.trim().parse().unwrap_or_else(|_| panic!("not an address: {status}"));
         let id = register(connect(address), "key");
         let pair = [Member::join(connect(address), &id, "key"), Member::join(connect(address), &id, "key")];
-        Self { router, address, pair, said: 0 }
+        Self { router, address, pair, next: 0 }
     }
 
-    /// The pair says some more; nothing is missing, doubled or out of order.
+    /// Exchanges messages of the pair, and asserts that none is lost, duplicated or out of order.
     fn check_pair(&mut self) {
         let [one, other] = &mut self.pair;
-        for number in self.said..self.said + 10 {
+        for number in self.next..self.next + 10 {
             one.send_text(&format!("{number}"));
         }
-        for number in self.said..self.said + 10 {
+        for number in self.next..self.next + 10 {
             assert_eq!(receive(other), format!("{number}"));
-            other.send_text(&format!("heard {number}"));
+            other.send_text(&format!("received {number}"));
         }
-        for number in self.said..self.said + 10 {
-            assert_eq!(receive(one), format!("heard {number}"));
+        for number in self.next..self.next + 10 {
+            assert_eq!(receive(one), format!("received {number}"));
         }
-        self.said += 10;
+        self.next += 10;
     }
 
-    /// A number of the daemon's status.
+    /// Returns a number of the daemon's status, by its JSON pointer.
     fn status(&self, path: &str) -> u64 {
         let status = self.router.admin("/v1/status");
         status.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("{path}: {status}"))
     }
 
-    /// Waits until nobody but the pair is there any more.
+    /// Waits until the pair are the only connections.
     fn until_alone(&self) {
         until("only the pair is left", || self.status("/members") == 2 && self.status("/connections") == 2);
     }
 }
 
-/// Waits for a text; pings are answered by the way.
+/// Waits for a text; the client answers pings by itself.
 fn receive(member: &mut Member<TcpStream>) -> String {
     loop {
         let text = member.receive();
@@ -83,16 +84,16 @@ fn receive(member: &mut Member<TcpStream>) -> String {
     }
 }
 
-/// Waits until something has come true.
+/// Waits until a condition is true.
 fn until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let start = Instant::now();
     while !is_true() {
-        assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
+        assert!(start.elapsed() < PATIENCE, "never happened: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Numbers without a pattern, the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Chance(u64);
 
 impl Chance {

@@ -11,7 +11,7 @@ use super::client::{Member, ask, connect, connect_narrow, register};
 use super::harness::Setup;
 use super::{Chance, Scene, until};
 
-/// What a member sends first: its request, and a message in two fragments with a ping between them.
+/// Returns the first bytes of a member: its request, and a message in two fragments with a ping between them.
 fn opening(id: &str) -> Vec<u8> {
     let request = format!(
         "GET /connect?id={id}&key=key HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -22,7 +22,7 @@ fn opening(id: &str) -> Vec<u8> {
     [request.as_bytes(), &frames.concat()].concat()
 }
 
-/// Breaks a connection without a goodbye, as a crash or a power failure of a proxy does.
+/// Makes the drop of a connection reset it, as the crash of a proxy does.
 fn reset(stream: &TcpStream) {
     SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
@@ -36,11 +36,11 @@ fn connections_that_are_reset_at_any_point_leave_nothing_behind() {
     let whole = opening.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
     for _ in 0..900 {
         let mut stream = TcpStream::connect(scene.address).unwrap();
-        // Where it can't write any more it was turned away, and that is right, too.
+        // A write can fail if the router has rejected the connection, which is right, too.
         let sent = chance.below(opening.len() + 1);
         let _ = stream.write_all(&opening[..sent]);
         if sent >= whole && chance.below(3) == 0 {
-            // It is answered, and half of that is taken.
+            // Part of the response is read.
             let _ = stream.read(&mut [0; 16]);
         }
         reset(&stream);
@@ -55,78 +55,78 @@ fn connections_that_are_reset_at_any_point_leave_nothing_behind() {
 }
 
 #[test]
-fn a_peer_that_is_gone_without_a_word_is_given_up() {
+fn a_peer_that_vanishes_is_closed_at_the_pong_timeout() {
     let silent = "[websocket]\nping-interval = \"300ms\"\npong-timeout = \"600ms\"\n";
     let scene = Scene::start(Setup::on_loopback().config(silent));
     let id = register(connect(scene.address), "key");
-    // It answers nothing, as a machine that has lost its power.
+    // It answers nothing, like a machine that has lost its power.
     let gone = Member::join(connect(scene.address), &id, "key");
-    // Nobody reads for the pair, so it answers nothing either. Only when all are given up may this one be read: the
-    // client answers the pings that it finds.
-    until("all three are given up", || scene.status("/closes/no-pong") == 3);
+    // The pair isn't read, so it answers nothing either. This member is read only when all are closed, since the client
+    // answers the pings that it reads.
+    until("all three are closed", || scene.status("/closes/no-pong") == 3);
     assert_eq!(gone.closed().0, 4004);
 }
 
 #[test]
-fn a_window_that_stays_closed_for_a_while_loses_nothing() {
+fn a_receive_window_that_stays_closed_for_a_while_loses_nothing() {
     let mut scene = Scene::start(Setup::on_loopback());
     let id = register(connect(scene.address), "key");
-    let mut talker = Member::join(connect(scene.address), &id, "key");
+    let mut sender = Member::join(connect(scene.address), &id, "key");
     let mut slow = Member::join(connect_narrow(scene.address), &id, "key");
     const MESSAGES: usize = 400;
     let text = |number: usize| format!("{number:06}{}", "x".repeat(20_000));
-    let talking = thread::spawn(move || {
-        (0..MESSAGES).for_each(|number| talker.send_text(&text(number)));
-        talker
+    let sending = thread::spawn(move || {
+        (0..MESSAGES).for_each(|number| sender.send_text(&text(number)));
+        sender
     });
-    until("something waits for it", || scene.status("/relay/outbox_bytes") > 0);
+    until("a message is buffered for the slow member", || scene.status("/relay/outbox_bytes") > 0);
     scene.check_pair();
     (0..MESSAGES).for_each(|number| assert!(slow.receive() == text(number), "{number}"));
-    talking.join().unwrap();
+    sending.join().unwrap();
     scene.check_pair();
 }
 
 #[test]
-fn one_who_asks_and_takes_no_answer_is_dropped_and_counted() {
+fn a_client_that_never_reads_its_responses_is_closed_and_counted() {
     let impatient = "[http]\nrequest-timeout = \"300ms\"\nconsole = true\n";
     let mut scene = Scene::start(Setup::on_loopback().config(impatient));
-    let asks = "GET /console HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100);
+    let requests = "GET /console HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100);
     let mut stuck = connect_narrow(scene.address);
     // Until the daemon closes.
-    while stuck.write_all(asks.as_bytes()).is_ok() {}
-    until("it is counted", || scene.status("/front/stalled") == 1);
+    while stuck.write_all(requests.as_bytes()).is_ok() {}
+    until("the stalled client is counted", || scene.status("/front/stalled") == 1);
     assert_eq!((scene.status("/front/idle"), scene.status("/pending")), (0, 0));
-    // One that asks for nothing is closed, too, and isn't taken for the same.
+    // A client without a request is closed, too, and counted as idle instead.
     assert_eq!(connect(scene.address).read(&mut [0]).unwrap(), 0);
-    until("that is counted", || scene.status("/front/idle") == 1);
+    until("the idle client is counted", || scene.status("/front/idle") == 1);
     assert_eq!(scene.status("/front/stalled"), 1);
     scene.until_alone();
     scene.check_pair();
 }
 
 #[test]
-fn what_comes_a_byte_at_a_time_is_taken_as_if_it_came_at_once() {
+fn a_handshake_and_messages_can_arrive_byte_by_byte() {
     let mut scene = Scene::start(Setup::on_loopback());
     let id = register(connect(scene.address), "key");
-    let mut hearer = Member::join(connect(scene.address), &id, "key");
+    let mut receiver = Member::join(connect(scene.address), &id, "key");
     let mut stream = connect(scene.address);
     stream.set_nodelay(true).unwrap();
     for byte in opening(&id) {
         stream.write_all(&[byte]).unwrap();
     }
-    assert_eq!(hearer.receive(), "one");
+    assert_eq!(receiver.receive(), "one");
     scene.check_pair();
 }
 
 #[test]
-fn descriptors_that_run_out_are_waited_out() {
+fn the_daemon_accepts_again_after_it_ran_out_of_descriptors() {
     let mut scene = Scene::start(Setup::on_loopback().prelude("ulimit -n 44;"));
     let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(scene.address).unwrap()).collect();
     scene.router.logged(&["WARN"]);
     scene.check_pair();
     drop(crowd);
     until("it accepts again", || {
-        // While places are still taken it may turn this one away, too.
+        // Until the crowd's connections are closed, this one may be rejected, too.
         std::panic::catch_unwind(|| ask(connect(scene.address), "/healthz").0 == 200).unwrap_or(false)
     });
     let id = register(connect(scene.address), "key");

@@ -1,4 +1,4 @@
-//! Processes that are killed, and the daemon's own that stands still for a while.
+//! Clients that are killed, and a daemon that is stopped for a while.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use super::descriptors::Descriptors;
 use super::harness::Setup;
 use super::{Chance, Scene, until};
 
-/// A member that is a process of its own: it joins, says something over and over, and reads nothing.
+/// Starts a member as a process of its own: it joins, sends messages without a pause, and reads nothing.
 fn spawn_member(port: u16, id: &str) -> Child {
     let script = format!(
         "exec 3<>/dev/tcp/127.0.0.1/{port} || exit 1\n\
@@ -48,18 +48,18 @@ fn members_that_are_killed_at_any_point_leave_nothing_behind() {
 }
 
 #[test]
-fn a_daemon_that_stood_still_gives_up_nobody_who_answered_meanwhile() {
-    // More than the event loop takes at once.
+fn a_daemon_that_was_stopped_closes_no_member_that_answered_meanwhile() {
+    // More than the event loop handles at once.
     const MEMBERS: usize = 1500;
     let Some(_descriptors) = Descriptors::at_least(MEMBERS + 500) else { return };
     let rules = "[websocket]\nping-interval = \"1h\"\npong-timeout = \"10s\"\n[relay]\nthreads = 1\n";
     let mut scene = Scene::start(Setup::on_loopback().config(rules));
     let id = register(connect(scene.address), "key");
     let mut members: Vec<_> = (0..MEMBERS).map(|_| Member::join(connect(scene.address), &id, "key")).collect();
-    // All are asked for a sign of life at about the same time, and answer a daemon that doesn't run.
+    // All are pinged at about the same time, and answer while the daemon is stopped.
     let file = scene.router.setup.file();
-    let asks = std::fs::read_to_string(&file).unwrap().replace("1h", "2s");
-    std::fs::write(&file, asks).unwrap();
+    let short = std::fs::read_to_string(&file).unwrap().replace("1h", "2s");
+    std::fs::write(&file, short).unwrap();
     scene.router.signal(Signal::SIGHUP);
     scene.router.notified("READY=1");
     let answer = |member: &mut Member<std::net::TcpStream>| {
@@ -69,23 +69,23 @@ fn a_daemon_that_stood_still_gives_up_nobody_who_answered_meanwhile() {
     };
     members.iter_mut().for_each(answer);
     scene.router.signal(Signal::SIGSTOP);
-    until("all its threads stand still", || stands_still(scene.router.pid()));
+    until("all its threads are stopped", || is_stopped(scene.router.pid()));
     for member in &mut members {
         member.stream().write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap();
     }
-    // Longer than a pong may take; the answers wait in the kernel.
+    // Longer than the pong timeout; the answers wait in the kernel.
     thread::sleep(Duration::from_millis(10_500));
     scene.router.signal(Signal::SIGCONT);
     until("all answers have been read", || {
         let shown = scene.router.admin(&format!("/v1/registrations/{id}"));
         let members = shown["members"].as_array().unwrap();
-        assert_eq!(members.len(), MEMBERS, "some were given up");
+        assert_eq!(members.len(), MEMBERS, "some members were closed");
         members.iter().all(|member| member["silent_ms"].as_u64().unwrap() < 10_000)
     });
 }
 
-/// Tells whether a stop has reached every thread of a process; until then one may still read.
-fn stands_still(pid: u32) -> bool {
+/// Reports whether every thread of a process is stopped; until then one may still read.
+fn is_stopped(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     threads.flatten().all(|thread| {
         let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();

@@ -38,7 +38,7 @@ async fn lobby(admin: &Admin) -> (String, WebSocket, WebSocket) {
 async fn close_code(socket: &mut WebSocket) -> u16 {
     match socket.next().await {
         Some(Ok(Message::Close(Some(frame)))) => frame.code.into(),
-        other => panic!("no close: {other:?}"),
+        other => panic!("no close frame: {other:?}"),
     }
 }
 
@@ -135,7 +135,7 @@ async fn a_client_that_never_reads_its_metrics_blocks_no_other() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(address).await.unwrap();
-        // Who is let go at the first answer may not take all of it.
+        // The daemon may close after the first answer, before it has received everything.
         let _ = stream.try_write("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(300).as_bytes());
         stream.flush().await.unwrap();
         greedy.push(stream);
@@ -286,7 +286,8 @@ async fn too_many_connections_are_answered_503_until_one_closes() {
     assert!(error(&answer.body).contains("too many admin connections"));
     held.pop();
     // The daemon notices the closed connection later; each try before that is answered 503.
-    while admin.ask("GET", "/v1/status").await.status != 200 {}
+    let retrying = async { while admin.ask("GET", "/v1/status").await.status != 200 {} };
+    tokio::time::timeout(Duration::from_secs(10), retrying).await.expect("the connection never freed its slot");
 }
 
 /// Follows the events.
@@ -350,7 +351,7 @@ async fn a_registrations_history_outlives_it() {
 async fn a_follower_that_lags_receives_the_number_of_missed_events() {
     let admin = Admin::start(Config::default()).await;
     let mut stream = follow(&admin).await;
-    // The test has one thread: nobody reads in between.
+    // The test has one thread, so no event is read in between.
     for _ in 0..5000 {
         admin.server.events.publish(EventKind::Reloaded);
     }
@@ -403,13 +404,13 @@ async fn a_connection_from_inetd_is_handed_to_the_lifecycle() {
     drop(theirs);
     let Some(Command::Adopt(descriptor, answer)) = admin.life.recv().await else { panic!("no hand-over") };
     answer.send(Ok(())).unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).await.unwrap();
-    assert_eq!(said, "ok\n");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "ok\n");
     std::io::Write::write_all(&mut StdUnixStream::from(descriptor), b"hello").unwrap();
-    let mut heard = [0; 5];
-    std::io::Read::read_exact(&mut ours, &mut heard).unwrap();
-    assert_eq!(&heard, b"hello");
+    let mut received = [0; 5];
+    std::io::Read::read_exact(&mut ours, &mut received).unwrap();
+    assert_eq!(&received, b"hello");
 }
 
 #[tokio::test]
@@ -419,8 +420,8 @@ async fn a_hand_over_without_a_descriptor_is_rejected_with_the_reason() {
     stream.write_all(ADOPT).await.unwrap();
     assert_eq!(read_head(&mut stream).await.status, 101);
     stream.write_all(b"x").await.unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).await.unwrap();
-    assert!(said.starts_with("no descriptor: ") && said.ends_with('\n'), "{said}");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("no descriptor: ") && answer.ends_with('\n'), "{answer}");
     assert!(admin.life.try_recv().is_err());
 }

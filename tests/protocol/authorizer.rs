@@ -99,7 +99,7 @@ async fn the_authorizer_receives_the_client_and_its_request_and_never_a_key() {
 
 #[tokio::test]
 async fn a_denial_is_401_or_403_and_no_decision_is_503() {
-    for (said, status) in [
+    for (decision, status) in [
         ("403 Forbidden", 403),
         ("401 Unauthorized", 401),
         ("302 Found", 503),
@@ -107,17 +107,17 @@ async fn a_denial_is_401_or_403_and_no_decision_is_503() {
         ("nonsense", 503),
         ("", 503),
     ] {
-        let authorizer = FakeAuthorizer::start(said).await;
+        let authorizer = FakeAuthorizer::start(decision).await;
         let mut rule = authorizer.rule();
-        if said.is_empty() {
+        if decision.is_empty() {
             rule.ask_timeout = Some(Duration::from_millis(50));
         }
         let server = server(vec![rule, loopback()]).await;
         let answer = server.get(&format!("/register?{LOBBY}")).await;
-        assert_eq!(answer.status, status, "{said}");
-        assert_eq!(answer.header("retry-after").is_some(), status == 503, "{said}");
-        assert_eq!(server.metrics.refusals(Refusal::Access), 1, "{said}");
-        assert_eq!(server.metrics.auth_request_failures.value(), u64::from(status == 503), "{said}");
+        assert_eq!(answer.status, status, "{decision}");
+        assert_eq!(answer.header("retry-after").is_some(), status == 503, "{decision}");
+        assert_eq!(server.metrics.refusals(Refusal::Access), 1, "{decision}");
+        assert_eq!(server.metrics.auth_request_failures.value(), u64::from(status == 503), "{decision}");
         assert_eq!(server.router.registrations(), 0);
     }
     let unreachable = Rule { ask: "unix:/nonexistent/sock:/".parse().ok(), ..Rule::default() };

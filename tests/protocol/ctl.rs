@@ -219,17 +219,26 @@ async fn events_are_printed_until_the_daemon_stops() {
     let admin = Admin::start(Config::default()).await;
     let mut program = program(&["events", "--follow", "--socket"]);
     let mut child = program.arg(&admin.socket).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Until it listens, nothing is kept for it; so something happens until the first line comes.
+    // Events before the program follows them aren't kept for it, so new ones are made until the first line arrives.
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let first = spawn_blocking(move || lines.next().unwrap().unwrap());
-    while !first.is_finished() {
-        admin.server.register("key=a&host_key=b&reg_type=lobby").await;
-    }
-    let first = first.await.unwrap();
+    let registering = async {
+        loop {
+            admin.server.register("key=a&host_key=b&reg_type=lobby").await;
+        }
+    };
+    let first = tokio::select! {
+        first = first => first.unwrap(),
+        () = registering => unreachable!(),
+        () = tokio::time::sleep(std::time::Duration::from_secs(20)) => {
+            child.kill().unwrap();
+            panic!("no event was printed");
+        }
+    };
     assert!(first.contains("Z registered registration=") && first.ends_with(" kind=lobby"), "{first}");
     admin.stop.cancel();
     let status = spawn_blocking(move || child.wait().unwrap()).await.unwrap();
-    // The test has closed its end of the output, so either is right.
+    // The test has closed its end of the output, so both statuses are right.
     assert!(matches!(status.code(), Some(0 | 69)), "{status}");
 }
 
@@ -373,7 +382,7 @@ async fn probe_with_certificate(days: i64, options: &[&str]) -> (i32, String, St
     let pair = rcgen::KeyPair::generate().unwrap();
     let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
     let end = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    // An hour more than whole days, so that the test may take its time.
+    // An hour more than whole days, so that the test can be slow.
     let end = end + days * 24 * 3600 + 3600;
     made.not_after = rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(end as u64);
     std::fs::write(&certificate, made.self_signed(&pair).unwrap().pem()).unwrap();
@@ -422,7 +431,7 @@ async fn a_probe_rates_the_latency_and_reports_what_fails() {
     assert!(line.starts_with("WS-ROUTER CRITICAL - connect: ") && line.contains("refused"), "{line}");
 }
 
-/// Plays the lifecycle: begins a drain, and reports its phases.
+/// Plays the lifecycle: starts a drain, and reports its phases.
 async fn drained(admin: &mut Admin, course: Vec<wire::Drain>) -> tokio::task::JoinHandle<()> {
     let (mut life, drain) = (std::mem::replace(&mut admin.life, tokio::sync::mpsc::channel(1).1), admin.drain.clone());
     tokio::spawn(async move {
@@ -438,9 +447,9 @@ async fn drained(admin: &mut Admin, course: Vec<wire::Drain>) -> tokio::task::Jo
 #[tokio::test]
 async fn a_drain_is_followed_to_its_end() {
     let mut admin = Admin::start(Config::default()).await;
-    let begun = wire::Drain { state: wire::DrainPhase::Draining, members_before: 2, ..wire::Drain::default() };
-    let done = wire::Drain { state: wire::DrainPhase::Drained, ..begun };
-    let life = drained(&mut admin, vec![begun, done]).await;
+    let draining = wire::Drain { state: wire::DrainPhase::Draining, members_before: 2, ..wire::Drain::default() };
+    let done = wire::Drain { state: wire::DrainPhase::Drained, ..draining };
+    let life = drained(&mut admin, vec![draining, done]).await;
     let (status, text, errors) = ask(&admin.socket, &["drain", "--over", "5s"]).await;
     assert_eq!((status, errors.as_str()), (0, ""));
     assert_eq!(text, "closing 2 members within 5s\ndrained, the daemon exits\n");
@@ -450,8 +459,8 @@ async fn a_drain_is_followed_to_its_end() {
 #[tokio::test]
 async fn a_drain_that_is_undone_is_reported() {
     let mut admin = Admin::start(Config::default()).await;
-    let begun = wire::Drain { state: wire::DrainPhase::Draining, ..wire::Drain::default() };
-    let life = drained(&mut admin, vec![begun, wire::Drain::default()]).await;
+    let draining = wire::Drain { state: wire::DrainPhase::Draining, ..wire::Drain::default() };
+    let life = drained(&mut admin, vec![draining, wire::Drain::default()]).await;
     let (status, text, errors) = ask(&admin.socket, &["drain", "--json"]).await;
     assert_eq!((status, errors.as_str()), (69, "ws-routerctl: the daemon was put back into service\n"));
     assert!(

@@ -21,7 +21,8 @@ type Member = Device<TcpStream>;
 struct Scene {
     server: Server,
     pair: [Member; 2],
-    said: u32,
+    /// Number of the next message of the pair.
+    next: u32,
 }
 
 impl Scene {
@@ -32,23 +33,23 @@ impl Scene {
         let target = lobby(&server).await;
         let pair =
             [Device::join(server.connect().await, &target).await, Device::join(server.connect().await, &target).await];
-        Self { server, pair, said: 0 }
+        Self { server, pair, next: 0 }
     }
 
     /// Exchanges more messages of the pair; none is missing, doubled or out of order.
     async fn check_pair(&mut self) {
         let [one, other] = &mut self.pair;
-        for number in self.said..self.said + 20 {
+        for number in self.next..self.next + 20 {
             one.say(&number.to_string()).await;
         }
-        for number in self.said..self.said + 20 {
+        for number in self.next..self.next + 20 {
             other.expect(&number.to_string()).await;
-            other.say(&format!("heard {number}")).await;
+            other.say(&format!("received {number}")).await;
         }
-        for number in self.said..self.said + 20 {
-            one.expect(&format!("heard {number}")).await;
+        for number in self.next..self.next + 20 {
+            one.expect(&format!("received {number}")).await;
         }
-        self.said += 20;
+        self.next += 20;
     }
 
     fn outbox_bytes(&self) -> u64 {
@@ -144,8 +145,8 @@ async fn an_unfinished_close_frame_ends_the_connection_at_the_timeout() {
     .await;
     let overdue =
         || scene.server.router.thread_totals().iter().map(|thread| thread.close_timeouts.value()).sum::<u64>();
-    // Who said goodbye itself isn't waited for.
-    until("the other one's goodbye took too long", || overdue() == 1).await;
+    // The router doesn't wait for a close frame of the member that sent one itself.
+    until("the other member's close times out", || overdue() == 1).await;
     scene.check_pair().await;
 }
 
@@ -194,21 +195,22 @@ async fn a_member_that_reads_nothing_of_a_message_flood_is_closed() {
     let mut receiver = Device::join(scene.server.connect().await, &target).await;
     let mut flooder = Device::join(scene.server.connect().await, &target).await;
     let counting = tokio::spawn(async move {
-        let mut heard = 0u64;
+        let mut received = 0u64;
         while receiver.receive().await == Received::Binary(b"x".to_vec()) {
-            heard += 1;
+            received += 1;
         }
-        heard
+        received
     });
     let (flood, mut sent) = (frame(0x82, b"x").repeat(10_000), 0);
     while closes(&scene.server, CloseReason::TooSlow) == 0 {
         flooder.raw(&flood).await;
         sent += 10_000;
+        assert!(sent < 10_000_000, "the member was never closed");
         scene.check_pair().await;
     }
     while matches!(stuck.receive().await, Received::Binary(_)) {}
     flooder.say("over").await;
-    assert_eq!(counting.await.unwrap(), sent, "who reads hears all");
+    assert_eq!(counting.await.unwrap(), sent, "a member that reads receives everything");
     scene.check_pair().await;
 }
 

@@ -181,7 +181,7 @@ async fn a_forwarded_network_with_too_many_connections_is_rejected_until_one_end
     assert_eq!(connect(&server, "192.0.2.2", &id, "k").await.1.status, 101);
     drop(first);
     let again = async { while connect(&server, "192.0.2.1", &id, "k").await.1.status != 101 {} };
-    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the place was never given back");
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the slot was never released");
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn a_full_registration_accepts_no_member_until_one_leaves() {
     assert_eq!(connect(&server, "192.0.2.1", &other, "k").await.1.status, 101);
     drop(first);
     let again = async { while connect(&server, "192.0.2.1", &full, "k").await.1.status != 101 {} };
-    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the seat was never given back");
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("the seat was never released");
 }
 
 #[tokio::test]
@@ -247,8 +247,8 @@ async fn above_the_memory_limit_the_member_that_holds_most_is_closed_and_the_oth
         let one = Device::join(server.connect().await, &target).await;
         pairs.push((one, Device::join(server.connect().await, &target).await));
     }
-    let [(hoarder, neighbour), (one, other)] = &mut pairs[..] else { unreachable!() };
-    // A message that has no end.
+    let [(hoarder, neighbor), (one, other)] = &mut pairs[..] else { unreachable!() };
+    // An unfinished message.
     hoarder.raw(&crate::support::device::frame(0x02, &vec![0; 4 << 20])).await;
     hoarder.expect_close(CloseReason::TooSlow).await;
     let totals = &server.router.thread_totals()[0];
@@ -256,6 +256,6 @@ async fn above_the_memory_limit_the_member_that_holds_most_is_closed_and_the_oth
     until("it is counted", counted).await;
     one.say("still here").await;
     assert_eq!(other.frame().await, Received::Text("still here".into()));
-    neighbour.say("alone").await;
-    until("all is given back", || totals.held.value() == 0).await;
+    neighbor.say("alone").await;
+    until("all memory is released", || totals.held.value() == 0).await;
 }

@@ -28,7 +28,8 @@ async fn mutual(authority: &Authority, names: ClientNames) -> Secured {
     .await
 }
 
-async fn registers(secured: &Secured, client: rustls::ClientConfig) -> Option<u16> {
+/// Registers; returns the status, or `None` if the handshake fails.
+async fn register(secured: &Secured, client: rustls::ClientConfig) -> Option<u16> {
     let request = format!("GET /register?{LOBBY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let stream = dial(secured.server.https.unwrap(), Arc::new(client)).await.ok()?;
     // In TLS 1.3 the client learns only with the first answer that its certificate isn't accepted.
@@ -39,20 +40,20 @@ async fn registers(secured: &Secured, client: rustls::ClientConfig) -> Option<u1
 async fn only_a_client_with_a_certificate_of_the_authority_is_admitted() {
     let authority = Authority::new();
     let secured = mutual(&authority, ClientNames::Any).await;
-    assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
+    assert_eq!(register(&secured, authority.client("any", "any.example")).await, Some(200));
     let nameless = trusting(&[&TLS12, &TLS13]).with_no_client_auth();
-    assert_eq!(registers(&secured, nameless).await, Some(403));
+    assert_eq!(register(&secured, nameless).await, Some(403));
     assert_eq!(secured.server.get(&format!("/register?{LOBBY}")).await.status, 403);
-    assert_eq!(registers(&secured, Authority::new().client("any", "any.example")).await, None);
+    assert_eq!(register(&secured, Authority::new().client("any", "any.example")).await, None);
 }
 
 #[tokio::test]
 async fn a_certificate_is_known_by_its_common_name_and_its_alternative_names() {
     let authority = Authority::new();
     let secured = mutual(&authority, ClientNames::Of(vec!["device-1".into(), "phone.example".into()])).await;
-    assert_eq!(registers(&secured, authority.client("device-1", "other.example")).await, Some(200));
-    assert_eq!(registers(&secured, authority.client("other", "phone.example")).await, Some(200));
-    assert_eq!(registers(&secured, authority.client("device-2", "other.example")).await, Some(403));
+    assert_eq!(register(&secured, authority.client("device-1", "other.example")).await, Some(200));
+    assert_eq!(register(&secured, authority.client("other", "phone.example")).await, Some(200));
+    assert_eq!(register(&secured, authority.client("device-2", "other.example")).await, Some(403));
 }
 
 #[tokio::test]
@@ -60,14 +61,14 @@ async fn new_authorities_apply_to_the_next_handshake_and_to_resumed_sessions() {
     let (old, new) = (Authority::new(), Authority::new());
     let secured = mutual(&old, ClientNames::Any).await;
     let (before, after) = (old.client("a", "a.example"), new.client("a", "a.example"));
-    assert_eq!(registers(&secured, before.clone()).await, Some(200));
+    assert_eq!(register(&secured, before.clone()).await, Some(200));
     replace(&ca(&secured.files), &new.pem);
     assert!(secured.server.certificates[0].are_stale());
     assert!(reload(&secured.server.certificates[0]).unwrap());
     // The clone shares the sessions of the first client.
-    assert_eq!(registers(&secured, before).await, None);
-    assert_eq!(registers(&secured, after).await, Some(200));
-    replace(&ca(&secured.files), "rubbish");
+    assert_eq!(register(&secured, before).await, None);
+    assert_eq!(register(&secured, after).await, Some(200));
+    replace(&ca(&secured.files), "garbage");
     let error = reload(&secured.server.certificates[0]).unwrap_err().to_string();
     assert!(error.starts_with("client-ca ") && error.contains("no certificate in it"), "{error}");
 }
@@ -90,15 +91,15 @@ async fn revoking(authority: &Authority, list: &str) -> Secured {
 #[tokio::test]
 async fn a_revoked_certificate_is_rejected_and_others_are_accepted() {
     let authority = Authority::new();
-    // A list whose time is over holds all the same.
+    // An expired list still applies.
     for until in [2200, 2021] {
         let secured = revoking(&authority, &authority.revokes(&[7, 9], until)).await;
         let signed = |serial| showing(&authority.signs("any", "any.example", serial));
         for (serial, status) in [(7, None), (8, Some(200)), (9, None)] {
-            assert_eq!(registers(&secured, signed(serial)).await, status, "{serial}");
+            assert_eq!(register(&secured, signed(serial)).await, status, "{serial}");
         }
         let nameless = trusting(&[&TLS12, &TLS13]).with_no_client_auth();
-        assert_eq!(registers(&secured, nameless).await, Some(403));
+        assert_eq!(register(&secured, nameless).await, Some(403));
         assert_eq!(secured.server.metrics.tls_failures.value(), 2);
     }
 }
@@ -108,18 +109,18 @@ async fn a_new_revocation_list_applies_to_the_next_handshake_and_to_resumed_sess
     let authority = Authority::new();
     let secured = revoking(&authority, &authority.revokes(&[], 2200)).await;
     let client = showing(&authority.signs("any", "any.example", 7));
-    assert_eq!(registers(&secured, client.clone()).await, Some(200));
+    assert_eq!(register(&secured, client.clone()).await, Some(200));
     replace(&crl(&secured.files), &authority.revokes(&[7], 2200));
     assert!(secured.server.certificates[0].are_stale());
     assert!(reload(&secured.server.certificates[0]).unwrap());
-    assert_eq!(registers(&secured, client.clone()).await, None);
-    replace(&crl(&secured.files), "rubbish");
+    assert_eq!(register(&secured, client.clone()).await, None);
+    replace(&crl(&secured.files), "garbage");
     let error = reload(&secured.server.certificates[0]).unwrap_err().to_string();
     assert!(
         error.starts_with("client-crl ") && error.contains("no list in it; expected PEM with a BEGIN X509 CRL"),
         "{error}"
     );
-    assert_eq!(registers(&secured, client).await, None, "the list before remains in use");
+    assert_eq!(register(&secured, client).await, None, "the list before remains in use");
 }
 
 /// Registers on a connection that stays open; returns the status.
@@ -156,7 +157,7 @@ async fn an_expired_certificate_admits_no_request_and_no_resumed_session() {
     let expiry = SystemTime::now() + Duration::from_secs(5);
     let signed = authority.signs_with("any", "any.example", |parameters| parameters.not_after = expiry.into());
     let client = showing(&signed);
-    assert_eq!(registers(&secured, client.clone()).await, Some(200));
+    assert_eq!(register(&secured, client.clone()).await, Some(200));
     let mut kept = dial(secured.server.https.unwrap(), Arc::new(client.clone())).await.unwrap();
     assert_eq!(registers_on(&mut kept).await, 200);
     // A certificate is valid to the end of its last second.
@@ -164,7 +165,7 @@ async fn an_expired_certificate_admits_no_request_and_no_resumed_session() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // The clone shares the sessions of the first client.
-    assert_eq!(registers(&secured, client).await, None);
+    assert_eq!(register(&secured, client).await, None);
     assert_eq!(registers_on(&mut kept).await, 403);
     assert_eq!(secured.server.metrics.tls_failures.value(), 1);
 }
@@ -173,11 +174,11 @@ async fn an_expired_certificate_admits_no_request_and_no_resumed_session() {
 async fn a_revocation_list_of_another_authority_admits_no_client() {
     let authority = Authority::new();
     let secured = revoking(&authority, &Authority::new().revokes(&[], 2200)).await;
-    assert_eq!(registers(&secured, authority.client("any", "any.example")).await, None);
+    assert_eq!(register(&secured, authority.client("any", "any.example")).await, None);
     let both = authority.revokes(&[], 2200) + &Authority::new().revokes(&[], 2200);
     replace(&crl(&secured.files), &both);
     assert!(reload(&secured.server.certificates[0]).unwrap());
-    assert_eq!(registers(&secured, authority.client("any", "any.example")).await, Some(200));
+    assert_eq!(register(&secured, authority.client("any", "any.example")).await, Some(200));
 }
 
 /// Replaces a file as renewals do: with another inode.

@@ -176,7 +176,7 @@ async fn an_end_whose_output_is_closed_fails_and_reports_it_to_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_registration_ends_both_with_its_code() {
     let server = Server::start(Config::default()).await;
-    // It is there already, by somebody who gave the two no host key.
+    // The registration exists already, and the two ends don't have its host key.
     server.register("key=the+key+of+both&host_key=b&reg_type=hostclient&id_req=some-pipe").await;
     let mut host = End::host(&server, &[]).await;
     let mut client = End::client(&server, &[]);
@@ -199,7 +199,7 @@ async fn a_third_end_is_one_too_many() {
     let mut client = End::client(&server, &[]);
     until("the second is there", || joined(&server) == 2).await;
     let mut third = End::client(&server, &[]);
-    // As long as their inputs are open, nothing else ends them, and the host confirms nothing that the third would hear.
+    // As long as their inputs are open, nothing else ends them, and the host sends no confirmation to the third.
     let inputs = [&mut host, &mut client, &mut third].map(|end| end.stdin.take());
     let host = host.ended().await;
     assert_eq!(host.status, Some(1));
@@ -215,12 +215,12 @@ async fn another_program_sees_the_bare_data_as_binary_messages() {
     let mut host = End::host(&server, &QUICK).await;
     let mut other = server.websocket("/connect?id=some-pipe&key=the+key+of+both&sock_type=client").await.unwrap();
     host.say(b"data");
-    // Whatever it says shows that it is there.
+    // Any message shows that the other end is there.
     other.send(Message::text("hello")).await.unwrap();
     let data = loop {
         match other.next().await.unwrap().unwrap() {
             Message::Binary(bytes) => break bytes,
-            // It may have been heard joining, or not.
+            // The host may have noticed the join, or not.
             message => assert!(message.to_text().unwrap().contains("\"hello\""), "{message:?}"),
         }
     };
@@ -245,7 +245,7 @@ async fn a_plain_end_sends_only_data_and_a_close_frame() {
     let end = end.ended().await;
     let errors = "sent 4 B, received 0 B, not confirmed by the other end\n";
     assert_eq!((end.status, end.errors.as_str()), (Some(0), errors));
-    // It has left: what is said now reaches nobody.
+    // The end leaves after its data.
     until("it leaves", || joined(&server) == 1).await;
 }
 

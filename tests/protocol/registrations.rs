@@ -143,7 +143,7 @@ async fn within_the_linger_time_both_clients_reconnect_with_the_old_id() {
     let server = server(|config| config.registration.linger = Duration::from_secs(60)).await;
     let id = server.register(PAIR).await;
     let targets = ["host", "client/"].map(|role| format!("/connect?id={id}&key=k&sock_type={role}"));
-    for goodbye in [true, false, true] {
+    for sends_close in [true, false, true] {
         let mut host = Device::join(server.connect().await, &targets[0]).await;
         let mut client = Device::join(server.connect().await, &targets[1]).await;
         client.say("question").await;
@@ -151,7 +151,7 @@ async fn within_the_linger_time_both_clients_reconnect_with_the_old_id() {
         host.say("answer").await;
         client.expect("answer").await;
         for mut device in [host, client] {
-            if goodbye {
+            if sends_close {
                 device.raw(&frame(0x88, &1000_u16.to_be_bytes())).await;
                 device.expect_close(CloseReason::Left).await;
             }
@@ -196,6 +196,6 @@ async fn a_join_during_a_removal_is_rejected_or_closed() {
         };
         tokio::join!(join(), join(), remove, join(), join());
     }
-    until("nobody is left", || server.metrics.connections.value() == 0).await;
+    until("every connection has ended", || server.metrics.connections.value() == 0).await;
     assert_eq!(server.router.registrations(), 0);
 }

@@ -200,7 +200,7 @@ async fn a_rejected_connect_names_the_first_thing_to_fix() {
         (format!("/connect?id={hostclient}&key=k&sock_type="), 400),
         (format!("/connect?id={hostclient}&key=k&sock_type=peer"), 400),
         (format!("/connect?id={hostclient}&key=k&sock_type=host&sock_type=host"), 400),
-        (format!("/connect?id={lobby}&key=k&sock_type=rubbish%"), 503),
+        (format!("/connect?id={lobby}&key=k&sock_type=garbage%"), 503),
     ];
     for (target, status) in cases {
         let answer = upgrade(&server, &target).await;
@@ -445,7 +445,7 @@ async fn a_slow_head_or_body_is_answered_408_and_an_idle_connection_is_closed() 
     assert_eq!((idle.status, idle.head.as_str()), (0, ""));
     assert_eq!(server.metrics.refusals(Refusal::Timeout), 2);
     until("it is counted", || server.metrics.idle.value() == 1).await;
-    until("all places are free", || server.metrics.connections.value() == 0).await;
+    until("all slots are free", || server.metrics.connections.value() == 0).await;
 }
 
 /// Requests `/healthz` on a connection that stays open, and returns the status.
@@ -531,7 +531,7 @@ async fn a_client_that_never_reads_its_answers_is_closed() {
         while stream.write_all(ask.as_bytes()).await.is_ok() {}
     };
     asking.await;
-    until("the place is free", || server.metrics.connections.value() == 0).await;
+    until("the slot is free", || server.metrics.connections.value() == 0).await;
     assert_eq!((server.metrics.stalled.value(), server.metrics.idle.value()), (1, 0));
     assert_eq!(server.get("/healthz").await.status, 200);
 }
@@ -539,7 +539,7 @@ async fn a_client_that_never_reads_its_answers_is_closed() {
 #[tokio::test]
 async fn malformed_requests_are_rejected_and_other_clients_notice_nothing() {
     let server = server().await;
-    let rubbish: [&[u8]; 6] = [
+    let malformed: [&[u8]; 6] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET\r\n\r\n",
         b"GET /register?key=\xff\xfe HTTP/1.1\r\n\r\n",
@@ -547,11 +547,11 @@ async fn malformed_requests_are_rejected_and_other_clients_notice_nothing() {
         b"GET /healthz HTTP/1.1\r\nbad header\r\n\r\n",
         b"POST /register HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     ];
-    for bytes in rubbish {
+    for bytes in malformed {
         let answer = server.raw(bytes).await;
         assert_eq!(answer.status, 400, "{answer:?}");
     }
-    until("all are counted", || server.metrics.refusals(Refusal::Malformed) == rubbish.len() as u64).await;
+    until("all are counted", || server.metrics.refusals(Refusal::Malformed) == malformed.len() as u64).await;
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 

@@ -56,16 +56,16 @@ async fn converse(mut device: Sealed, sizes: Vec<usize>, delay: Duration) {
         }
         writer.flush().await.unwrap();
     };
-    let hear = async {
+    let receive = async {
         for (number, len) in sizes.iter().enumerate() {
-            let heard = read_frame(&mut reader).await.unwrap();
-            assert!(heard == Received::Binary(payload(number, *len)), "message {number} of {len} bytes");
+            let received = read_frame(&mut reader).await.unwrap();
+            assert!(received == Received::Binary(payload(number, *len)), "message {number} of {len} bytes");
             if !delay.is_zero() && number % 100 == 0 {
                 tokio::time::sleep(delay).await;
             }
         }
     };
-    tokio::join!(send, hear);
+    tokio::join!(send, receive);
 }
 
 /// Has two members send each other messages of these sizes at the same time.
@@ -195,17 +195,17 @@ async fn a_stalled_member_receives_its_4003_when_it_reads_on() {
         sent += 1;
         assert!(sent < 1000, "it was never closed");
     }
-    let mut heard = 0;
+    let mut received = 0;
     loop {
         match stuck.frame().await {
             Received::Binary(message) => {
-                assert!(message == payload(heard, 100_000), "message {heard}");
-                heard += 1;
+                assert!(message == payload(received, 100_000), "message {received}");
+                received += 1;
             }
             end => break assert_eq!(end, Received::Close(4003, "too slow".into())),
         }
     }
-    assert!(heard < sent);
+    assert!(received < sent);
 }
 
 /// Reason for which the router closes a member first, with the bytes that the member sends to cause it.

@@ -78,7 +78,7 @@ impl Terminal {
     async fn end(mut self) -> (ExitStatus, String) {
         let (status, terminal) = spawn_blocking(move || (self.program.wait().unwrap(), self)).await.unwrap();
         let is_back = || !terminal.screen.lock().unwrap().screen().alternate_screen();
-        until("the terminal is given back", is_back).await;
+        until("the terminal is restored", is_back).await;
         assert!(!terminal.screen.lock().unwrap().screen().hide_cursor(), "the cursor is hidden");
         let modes = tcgetattr(&terminal.line).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{modes:?}");
@@ -121,7 +121,7 @@ fn size(columns: u16, rows: u16) -> Winsize {
 
 type Member = WebSocketStream<TcpStream>;
 
-/// A hostclient registration in which a host talks to a client, and a lobby that nobody is in.
+/// Makes a hostclient registration in which a host sends to a client, and an empty lobby.
 async fn busy(admin: &Admin) -> (Member, Member) {
     admin.server.register("key=a&host_key=b&reg_type=hostclient&id_req=living-room").await;
     admin.server.register("key=a&host_key=b&reg_type=lobby&id_req=kitchen-tablet").await;
@@ -140,7 +140,7 @@ async fn close_code(member: &mut Member) -> u16 {
         match member.next().await {
             Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
             Some(Ok(_)) => {}
-            other => panic!("no close: {other:?}"),
+            other => panic!("no close frame: {other:?}"),
         }
     }
 }
@@ -151,7 +151,7 @@ async fn a_user_navigates_disconnects_a_member_removes_a_registration_and_quits(
     let (mut host, mut client) = busy(&admin).await;
     let mut terminal = Terminal::start(&admin.socket, &[]);
     terminal.shows(&["in service", "registrations 2", "members 2", "Registrations 1-2 of 2", "kitchen-tablet"]).await;
-    // Messages while it looks are seen as a rate.
+    // Messages sent while the program runs are shown as a rate.
     let talk = async {
         loop {
             host.send(Message::text("hello")).await.unwrap();
@@ -163,7 +163,7 @@ async fn a_user_navigates_disconnects_a_member_removes_a_registration_and_quits(
         () = talk => {}
         () = terminal.shows(&["> living-room"]) => {}
     }
-    // In an order that doesn't change when they fall silent.
+    // This order doesn't change when the rates do.
     terminal.press("m");
     terminal.shows(&["by members, most first", "> living-room"]).await;
     terminal.press("\r");
@@ -182,7 +182,7 @@ async fn a_user_navigates_disconnects_a_member_removes_a_registration_and_quits(
     terminal.press("xy");
     assert_eq!(close_code(&mut host).await, 4001);
     terminal.shows(&["removed living-room", "living-room has ended"]).await;
-    // An escape alone, which is none of the keys that begin with one.
+    // A lone escape, which doesn't start the sequence of another key.
     terminal.press("\x1b");
     terminal.shows(&["Registrations 1-1 of 1", "> kitchen-tablet"]).await;
     terminal.press("q");

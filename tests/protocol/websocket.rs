@@ -71,49 +71,49 @@ fn close_frame(code: u16, reason: &[u8]) -> Vec<u8> {
 const LIMIT: u64 = 100_000;
 
 /// Sends each invalid input on a connection of its own, and asserts the close reason and its counter.
-async fn assert_each_ends_alone(reason: CloseReason, offences: Vec<(String, Vec<u8>)>) {
+async fn assert_each_ends_alone(reason: CloseReason, violations: Vec<(String, Vec<u8>)>) {
     let mut lobby = Lobby::start(|config| config.websocket.max_message = ByteSize::b(LIMIT)).await;
-    for (number, (what, bytes)) in offences.iter().enumerate() {
+    for (number, (what, bytes)) in violations.iter().enumerate() {
         println!("{what}");
         let mut offender = lobby.join().await;
         offender.raw(bytes).await;
         offender.expect_close(reason).await;
-        until("it is counted", || lobby.closes(reason) == number as u64 + 1).await;
+        until("the close is counted", || lobby.closes(reason) == number as u64 + 1).await;
         lobby.check_undisturbed(what).await;
     }
     let all: u64 = CloseReason::ALL.iter().map(|reason| lobby.closes(*reason)).sum();
-    assert_eq!(all, offences.len() as u64, "for no other reason");
+    assert_eq!(all, violations.len() as u64, "for no other reason");
 }
 
 #[tokio::test]
 async fn a_protocol_error_is_closed_with_1002() {
-    let mut offences: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut violations: Vec<(String, Vec<u8>)> = Vec::new();
     for bit in [0x40, 0x20, 0x10] {
-        offences.push((format!("reserved bit {bit:x}"), frame(0x81 | bit, b"hi")));
-        offences.push((format!("reserved bit {bit:x} of a ping"), frame(0x89 | bit, b"hi")));
+        violations.push((format!("reserved bit {bit:x}"), frame(0x81 | bit, b"hi")));
+        violations.push((format!("reserved bit {bit:x} of a ping"), frame(0x89 | bit, b"hi")));
     }
     for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
-        offences.push((format!("opcode {opcode:x}"), frame(0x80 | opcode, b"hi")));
+        violations.push((format!("opcode {opcode:x}"), frame(0x80 | opcode, b"hi")));
     }
-    offences.push(("no mask".into(), vec![0x81, 2, b'h', b'i']));
-    offences.push(("a close without a mask".into(), vec![0x88, 0]));
-    offences.push(("a ping in fragments".into(), frame(0x09, b"hi")));
-    offences.push(("a ping too long".into(), frame(0x89, &[0; 126])));
-    offences.push(("16 bits of length for 125".into(), vec![0x82, 0x80 | 126, 0, 125, 0, 0, 0, 0]));
-    offences.push(("64 bits of length for 65535".into(), vec![0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff]));
-    offences.push(("a length above 63 bits".into(), vec![0x82, 0x80 | 127, 0x80, 0, 0, 0, 0, 0, 0, 0]));
-    offences.push(("a continuation of nothing".into(), frame(0x80, b"hi")));
-    offences.push(("a message within a message".into(), frames(&[(0x01, b"a"), (0x81, b"b")])));
-    offences.push(("a close of one byte".into(), frame(0x88, b"x")));
+    violations.push(("no mask".into(), vec![0x81, 2, b'h', b'i']));
+    violations.push(("a close without a mask".into(), vec![0x88, 0]));
+    violations.push(("a ping in fragments".into(), frame(0x09, b"hi")));
+    violations.push(("a ping too long".into(), frame(0x89, &[0; 126])));
+    violations.push(("16 bits of length for 125".into(), vec![0x82, 0x80 | 126, 0, 125, 0, 0, 0, 0]));
+    violations.push(("64 bits of length for 65535".into(), vec![0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff]));
+    violations.push(("a length above 63 bits".into(), vec![0x82, 0x80 | 127, 0x80, 0, 0, 0, 0, 0, 0, 0]));
+    violations.push(("a continuation of nothing".into(), frame(0x80, b"hi")));
+    violations.push(("a message within a message".into(), frames(&[(0x01, b"a"), (0x81, b"b")])));
+    violations.push(("a close of one byte".into(), frame(0x88, b"x")));
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
-        offences.push((format!("close code {code}"), close_frame(code, b"")));
+        violations.push((format!("close code {code}"), close_frame(code, b"")));
     }
-    assert_each_ends_alone(CloseReason::Protocol, offences).await;
+    assert_each_ends_alone(CloseReason::Protocol, violations).await;
 }
 
 #[tokio::test]
 async fn a_text_that_is_not_utf8_is_closed_with_1007() {
-    let offences = [
+    let violations = [
         ("a bad byte", frame(0x81, b"a\xffb")),
         ("a character that ends too soon", frame(0x81, "ä".as_bytes().split_last().unwrap().1)),
         ("a surrogate", frame(0x81, b"\xed\xa0\x80")),
@@ -122,20 +122,20 @@ async fn a_text_that_is_not_utf8_is_closed_with_1007() {
         ("before the message is whole", frame(0x01, b"\xff")),
         ("in the reason of a close", close_frame(1000, b"\xff")),
     ];
-    let offences = offences.map(|(what, bytes)| (what.to_owned(), bytes)).to_vec();
-    assert_each_ends_alone(CloseReason::InvalidUtf8, offences).await;
+    let violations = violations.map(|(what, bytes)| (what.to_owned(), bytes)).to_vec();
+    assert_each_ends_alone(CloseReason::InvalidUtf8, violations).await;
 }
 
 #[tokio::test]
 async fn a_message_too_large_is_closed_with_1009_by_its_header() {
     let half = vec![0; LIMIT as usize / 2];
-    let offences = [
+    let violations = [
         ("one byte too many", header(0x82, LIMIT + 1)),
         ("far too much", header(0x82, i64::MAX as u64)),
         ("in fragments", [frames(&[(0x02, &half), (0x00, &half)]), header(0x80, 1)].concat()),
     ];
-    let offences = offences.map(|(what, bytes)| (what.to_owned(), bytes)).to_vec();
-    assert_each_ends_alone(CloseReason::TooBig, offences).await;
+    let violations = violations.map(|(what, bytes)| (what.to_owned(), bytes)).to_vec();
+    assert_each_ends_alone(CloseReason::TooBig, violations).await;
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn a_close_frame_is_answered_with_its_code_and_ends_one_member_alone() {
         leaver.raw(&code.map_or_else(|| frame(0x88, b""), |code| close_frame(code, "grüße".as_bytes()))).await;
         assert_eq!(leaver.frame().await, Received::Close(code.unwrap_or(1000), "closed".into()));
         assert_eq!(leaver.frame().await, Received::End(true), "the router ends the connection");
-        until("it is counted", || lobby.closes(CloseReason::Left) == number as u64 + 1).await;
+        until("the close is counted", || lobby.closes(CloseReason::Left) == number as u64 + 1).await;
         lobby.check_undisturbed("one left").await;
     }
 }
@@ -167,12 +167,12 @@ async fn a_close_frame_is_answered_with_its_code_and_ends_one_member_alone() {
 #[tokio::test]
 async fn a_member_that_resets_its_connection_leaves_and_is_counted() {
     let mut lobby = Lobby::start(|_| {}).await;
-    for (number, begun) in [&b""[..], &frame(0x82, &[0; 9])[..7], &header(0x82, 50_000_000)].into_iter().enumerate() {
+    for (number, start) in [&b""[..], &frame(0x82, &[0; 9])[..7], &header(0x82, 50_000_000)].into_iter().enumerate() {
         let mut member = lobby.join().await;
-        member.raw(begun).await;
+        member.raw(start).await;
         socket2::SockRef::from(&member.0).set_linger(Some(Duration::ZERO)).unwrap();
         drop(member);
-        until("it is counted", || lobby.closes(CloseReason::Lost) == number as u64 + 1).await;
+        until("the close is counted", || lobby.closes(CloseReason::Lost) == number as u64 + 1).await;
         lobby.check_undisturbed("one was lost").await;
     }
     until("the connections are gone", || lobby.server.metrics.connections.value() == 2).await;
@@ -191,11 +191,11 @@ async fn a_member_that_answers_no_ping_is_closed_with_4004_and_the_others_stay()
         let answering = async { tokio::join!(lobby.one.receive(), lobby.other.receive()) };
         tokio::select! {
             frames = both => frames,
-            heard = answering => panic!("{heard:?}"),
+            received = answering => panic!("{received:?}"),
         }
     };
     assert_eq!((ping, end), (Received::Ping, Received::Close(4004, "no pong".into())));
-    until("it is counted", || lobby.closes(CloseReason::NoPong) == 1).await;
+    until("the close is counted", || lobby.closes(CloseReason::NoPong) == 1).await;
     lobby.check_undisturbed("one was given up").await;
 }
 
@@ -233,8 +233,8 @@ async fn a_member_that_receives_a_large_message_slowly_stays() {
         tokio::join!(lobby.other.receive(), lobby.one.receive())
     };
     tokio::select! {
-        heard = reading => assert_eq!(heard, (0x82, 10 + (768 << 10))),
-        heard = others => panic!("{heard:?}"),
+        received = reading => assert_eq!(received, (0x82, 10 + (768 << 10))),
+        received = others => panic!("{received:?}"),
     }
     assert_eq!(lobby.closes(CloseReason::NoPong), 0);
 }
@@ -256,27 +256,27 @@ async fn a_member_of_a_group_that_stops_reading_is_closed_with_4003_and_the_othe
         assert!(sent < 1000, "it was never closed");
     }
     lobby.check_undisturbed("one was too slow").await;
-    let mut heard = 0;
+    let mut received = 0;
     let end = loop {
         match stuck.frame().await {
-            Received::Binary(bytes) => assert!(bytes == message(heard), "message {heard}"),
+            Received::Binary(bytes) => assert!(bytes == message(received), "message {received}"),
             end => break end,
         }
-        heard += 1;
+        received += 1;
     };
     assert_eq!(end, Received::Close(4003, "too slow".into()));
-    assert!(heard < sent, "what it had not begun to take is gone");
-    // Counted at the end of the round, when it may have been heard already.
+    assert!(received < sent, "no message was dropped");
+    // Counted at the end of the iteration, when the frame may have arrived already.
     until("nothing waits any more", || lobby.server.router.thread_totals()[0].outbox_bytes.value() == 0).await;
 }
 
 #[tokio::test]
 async fn an_only_receiver_that_reads_nothing_is_closed_as_stalled_and_its_sender_stays() {
     let mut lobby = Lobby::start(|config| config.websocket.stall_timeout = Duration::from_secs(1)).await;
-    // The other leaves, and one who doesn't read comes instead.
+    // The other member leaves, and one that doesn't read joins instead.
     lobby.other = lobby.join_with_little_room().await;
     until("the other is gone", || lobby.server.router.list()[0].seats == 2).await;
-    // It is read from again as soon as nobody holds it up any more.
+    // The sender is read again as soon as no receiver throttles it.
     let sending = async {
         while closes(&lobby.server, CloseReason::TooSlow) == 0 {
             lobby.one.raw(&frame(0x82, &[0; 100_000])).await;
@@ -285,7 +285,7 @@ async fn an_only_receiver_that_reads_nothing_is_closed_as_stalled_and_its_sender
     tokio::time::timeout(Duration::from_secs(10), sending).await.expect("the sender is held up for ever");
     lobby.other = lobby.join().await;
     lobby.one.say("still here").await;
-    // What was on its way comes first.
+    // Messages in transit arrive first.
     while let Received::Binary(_) = lobby.other.receive().await {}
     lobby.check_undisturbed("one stalled").await;
 }
@@ -304,7 +304,7 @@ async fn with_pace_all_wait_for_a_slow_member_and_it_receives_everything() {
             lobby.one.raw(&frame(0x82, &message(number))).await;
         }
     };
-    let hearing = async {
+    let receiving = async {
         for number in 0..100 {
             assert!(lobby.other.receive().await == Received::Binary(message(number)), "message {number}");
         }
@@ -315,7 +315,7 @@ async fn with_pace_all_wait_for_a_slow_member_and_it_receives_everything() {
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     };
-    tokio::join!(sending, hearing, slowly);
+    tokio::join!(sending, receiving, slowly);
     assert_eq!(lobby.closes(CloseReason::TooSlow), 0);
     lobby.check_undisturbed("all was paced").await;
 }

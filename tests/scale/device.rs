@@ -1,16 +1,16 @@
-//! A websocket client that costs next to nothing: a blocking socket, frames by hand.
+//! A cheap websocket client: a blocking socket, with its own encoding of frames.
 
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use ws_router_core::frame::client_frame;
 
-/// A device.
+/// Websocket client.
 pub struct Device {
     stream: BufReader<TcpStream>,
 }
 
-/// What came.
+/// Frame that was received.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     Message(Vec<u8>),
@@ -41,7 +41,7 @@ impl Device {
         Self { stream }
     }
 
-    /// A second handle on the same connection, for another thread.
+    /// Returns a second handle of the connection, for another thread.
     pub fn split(&self) -> TcpStream {
         self.stream.get_ref().try_clone().unwrap()
     }
@@ -51,7 +51,7 @@ impl Device {
         self.stream.get_mut().write_all(&frame(payload)).unwrap();
     }
 
-    /// Waits for the next message, or the end.
+    /// Waits for the next message or close frame; answers pings.
     pub fn receive(&mut self) -> Received {
         loop {
             let mut head = [0; 2];
@@ -67,7 +67,7 @@ impl Device {
                 0x81 | 0x82 => return Received::Message(payload),
                 0x88 => return Received::Close(u16::from_be_bytes([payload[0], payload[1]])),
                 0x89 => self.stream.get_mut().write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap(),
-                other => panic!("a frame that begins with {other:x}"),
+                other => panic!("unexpected first byte of a frame: {other:x}"),
             }
         }
     }
@@ -79,7 +79,7 @@ impl Device {
     }
 }
 
-/// A client's binary message, masked.
+/// Returns a masked binary message.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
     client_frame(0x82, [0x5a, 0x11, 0xc3, 0x08], payload)
 }

@@ -1,5 +1,5 @@
-//! The real binary under many members and much data: what it promises about memory, order and the neighbours of a
-//! stuck device. `WS_ROUTER_TRANSFER` sets the MiB of the long transfer (default 96), `WS_ROUTER_CROWD` the devices of
+//! The real program with many members and much data: memory stays bounded, messages stay in order, and a stuck device
+//! doesn't affect the others. `WS_ROUTER_TRANSFER` sets the MiB of the long transfer (default 96), `WS_ROUTER_CROWD` the devices of
 //! the mass event (default 2000); tests/system/run sets 2048 and 19000.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
@@ -18,20 +18,21 @@ use descriptors::Descriptors;
 use device::{Device, Received, frame};
 use router::Router;
 
-/// How long to wait for what must come.
+/// Longest wait for a message.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// A device answers pings when it is read, and on a busy machine it takes minutes until the last of thousands is.
+/// Configuration without pings: a device answers them only when it is read, and on a busy machine it takes minutes until the
+/// last of thousands is.
 const NO_PINGS: &str = "[websocket]\nping-interval = \"1h\"\n";
 
-/// A payload that tells its number in each place.
+/// Returns a payload that repeats its number.
 fn payload(number: usize, len: usize) -> Vec<u8> {
     (number as u64).to_be_bytes().iter().copied().cycle().take(len).collect()
 }
 
 fn expect(device: &mut Device, number: usize, len: usize) {
-    let heard = device.receive();
-    assert!(heard == Received::Message(payload(number, len)), "message {number} of {len} bytes");
+    let received = device.receive();
+    assert!(received == Received::Message(payload(number, len)), "message {number} of {len} bytes");
 }
 
 #[test]
@@ -46,26 +47,26 @@ fn in_a_lobby_with_a_stuck_member_the_others_lose_nothing_and_memory_stays_bound
     let before = router.memory("VmRSS");
     let progress: Vec<AtomicUsize> = (0..48).map(|_| AtomicUsize::new(0)).collect();
     thread::scope(|scope| {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, progressed) = std::sync::mpsc::channel();
         for done in &progress {
             let mut device = router.join(&lobby, "");
-            let tell = tell.clone();
+            let sender = sender.clone();
             scope.spawn(move || {
                 for number in 0..MESSAGES {
                     expect(&mut device, number, SIZE);
                     done.store(number + 1, Ordering::Release);
                     if number % (WINDOW / 2) == 0 {
-                        // At the end the talker no longer listens.
-                        let _ = tell.send(());
+                        // At the end the sending thread no longer receives progress.
+                        let _ = sender.send(());
                     }
                 }
             });
         }
-        drop(tell);
-        // As fast as they hear it: nobody healthy is ever more than the window behind.
+        drop(sender);
+        // As fast as they receive: no healthy member is ever more than the window behind.
         for number in 0..MESSAGES {
             while progress.iter().any(|done| number - done.load(Ordering::Acquire) >= WINDOW) {
-                told.recv_timeout(PATIENCE).unwrap();
+                progressed.recv_timeout(PATIENCE).unwrap();
             }
             talker.send(&payload(number, SIZE));
         }
@@ -102,21 +103,21 @@ fn a_long_transfer_to_a_slow_reader_arrives_whole_in_little_memory() {
 }
 
 #[test]
-fn a_thousand_members_in_a_lobby_hear_each_other() {
+fn a_thousand_members_of_a_lobby_receive_each_others_messages() {
     let Some(_descriptors) = Descriptors::at_least(2000) else { return };
     let router = Router::start(NO_PINGS);
     let lobby = router.register("lobby");
     let mut members: Vec<Device> = (0..1000).map(|_| router.join(&lobby, "")).collect();
     for talker in [0, 500, 999] {
         members[talker].send(&payload(talker, 300));
-        for hearer in (0..1000).filter(|hearer| *hearer != talker) {
-            expect(&mut members[hearer], talker, 300);
+        for receiver in (0..1000).filter(|receiver| *receiver != talker) {
+            expect(&mut members[receiver], talker, 300);
         }
     }
 }
 
 #[test]
-fn two_hundred_registrations_at_once_keep_apart() {
+fn messages_of_two_hundred_registrations_do_not_mix() {
     let router = Router::start(NO_PINGS);
     let mut pairs: Vec<(Device, Device)> = (0..200)
         .map(|_| {

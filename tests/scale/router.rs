@@ -1,4 +1,4 @@
-//! The real binary on a port of its own, ended with the test.
+//! The real program on a port of its own, killed at the end of the test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::device::Device;
 
-/// A running router.
+/// Running router.
 pub struct Router {
     process: Child,
     pub address: SocketAddr,
@@ -15,7 +15,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Starts one with some configuration.
+    /// Starts a router with this configuration.
     pub fn start(configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (file, admin) = (folder.path().join("ws-router.toml"), folder.path().join("admin.sock"));
@@ -35,8 +35,8 @@ impl Router {
             })
             .and_then(|rest| rest.split('"').next()?.parse().ok())
             .map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)))
-            .expect("the router says where it listens");
-        // Somebody has to read on, or the router's log line would block it.
+            .expect("the router did not log its address");
+        // The log has to be read, or a full pipe would block the router.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, address, admin, _folder: folder }
     }
@@ -64,7 +64,7 @@ impl Router {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    /// Asks the admin interface; the answer with its head.
+    /// Requests a path from the admin interface; returns the response with its head.
     pub fn ask(&self, path: &str) -> String {
         let mut stream = std::os::unix::net::UnixStream::connect(&self.admin).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
