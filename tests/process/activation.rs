@@ -110,7 +110,7 @@ fn contradictory_listen_variables_are_78() {
 #[test]
 fn an_unknown_name_is_78_and_the_known_ones_are_named() {
     let end = Setup::new().pass("web", loopback()).start().ended();
-    end.assert_exit(78, &["web", "http, https, admin or metrics"]);
+    end.assert_exit(78, &["web", "http, https, admin, admin-read-only or metrics"]);
 }
 
 #[test]

@@ -297,7 +297,7 @@ async fn a_daemon_that_hangs_delays_no_key() {
     terminal.press("?");
     terminal.shows(&["Sort registrations by"]).await;
     terminal.press("?\r");
-    terminal.shows(&["asking for its members"]).await;
+    terminal.shows(&["requesting its members"]).await;
     terminal.press("q");
     assert_eq!(terminal.end().await.0.code(), Some(0));
 }
