@@ -14,28 +14,28 @@ use crate::servers::{Contender, standard};
 #[derive(Debug, Parser)]
 #[command(name = "relay")]
 pub(crate) struct Arguments {
-    /// Only check contents, order and count, not times; exits with 1 when one is wrong.
+    /// Only check contents, order and count, not times; exits with 1 if one is wrong.
     #[arg(long)]
     quick: bool,
     /// List the scenarios.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Rounds; in each, every server has its turn.
+    /// Number of rounds; each measures every server.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// Seconds of each measurement; a quarter of it goes before to warm up.
+    /// Seconds of each measurement, after a quarter of it as warm-up.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Only these scenarios, by name or by the beginning of their names with a star.
+    /// Only these scenarios, by name or by a prefix with a star.
     #[arg(long, value_delimiter = ',')]
     scenario: Vec<String>,
-    /// Another build of ws-router to be measured too, such as before=/tmp/old/ws-router.
+    /// Another build of ws-router to measure, such as before=/tmp/old/ws-router.
     #[arg(long, value_name = "NAME=PATH")]
     server: Vec<Contender>,
     /// Only these servers, of limit-read, limit-round, textbook, ws-router and those named by --server.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     only: Vec<String>,
-    /// Count system calls for each delivery, by perf.
+    /// Count the system calls of each delivery, by perf.
     #[arg(long)]
     syscalls: bool,
     /// Write all samples to a file.
@@ -47,19 +47,19 @@ pub(crate) struct Arguments {
     /// The generator's core.
     #[arg(long, default_value_t = 0)]
     generator_core: usize,
-    /// Given by `cargo bench`.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl Arguments {
-    /// Whether only the contents are checked: on request, and when it isn't `cargo bench` that runs this, such as
+    /// Reports whether only the contents are checked: on request, and when this isn't run by `cargo bench` but by
     /// `cargo test --all-targets`.
     pub(crate) fn is_quick(&self) -> bool {
         self.quick || !self.bench
     }
 
-    /// The servers that were asked for.
+    /// Returns the selected servers.
     pub(crate) fn contenders(&self) -> io::Result<Vec<Contender>> {
         let mut contenders = standard();
         contenders.extend(self.server.iter().cloned());
@@ -70,7 +70,7 @@ impl Arguments {
         Ok(contenders)
     }
 
-    /// The scenarios that were asked for.
+    /// Returns the selected scenarios.
     pub(crate) fn select(&self, mut scenarios: Vec<Scenario>) -> io::Result<Vec<Scenario>> {
         let fits = |name: &str, wanted: &String| match wanted.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
@@ -84,7 +84,7 @@ impl Arguments {
         Ok(scenarios)
     }
 
-    /// How a run is done.
+    /// Returns the settings of a run.
     pub(crate) fn conditions(&self) -> Conditions {
         Conditions {
             time: Duration::from_secs_f64(self.seconds),

@@ -1,4 +1,4 @@
-//! Many joins and registrations at once: what a mass reconnect or a busy day does to the front of a server.
+//! Many joins and registrations at once: the load of a mass reconnect or a busy day on the front of a server.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,16 +15,16 @@ use socket2::{Domain, Socket, Type};
 use crate::frames::wrong;
 use crate::link::{registration, reply, upgrade};
 
-/// Handshakes in progress at a time.
+/// Number of handshakes in progress at a time.
 const AT_ONCE: usize = 64;
 /// Keep-alive connections that register, and requests in flight on each.
 const REGISTRARS: usize = 8;
 const PIPELINED: usize = 16;
-/// Connections from one loopback address: with more, the kernel begins to search long for a free port.
+/// Number of connections from one loopback address: with more, the kernel searches long for a free port.
 const FROM_AN_ADDRESS: usize = 4_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Joins each of these registrations once, many at a time; gives the websockets.
+/// Joins each of these registrations once, many at a time; returns the websockets.
 pub(crate) fn join_all<'a>(address: SocketAddr, ids: impl Iterator<Item = &'a str>) -> io::Result<Vec<TcpStream>> {
     let mut requests = ids.map(|id| upgrade(address, id));
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(AT_ONCE));
@@ -63,7 +63,7 @@ pub(crate) fn join_all<'a>(address: SocketAddr, ids: impl Iterator<Item = &'a st
     }
 }
 
-/// Begins to connect from the loopback address of that number.
+/// Starts to connect from the loopback address of this number.
 fn connect(address: SocketAddr, number: usize) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -100,7 +100,7 @@ pub(crate) struct Registrars {
 }
 
 impl Registrars {
-    /// Connects.
+    /// Opens the connections.
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut lines = Vec::new();
@@ -115,9 +115,9 @@ impl Registrars {
         Ok(Self { poll, lines, request: registration(address), is_set_off: false })
     }
 
-    /// Registers for so long; tells how many registrations were made.
+    /// Registers for a time; returns the number of registrations made.
     pub(crate) fn run_for(&mut self, time: Duration) -> io::Result<u64> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut events = Events::with_capacity(REGISTRARS);
         if !std::mem::replace(&mut self.is_set_off, true) {
             for (stream, _) in &mut self.lines {
@@ -125,7 +125,7 @@ impl Registrars {
             }
         }
         let mut count = 0;
-        while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        while let Some(left) = time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
             self.poll.poll(&mut events, Some(left))?;
             for event in &events {
                 let (stream, bytes) = &mut self.lines[event.token().0];

@@ -1,31 +1,31 @@
-//! A sender and its messages in flight: which receivers still miss which message, and what may be sent next.
+//! A sender and its messages in flight: which receivers lack which message, and what can be sent next.
 
 use std::time::Instant;
 
 use crate::frames::Tape;
 use crate::plan::Plan;
 
-/// A member who sends.
+/// Member that sends.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    /// Which member it is.
+    /// Number of the member.
     pub(crate) member: usize,
-    /// Its frames.
+    /// Frames to send.
     pub(crate) tape: Tape,
-    /// The number of its next message.
+    /// Number of its next message.
     pub(crate) next: u32,
-    /// Its messages that all receivers have.
+    /// Number of its messages that all receivers have.
     pub(crate) done: u32,
-    /// Whether it is already among those who may send.
+    /// Whether it is listed among the senders that can send.
     pub(crate) is_listed: bool,
     receivers: u32,
     burst: u32,
-    /// By message in flight: when it was sent, and how many receivers miss it.
+    /// For each message in flight, the time at which it was sent, and the number of receivers that lack it.
     flights: Vec<(Instant, u32)>,
 }
 
 impl Sender {
-    /// Begins with nothing sent.
+    /// Creates a sender that has sent nothing.
     pub(crate) fn new(number: u32, member: usize, plan: Plan) -> Self {
         Self {
             member,
@@ -39,7 +39,7 @@ impl Sender {
         }
     }
 
-    /// Takes note that one more receiver has a message; when it was the last one, tells when the message was sent.
+    /// Records that one more receiver has a message; if it is the last one, returns the time at which the message was sent.
     pub(crate) fn landed(&mut self, number: u32) -> Option<Instant> {
         let slot = number as usize % self.flights.len();
         let (sent, missing) = &mut self.flights[slot];
@@ -50,12 +50,12 @@ impl Sender {
         })
     }
 
-    /// When the last message was sent.
+    /// Returns the time at which the last message was sent.
     pub(crate) fn last_sent(&self) -> Instant {
         self.flights[self.next.wrapping_sub(1) as usize % self.flights.len()].0
     }
 
-    /// Puts as many messages on the tape as the window, the quota and the burst allow; tells whether there is one to write.
+    /// Puts as many messages on the tape as the window, the quota and the burst allow; reports whether there is any.
     pub(crate) fn load(&mut self, quota: u32) -> bool {
         let window = self.flights.len() as u32;
         let count = (window - (self.next - self.done)).min(quota - self.next).min(self.burst);

@@ -1,6 +1,6 @@
 //! The generator's messages: prebuilt masked frames to send, and the reader that checks what comes back.
 //!
-//! Every payload begins with a stamp (who sent it, and its number) and goes on with a pattern that follows from the
+//! Every payload starts with a stamp (its sender and its number) and continues with a pattern that follows from the
 //! stamp. All bytes are below 128, so that the same payload may travel as text. In a timing run only the stamp, the
 //! length and the order are checked and only the stamp is rewritten between messages; a thorough run writes and
 //! compares every byte.
@@ -12,25 +12,25 @@ use ws_router_core::frame::client_header;
 
 const MASK: u32 = 0x9e17_c35a;
 const SEVEN_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-/// The number of a message that only proves that a receiver has joined; no sender gets so far in a run.
+/// Number of a message that only proves that a receiver has joined; no sender reaches it in a run.
 pub(crate) const HELLO: u32 = (1 << 28) - 1;
-/// The bytes of a stamp, and so the smallest payload.
+/// Length of a stamp, and thus of the smallest payload.
 pub(crate) const STAMP: usize = 8;
-/// A masked empty pong.
+/// Masked empty pong.
 pub(crate) const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
-/// What the messages of a sender look like.
+/// Shape of a sender's messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
-    /// Payload bytes, at least [`STAMP`].
+    /// Length of the payload, at least [`STAMP`].
     pub(crate) size: usize,
-    /// Whether they travel as text.
+    /// Whether they are text.
     pub(crate) text: bool,
     /// Whether every byte is written and compared.
     pub(crate) thorough: bool,
 }
 
-/// A sender's frames, ready to be written in one call.
+/// Frames of a sender, ready to be written in one call.
 #[derive(Debug)]
 pub(crate) struct Tape {
     bytes: Vec<u8>,
@@ -42,7 +42,7 @@ pub(crate) struct Tape {
 }
 
 impl Tape {
-    /// Builds frames for as many messages as may be in flight.
+    /// Builds frames for as many messages as can be in flight.
     pub(crate) fn new(sender: u32, shape: Shape, window: u32) -> Self {
         let mut frame = client_head(shape);
         let payload_at = frame.len();
@@ -70,34 +70,34 @@ impl Tape {
         self.unsent = 0..self.frame * count as usize;
     }
 
-    /// What is still to be written.
+    /// Returns the bytes still to be written.
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.bytes[self.unsent.clone()]
     }
 
-    /// Takes note that the first `len` bytes have been written.
+    /// Records that the first `len` bytes have been written.
     pub(crate) fn wrote(&mut self, len: usize) {
         self.unsent.start += len;
     }
 }
 
-/// Something that a server sent.
+/// Frame from a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// A whole message.
+    /// Complete message.
     Message {
-        /// Who sent it.
+        /// Number of its sender.
         sender: u32,
-        /// Its number.
+        /// Number of the message.
         number: u32,
     },
-    /// A ping, to be answered.
+    /// Ping to answer.
     Ping,
-    /// The end, with its code.
+    /// Close frame, with its code.
     Close(u16),
 }
 
-/// Reads a server's stream in pieces of any length, and keeps no payload.
+/// Reader of a server's stream in pieces of any length, which keeps no payload.
 #[derive(Debug)]
 pub(crate) struct Reader {
     shape: Shape,
@@ -109,12 +109,12 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Expects messages of this shape.
+    /// Creates a reader of messages of this shape.
     pub(crate) fn new(shape: Shape) -> Self {
         Self { shape, stash: Vec::new(), left: 0, position: 0, stamp: 0, seen: None }
     }
 
-    /// Reads on; tells `each` of what has become complete.
+    /// Reads the next piece, and calls `each` with what has become complete.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Seen) -> io::Result<()>) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -146,7 +146,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads a head with the first bytes of its payload; `None` when that isn't all there yet.
+    /// Reads a head with the first bytes of its payload; returns `None` if that is incomplete.
     fn head(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let Some((head, len)) = lengths(bytes) else { return Ok(None) };
         let first = len.min(STAMP);
@@ -205,7 +205,7 @@ impl Reader {
     }
 }
 
-/// The length of a frame's head without its mask, and of its payload; `None` when it isn't all there yet.
+/// Returns the length of a frame's head without its mask, and of its payload, or `None` if the head is incomplete.
 pub(crate) fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.get(1)? & 0x7f {
         126 => Some((4, u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?).into())),
@@ -234,7 +234,7 @@ fn fill(payload: &mut [u8], stamp: u64) {
     }
 }
 
-/// The payload's word at `index`: the stamp itself, then a mixture of it.
+/// Returns the word of the payload at `index`: first the stamp itself, then a mix of it.
 fn pattern(stamp: u64, index: usize) -> u64 {
     if index == 0 {
         return stamp;
@@ -256,7 +256,7 @@ fn gather(value: u32) -> u32 {
     value & 0x7f | (value & 0x7f00) >> 1 | (value & 0x007f_0000) >> 2 | (value & 0x7f00_0000) >> 3
 }
 
-/// Names what a server did wrong.
+/// Returns an error that names a server's mistake.
 pub(crate) fn wrong(what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
 }

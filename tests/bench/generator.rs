@@ -1,8 +1,8 @@
 //! The load generator: an event loop on one core that keeps a number of messages in flight in each of many lobbies.
 //!
-//! It is a closed loop, measured at the receivers: a message is done when every receiver has it, and only then its
-//! sender sends another. So a server is never given more than it delivers, nothing is dropped, and the rate is the
-//! server's own. Each receiver's messages must come complete, in order, and as they were sent.
+//! It is a closed loop, measured at the receivers: a message is finished when every receiver has it, and only then its
+//! sender sends another. A server thus never gets more than it delivers, nothing is dropped, and the rate is the server's
+//! own. Each receiver has to receive its messages complete, in order and unchanged.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,9 +15,9 @@ use crate::histogram::Histogram;
 use crate::link::{Link, Target};
 use crate::plan::{Plan, Talkers};
 
-/// A quiet time after which something must have been lost.
+/// Time without a message after which one must have been lost.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Expected of a sender by itself.
+/// Number that a sender expects from itself: none.
 const NEVER: u32 = u32::MAX;
 const READ: usize = 256 * 1024;
 
@@ -25,14 +25,14 @@ struct Member {
     link: Link,
     reader: Reader,
     lobby: usize,
-    /// The number expected next of each sender of the lobby.
+    /// Number of the next message expected from each sender of the lobby.
     expected: Vec<u32>,
     greeted: bool,
     waits_to_write: bool,
     talks: Option<usize>,
 }
 
-/// A running load.
+/// Running load.
 pub(crate) struct Generator {
     plan: Plan,
     poll: Poll,
@@ -40,13 +40,13 @@ pub(crate) struct Generator {
     buffer: Vec<u8>,
     members: Vec<Member>,
     senders: Vec<Sender>,
-    /// Senders that may send.
+    /// Senders that can send.
     due: Vec<usize>,
     quota: u32,
     _stalled: Vec<Link>,
-    /// Messages delivered.
+    /// Number of messages delivered.
     pub(crate) deliveries: u64,
-    /// From sending to the last receiver; with [`Talkers::Turns`] the round trip.
+    /// Latency from sending to the last receiver; with [`Talkers::Turns`] the round trip.
     pub(crate) latency: Histogram,
 }
 
@@ -109,9 +109,9 @@ impl Generator {
         Ok(())
     }
 
-    /// Says hello until all have heard it: a member may be seated a little after its handshake was answered.
+    /// Sends a message until all members have received it: a member joins its lobby a little after its handshake.
     fn greet(&mut self) -> io::Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let per_lobby = self.senders_of_a_lobby();
         loop {
             let mut waiting: Vec<_> = self.members.iter().filter(|member| !member.greeted).map(|m| m.lobby).collect();
@@ -119,7 +119,7 @@ impl Generator {
             if waiting.is_empty() {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
+            if start.elapsed() > PATIENCE {
                 return Err(wrong(format_args!("members of {} lobbies hear nothing", waiting.len())));
             }
             for lobby in waiting {
@@ -133,22 +133,22 @@ impl Generator {
         }
     }
 
-    /// Lets messages flow for so long; tells how many were delivered.
+    /// Runs the load for a time; returns the number of deliveries.
     pub(crate) fn run_for(&mut self, time: Duration) -> io::Result<u64> {
-        let (begun, before) = (Instant::now(), self.deliveries);
+        let (start, before) = (Instant::now(), self.deliveries);
         self.set_off()?;
-        while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        while let Some(left) = time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
             self.round(left)?;
         }
         Ok(self.deliveries - before)
     }
 
-    /// Payload bytes that each receiver of the first sender has had.
+    /// Returns the number of payload bytes that each receiver of the first sender has received.
     pub(crate) fn bytes_each(&self) -> u64 {
         self.senders.first().map_or(0, |sender| u64::from(sender.done) * self.plan.shape.size as u64)
     }
 
-    /// Sends so many messages of each sender, and returns when all have arrived.
+    /// Sends `quota` messages of each sender, and waits until all have arrived.
     pub(crate) fn run_messages(&mut self, count: u32) -> io::Result<()> {
         self.quota = count;
         self.set_off()?;
@@ -159,7 +159,7 @@ impl Generator {
                 return Err(wrong(format_args!("nothing came for {PATIENCE:?}, and not all has been delivered")));
             }
         }
-        // What would still come now came twice, and the check of the order says so.
+        // A message that arrives now is a duplicate, which the check of the order reports.
         self.round(Duration::from_millis(10))?;
         let expected = u64::from(count) * self.senders.len() as u64 * (self.plan.members as u64 - 1);
         if self.deliveries != expected {
@@ -178,7 +178,7 @@ impl Generator {
         self.send_due()
     }
 
-    /// Waits for events, reads what has come, and sends what has become due.
+    /// Waits for events, reads, and sends the messages that have become due.
     fn round(&mut self, patience: Duration) -> io::Result<()> {
         match self.poll.poll(&mut self.events, Some(patience)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -244,7 +244,7 @@ impl Generator {
                 *deliveries += 1;
                 let Some(sent) = senders[first + seat].landed(number) else { return Ok(()) };
                 let now = *now.get_or_insert_with(Instant::now);
-                let successor = match plan.talkers {
+                let next = match plan.talkers {
                     Talkers::Turns if seat == 0 => first + 1,
                     Talkers::Turns => {
                         latency.record(now - senders[first].last_sent());
@@ -255,8 +255,8 @@ impl Generator {
                         first + seat
                     }
                 };
-                if senders[successor].next < *quota && !std::mem::replace(&mut senders[successor].is_listed, true) {
-                    due.push(successor);
+                if senders[next].next < *quota && !std::mem::replace(&mut senders[next].is_listed, true) {
+                    due.push(next);
                 }
                 Ok(())
             }
@@ -310,7 +310,7 @@ impl Generator {
         Ok(())
     }
 
-    /// Writes on; what has become due meanwhile follows.
+    /// Continues writing, then sends the messages that have become due meanwhile.
     fn unblock(&mut self, member: usize) -> io::Result<()> {
         if let Some(sender) = self.members[member].talks {
             self.write(sender)?;

@@ -1,24 +1,24 @@
-//! The little HTTP that the yardsticks speak: enough for the generator to treat all servers alike.
+//! The part of HTTP that the reference servers support: enough for the generator to treat all servers alike.
 
 use std::io;
 
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// A request that a yardstick understands.
+/// Request to a reference server.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// `/register`
+    /// Request to `/register`.
     Register,
-    /// `/connect`
+    /// Request to `/connect`.
     Connect {
-        /// The lobby.
+        /// Id of the lobby.
         id: u64,
-        /// The answer.
+        /// Response that accepts the websocket.
         reply: String,
     },
 }
 
-/// Reads a request, and tells its length; `None` when it isn't all there yet.
+/// Parses a request; returns it with its length, or `None` if it is incomplete.
 pub(crate) fn request(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end]).map_err(io::Error::other)?;
@@ -36,7 +36,7 @@ pub(crate) fn request(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     Ok(Some((Request::Connect { id, reply }, end + 4)))
 }
 
-/// The answer to a registration.
+/// Returns the response to a registration.
 pub(crate) fn registered(id: u64) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {ID_DIGITS}\r\n\r\n{id:0ID_DIGITS$x}")
 }

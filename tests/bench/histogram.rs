@@ -4,7 +4,7 @@ use std::time::Duration;
 
 const STEPS: u64 = 32;
 
-/// Latencies by their magnitude.
+/// Counts of latencies by their magnitude.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram {
     counts: Vec<u64>,
@@ -12,7 +12,7 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    /// Begins with nothing.
+    /// Creates an empty histogram.
     pub(crate) fn new() -> Self {
         Self { counts: vec![0; bucket(u64::MAX) + 1], total: 0 }
     }
@@ -23,13 +23,13 @@ impl Histogram {
         self.total += 1;
     }
 
-    /// Forgets all.
+    /// Removes all latencies.
     pub(crate) fn clear(&mut self) {
         self.counts.fill(0);
         self.total = 0;
     }
 
-    /// The latency in microseconds that a share of all doesn't exceed; `None` when nothing was recorded.
+    /// Returns the latency in microseconds that a share of all doesn't exceed, or `None` if nothing was recorded.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let rank = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut below = 0;

@@ -1,8 +1,8 @@
 //! The limit L: a bare event loop that makes only the system calls of a relay, and unmasks.
 //!
 //! It has no limits, no checks, no heartbeat and no clean end, so it shows about what the kernel allows one thread.
-//! It comes in two batchings, since neither is the better one everywhere: one write a receiver and *read*, or one a
-//! receiver and *round* of the event loop. Frames too large to be worth keeping are passed through in pieces.
+//! There are two ways of batching, since neither is better everywhere: one write per receiver and *read*, or one per receiver
+//! and *iteration* of the event loop. Large frames are passed through in pieces.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, Read, Write};
@@ -18,29 +18,29 @@ use crate::unmask::{Out, Unmasker};
 const READ: usize = 256 * 1024;
 const LISTENER: Token = Token(usize::MAX);
 
-/// When a receiver is written to.
+/// Time at which receivers are written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Batching {
     /// After each read from a sender.
     Read,
-    /// Once in a round of the event loop.
+    /// Once in each iteration of the event loop.
     Round,
 }
 
 struct Connection {
     stream: TcpStream,
     lobby: Option<u32>,
-    /// The beginning of a request or of a small frame.
+    /// Start of an incomplete request or small frame.
     tail: Vec<u8>,
     unmasker: Unmasker,
-    /// Bytes that the kernel hasn't taken, from `written` on.
+    /// Bytes that the kernel hasn't accepted, from `written` on.
     backlog: Vec<u8>,
     written: usize,
-    /// Not read from, because its only receiver has a backlog.
+    /// Whether it isn't read from because its only receiver has a backlog.
     is_paused: bool,
-    /// To be read from in the next round without an event.
+    /// Whether it is read from in the next iteration without an event.
     is_listed: bool,
-    /// The round in which it was last read from; it has one turn a round.
+    /// Iteration in which it was last read from; it is read at most once in each.
     round: u32,
 }
 
@@ -48,7 +48,7 @@ struct Connection {
 struct Lobby {
     members: Vec<usize>,
     out: Out,
-    /// Whose part of `out` ends where.
+    /// End of each sender's part of `out`.
     ends: Vec<(usize, usize)>,
 }
 
@@ -66,7 +66,7 @@ struct Relay {
     round: u32,
 }
 
-/// Serves until the process is ended.
+/// Serves until the process is killed.
 pub(crate) fn serve(address: SocketAddr, batching: Batching) -> io::Result<()> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -149,7 +149,7 @@ impl Relay {
         }
     }
 
-    /// Reads once, and treats what has come; whoever filled the buffer has another turn in the next round.
+    /// Reads once, and handles the frames; a member that filled the buffer is read again in the next iteration.
     fn readable(&mut self, index: usize) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         if connection.is_paused || connection.is_listed {
@@ -225,7 +225,7 @@ impl Relay {
         connection.stream.write_all(replies.as_bytes())
     }
 
-    /// Gives every member what the others have sent.
+    /// Sends every member the messages of the others.
     fn flush(&mut self, number: u32) {
         let Self { lobbies, connections, poll, .. } = self;
         let Lobby { members, out, ends } = &mut lobbies[number as usize];
@@ -241,7 +241,7 @@ impl Relay {
             let connection = &mut connections[receiver];
             if write(connection, parts) {
                 let (token, both) = (Token(receiver), Interest::READABLE | Interest::WRITABLE);
-                // Without the event the backlog only waits for the next write.
+                // If the event can't be registered, the backlog waits for the next write.
                 let _ = poll.registry().reregister(&mut connection.stream, token, both);
             }
             if let ([one, other], false) = (&members[..], connection.backlog.is_empty()) {
@@ -286,7 +286,7 @@ impl Relay {
     }
 }
 
-/// Writes what the kernel takes, and keeps the rest; tells whether it has just begun to keep.
+/// Writes what the kernel accepts, and keeps the rest; reports whether it has just started to keep something.
 fn write(connection: &mut Connection, mut parts: [&[u8]; 2]) -> bool {
     let begins = connection.backlog.is_empty();
     if begins {

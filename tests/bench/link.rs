@@ -1,4 +1,4 @@
-//! One connection of the generator, plain or through TLS, and the requests that make a websocket of it.
+//! A connection of the generator, plain or by TLS, and the requests that upgrade it to a websocket.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -13,20 +13,20 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use crate::frames::wrong;
 use crate::servers::Running;
 
-/// How long a server may take to answer while a scenario is set up.
+/// Longest wait for a response while a scenario is set up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where a server is, and how to speak with it.
+/// Address of a server, with its TLS configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    /// Its address.
+    /// Address of its listener.
     pub(crate) address: SocketAddr,
-    /// TLS, or plain.
+    /// Configuration of TLS; `None` for a plain connection.
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 impl Target {
-    /// Speaks with a server that has just been started.
+    /// Returns the target of a server that has just been started.
     pub(crate) fn of(server: &Running) -> io::Result<Self> {
         let tls = match &server.certificate {
             Some(path) => {
@@ -40,7 +40,7 @@ impl Target {
         Ok(Self { address: server.address, tls })
     }
 
-    /// Registers lobbies over one connection, and gives their ids.
+    /// Registers lobbies over one connection, and returns their ids.
     pub(crate) fn register(&self, count: usize) -> io::Result<Vec<String>> {
         let mut line = self.open()?;
         let request = registration(self.address);
@@ -83,12 +83,12 @@ impl Target {
     }
 }
 
-/// The request for a new lobby.
+/// Returns the request for a new lobby.
 pub(crate) fn registration(address: SocketAddr) -> String {
     format!("GET /register?key=k&host_key=h&reg_type=lobby HTTP/1.1\r\nHost: {address}\r\n\r\n")
 }
 
-/// The request that joins a lobby.
+/// Returns the request that joins a lobby.
 pub(crate) fn upgrade(address: SocketAddr, id: &str) -> String {
     format!(
         "GET /connect?id={id}&key=k HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -96,18 +96,18 @@ pub(crate) fn upgrade(address: SocketAddr, id: &str) -> String {
     )
 }
 
-/// An answer to a request.
+/// Response to a request.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// Its status.
+    /// Status code.
     pub(crate) status: u16,
-    /// Its body.
+    /// Body of the response.
     pub(crate) body: String,
-    /// Its length in all.
+    /// Length of the whole response.
     pub(crate) len: usize,
 }
 
-/// Reads an answer; `None` when it isn't all there yet.
+/// Parses a response; returns `None` if it is incomplete.
 pub(crate) fn reply(bytes: &[u8]) -> io::Result<Option<Reply>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(&bytes[..end]);
@@ -124,7 +124,7 @@ pub(crate) fn reply(bytes: &[u8]) -> io::Result<Option<Reply>> {
     Ok(body.map(|body| Reply { status, body, len }))
 }
 
-/// A connection that isn't a websocket yet, and waits for its answers.
+/// Connection before its upgrade, which waits for each response.
 struct Line {
     stream: std::net::TcpStream,
     tls: Option<Box<ClientConnection>>,
@@ -161,16 +161,16 @@ impl Line {
     }
 }
 
-/// A websocket.
+/// Websocket of a member.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// The connection, for the event loop.
+    /// Returns the socket, for the event loop.
     pub(crate) stream: TcpStream,
     tls: Option<Box<ClientConnection>>,
 }
 
 impl Link {
-    /// Reads what is there; zero is the end.
+    /// Reads what is available; zero means the end of the stream.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.stream.read(buffer) };
         loop {
@@ -183,12 +183,12 @@ impl Link {
         }
     }
 
-    /// Whether a read that didn't fill its buffer has taken all that was there.
+    /// Reports whether a read that didn't fill its buffer has read everything available.
     pub(crate) fn is_drained_by_a_short_read(&self) -> bool {
         self.tls.is_none()
     }
 
-    /// Writes what the kernel takes.
+    /// Writes as much as the kernel accepts.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.stream.write(bytes) };
         let taken = tls.writer().write(bytes)?;

@@ -1,4 +1,4 @@
-//! What goes on beside a ping-pong: a process that registers, joins or fans out as fast as it is answered.
+//! Load beside a ping-pong: a process that registers, joins or fans out as fast as the server responds.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,14 +11,14 @@ use crate::generator::Generator;
 use crate::link::Target;
 use crate::scenario::{Load, fan};
 
-/// A load in a process of its own, which only gets the time that nobody else wants on the generator's core.
+/// Load in a process of its own, which gets only the idle time of the generator's core.
 pub(crate) struct LoadProcess {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl LoadProcess {
-    /// Starts it; returns when it is under way.
+    /// Starts the process, and waits until it runs.
     pub(crate) fn start(load: Load, server: SocketAddr, time: Duration) -> io::Result<Self> {
         let name = match load {
             Load::Registrations => "load-registrations",
@@ -41,7 +41,7 @@ impl LoadProcess {
         Ok(process)
     }
 
-    /// Waits for its end; gives what it did a second.
+    /// Waits for its end; returns its operations per second.
     pub(crate) fn finish(&mut self) -> io::Result<f64> {
         let line = self.line()?;
         line.parse().map_err(|_| wrong("the load failed"))
@@ -56,13 +56,13 @@ impl LoadProcess {
 
 impl Drop for LoadProcess {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to do.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Becomes a load, when the arguments say so.
+/// Runs as a load process if the arguments say so.
 pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
     let [kind, address, seconds] = arguments else { return None };
     let run = match kind.as_str() {
@@ -74,9 +74,9 @@ pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
     let target = address.parse().map(|address| Target { address, tls: None }).map_err(io::Error::other);
     let time = seconds.parse().map(Duration::from_secs_f64).map_err(io::Error::other);
     Some(target.and_then(|target| Ok((target, time?))).and_then(|(target, time)| {
-        let begun = Instant::now();
+        let start = Instant::now();
         let count = run(&target, time)?;
-        println!("{}", count as f64 / begun.elapsed().as_secs_f64());
+        println!("{}", count as f64 / start.elapsed().as_secs_f64());
         Ok(())
     }))
 }
@@ -90,9 +90,9 @@ fn load_registrations(target: &Target, time: Duration) -> io::Result<u64> {
 fn load_joins(target: &Target, time: Duration) -> io::Result<u64> {
     const PAIRS: usize = 500;
     println!("ready");
-    let (begun, mut count) = (Instant::now(), 0);
-    while begun.elapsed() < time {
-        // Emptied registrations end, so each turn needs its own.
+    let (start, mut count) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        // A registration ends with its last member, so each turn needs its own.
         let ids = target.register(PAIRS)?;
         count += join_all(target.address, ids.iter().flat_map(|id| [id.as_str(); 2]))?.len() as u64;
     }

@@ -14,46 +14,46 @@ use crate::process::{Calls, Counting, cpu_time, memory, peak_memory};
 use crate::scenario::{Load, PING_PONG, Scenario, Work};
 use crate::servers::{Contender, Running};
 
-/// So much must have been sent to a member who doesn't read until the server has to keep something for it.
+/// Number of bytes after which the server has to buffer something for a member that doesn't read.
 const MORE_THAN_THE_KERNEL_KEEPS: u64 = 6 * 1024 * 1024;
 
-/// How a run is done.
+/// Settings of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Conditions {
-    /// How long each measurement lasts.
+    /// Duration of each measurement.
     pub(crate) time: Duration,
-    /// The server's core.
+    /// Core of the server.
     pub(crate) server_core: usize,
-    /// The generator's core.
+    /// Core of the generator.
     pub(crate) generator_core: usize,
-    /// Whether the system calls are counted.
+    /// Whether system calls are counted.
     pub(crate) counts_calls: bool,
 }
 
-/// What was measured once.
+/// Results of one measurement.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub(crate) struct Sample {
-    /// The scenario's main figure.
+    /// Main figure of the scenario.
     pub(crate) value: f64,
     /// Latency in microseconds.
     pub(crate) p50: Option<f64>,
     /// Latency in microseconds.
     pub(crate) p99: Option<f64>,
-    /// The server's processor time in microseconds for each of what is counted.
+    /// Processor time of the server in microseconds per counted operation.
     pub(crate) cpu_each: Option<f64>,
-    /// Cores that the server was busy on.
+    /// Number of cores that the server used.
     pub(crate) server_load: Option<f64>,
-    /// Cores that the generator was busy on; near one, it and not the server may have been the limit.
+    /// Number of cores that the generator used; near one, it may have been the limit instead of the server.
     pub(crate) generator_load: Option<f64>,
-    /// Resident memory of the server at the end, bytes.
+    /// Resident memory of the server at the end, in bytes.
     pub(crate) rss: u64,
-    /// Its proportional memory, bytes.
+    /// Proportional memory of the server, in bytes.
     pub(crate) pss: u64,
-    /// The most resident memory that it ever had, bytes.
+    /// Highest resident memory of the server, in bytes.
     pub(crate) peak: u64,
-    /// What only this scenario has.
+    /// Figures that only this scenario has.
     pub(crate) extra: BTreeMap<String, f64>,
-    /// System calls for each of what is counted.
+    /// System calls per counted operation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) calls: Calls,
 }
@@ -82,14 +82,14 @@ pub(crate) fn check(scenario: &Scenario, contender: &Contender, how: &Conditions
     let both = [how.server_core, how.generator_core];
     let server = contender.start(scenario.setup, &both, &both)?;
     let mut generator = Generator::open(&Target::of(&server)?, plan)?;
-    // So that each scenario carries a few megabytes, and is over in a moment.
+    // Each scenario transfers a few megabytes, and takes a moment.
     let messages = 16 * 1024 * 1024 / plan.shape.size / plan.lobbies / plan.members;
     generator.run_messages((messages as u32).clamp(8, 5_000))
 }
 
-/// Processor time used from one moment to another.
+/// Processor time at the start of a measurement.
 struct Meter {
-    begun: Instant,
+    start: Instant,
     server: Duration,
     own: Duration,
     pid: u32,
@@ -97,15 +97,15 @@ struct Meter {
 
 impl Meter {
     fn start(pid: u32) -> io::Result<Self> {
-        Ok(Self { server: cpu_time(pid)?, own: cpu_time(std::process::id())?, begun: Instant::now(), pid })
+        Ok(Self { server: cpu_time(pid)?, own: cpu_time(std::process::id())?, start: Instant::now(), pid })
     }
 
-    /// Makes a sample of what was done since.
+    /// Returns a sample of the time since then.
     fn finish(&self, count: u64) -> io::Result<Sample> {
         if count == 0 {
             return Err(wrong("nothing came through"));
         }
-        let elapsed = self.begun.elapsed().as_secs_f64();
+        let elapsed = self.start.elapsed().as_secs_f64();
         let server = cpu_time(self.pid)?.saturating_sub(self.server).as_secs_f64();
         let own = cpu_time(std::process::id())?.saturating_sub(self.own).as_secs_f64();
         Ok(Sample {
@@ -143,19 +143,19 @@ fn traffic(server: &Running, target: &Target, plan: Plan, how: &Conditions) -> i
 fn idle(server: &Running, target: &Target, connections: usize, in_a_lobby: usize) -> io::Result<Sample> {
     let ids = target.register(connections / in_a_lobby + 1)?;
     let ids = ids.iter().flat_map(|id| std::iter::repeat_n(id.as_str(), in_a_lobby));
-    // The first two make the server allocate what it has only once.
+    // The first two make the server allocate what it allocates only once.
     let _first: Vec<_> = ids.clone().take(2).map(|id| target.join(id)).collect::<io::Result<_>>()?;
     let before = memory(server.pid())?;
-    let begun = Instant::now();
+    let start = Instant::now();
     let ids = ids.skip(2).take(connections);
     let (mut plain, mut sealed) = (Vec::new(), Vec::new());
     match target.tls {
         None => plain = join_all(target.address, ids)?,
         Some(_) => sealed = ids.map(|id| target.join(id)).collect::<io::Result<_>>()?,
     }
-    let elapsed = begun.elapsed();
-    // The last of them may still be on their way from the handshake to their seat, and what the rush needed is given
-    // back when it is quiet.
+    let elapsed = start.elapsed();
+    // The last connections may not have joined yet after their handshakes, and the memory of the rush is released when it is
+    // over.
     std::thread::sleep(Duration::from_secs(1));
     let after = memory(server.pid())?;
     let count = (plain.len() + sealed.len()) as f64;
@@ -180,8 +180,8 @@ fn registrations(server: &Running, how: &Conditions) -> io::Result<Sample> {
     meter.finish(count)
 }
 
-/// Measures a ping-pong alone and then beside a load, which a process of its own makes in the time that is left on
-/// the generator's core, so that the ping-pong's own end isn't held up.
+/// Measures a ping-pong alone and then beside a load. A process of its own makes the load in the idle time of the
+/// generator's core, so that it doesn't delay the ping-pong's own end.
 fn beside(server: &Running, target: &Target, load: Load, how: &Conditions) -> io::Result<Sample> {
     let mut generator = Generator::open(target, PING_PONG)?;
     generator.run_for(how.time / 4)?;

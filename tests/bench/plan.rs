@@ -1,34 +1,34 @@
-//! What traffic the generator makes.
+//! The traffic that the generator makes.
 
 use crate::frames::Shape;
 
-/// Who sends.
+/// Senders of a lobby.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Talkers {
-    /// One member of each lobby.
+    /// One member sends.
     One,
-    /// All members.
+    /// All members send.
     All,
-    /// Two members, who answer each other.
+    /// Two members answer each other.
     Turns,
 }
 
-/// What traffic to make.
+/// Traffic of a scenario.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// Lobbies.
+    /// Number of lobbies.
     pub(crate) lobbies: usize,
-    /// Members of each, without the stalled one.
+    /// Number of members of each lobby, without stalled ones.
     pub(crate) members: usize,
-    /// Who sends.
+    /// Senders of a lobby.
     pub(crate) talkers: Talkers,
-    /// Messages of a sender in flight.
+    /// Number of messages that a sender has in flight.
     pub(crate) window: u32,
-    /// The most messages of a sender that are written at once: with fewer than the window, sender, server and receiver
-    /// can all be busy at the same time instead of handing one large batch around.
+    /// Highest number of messages of a sender that are written at once: with fewer than the window, sender, server and
+    /// receiver are all busy at the same time instead of passing one large batch around.
     pub(crate) burst: u32,
-    /// The messages.
+    /// Shape of the messages.
     pub(crate) shape: Shape,
-    /// Members of the first lobby who never read.
+    /// Number of members of the first lobby that never read.
     pub(crate) stalled: usize,
 }

@@ -1,4 +1,4 @@
-//! What the kernel tells of a process: processor time, memory, system calls.
+//! Processor time, memory and system calls of a process, from the kernel.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,13 +12,13 @@ use nix::unistd::Pid;
 /// Memory of a process in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Memory {
-    /// Resident.
+    /// Resident memory.
     pub(crate) rss: u64,
-    /// Its proportional share: shared pages divided among those who map them.
+    /// Proportional memory: shared pages are divided among the processes that map them.
     pub(crate) pss: u64,
 }
 
-/// Reads a process's memory.
+/// Reads the memory of a process.
 pub(crate) fn memory(pid: u32) -> io::Result<Memory> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let field = |name: &str| {
@@ -31,7 +31,7 @@ pub(crate) fn memory(pid: u32) -> io::Result<Memory> {
         .ok_or_else(|| io::Error::other("smaps_rollup has no Rss or Pss"))
 }
 
-/// The largest that a process's resident memory ever was, in bytes.
+/// Returns the highest resident memory of a process, in bytes.
 pub(crate) fn peak_memory(pid: u32) -> io::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -39,7 +39,7 @@ pub(crate) fn peak_memory(pid: u32) -> io::Result<u64> {
     kilobytes.map(|kb| kb * 1024).ok_or_else(|| io::Error::other("status has no VmHWM"))
 }
 
-/// Processor time of all living threads of a process: to the nanosecond from schedstat, where the kernel keeps it.
+/// Returns the processor time of all living threads of a process, in nanoseconds from schedstat if the kernel provides it.
 pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
     let mut nanos = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -52,14 +52,14 @@ fn thread_time(task: &Path) -> Option<u64> {
     if let Ok(schedstat) = std::fs::read_to_string(task.join("schedstat")) {
         return schedstat.split_whitespace().next()?.parse().ok();
     }
-    // Behind the name in brackets, utime and stime are the 12th and 13th field, in ticks of 10 ms.
+    // After the name in parentheses, utime and stime are the 12th and 13th field, in ticks of 10 ms.
     let stat = std::fs::read_to_string(task.join("stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
     Some(ticks * 10_000_000)
 }
 
-/// Ties the calling thread, and what it will start, to these cores.
+/// Binds the calling thread, and the processes that it starts, to these cores.
 pub(crate) fn pin(cores: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     for core in cores {
@@ -68,10 +68,10 @@ pub(crate) fn pin(cores: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
-/// How often each system call was made in a second.
+/// Number of calls per second of each system call.
 pub(crate) type Calls = BTreeMap<String, f64>;
 
-/// Counts the system calls of a running process by perf, whose tracepoints disturb it little.
+/// Count of the system calls of a running process by perf, whose tracepoints disturb it little.
 #[derive(Debug)]
 pub(crate) struct Counting {
     perf: Child,
@@ -94,7 +94,7 @@ const COUNTED: [&str; 12] = [
 ];
 
 impl Counting {
-    /// Counts for so long.
+    /// Starts to count for a time.
     pub(crate) fn start(pid: u32, time: Duration) -> io::Result<Self> {
         let events: Vec<_> = COUNTED.iter().map(|call| format!("syscalls:sys_enter_{call}")).collect();
         let perf = Command::new("perf")
@@ -108,7 +108,7 @@ impl Counting {
         Ok(Self { perf, time })
     }
 
-    /// Waits until the time is over, and reads what was counted.
+    /// Waits until the time is over, and reads the counts.
     pub(crate) fn finish(self) -> io::Result<Calls> {
         let output = self.perf.wait_with_output()?;
         let text = String::from_utf8_lossy(&output.stderr);

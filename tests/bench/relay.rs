@@ -1,10 +1,10 @@
 //! The relay against the limit: `cargo bench`, or `cargo bench -- --help`.
 //!
-//! A load generator on one core, a server on the other, and what the kernel lets a bare loop do as the measure, all in
-//! the same run. [`scenario`] lists what is measured, [`measure`] does it once, [`servers`] starts the servers,
-//! [`generator`] makes the load, [`limit`] and [`textbook`] are the yardsticks, [`report`] prints.
+//! A load generator runs on one core and a server on the other, and a bare event loop in the same run shows what the kernel
+//! allows. [`scenario`] lists the scenarios, [`measure`] measures one once, [`servers`] starts the servers, [`generator`]
+//! makes the load, [`limit`] and [`textbook`] are the reference servers, and [`report`] prints the figures.
 //!
-//! This program knows the router only by its sockets and its process, so that it can compare any two builds of it.
+//! This program knows the router only by its sockets and its process, so it can compare any two builds of it.
 
 mod arguments;
 mod crowd;
@@ -55,7 +55,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     if arguments.is_quick() { run_quick(arguments) } else { run_full(arguments) }
 }
 
-/// Checks that contents, order and count are right; says nothing about times.
+/// Checks contents, order and count, but no times.
 fn run_quick(arguments: &Arguments) -> io::Result<ExitCode> {
     let (mut passed, mut failed) = (0, 0);
     for scenario in arguments.select(scenario::quick())? {
@@ -73,7 +73,7 @@ fn run_quick(arguments: &Arguments) -> io::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Measures all servers in turn, round by round, so that a change of the machine's mood meets them all.
+/// Measures all servers in turn, round by round, so that a change of the machine's speed affects all of them.
 fn run_full(arguments: &Arguments) -> io::Result<ExitCode> {
     let contenders = arguments.contenders()?;
     let mut outcomes = Vec::new();

@@ -1,4 +1,4 @@
-//! The figures, for people and for programs.
+//! Output of the figures as a table and as JSON.
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::measure::Sample;
 use crate::scenario::{Scenario, Unit};
 
-/// All samples of a server in a scenario.
+/// Samples of a server in a scenario.
 #[derive(Debug)]
 pub(crate) struct Series {
-    /// The server's name.
+    /// Name of the server.
     pub(crate) server: String,
-    /// One a round.
+    /// One sample for each round.
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -30,7 +30,7 @@ impl Series {
         self.median(|sample| Some(sample.value))
     }
 
-    /// Half the distance of the extremes from each other, in per cent of the median.
+    /// Returns half the range of the samples, in percent of the median.
     fn spread(&self) -> Option<f64> {
         let (low, high) = self
             .samples
@@ -40,17 +40,17 @@ impl Series {
     }
 }
 
-/// A scenario with what was measured in it.
+/// Scenario with its measurements.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// The scenario.
+    /// Scenario that was measured.
     pub(crate) scenario: Scenario,
-    /// By server.
+    /// Measurements of each server.
     pub(crate) series: Vec<Series>,
 }
 
 impl Outcome {
-    /// The limit's better batching, or where there is none the textbook: what the others are held against.
+    /// Returns the reference: the better batching of the limit, or the textbook if there is none.
     fn yardstick(&self) -> Option<&Series> {
         let better = |one: &&Series, other: &&Series| {
             let order = one.value().unwrap_or(0.0).total_cmp(&other.value().unwrap_or(0.0));
@@ -63,7 +63,7 @@ impl Outcome {
             .or_else(|| measured().find(|series| series.server == "textbook"))
     }
 
-    /// The table's lines of this scenario: the better batching of the limit, and everybody else.
+    /// Returns the table's lines of this scenario: the better batching of the limit, and all other servers.
     pub(crate) fn table(&self) -> String {
         let yardstick = self.yardstick();
         let mut text = String::new();
@@ -119,7 +119,7 @@ impl Outcome {
     }
 }
 
-/// The table's head.
+/// Returns the head of the table.
 pub(crate) fn head() -> String {
     format!(
         "{:<23} {:<11} {:>8} {:<15} {:>5} {:>4} {:>8} {:>8} {:>8} {:>9} {:>5} {:>5} {:>7}  more",
@@ -139,7 +139,7 @@ pub(crate) fn head() -> String {
     )
 }
 
-/// Writes all samples, the medians and what machine it was.
+/// Writes all samples, the medians and a description of the machine.
 pub(crate) fn write_json(path: &Path, outcomes: &[Outcome]) -> io::Result<()> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");

@@ -1,71 +1,71 @@
-//! The scenarios by name; the names are stable, so that figures of different days can be held against each other.
+//! The scenarios by name; the names are stable, so that figures of different days can be compared.
 
 use crate::frames::Shape;
 use crate::plan::{Plan, Talkers};
 use crate::servers::Setup;
 
-/// Something to measure.
+/// Scenario of the benchmark.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
-    /// Its name on the command line and in the table.
+    /// Name on the command line and in the table.
     pub(crate) name: &'static str,
-    /// What is done.
+    /// Operation that is measured.
     pub(crate) work: Work,
-    /// How the servers are started for it.
+    /// Mode in which the servers are started.
     pub(crate) setup: Setup,
 }
 
-/// What is done with a server.
+/// Operation on a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work {
-    /// Messages flow; deliveries a second, or for a ping-pong the median round trip.
+    /// Messages are sent; measures deliveries per second, or the median round trip of a ping-pong.
     Traffic(Plan),
-    /// Connections that do nothing; bytes of the process a connection.
+    /// Connections are idle; measures the memory of the process per connection.
     Idle {
-        /// How many.
+        /// Number of connections.
         connections: usize,
-        /// How many share a lobby.
+        /// Number of connections in a lobby.
         in_a_lobby: usize,
     },
-    /// Websockets are opened, many at a time; joins a second.
+    /// Websockets are opened, many at a time; measures joins per second.
     Joins {
-        /// How many.
+        /// Number of connections.
         connections: usize,
     },
-    /// Registrations a second over keep-alive connections.
+    /// Registrations are made over keep-alive connections; measures registrations per second.
     Registrations,
-    /// A ping-pong, whose 99th percentile is measured, while something else goes on.
+    /// A ping-pong runs beside another load; measures its 99th percentile.
     Beside(Load),
 }
 
-/// What goes on beside a ping-pong.
+/// Load beside a ping-pong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// Registrations, as fast as they are answered.
+    /// Registrations, as fast as the server responds.
     Registrations,
-    /// Joins and leaves, as fast as they are answered.
+    /// Joins and departures, as fast as the server responds.
     Joins,
-    /// One talker and a thousand listeners.
+    /// A lobby with one sender and a thousand receivers.
     Fan,
 }
 
-/// What the main figure of a scenario counts.
+/// Unit of a scenario's main figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Messages that arrived at a receiver.
+    /// Messages that a receiver has received.
     Deliveries,
-    /// Joins.
+    /// Completed joins.
     Joins,
-    /// Registrations.
+    /// Completed registrations.
     Registrations,
-    /// Microseconds.
+    /// Latency in microseconds.
     Micros,
-    /// Bytes a connection.
+    /// Bytes per connection.
     Bytes,
 }
 
 impl Unit {
-    /// Its name.
+    /// Returns the name of the unit.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Deliveries => "deliveries/s",
@@ -76,14 +76,14 @@ impl Unit {
         }
     }
 
-    /// Whether more is better.
+    /// Reports whether more is better.
     pub(crate) fn is_rate(self) -> bool {
         !matches!(self, Self::Micros | Self::Bytes)
     }
 }
 
 impl Scenario {
-    /// What its main figure counts.
+    /// Returns the unit of its main figure.
     pub(crate) fn unit(&self) -> Unit {
         match self.work {
             Work::Traffic(Plan { talkers: Talkers::Turns, .. }) | Work::Beside(_) => Unit::Micros,
@@ -95,7 +95,7 @@ impl Scenario {
     }
 }
 
-/// All scenarios.
+/// Returns all scenarios.
 pub(crate) fn all() -> Vec<Scenario> {
     const KIB: usize = 1024;
     let lobby_of_50 = fan(49, 128, 16);
@@ -145,7 +145,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     ]
 }
 
-/// The small traffic of the quick check: every byte is compared.
+/// Returns the traffic of the quick check, in which every byte is compared.
 pub(crate) fn quick() -> Vec<Scenario> {
     let thorough = |plan: Plan| Work::Traffic(Plan { shape: Shape { thorough: true, ..plan.shape }, ..plan });
     let text = |plan: Plan| Plan { shape: Shape { text: true, ..plan.shape }, ..plan };
@@ -168,10 +168,10 @@ pub(crate) fn quick() -> Vec<Scenario> {
 
 const PLAIN: Setup = Setup { tls: false, busy_poll: false, threads: 1 };
 const TLS: Setup = Setup { tls: true, ..PLAIN };
-/// Two members who answer each other with 64 bytes.
+/// Traffic of two members that answer each other with 64 bytes.
 pub(crate) const PING_PONG: Plan = Plan { talkers: Talkers::Turns, ..pairs(1, 64, 1) };
 
-/// A lobby with one talker; what [`Load::Fan`] makes.
+/// Returns a lobby with one sender, as in [`Load::Fan`].
 pub(crate) const fn fan(receivers: usize, size: usize, window: u32) -> Plan {
     Plan { members: receivers + 1, ..pairs(1, size, window) }
 }
@@ -181,7 +181,7 @@ const fn pairs(lobbies: usize, size: usize, window: u32) -> Plan {
     Plan { lobbies, members: 2, talkers: Talkers::One, window, burst: window, shape, stalled: 0 }
 }
 
-/// A pair whose window is written in quarters.
+/// Returns a pair whose window is written in quarters.
 const fn stream(size: usize, window: u32) -> Plan {
     Plan { burst: window / 4, ..pairs(1, size, window) }
 }

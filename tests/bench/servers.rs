@@ -1,4 +1,4 @@
-//! The servers that are compared: each is a process of its own on the server's core, fresh for every run.
+//! The compared servers: each is a process of its own on the server's core, started anew for every run.
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,28 +14,28 @@ use crate::limit::{self, Batching};
 use crate::process::pin;
 use crate::textbook;
 
-/// How long a server may take until it listens.
+/// Longest wait until a server listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is compared.
+/// Kind of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The limit, one write a receiver and read.
+    /// The limit, with one write per receiver and read.
     LimitRead,
-    /// The limit, one write a receiver and round.
+    /// The limit, with one write per receiver and iteration.
     LimitRound,
-    /// The textbook.
+    /// The textbook relay.
     Textbook,
-    /// A build of ws-router.
+    /// ws-router, with the path of its program.
     Router(PathBuf),
 }
 
-/// A server under a name.
+/// Server with its name.
 #[derive(Debug, Clone)]
 pub(crate) struct Contender {
-    /// Its name in the table.
+    /// Name in the table.
     pub(crate) name: String,
-    /// What it is.
+    /// Kind of the server.
     pub(crate) kind: Kind,
 }
 
@@ -52,7 +52,7 @@ impl FromStr for Contender {
     }
 }
 
-/// The yardsticks and this build.
+/// Returns the reference servers and this build.
 pub(crate) fn standard() -> Vec<Contender> {
     let of = |name: &str, kind| Contender { name: name.to_owned(), kind };
     vec![
@@ -63,41 +63,41 @@ pub(crate) fn standard() -> Vec<Contender> {
     ]
 }
 
-/// How a server is started.
+/// Mode in which a server is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Setup {
-    /// Behind TLS; the limit doesn't know it.
+    /// With TLS, which the limit doesn't support.
     pub(crate) tls: bool,
-    /// ws-router with `relay.busy-poll`.
+    /// With `relay.busy-poll` of ws-router.
     pub(crate) busy_poll: bool,
-    /// Relay threads of ws-router, and cores for the server.
+    /// With this number of relay threads, and of cores for the server.
     pub(crate) threads: usize,
 }
 
 impl Contender {
-    /// Whether it can be started so.
+    /// Reports whether the server supports a mode.
     pub(crate) fn can(&self, setup: Setup) -> bool {
         !(setup.tls && matches!(self.kind, Kind::LimitRead | Kind::LimitRound))
     }
 
-    /// Starts it on these cores, and waits until it listens.
+    /// Starts the server on these cores, and waits until it listens.
     pub(crate) fn start(&self, setup: Setup, server_cores: &[usize], own_cores: &[usize]) -> io::Result<Running> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let home = tempfile::tempdir()?;
         let certificate = if setup.tls { Some(make_certificate(home.path())?) } else { None };
         let mut command = self.command(setup, address, home.path())?;
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        // A child inherits its parent's cores.
+        // A child inherits the cores of its parent.
         pin(server_cores)?;
         let child = command.spawn();
         pin(own_cores)?;
         let mut running = Running { child: child?, address, certificate, _home: home };
-        let begun = Instant::now();
+        let start = Instant::now();
         while TcpStream::connect(address).is_err() {
             if let Some(status) = running.child.try_wait()? {
                 return Err(io::Error::other(format!("{} ended with {status} before it listened", self.name)));
             }
-            if begun.elapsed() > PATIENCE {
+            if start.elapsed() > PATIENCE {
                 return Err(io::Error::other(format!("{} doesn't listen at {address}", self.name)));
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -128,7 +128,7 @@ impl Contender {
     }
 }
 
-/// Becomes a yardstick, when the arguments say so.
+/// Runs as a reference server if the arguments say so.
 pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
     let address = |text: &String| text.parse::<SocketAddr>().map_err(io::Error::other);
     match arguments {
@@ -142,19 +142,19 @@ pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
     }
 }
 
-/// A server process; it is ended when this is dropped.
+/// Server process, which is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    /// Where it listens.
+    /// Address of its listener.
     pub(crate) address: SocketAddr,
-    /// Its certificate, when it speaks TLS.
+    /// Its certificate, if it uses TLS.
     pub(crate) certificate: Option<PathBuf>,
     _home: TempDir,
 }
 
 impl Running {
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -162,7 +162,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to do.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

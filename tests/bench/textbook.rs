@@ -1,6 +1,6 @@
 //! The textbook relay T: tokio-tungstenite, two tasks and a channel for each connection, a lock around the lobbies.
 //!
-//! A yardstick for what the usual way gives, with the usual care: what waits in a channel is written together.
+//! It shows the performance of the usual design, with the usual care: messages that wait in a channel are written together.
 
 use std::collections::HashMap;
 use std::io;
@@ -37,7 +37,7 @@ impl Lobbies {
     }
 }
 
-/// Serves until the process is ended.
+/// Serves until the process is killed.
 pub(crate) fn serve(address: SocketAddr, tls: Option<(&Path, &Path)>) -> io::Result<()> {
     let acceptor = tls.map(|(certificate, key)| acceptor(certificate, key)).transpose()?;
     let lobbies = Arc::new(Lobbies::default());
@@ -68,7 +68,7 @@ fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config.map_err(io::Error::other)?)))
 }
 
-/// Answers registrations until one request makes a websocket of the connection.
+/// Answers registrations until a request upgrades the connection to a websocket.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut stream: S, all: &Lobbies) -> io::Result<()> {
     let mut bytes = Vec::new();
     loop {
@@ -116,7 +116,7 @@ async fn relay<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         if message.is_text() || message.is_binary() {
             all.with(id, |lobby| {
                 for (_, outbox) in lobby.iter().filter(|(other, _)| **other != member) {
-                    // A receiver that has just left misses it.
+                    // A receiver that has just left doesn't get the message.
                     let _ = outbox.send(message.clone());
                 }
             });

@@ -1,20 +1,20 @@
-//! Turns a client's frames into a server's, in one pass, for the limit.
+//! Conversion of a client's frames to a server's in one pass, for the limit.
 
 use std::io;
 
 use crate::frames::lengths;
 
-/// Frames longer than this aren't kept until they are whole, but passed through in pieces.
+/// Length above which frames are passed through in pieces instead of being kept until they are complete.
 const KEEP: usize = 16 * 1024;
 
-/// Where in a large frame a client is.
+/// Position of a client in a large frame.
 #[derive(Debug, Default)]
 pub(crate) struct Unmasker {
     left: usize,
     mask: u32,
 }
 
-/// Bytes for receivers; it is never shrunk, so that nothing is cleared twice.
+/// Bytes for receivers; the buffer never shrinks, so nothing is cleared twice.
 #[derive(Debug, Default)]
 pub(crate) struct Out {
     bytes: Vec<u8>,
@@ -22,7 +22,7 @@ pub(crate) struct Out {
 }
 
 impl Unmasker {
-    /// Converts what is there; tells how many bytes at the end are the beginning of a frame, to be kept.
+    /// Converts the input; returns the number of bytes at its end that are an incomplete frame, to be kept.
     pub(crate) fn convert(&mut self, mut bytes: &[u8], out: &mut Out) -> io::Result<usize> {
         loop {
             let count = self.left.min(bytes.len());
@@ -65,17 +65,17 @@ fn unmask(from: &[u8], mask: u32, to: &mut [u8]) {
 }
 
 impl Out {
-    /// What is to be written.
+    /// Returns the bytes to write.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.used]
     }
 
-    /// Its length.
+    /// Returns the number of bytes to write.
     pub(crate) fn len(&self) -> usize {
         self.used
     }
 
-    /// Forgets what was written.
+    /// Removes all bytes.
     pub(crate) fn clear(&mut self) {
         self.used = 0;
     }
