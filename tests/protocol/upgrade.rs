@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::support::device::{Received, frame, read_frame, request};
+use crate::support::tls::{Secured, client, ecdsa};
 use crate::support::{Answer, Server, read_head, until};
+use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use ws_router_core::secret::Token;
@@ -239,4 +241,20 @@ async fn a_rejected_page_behind_a_proxy_counts_as_a_connection_of_its_network() 
     assert_eq!(rejected.read(&mut [0]).await.unwrap(), 0);
     let again = async { while offer(&server, &format!("/connect?id={id}&key=k"), far).await.1.status != 101 {} };
     tokio::time::timeout(Duration::from_secs(10), again).await.expect("the slot was never given back");
+}
+
+#[tokio::test]
+async fn a_page_on_tls_is_rejected_readably_and_can_answer_the_close_frame() {
+    let secured = Secured::start(ecdsa).await;
+    let handshake = request("/connect?id=no-such-id&key=k");
+    let handshake = handshake.replacen("\r\n", "\r\nSec-WebSocket-Protocol: ws-router\r\n", 1);
+    for version in [&TLS12, &TLS13] {
+        let mut stream = secured.dial(client(&[version])).await.unwrap();
+        stream.write_all(handshake.as_bytes()).await.unwrap();
+        assert_eq!(read_head(&mut stream).await.status, 101);
+        assert!(matches!(read_frame(&mut stream).await.unwrap(), Received::Close(4404, _)));
+        stream.write_all(&frame(0x88, &4404u16.to_be_bytes())).await.unwrap();
+        // A stream that ended without close_notify would be an error.
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    }
 }

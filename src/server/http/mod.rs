@@ -3,6 +3,10 @@
 //! [`serve`] runs the accept loop of a listener, and [`serve_connection`] one connection: requests one after the other,
 //! each answered by `routes`, until the peer closes, is too slow, or becomes a websocket and moves to a relay thread.
 //! All of it runs in the connection's task of the accept loop, so no other task needs to be tracked.
+//!
+//! A request passes, in this order: the client's address behind proxies (`forwarded`), the rate of its network
+//! (`rate_limit`), its host (`host`), the route (`routes`), the access rules (`authorize`), and the route's own module.
+//! Each may fail with an error of `responses`.
 
 mod authorize;
 mod body;
