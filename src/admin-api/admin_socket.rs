@@ -1,14 +1,14 @@
-//! Where the admin socket is: for the daemon that binds it, and for the programs that connect to it.
+//! The path of the admin socket, for the daemon that binds it and the programs that connect to it.
 //!
-//! The system's socket is `/run/ws-router/admin.sock`. A daemon that may not create it there has a socket of its user's,
-//! in the first of these directories:
+//! The system's socket is `/run/ws-router/admin.sock`. A daemon that may not create it there uses a socket of its user, in
+//! the first of these directories that applies:
 //!
 //! 1. `$XDG_RUNTIME_DIR/ws-router`, if `$XDG_RUNTIME_DIR` is an absolute path of a directory that belongs to the user;
 //! 2. `/run/user/UID/ws-router`, if `/run/user/UID` is a directory that belongs to the user;
 //! 3. `/tmp/ws-router-UID`.
 //!
-//! Anyone may create the last one before the user does, so it is used only if it is a directory, not a symbolic link,
-//! belongs to the user and is closed to everyone else. In a `/tmp` with the sticky bit it can't be replaced after that.
+//! Any user may create the last one first, so it is used only if it is a directory, not a symbolic link, belongs to the
+//! user and is closed to all others. In a `/tmp` with the sticky bit, others can't replace it afterwards.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access, geteuid};
 
-/// What decides where the admin socket is.
+/// Inputs from which the path of the admin socket is determined.
 #[derive(Debug, Clone)]
 pub struct SocketLocator {
     uid: u32,
@@ -34,8 +34,8 @@ pub struct SocketLocator {
     temporary: PathBuf,
 }
 
-/// Why the directory of the admin socket can't be used. The text ends with a fix, to which the program adds its own way
-/// to name another path.
+/// Reason why the directory of the admin socket can't be used. The text ends with a fix, to which the program adds its own
+/// way of setting another path.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The directory can't be created or looked at.
@@ -130,7 +130,7 @@ impl SocketLocator {
         if let Some(own) = self.user_sockets().into_iter().find(|socket| socket.exists()) {
             return Ok(own);
         }
-        // Why the system's socket can't be used is the better answer than that the user has none.
+        // The reason why the system's socket can't be used helps more than the fact that the user has none.
         if system.exists() {
             return Ok(system);
         }
@@ -148,7 +148,7 @@ impl SocketLocator {
         Ok(directory.join(FILE))
     }
 
-    /// Returns all paths at which a running daemon may be, the likeliest first.
+    /// Returns all paths at which the socket of a running daemon may be, in the order in which to try them.
     pub fn candidates(&self) -> Vec<PathBuf> {
         let mut candidates = vec![self.system.join(FILE)];
         candidates.extend(self.user_sockets());
@@ -191,7 +191,7 @@ impl SocketLocator {
     }
 }
 
-/// A relative path is to be ignored, by the XDG Base Directory Specification.
+/// The XDG Base Directory Specification requires relative paths to be ignored.
 fn absolute(path: Option<OsString>) -> Option<PathBuf> {
     path.map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -1,4 +1,4 @@
-//! Findings about a router: what is wrong with its configuration, its files or its machine, and how to fix it.
+//! Findings about a router: problems of its configuration, its files or its machine, with their fixes.
 //!
 //! `ws-router --check`, the log of a start, `ws-routerctl status` and `ws-routerctl doctor` all report the same findings
 //! in the same words.
@@ -10,25 +10,25 @@ use serde::{Deserialize, Serialize};
 /// Something that an administrator should know or change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// Severity of the finding.
     pub severity: Severity,
     /// The area in which it was found.
     pub area: Area,
-    /// What was found, in one line.
+    /// Description of the problem, in one line.
     pub text: String,
-    /// What to do about it, in one line; empty where nothing needs to be done.
+    /// Fix, in one line; empty if nothing needs to be done.
     pub fix: String,
 }
 
-/// How bad a finding is, the worst first.
+/// Severity of a finding, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Devices are refused, or soon will be, or a secret is exposed.
     Error,
-    /// It works, but not in each case, or not for long.
+    /// The router works, but not in every case, or not for long.
     Warning,
-    /// A choice that should be a deliberate one, or something that could not be checked.
+    /// A setting that may be intended, or a fact that could not be checked.
     Notice,
 }
 
@@ -38,7 +38,7 @@ pub enum Severity {
 pub enum Area {
     /// The configuration file.
     Configuration,
-    /// Who may use the router.
+    /// Access to the router.
     Access,
     /// Files that the configuration names: keys, certificates, tokens.
     Files,
@@ -91,17 +91,17 @@ impl Area {
 }
 
 impl Finding {
-    /// Creates a finding of the worst kind.
+    /// Creates a finding of the highest severity.
     pub fn error(area: Area, text: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { severity: Severity::Error, area, text: text.into(), fix: fix.into() }
     }
 
-    /// Creates a finding of the middle kind.
+    /// Creates a finding of medium severity.
     pub fn warning(area: Area, text: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, area, text: text.into(), fix: fix.into() }
     }
 
-    /// Creates a finding that may be intended.
+    /// Creates a finding of the lowest severity.
     pub fn notice(area: Area, text: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { severity: Severity::Notice, area, text: text.into(), fix: fix.into() }
     }

@@ -28,7 +28,7 @@ pub struct Status {
     pub pid: u32,
     /// Time since the start.
     pub uptime_ms: u64,
-    /// Addresses that it listens on.
+    /// Addresses on which the daemon listens.
     pub listeners: Vec<String>,
     /// Current number of registrations.
     pub registrations: u64,
@@ -36,7 +36,7 @@ pub struct Status {
     pub members: u64,
     /// Current number of connections, members included.
     pub connections: u64,
-    /// Number of those that are not websockets: handshakes in progress and HTTP requests.
+    /// Current number of connections that are not websockets: handshakes in progress and HTTP requests.
     pub pending: u64,
     /// Counters of the front since the start.
     pub front: Front,
@@ -56,7 +56,7 @@ pub struct Status {
     /// State of a drain.
     #[serde(default)]
     pub drain: Drain,
-    /// Phase of a restart that carries connections over.
+    /// Phase of a restart that hands over connections.
     #[serde(default)]
     pub handover: HandoverPhase,
 }
@@ -132,7 +132,7 @@ pub struct Relay {
     /// Limit of that memory.
     #[serde(default)]
     pub buffered_limit_bytes: u64,
-    /// Members closed because of that limit.
+    /// Members closed because of the memory limit.
     #[serde(default)]
     pub relieved: u64,
 }
@@ -164,7 +164,7 @@ pub struct Drain {
     pub over_ms: u64,
     /// Time that is left.
     pub left_ms: u64,
-    /// Number of members at its start.
+    /// Number of members when the drain started.
     pub members_before: u64,
     /// Current number of members.
     pub members: u64,
@@ -186,7 +186,7 @@ pub enum DrainPhase {
     Drained,
 }
 
-/// Phase of a restart that carries connections over.
+/// Phase of a restart that hands over connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HandoverPhase {
@@ -233,13 +233,13 @@ impl HandoverPhase {
 pub struct Registration {
     /// The id.
     pub id: String,
-    /// Kind of the registration, which decides who receives whose messages.
+    /// Kind of the registration, which determines the receivers of each member's messages.
     pub kind: Kind,
     /// Number of members and of devices that are joining.
     pub seats: u64,
     /// Time of its creation.
     pub since_ms: u64,
-    /// Time since then.
+    /// Time since its creation.
     pub age_ms: u64,
     /// Time until it expires if no device joins; `null` while it has members, and if it never expires.
     pub expires_in_ms: Option<u64>,
@@ -288,7 +288,7 @@ pub struct RegistrationDetail {
 pub struct History {
     /// The id.
     pub id: String,
-    /// Number of earlier events that were forgotten.
+    /// Number of earlier events that were dropped.
     pub forgotten: u64,
     /// The last events in the form of `GET /v1/events`, the oldest first.
     pub events: Vec<Event>,
@@ -362,7 +362,7 @@ pub struct ReloadReport {
 /// [`crate::event::Event`]s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missed {
-    /// Time at which that was noticed.
+    /// Time at which the loss was noticed.
     pub at_ms: u64,
     /// Always `missed`.
     pub event: String,
@@ -383,6 +383,6 @@ pub struct Refused {
 /// Answer to `POST /v1/upgrade`, just before the program on the disk is executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upgraded {
-    /// Always true; a refusal is an error.
+    /// Always true; a refused upgrade is answered with an error.
     pub upgrading: bool,
 }

@@ -19,7 +19,7 @@ pub enum ListenAddress {
     Inherited(String),
 }
 
-/// Reason why a text is not an address to listen on, with the fix.
+/// Reason why a string is not a valid listen address, with the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The texts say it.
 pub enum AddressError {
@@ -80,8 +80,8 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
-    /// Returns whether the kernel would reject one of the two because of the other: they are equal, or one is an unspecified
-    /// address that covers the other. Port 0 is a new port each time.
+    /// Returns whether the kernel would reject one of the two addresses because of the other: they are equal, or one is an
+    /// unspecified address that includes the other. Port 0 never conflicts, since it stands for a free port.
     pub fn conflicts_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Inet(one), Self::Inet(two)) => {
@@ -120,7 +120,7 @@ fn descriptor_name(name: &str) -> Result<String, AddressError> {
     }
 }
 
-/// Returns the reason why a text isn't an IP address with a port.
+/// Returns the reason why a string isn't an IP address with a port.
 fn why_invalid(text: &str) -> AddressError {
     let whole = || text.to_owned();
     if text.is_empty() {
@@ -150,7 +150,7 @@ fn why_invalid(text: &str) -> AddressError {
     }
 }
 
-/// Returns whether a socket on `wide` accepts connections to `narrow`, too; the unspecified IPv6 address accepts IPv4.
+/// Returns whether a socket on `wide` also accepts connections to `narrow`. The unspecified IPv6 address accepts IPv4, too.
 fn covers(wide: IpAddr, narrow: IpAddr) -> bool {
     wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
 }

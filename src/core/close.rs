@@ -1,6 +1,6 @@
-//! The reasons for which a connection ends, each with its close code, its text, and its name in logs and metrics.
+//! The reasons for which a member's connection ends, each with its close code, its text, and its name in logs and metrics.
 //!
-//! All three stand in one enum, so that they can't diverge; ws-router-protocol(7) is compared with it by a test.
+//! A test compares them with ws-router-protocol(7).
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumCount, IntoStaticStr, VariantArray};
@@ -14,17 +14,17 @@ pub enum CloseReason {
     Left,
     /// The member's connection broke without a close frame.
     Lost,
-    /// The router stops.
+    /// The router is stopping.
     Stopping,
     /// The member broke the protocol (RFC 6455).
     Protocol,
-    /// The member sent a text that isn't UTF-8.
+    /// The member sent a text message that isn't valid UTF-8.
     InvalidUtf8,
     /// The member sent a message above `websocket.max-message`.
     TooBig,
-    /// The router restarts and can't carry this connection over.
+    /// The router is restarting and can't hand over this connection.
     Restarting,
-    /// The router is taken out of service, and the member should reconnect elsewhere.
+    /// The router is being taken out of service, and the member should reconnect elsewhere.
     Draining,
     /// The registration was removed by a request.
     Removed,
@@ -32,7 +32,7 @@ pub enum CloseReason {
     RemovedByAdmin,
     /// The connection was closed by an administrator.
     ClosedByAdmin,
-    /// The member fell further behind than its outbox allows, or received nothing for the stall timeout.
+    /// The member's outbox exceeded its limit, or the member read nothing for the stall timeout.
     TooSlow,
     /// The member sent nothing within the pong timeout.
     NoPong,

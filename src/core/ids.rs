@@ -1,8 +1,8 @@
 //! Identifiers of registrations and members, and the serial numbers that distinguish registrations with the same id.
 //!
-//! Ids from outside are parsed once, here; the rest of the code handles no raw strings. Serials and member
-//! numbers are never used twice in the life of the process, nor across a restart that carries connections over, so
-//! that a late message about an old one can't touch a newer one.
+//! Ids from requests are parsed here, and are no raw strings in the rest of the code. Serial numbers and member ids are
+//! never reused, not even after a restart with a hand-over, so that a late command for an old registration or member can't
+//! affect a newer one.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 #[serde(try_from = "String")]
 pub struct RegistrationId(Arc<str>);
 
-/// Error for a text that can't be the id of a registration.
+/// The string is not a valid registration id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is {MIN_LEN} to {MAX_LEN} of 0-9 A-Z a-z _ -")]
 pub struct MalformedId;
@@ -36,7 +36,7 @@ impl RegistrationId {
         Self((&*uuid.simple().encode_lower(&mut digits)).into())
     }
 
-    /// Returns the id as it stands in URLs.
+    /// Returns the id as a string, as in URLs.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for RegistrationId {
     }
 }
 
-/// Number of a registration, which distinguishes it from earlier and later ones with the same id.
+/// Serial number of a registration, which distinguishes it from earlier and later ones with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Serial(pub u64);
 
@@ -83,12 +83,12 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// A sequence of numbers, each of which is given once.
+/// A sequence of numbers that never repeat.
 #[derive(Debug)]
 pub struct Sequence(AtomicU64);
 
 impl Sequence {
-    /// Starts above `last`, the highest number given so far (0 in a fresh process).
+    /// Creates a sequence that starts above `last`, the highest number assigned so far (0 for none).
     pub const fn after(last: u64) -> Self {
         Self(AtomicU64::new(last + 1))
     }
@@ -98,12 +98,12 @@ impl Sequence {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Skips all numbers up to `last`, which an old process has given.
+    /// Skips all numbers up to `last`, which the old process has assigned.
     pub fn skip(&self, last: u64) {
         self.0.fetch_max(last.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Returns the highest number given so far, after which a new process continues.
+    /// Returns the highest number assigned so far, after which a new process continues.
     pub fn last(&self) -> u64 {
         self.0.load(Ordering::Relaxed) - 1
     }

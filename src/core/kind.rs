@@ -1,14 +1,14 @@
-//! The kind of a registration and the role of a member: two parameters that clients put into their URLs.
+//! The kind of a registration and the role of a member, which clients specify in request parameters.
 
 use serde::{Deserialize, Serialize};
 
-/// The kind of a registration, which decides who receives from whom.
+/// The kind of a registration, which determines the receivers of each member's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Hosts receive from clients, and clients from hosts.
     HostClient,
-    /// Everybody receives from everybody else.
+    /// Each member receives from all others.
     Lobby,
 }
 
@@ -34,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// Returns the kind as `reg_type` has it.
+    /// Returns the kind as a value of `reg_type`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HostClient => "hostclient",
@@ -54,7 +54,7 @@ impl Role {
         }
     }
 
-    /// Returns the role as logs and the admin interface have it.
+    /// Returns the name of the role in logs and the admin interface.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Host => "host",

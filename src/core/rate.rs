@@ -1,17 +1,17 @@
-//! Token buckets: how often something may happen, and how often at once.
+//! Rate limits: token buckets with a rate and a burst.
 //!
-//! A [`Bucket`] is one number, the moment at which it is full again; what it costs to wait for is arithmetic on that
-//! (the generic cell rate algorithm). So a table of them is small, one that is full says nothing that a fresh one
-//! doesn't and may be forgotten, and no timer refills anything. The [`Rate`] isn't kept in the bucket but named with
-//! each call: a reload that changes it holds at once, for every bucket.
+//! A [`Bucket`] contains only the time at which it is full again, from which all else is computed (the generic cell rate
+//! algorithm). This keeps tables of buckets small, and needs no timer for refilling. A full bucket is equivalent to a new
+//! one, so it can be dropped. The [`Rate`] is not stored in the bucket but passed with each call, so a reload that changes
+//! it applies to all buckets at once.
 //!
-//! Time is an argument, counted from any moment that the caller keeps to.
+//! Times are arguments, measured from a moment that the caller chooses and never changes.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A rate with a burst: how much may happen in a time, and how much of it at once.
+/// A rate with a burst: the amount allowed per period, and the amount allowed at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     amount: u64,
@@ -20,8 +20,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Creates a rate that allows `amount` in each `per`, and `burst` at once after a pause. Smaller values than 1, a
-    /// nanosecond and 1 are raised to these.
+    /// Creates a rate that allows `amount` in each `per`, and `burst` at once after a pause. Zeros are replaced by the
+    /// smallest valid values: 1, one nanosecond, and 1.
     pub const fn new(amount: u64, per: Duration, burst: u64) -> Self {
         let per = if per.is_zero() { Duration::from_nanos(1) } else { per };
         Self { amount: at_least_one(amount), per, burst: at_least_one(burst) }
@@ -47,7 +47,7 @@ impl Rate {
         self.burst
     }
 
-    /// Parses a text such as `20/s`, or `20/m burst 100` with an explicit burst. Numbers are parsed by `number`.
+    /// Parses a string such as `20/s`, or `20/m burst 100` with an explicit burst. Numbers are parsed by `number`.
     /// Without a burst, the amount of the rate is allowed at once.
     pub fn parse(text: &str, number: impl Fn(&str) -> Option<u64>) -> Result<Self, RateError> {
         let refused = || RateError(text.into());
@@ -87,7 +87,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Error for a text that is not a rate, with the fix.
+/// The string is not a rate. The text of the error contains the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a rate; write a number and s, m or h, such as \"20/s\" or \"20/s burst 1000\"")]
 pub struct RateError(String);
@@ -95,7 +95,7 @@ pub struct RateError(String);
 /// A token bucket. A new one is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bucket {
-    /// Nanoseconds of the caller's time.
+    /// Time at which the bucket is full again, in nanoseconds of the caller's time.
     full_at: u64,
 }
 
@@ -103,8 +103,8 @@ impl Bucket {
     /// A full bucket.
     pub const FULL: Self = Self { full_at: 0 };
 
-    /// Takes an amount, or returns how long to wait for it, and takes nothing. More than the burst is given to a bucket
-    /// that is full, since it would never be there at once; what comes after waits accordingly.
+    /// Takes an amount. If it isn't available, takes nothing and returns the time to wait. An amount above the burst is
+    /// taken from a full bucket, since the bucket can never contain it; the next calls wait accordingly longer.
     pub fn take(&mut self, rate: &Rate, now: Duration, amount: u64) -> Result<(), Duration> {
         match self.wait(rate, now, amount) {
             Duration::ZERO => {
@@ -115,14 +115,14 @@ impl Bucket {
         }
     }
 
-    /// Returns how long to wait until an amount can be taken; zero if it is there.
+    /// Returns the time to wait until an amount is available; zero if it is.
     pub fn wait(&self, rate: &Rate, now: Duration, amount: u64) -> Duration {
         let behind = self.full_at.saturating_sub(nanos(now));
         let most = rate.cost(rate.burst).saturating_sub(rate.cost(amount.min(rate.burst)));
         Duration::from_nanos(behind.saturating_sub(most))
     }
 
-    /// Takes an amount whether it is there or not, for what can be counted only after it has happened.
+    /// Takes an amount even if it isn't available. For events that are counted after they have happened.
     pub fn charge(&mut self, rate: &Rate, now: Duration, amount: u64) {
         self.full_at = self.full_at.max(nanos(now)).saturating_add(rate.cost(amount));
     }
@@ -132,7 +132,7 @@ impl Bucket {
         Self { full_at: nanos(now).saturating_add(nanos(time)) }
     }
 
-    /// Returns how much can be taken at once now.
+    /// Returns the amount that can be taken now.
     pub fn left(&self, rate: &Rate, now: Duration) -> u64 {
         let behind = self.full_at.saturating_sub(nanos(now));
         let free = u128::from(rate.cost(rate.burst).saturating_sub(behind)) * u128::from(rate.amount);
@@ -140,18 +140,18 @@ impl Bucket {
         u64::try_from(left).unwrap_or(u64::MAX).min(rate.burst)
     }
 
-    /// Returns when it is full again, in the caller's time.
+    /// Returns the time at which the bucket is full again, in the caller's time.
     pub fn full_at(&self) -> Duration {
         Duration::from_nanos(self.full_at)
     }
 
-    /// Returns whether it is full, so that it is no different from a new one.
+    /// Returns whether the bucket is full, and so equivalent to a new one.
     pub fn is_full(&self, now: Duration) -> bool {
         self.full_at <= nanos(now)
     }
 }
 
-/// The units of time in the text of a rate.
+/// Units of time in the string form of a rate.
 const UNITS: [(&str, Duration); 3] =
     [("s", Duration::from_secs(1)), ("m", Duration::from_secs(60)), ("h", Duration::from_secs(3600))];
 

@@ -1,10 +1,10 @@
-//! The keys of registrations, and the tokens that admit devices: hashed as soon as they are parsed, compared in
-//! constant time, never shown.
+//! The keys of registrations, and the tokens that admit devices. They are hashed as soon as they are parsed, compared in
+//! constant time, and never shown.
 //!
-//! Keys live in memory only, so a fast hash keyed with a random value of this process is enough: somebody who can read
-//! the hashes can read the process's memory anyway, and a slow key derivation on an open endpoint would be a denial of
-//! service. Tokens are kept in a file as hashes, fast ones for the same reason: a token isn't chosen by anybody but
-//! drawn from 256 random bits, which no one can try through.
+//! Keys exist only in memory, so a fast hash keyed with a random secret of this process is enough: an attacker who can
+//! read the hashes can read the process's memory anyway, and a slow key derivation on a public endpoint would allow a
+//! denial of service. Tokens are stored in a file as hashes. A fast hash is enough for these, too, since a token has 256
+//! random bits, too many to try.
 
 use std::fmt;
 use std::str::FromStr;
@@ -56,7 +56,7 @@ impl fmt::Debug for KeyHash {
 pub struct KeyHasher([u8; 32]);
 
 impl KeyHasher {
-    /// Returns a hasher with a secret, which the caller has drawn at random.
+    /// Returns a hasher with a random secret.
     pub const fn new(secret: [u8; 32]) -> Self {
         Self(secret)
     }
@@ -73,22 +73,22 @@ impl fmt::Debug for KeyHasher {
     }
 }
 
-/// A token that admits a device, as it was sent; its `Debug` output doesn't contain it.
+/// A token that admits a device, as the device sent it; its `Debug` output doesn't contain it.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// Creates a token from what a device has sent.
+    /// Creates a token from the value that a device has sent.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// Returns the token for 256 bits that the caller has drawn at random: 64 hex digits.
+    /// Returns the token for 256 random bits: 64 hex digits.
     pub fn from_bits(bits: [u8; 32]) -> Self {
         Self(blake3::Hash::from_bytes(bits).to_hex().to_string())
     }
 
-    /// Returns whether a token may have this name in its file: 1 to 64 letters, digits and `-_.@`.
+    /// Returns whether a string is a valid name of a token: 1 to 64 letters, digits and `-_.@`.
     pub fn is_name(text: &str) -> bool {
         (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c))
     }
@@ -110,7 +110,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A hashed token; `==` takes the same time wherever two differ. Shown as 64 hex digits, which don't admit anybody.
+/// A hashed token; `==` takes the same time wherever two hashes differ. Shown as 64 hex digits, which can't be used as a
+/// token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(blake3::Hash);
 
@@ -134,8 +135,7 @@ impl FromStr for TokenHash {
     }
 }
 
-/// Context that keeps hashes of tokens apart from all other hashes. It must never change, or all files of tokens become
-/// invalid.
+/// Context that separates hashes of tokens from all other hashes. If it changed, all token files would become invalid.
 const TOKENS: &str = "ws-router 2026-11-23 access token";
 
 #[cfg(test)]
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(token.hash().to_string().parse::<TokenHash>().unwrap(), token.hash());
         assert_ne!(token.hash(), Token::from_bits([2; 32]).hash());
         assert_eq!(format!("{token:?} {:?}", token.hash()), "Token(..) TokenHash(..)");
-        // Files of tokens outlive programs.
+        // Token files must remain valid for later versions of the program.
         let known = "65b1eb64217435b4aed786a0529f79d972e091a6cc020e7cced35c2a586e77bf";
         assert_eq!(Token::new("token".into()).hash().to_string(), known);
     }
