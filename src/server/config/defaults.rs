@@ -1,7 +1,7 @@
 //! The defaults, with their reasons.
 //!
-//! They serve a router on a small server that its owner never configures: thousands of devices, none of them trusted,
-//! and no single one able to take the machine's memory. `etc/ws-router/ws-router.toml` gives administrators the same
+//! They fit a router on a small server that is never configured: thousands of devices, none of them trusted, and none able
+//! to exhaust the machine's memory. `etc/ws-router/ws-router.toml` gives administrators the same
 //! values, and a test holds the two together. Sections whose defaults are all off, empty or the first choice derive
 //! `Default` in the module above; a key whose default is `None` gets its value from the machine, where it is used
 //! (`limits.memory` and `relay.threads` in [`crate::server`], `limits.connections` in [`crate::net`]).
@@ -36,7 +36,7 @@ impl Default for Registration {
             auto_remove: true,
             // A registration ends when its last member leaves, unless the administrator gives devices time to reconnect.
             linger: Duration::ZERO,
-            // Long enough to read an id out over the telephone and type it in.
+            // Long enough to read out an id over the telephone and to type it in.
             unclaimed_timeout: Duration::from_secs(600),
             // Existing devices accept any id, and don't handle a rejection.
             reject_taken_ids: false,

@@ -40,7 +40,7 @@ pub use reader::{PathError, Problems};
 pub use show::Differences;
 pub use value::ValueError;
 
-/// The running configuration; a reload publishes a new one.
+/// Receiver of the configuration in force, which a reload replaces.
 pub type Live = tokio::sync::watch::Receiver<Arc<Config>>;
 
 /// The settings of the daemon.
@@ -139,7 +139,7 @@ pub struct Registration {
 pub struct Websocket {
     /// Maximum size of a message.
     pub max_message: ByteSize,
-    /// Silence after which a ping is sent.
+    /// Time without received data after which a ping is sent.
     pub ping_interval: Duration,
     /// Silence after a ping, upon which the connection is closed with 4004.
     pub pong_timeout: Duration,
