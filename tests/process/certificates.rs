@@ -64,6 +64,29 @@ fn register_with(address: SocketAddr, roots: &RootCertStore, identity: Option<Id
 }
 
 #[test]
+fn a_server_name_with_a_port_ends_in_an_alert_and_is_logged() {
+    let setup = Setup::on_loopback().log("format = \"json\"\nlevel = \"debug\"\n");
+    certificate(setup.folder.path(), "server");
+    let mut router = setup.tls("server.crt", "server.key").start().ready();
+    let (_plain, address) = (router.tcp_address(), router.tcp_address());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let name = ServerName::try_from("localhost-8443").unwrap();
+    let (mut client, mut hello) = (ClientConnection::new(Arc::new(config), name).unwrap(), Vec::new());
+    client.write_tls(&mut hello).unwrap();
+    let at = hello.windows(5).position(|window| window == b"-8443").unwrap();
+    hello[at] = b':';
+    let (mut stream, mut answer) = (connect(address), Vec::new());
+    stream.write_all(&hello).unwrap();
+    stream.read_to_end(&mut answer).unwrap();
+    // A record with an alert (RFC 8446 section 5.1).
+    assert_eq!(answer.first(), Some(&21), "{answer:?}");
+    router.logged(&["TLS handshake failed", "the client sent the server name", "localhost:8443"]);
+    wait_for_count(&router, "front", "tls_failures", 1);
+}
+
+#[test]
 fn only_a_valid_certificate_with_a_known_name_is_accepted() {
     let setup = Setup::on_loopback().config("[[access]]\nname = \"local\"\nnetworks = [\"unix\"]\n");
     let folder = setup.folder.path().to_owned();

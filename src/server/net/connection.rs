@@ -21,7 +21,7 @@ use super::certificates::{Certificates, ClientCertificate};
 use super::pending::{Activity, PendingGuard};
 use super::permit::ConnectionPermit;
 use super::stream::Stream;
-use super::{NetworkSlot, Socket, Transport, proxy};
+use super::{NetworkSlot, Socket, Transport, client_hello, proxy};
 use crate::metrics::Rejection;
 use crate::peer::{Network, Peer, Peers};
 
@@ -104,13 +104,12 @@ impl Connection {
         self.pending.assign(network, limit)
     }
 
-    /// Waits for the first bytes of the peer.
-    async fn first_bytes(&mut self) -> io::Result<()> {
-        if let Layer::Plain(stream) = &self.layer {
-            Self::unless_evicted(&self.pending, stream.readable()).await?;
-            self.pending.on_first_byte();
-        }
-        Ok(())
+    /// Waits for the first bytes of the peer, and returns the start of its ClientHello if failures are logged.
+    async fn first_bytes(&mut self) -> io::Result<Vec<u8>> {
+        let Layer::Plain(stream) = &self.layer else { return Ok(Vec::new()) };
+        Self::unless_evicted(&self.pending, stream.readable()).await?;
+        self.pending.on_first_byte();
+        if tracing::enabled!(tracing::Level::DEBUG) { stream.peek(MAX_PEEKED).await } else { Ok(Vec::new()) }
     }
 
     /// Runs a step of the handshake; fails once the connection is to be closed for another one.
@@ -158,12 +157,13 @@ impl Connection {
 
     /// Runs the TLS handshake.
     pub(super) async fn into_tls(mut self, certificates: &Arc<Certificates>) -> io::Result<Self> {
-        self.first_bytes().await?;
+        let hello = self.first_bytes().await?;
         self.permit.count_tls();
         let layer = match self.layer {
             Layer::Plain(stream) => {
                 let handshake = TlsAcceptor::from(certificates.server_config()).accept(stream);
-                let tls = Self::unless_evicted(&self.pending, handshake).await?;
+                let tls = Self::unless_evicted(&self.pending, handshake).await;
+                let tls = tls.map_err(|error| with_server_name(error, &hello))?;
                 self.pending.on_handshake();
                 Layer::Tls(Box::new(tls), Arc::clone(certificates))
             }
@@ -248,9 +248,20 @@ impl AsyncWrite for Connection {
     }
 }
 
+/// Adds the server name that a client asked for to the error of its handshake.
+fn with_server_name(error: io::Error, hello: &[u8]) -> io::Error {
+    match client_hello::server_name(hello) {
+        Some(name) => io::Error::new(error.kind(), format!("{error}; the client sent the server name {name:?}")),
+        None => error,
+    }
+}
+
 fn evicted_error() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "closed to make room for another connection")
 }
+
+/// Bytes of a ClientHello that are searched for the server name; it stands near the start.
+const MAX_PEEKED: usize = 2048;
 
 /// A year, which is longer than a connection without a request lasts.
 const UNLIMITED: Duration = Duration::from_secs(60 * 60 * 24 * 365);

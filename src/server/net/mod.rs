@@ -7,6 +7,7 @@
 mod accept;
 mod certificates;
 mod client_auth;
+mod client_hello;
 mod clients;
 mod connection;
 mod connection_gate;

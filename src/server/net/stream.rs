@@ -68,6 +68,15 @@ impl Stream {
         }
     }
 
+    /// Returns the first bytes that the peer has sent, without consuming them; empty on a Unix socket, which can't do that.
+    pub(super) async fn peek(&self, max: usize) -> io::Result<Vec<u8>> {
+        let Self::Tcp(socket) = self else { return Ok(Vec::new()) };
+        let mut bytes = vec![0; max];
+        let len = socket.peek(&mut bytes).await?;
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+
     /// Waits until the peer has sent bytes or closed its side.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match self {
