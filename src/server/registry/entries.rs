@@ -1,7 +1,7 @@
 //! The tables behind the registry's lock: registrations by id, by deadline, and counted by access rule.
 //!
-//! Every method leaves the three consistent, so that no registration is left behind that would never end. Nothing here
-//! waits or publishes.
+//! Each method keeps the tables consistent with each other: a registration without an entry in the table of deadlines
+//! might never end. Nothing here blocks or publishes events.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,28 +21,29 @@ pub(super) struct Entries {
     pub(super) entries: HashMap<RegistrationId, Entry>,
     /// Registrations that have a deadline, by deadline.
     pub(super) deadlines: BTreeMap<(Instant, Serial), RegistrationId>,
-    /// Registrations that end at a time of the wall clock, by that time.
+    /// Registrations that end at a time of the wall clock, by this time.
     pub(super) expiries: BTreeMap<(SystemTime, Serial), RegistrationId>,
-    /// Number of registrations made under each access rule.
+    /// Number of registrations created under each access rule.
     by_rule: HashMap<Arc<str>, usize>,
 }
 
-/// A registration, and the state that only the registry knows.
+/// A registration, and the state that only the registry uses.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) registration: Arc<Registration>,
-    /// Seats taken: those of members, and of joins in progress.
+    /// Number of occupied seats: those of members and of joins in progress.
     pub(super) seats: usize,
-    /// Seats of hosts among them.
+    /// Number of these seats that belong to hosts.
     pub(super) hosts: usize,
-    /// Whether it has had a member since its device registered.
+    /// Whether the registration has had a member since its device registered.
     pub(super) ever_joined: bool,
-    /// Time until which it is kept without members, since its device registered again and is expected to join.
+    /// Time until which the registration is kept without members, because its device has registered again and is expected
+    /// to join.
     pub(super) expected_until: Option<Instant>,
-    /// Time at which it ends by itself; only while no seat is taken.
+    /// Time at which the registration ends if no device joins; `None` while a seat is occupied.
     pub(super) deadline: Option<Instant>,
-    /// Time at which it ends, whether or not it has members. By the wall clock, so that suspending the machine or
-    /// restarting the router doesn't prolong it.
+    /// Time at which the registration ends, whether or not it has members. It is a time of the wall clock, so that
+    /// suspending the machine or restarting the router doesn't postpone it.
     pub(super) expires_at: Option<SystemTime>,
 }
 
@@ -53,7 +54,7 @@ impl Entries {
         Self { rules, entries: HashMap::new(), deadlines, expiries, by_rule: HashMap::new() }
     }
 
-    /// Draws a random id that is free.
+    /// Returns a random id that is not in use.
     pub(super) fn fresh_id(&self) -> RegistrationId {
         loop {
             let id = RegistrationId::from_uuid(uuid::Uuid::new_v4());
@@ -94,8 +95,8 @@ impl Entries {
         Some(entry.registration)
     }
 
-    /// Renews a registration for its device, which has registered again: it then has as much time to join as after
-    /// registering for the first time, even if the members that are left leave before.
+    /// Renews a registration for its device, which has registered again. The device then has as much time to join as after
+    /// its first request, even if the remaining members leave in the meantime.
     pub(super) fn renew(&mut self, id: &RegistrationId, now: Instant) {
         let expected_until = now + self.rules.unclaimed_timeout;
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -106,7 +107,7 @@ impl Entries {
         }
     }
 
-    /// Sets the deadline of an empty registration; without one, if the rules keep it.
+    /// Sets the deadline of an empty registration, or none if the rules keep empty registrations.
     pub(super) fn set_deadline(&mut self, id: &RegistrationId, now: Instant) {
         self.clear_deadline(id.as_str());
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -154,8 +155,8 @@ impl Entry {
         }
     }
 
-    /// Returns whether the rules and the registration's own limit leave a seat for a member of this role. Without a
-    /// host, the last seat of the registration's limit is kept for one.
+    /// Returns whether the rules and the registration's own limit leave a seat for a member with this role. While there is
+    /// no host, the last seat of the registration's own limit is reserved for one.
     pub(super) fn has_seat_for(&self, role: Role, rules: &Rules) -> bool {
         let quota = self.registration.rule.as_ref().and_then(|rule| rules.quotas.get(rule)?.members);
         let kept = usize::from(role == Role::Client && self.hosts == 0);
@@ -173,7 +174,7 @@ impl Entry {
         self.hosts -= usize::from(role == Role::Host);
     }
 
-    /// Returns whether it ends as soon as it is empty.
+    /// Returns whether the registration ends as soon as it is empty.
     pub(super) fn ends_when_empty(&self, rules: &Rules, now: Instant) -> bool {
         let is_expected = self.expected_until.is_some_and(|until| until > now);
         rules.auto_remove && rules.linger.is_zero() && self.ever_joined && !is_expected
@@ -195,9 +196,9 @@ pub struct Rules {
     pub linger: Duration,
     /// Time for which a registration is kept until its first member joins.
     pub unclaimed_timeout: Duration,
-    /// Most registrations.
+    /// Maximum number of registrations.
     pub max_registrations: usize,
-    /// Most members of one registration.
+    /// Maximum number of members of one registration.
     pub max_members: usize,
     /// Quotas of access rules, by the names of the rules.
     pub quotas: HashMap<Arc<str>, Quota>,
@@ -217,12 +218,12 @@ impl Rules {
     }
 }
 
-/// Limits of an access rule on the registrations that were made under it.
+/// Limits of an access rule on the registrations that were created under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quota {
-    /// Most registrations at a time.
+    /// Maximum number of concurrent registrations.
     pub registrations: Option<usize>,
-    /// Most members of each.
+    /// Maximum number of members of each registration.
     pub members: Option<usize>,
 }
 

@@ -1,9 +1,9 @@
 //! The registrations: their ids, their keys, their seats, and the times at which they end.
 //!
-//! Registering, taking a seat and releasing it are one step each, under one lock that is held for a few instructions.
-//! So of two racing requests exactly one gets an id, and a join that races with a removal either fails or finds the end
-//! of its registration marked ([`Registration::end`]) when it arrives at the relay thread, which checks that before it
-//! admits the member. Relay threads call the registry only when a member leaves, never for a message.
+//! Registering, taking a seat and releasing it are atomic, under one lock that is held for a few instructions. If two
+//! devices request the same id at the same time, exactly one of them gets it. A join can race with the end of its
+//! registration; the relay thread therefore checks [`Registration::end`] before it admits the member. Relay threads call
+//! the registry only when a member leaves, never for a message.
 
 mod entries;
 mod restore;
@@ -28,17 +28,17 @@ use ws_router_core::secret::{Key, KeyHash, KeyHasher};
 /// A registration, shared by the registry and the holders of its seats.
 #[derive(Debug)]
 pub struct Registration {
-    /// Number of the registration, which distinguishes it from others that have the same id before or after it.
+    /// Serial number, which distinguishes the registration from earlier and later ones with the same id.
     pub serial: Serial,
     /// The id by which devices join.
     pub id: RegistrationId,
-    /// The kind, which determines who receives from whom.
+    /// The kind, which determines the receivers of each member's messages.
     pub kind: Kind,
-    /// Time at which it was made.
+    /// Time of its creation.
     pub created: SystemTime,
-    /// The access rule under which it was made, if any.
+    /// The access rule under which the registration was created, if any.
     pub rule: Option<Arc<str>>,
-    /// Most members, if its device has chosen a limit.
+    /// Maximum number of members, if the device has chosen one.
     pub max_members: Option<usize>,
     key: KeyHash,
     host_key: KeyHash,
@@ -47,12 +47,12 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Returns whether it has a key that admits clients only.
+    /// Returns whether the registration has a key that admits only clients.
     pub fn has_client_key(&self) -> bool {
         self.client_key.is_some()
     }
 
-    /// Returns why the registration ended; `None` while it exists.
+    /// Returns the reason for which the registration ended; `None` while it exists.
     pub fn end(&self) -> Option<EndReason> {
         self.end.reason()
     }
@@ -65,22 +65,22 @@ pub struct Request {
     pub kind: Kind,
     /// The key that members must present.
     pub key: Key,
-    /// The key that, with `key`, allows to remove the registration.
+    /// The key that is required, together with `key`, to remove the registration.
     pub host_key: Key,
     /// The id that the device asks for.
     pub wanted: Option<RegistrationId>,
-    /// Whether to fail if the wanted id is taken, instead of giving another one.
+    /// Whether to fail if the requested id is in use, instead of assigning another one.
     pub reject_taken: bool,
     /// The access rule that admits the device, if any.
     pub rule: Option<Arc<str>>,
-    /// The terms that the device chooses.
+    /// Optional terms that the device has chosen.
     pub terms: Terms,
 }
 
 /// Optional terms of a registration.
 #[derive(Debug, Default)]
 pub struct Terms {
-    /// A key that admits clients only.
+    /// A key that admits only clients.
     pub client_key: Option<Key>,
     /// Most members.
     pub max_members: Option<usize>,
@@ -88,7 +88,7 @@ pub struct Terms {
     pub expires_in: Option<Duration>,
 }
 
-/// A key that a device presents, and the parameter that it presents it in.
+/// A key that a device presents, and the request parameter that contains it.
 #[derive(Debug, Clone, Copy)]
 pub enum Credential<'a> {
     /// `key`, which admits members of every role.
@@ -108,7 +108,7 @@ impl<'a> From<&'a Key> for Credential<'a> {
 pub struct Summary {
     /// The registration.
     pub registration: Arc<Registration>,
-    /// Seats taken: those of members, and of joins in progress.
+    /// Number of occupied seats: those of members and of joins in progress.
     pub seats: usize,
     /// Time at which it ends if nobody joins.
     pub expires: Option<Instant>,
@@ -123,14 +123,14 @@ pub struct Seat {
     pub registration: Arc<Registration>,
     /// The role of the member.
     pub role: Role,
-    /// Whether its holder has become a member.
+    /// Whether the holder has become a member.
     is_active: bool,
     registry: Arc<Registry>,
 }
 
 impl Seat {
-    /// Records that its holder is a member now. A seat that is released before, as when a relay thread is too busy,
-    /// leaves the registration as it was: nobody has joined, so nobody has left.
+    /// Records that the holder is a member now. If the seat is released before this call, as when a relay thread is too
+    /// busy, the registration doesn't end: nobody has joined, so nobody has left.
     pub fn activate(&mut self) {
         self.is_active = true;
     }
@@ -159,8 +159,8 @@ impl Registry {
         Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(Entries::new(rules)) })
     }
 
-    /// Makes a registration, or returns the id of the one that the same device made before (same id, kind,
-    /// keys and terms, save for the time at which it ends).
+    /// Creates a registration, or returns the id of the one that the same device has created before (same id, kind, keys
+    /// and terms, except for the time at which it ends).
     pub fn register(&self, request: &Request, now: Instant) -> Result<RegistrationId, RegisterError> {
         let (key, host_key) = (self.hasher.hash(&request.key), self.hasher.hash(&request.host_key));
         let Terms { client_key, max_members, expires_in } = &request.terms;
@@ -256,7 +256,7 @@ impl Registry {
         let (key, host_key) = (self.hasher.hash(key), self.hasher.hash(host_key));
         let mut inner = self.lock();
         let known = &inner.entries.get(id).ok_or(RemoveError::Unknown)?.registration;
-        // Both are always compared, so that the time doesn't reveal which one is wrong.
+        // Both keys are always compared, so that the response time doesn't reveal which one is wrong.
         if !((known.key == key) & (known.host_key == host_key)) {
             return Err(RemoveError::WrongKey);
         }
@@ -290,7 +290,7 @@ impl Registry {
         self.lock().entries.len()
     }
 
-    /// Returns the number of seats taken in all registrations.
+    /// Returns the number of occupied seats in all registrations.
     pub fn seats(&self) -> usize {
         self.lock().entries.values().map(|entry| entry.seats).sum()
     }
@@ -300,7 +300,7 @@ impl Registry {
         self.len() == 0
     }
 
-    /// Ends all registrations whose deadline has passed. Due every second or so.
+    /// Ends all registrations whose deadline has passed. To be called about once per second.
     pub fn sweep(&self, now: Instant) {
         loop {
             let mut inner = self.lock();
@@ -316,8 +316,8 @@ impl Registry {
         }
     }
 
-    /// Ends all registrations whose own time is over by the wall clock, and returns them; the caller then closes their
-    /// members. Due every second or so.
+    /// Ends all registrations whose chosen lifetime is over by the wall clock, and returns them; the caller then closes
+    /// their members. To be called about once per second.
     pub fn expire(&self, now: SystemTime) -> Vec<Arc<Registration>> {
         let mut expired = Vec::new();
         loop {
@@ -333,12 +333,12 @@ impl Registry {
         }
     }
 
-    /// Changes the rules. Deadlines that are already set stay.
+    /// Changes the rules. Existing deadlines are not changed.
     pub fn set_rules(&self, rules: Rules) {
         self.lock().rules = rules;
     }
 
-    /// Releases a seat, and ends the registration if it was the last one and the rules say so.
+    /// Releases a seat. If it was the last one, ends the registration or sets its deadline, as the rules require.
     fn release(&self, registration: &Arc<Registration>, role: Role, was_active: bool, now: Instant) {
         let mut inner = self.lock();
         let Entries { rules, entries, .. } = &mut *inner;
@@ -363,7 +363,7 @@ impl Registry {
         }
     }
 
-    /// Returns how many registrations have ended in this process, by reason.
+    /// Returns the number of registrations that have ended in this process, by reason.
     pub fn ended(&self) -> impl Iterator<Item = (EndReason, u64)> {
         self.ended.all()
     }
@@ -384,11 +384,11 @@ impl Registry {
 /// Error of [`Registry::register`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
-    /// The wanted id is taken by a registration with another kind or other keys.
-    #[error("the id is taken")]
+    /// The requested id belongs to a registration with another kind or other keys.
+    #[error("the id is in use")]
     Taken,
-    /// `limits.registrations` is reached.
-    #[error("limits.registrations is reached")]
+    /// `limits.registrations` has been reached.
+    #[error("limits.registrations has been reached")]
     Full,
     /// The access rule allows no more registrations.
     #[error("the access rule allows no more registrations")]
@@ -407,11 +407,11 @@ pub enum SeatError {
     /// A hostclient registration requires a role.
     #[error("the role is missing")]
     RoleRequired,
-    /// The key is right, but doesn't admit a member of this role.
+    /// The key is correct, but doesn't admit a member with this role.
     #[error("the key admits clients only")]
     Forbidden,
-    /// The registration has as many members as allowed.
-    #[error("the registration has as many members as allowed")]
+    /// The registration has the maximum number of members.
+    #[error("the registration has the maximum number of members")]
     Full,
 }
 
@@ -426,8 +426,8 @@ pub enum RemoveError {
     WrongKey,
 }
 
-/// Why a registration ended, if it did; set once, and read without a lock. Zero while it exists, and then the reason's
-/// discriminant plus one.
+/// Reason for which a registration ended, set once and read without a lock. Zero while the registration exists, and
+/// afterwards the discriminant of the reason plus one.
 #[derive(Debug)]
 struct EndMark(AtomicU8);
 
@@ -437,7 +437,7 @@ impl EndMark {
         Self(AtomicU8::new(0))
     }
 
-    /// Returns why it ended, if it did.
+    /// Returns the reason, if the registration has ended.
     fn reason(&self) -> Option<EndReason> {
         let index = usize::from(self.0.load(Ordering::Acquire)).checked_sub(1)?;
         EndReason::ALL.get(index).copied()
@@ -459,7 +459,7 @@ impl EndCounts {
         self.0[reason as usize].increment();
     }
 
-    /// Returns how many there were for each reason.
+    /// Returns the number for each reason.
     fn all(&self) -> impl Iterator<Item = (EndReason, u64)> {
         EndReason::ALL.iter().zip(&self.0).map(|(reason, count)| (*reason, count.value()))
     }

@@ -1,5 +1,5 @@
-//! The part of a snapshot that holds the registrations. It contains the secret that hashes their keys, so it is never
-//! written to disk.
+//! The part of a snapshot that contains the registrations. It includes the secret with which their keys are hashed, so it
+//! is never written to a disk.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
@@ -34,10 +34,10 @@ struct RegistrationSnapshot {
     #[serde(rename = "is_claimed")]
     ever_joined: bool,
     ends_in_ms: Option<u64>,
-    /// Remaining time for which it is kept without members; missing in snapshots of versions before it.
+    /// Remaining time for which the registration is kept without members. Missing in snapshots of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expected_for_ms: Option<u64>,
-    /// Missing in snapshots of versions without terms, as are the next two.
+    /// Missing in snapshots of versions without terms, like the next two fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_key: Option<KeyHash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,7 +85,7 @@ impl Registry {
         let mut inner = Entries::new(rules);
         let mut taken = HashSet::new();
         for known in state.registrations {
-            // A duplicate would leave a deadline behind that is never cleared.
+            // The deadline of a duplicate would never be cleared.
             if inner.entries.contains_key(&known.id) || !taken.insert(known.serial) {
                 continue;
             }
@@ -120,7 +120,8 @@ impl Registry {
         Arc::new(Self { hasher: state.hasher, serials, events, ended, inner: Mutex::new(inner) })
     }
 
-    /// Takes a seat for a member of the old process, without a key; `None` if its registration isn't there.
+    /// Takes a seat for a member of the old process, without checking a key. Returns `None` if the registration doesn't
+    /// exist.
     pub fn restore_seat(self: &Arc<Self>, id: &str, serial: Serial, role: Role) -> Option<Seat> {
         let mut inner = self.lock();
         let entry = inner.entries.get_mut(id).filter(|entry| entry.registration.serial == serial)?;
@@ -130,8 +131,8 @@ impl Registry {
         Some(Seat { registration, role, is_active: true, registry: Arc::clone(self) })
     }
 
-    /// Sets deadlines for the registrations whose members couldn't be handed over: `patience` is the time that these
-    /// have to reconnect.
+    /// Sets deadlines for the registrations whose members couldn't be handed over. `patience` is the time for these
+    /// members to reconnect.
     pub fn finish_restore(&self, patience: Duration, now: Instant) {
         let mut inner = self.lock();
         let (auto_remove, linger) = (inner.rules.auto_remove, inner.rules.linger);
@@ -152,7 +153,7 @@ fn since_epoch(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
-/// Returns the time so many milliseconds after the Unix epoch.
+/// Returns the time that is the given number of milliseconds after the Unix epoch.
 fn at(ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(FAR_FUTURE_MS))
 }

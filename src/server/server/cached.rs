@@ -1,15 +1,15 @@
-//! A document that many readers share.
+//! A cached value with an expiry.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-/// Value that is made at most once in an interval, however many read it.
+/// Value that is computed at most once per interval, and shared by all readers.
 #[derive(Debug)]
 pub struct Cached<T> {
     interval: Duration,
-    /// The last value, and when it was made. The lock is held while a value is made, so that others wait for it instead
-    /// of making theirs.
+    /// The last value and the time of its computation. The lock is held during a computation, so that other readers wait
+    /// for its result.
     last: Mutex<Option<(Instant, T)>>,
 }
 
@@ -18,7 +18,7 @@ impl<T: Clone> Cached<T> {
         Self { interval, last: Mutex::new(None) }
     }
 
-    /// Returns the last value, or a new one if the last is older than the interval.
+    /// Returns the last value, or computes a new one if it is older than the interval.
     pub async fn get_or_try_make<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let mut last = self.last.lock().await;
         match &*last {

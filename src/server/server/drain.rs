@@ -1,12 +1,13 @@
 //! Takes the router out of service gradually, so that its devices move elsewhere a few at a time.
 //!
 //! While draining, newcomers are rejected: health checks, registrations and joins are answered with 503. Members are
-//! closed (1012) evenly over the requested time, those of one registration together, so that they also reconnect
-//! together. A drain can be undone until the last member has left; then the process exits, unless the service manager
-//! holds its sockets. In that case the next caller, such as a load balancer's health check, would have it started again
-//! and in service, so it stays and rejects until its socket units are stopped or the drain is undone.
+//! closed (1012) evenly over the requested time. The members of a registration are closed together, so that they also
+//! reconnect together. A drain can be undone until the last member has left; then the process exits, unless the service
+//! manager holds its sockets. In that case the next connection, such as a load balancer's health check, would start the
+//! router again and put it back into service. So the process keeps running and rejecting newcomers until its socket units
+//! are stopped or the drain is undone.
 //!
-//! A new process continues a drain where the old one was: a restart is no reason to admit devices again.
+//! After a restart, the new process continues the drain of the old one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::registry::{Registration, Registry};
 use crate::relay::Relay;
 use crate::snapshot::DrainState;
 
-/// Whether the router admits newcomers, and how it closes its members when it doesn't.
+/// State of draining: whether newcomers are rejected, and the schedule of closing the members.
 #[derive(Debug)]
 pub(super) struct Drain {
     registry: Arc<Registry>,
@@ -33,7 +34,7 @@ pub(super) struct Drain {
     events: Events,
     /// Whether newcomers are rejected.
     is_closed: AtomicBool,
-    /// Whether the process stays when the last member has left.
+    /// Whether the process keeps running after the last member has left.
     stays: AtomicBool,
     plan: Mutex<Option<Plan>>,
     progress: watch::Sender<wire::Drain>,
@@ -45,7 +46,7 @@ impl Drain {
         Self { registry, relay, events, is_closed: AtomicBool::default(), stays: AtomicBool::default(), plan, progress }
     }
 
-    /// Begins a drain, or continues with another time for the members that are left.
+    /// Starts a drain, or continues one with another time for the remaining members.
     pub(super) fn begin(&self, over: Duration, now: Instant) -> wire::Drain {
         self.close();
         let members = self.seats();
@@ -79,14 +80,14 @@ impl Drain {
         self.publish(None, DrainPhase::Serving, now)
     }
 
-    /// Closes the members whose time has come; returns whether the process is to exit.
+    /// Closes the members that are due, and returns whether the process should exit.
     pub(super) fn step(&self, now: Instant) -> bool {
         let mut guard = self.plan();
         let Some(plan) = guard.as_mut() else { return false };
         for registration in plan.due(now) {
             self.relay.end(&registration, CloseReason::Draining);
         }
-        // Members that were about to join when it began.
+        // Members that were joining when the drain started.
         if plan.is_over(now) && self.members() > 0 {
             for (registration, _) in self.occupied() {
                 self.relay.end(&registration, CloseReason::Draining);
@@ -112,7 +113,7 @@ impl Drain {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Has the process stay when the last member has left.
+    /// Keeps the process running after the last member has left.
     pub(super) fn set_stays(&self) {
         self.stays.store(true, Ordering::Relaxed);
         self.progress.send_modify(|progress| progress.stays = true);
@@ -126,7 +127,7 @@ impl Drain {
         self.progress.subscribe()
     }
 
-    /// Returns what a new process needs in order to continue.
+    /// Returns the state with which a new process continues the drain.
     pub(super) fn state(&self, now: Instant) -> Option<DrainState> {
         self.plan().as_ref().map(|plan| DrainState {
             over_ms: millis(plan.over),
@@ -159,21 +160,21 @@ impl Drain {
         self.registry.seats() as u64
     }
 
-    /// Lists the registrations that have members, with how many.
+    /// Lists the registrations that have members, with their number of members.
     fn occupied(&self) -> Vec<(Arc<Registration>, u64)> {
         let all = self.registry.list().into_iter().filter(|one| one.seats > 0);
         all.map(|one| (one.registration, one.seats as u64)).collect()
     }
 }
 
-/// Which registration's members are closed when.
+/// Schedule by which the members of each registration are closed.
 #[derive(Debug)]
 struct Plan {
     begun: Instant,
     over: Duration,
-    /// Members when it began.
+    /// Number of members when the drain started.
     members: u64,
-    /// What is left, in order, each with how many members are closed before it.
+    /// Remaining registrations in order, each with the number of members that are closed before it.
     queue: VecDeque<(u64, Arc<Registration>)>,
 }
 
@@ -190,7 +191,8 @@ impl Plan {
         Self { begun, over, members: members.max(there), queue }
     }
 
-    /// Takes those whose time has come: in proportion to their members, so that each moment sees as many leave.
+    /// Takes the registrations that are due. The times are proportional to their members, so that members leave at a
+    /// constant rate.
     fn due(&mut self, now: Instant) -> Vec<Arc<Registration>> {
         let spent = now.saturating_duration_since(self.begun).as_millis();
         let (over, members) = (self.over.as_millis(), u128::from(self.members));
@@ -212,7 +214,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How often those whose time has come are looked for; unnoticeable beside any time that is asked for.
+/// Interval at which due registrations are closed; short compared to any useful duration of a drain.
 pub const STEP: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

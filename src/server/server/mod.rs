@@ -1,10 +1,9 @@
-//! The router: registrations, their members on the relay threads, and the rules and limits that hold for both.
+//! The router: registrations, their members on the relay threads, and the rules and limits for both.
 //!
-//! A [`Server`] owns everything that makes up a router except its listeners, and offers the product's operations. The
-//! public routes ([`crate::http`]), the admin interface, the daemon's lifecycle, the tests and the fuzz targets all
-//! stand on top of it. Whatever must happen in a certain order happens here: a seat is taken before a member is
-//! reserved on its thread, a registration ends in the registry before its members are closed, and a new configuration
-//! takes effect rules first, access last.
+//! A [`Server`] owns everything that makes up a router except its listeners. The public routes ([`crate::http`]), the
+//! admin interface, the daemon's life cycle, the tests and the fuzz targets all use its operations. Steps that must be in
+//! a certain order are here: a seat is taken before a member is reserved on its thread, a registration ends in the
+//! registry before its members are closed, and a new configuration takes effect with its rules first and access last.
 
 mod cached;
 mod drain;
@@ -49,7 +48,7 @@ pub struct Server {
     relay: Relay,
     access: watch::Sender<Arc<Access>>,
     config: watch::Sender<Arc<Config>>,
-    /// The configuration of the start, against which changes that need a restart are reported.
+    /// The configuration at the start. Reloads compare with it to report changes that need a restart.
     initial: Arc<Config>,
     clients: Arc<ClientLimits>,
     pending: Arc<PendingPool>,
@@ -95,14 +94,14 @@ impl Server {
         Ok(server)
     }
 
-    /// Makes a registration, or returns the id of the one that the same device made before.
+    /// Creates a registration, or returns the id of the one that the same device has created before.
     pub async fn register(&self, request: &Request, client: &Peer) -> Result<RegistrationId, RegisterError> {
         self.check_available()?;
         if let Some(wanted) = &request.wanted {
             self.check_key_attempts(client, wanted.as_str()).map_err(RegisterError::TooManyWrongKeys)?;
         }
         let registered = self.registry.register(request, Instant::now());
-        // Keys that aren't those of a taken id may be a way to guess them.
+        // A request for an id in use with other keys may be an attempt to guess its keys.
         if let Some(wanted) = &request.wanted
             && registered.as_ref().map_or_else(|error| *error == registry::RegisterError::Taken, |id| id != wanted)
         {
@@ -113,8 +112,8 @@ impl Server {
         Ok(id)
     }
 
-    /// Takes a seat in a registration, so that the member receives everything that is sent from now on; its connection
-    /// follows with [`Reservation::attach`].
+    /// Takes a seat in a registration. The member receives all messages that are sent from now on, as soon as
+    /// [`Reservation::attach`] has passed its connection.
     pub async fn join(&self, request: Join<'_>) -> Result<Reservation, JoinError> {
         let Join { id, credential, role, client, is_forwarded, rates } = request;
         self.check_available()?;
@@ -129,7 +128,7 @@ impl Server {
         Ok(Reservation { member, slot })
     }
 
-    /// Ends a registration for a device that has both keys: frees the id at once, and closes the members.
+    /// Ends a registration for a device that has both keys. The id is free at once, and the members are closed.
     pub async fn remove(&self, id: &str, key: &Key, host_key: &Key, client: &Peer) -> Result<(), RemoveError> {
         self.check_key_attempts(client, id).map_err(RemoveError::TooManyWrongKeys)?;
         let ended = self.registry.remove(id, key, host_key).map_err(|error| match error {
@@ -165,7 +164,7 @@ impl Server {
         self.registry.find(id)
     }
 
-    /// Applies a new configuration with the access rules that it describes, while devices stay connected.
+    /// Applies a new configuration and its access rules. Devices remain connected.
     pub fn apply(&self, config: Config, access: Access) -> ReloadReport {
         let mut changed = self.config.borrow().differences(&config).live;
         let need_restart = self.initial.differences(&config).need_restart;
@@ -181,8 +180,8 @@ impl Server {
         ReloadReport { changed, need_restart }
     }
 
-    /// Rejects newcomers from now on, and closes the members evenly over this time. Another call sets another time for
-    /// those that are left.
+    /// Rejects newcomers from now on, and closes the members evenly over the given time. A further call sets another time
+    /// for the remaining members.
     pub fn drain(&self, over: Duration) -> wire::Drain {
         self.drain.begin(over, Instant::now())
     }
@@ -197,8 +196,8 @@ impl Server {
         self.take_snapshot().await
     }
 
-    /// Rejects newcomers at once; the returned future closes every member and waits until all have answered, or
-    /// `patience` is over.
+    /// Rejects newcomers at once. The returned future closes every member, and waits until all have answered or `patience`
+    /// is over.
     pub fn shutdown(&self, reason: CloseReason, patience: Duration) -> impl Future<Output = ()> {
         self.drain.close();
         let relay = self.relay.clone();
@@ -206,7 +205,7 @@ impl Server {
     }
 }
 
-/// What the router knows of itself.
+/// Queries about the state of the router.
 impl Server {
     /// Lists the members of a registration.
     pub async fn members(&self, registration: &Registration) -> Vec<MemberView> {
@@ -218,12 +217,12 @@ impl Server {
         self.relay.member(id).await
     }
 
-    /// Returns how much each registration that has members has relayed.
+    /// Returns the traffic of each registration that has members.
     pub async fn traffic(&self) -> HashMap<Serial, Traffic> {
         self.relay.traffic().await
     }
 
-    /// Returns how much a registration has relayed.
+    /// Returns the traffic of a registration.
     pub async fn traffic_of(&self, registration: &Registration) -> Traffic {
         self.relay.traffic_of(registration).await
     }
@@ -233,7 +232,7 @@ impl Server {
         self.registry.len()
     }
 
-    /// Returns how many registrations have ended, by reason.
+    /// Returns the number of registrations that have ended, by reason.
     pub fn ended(&self) -> impl Iterator<Item = (wire::event::EndReason, u64)> {
         self.registry.ended()
     }
@@ -248,7 +247,7 @@ impl Server {
         self.relay.totals()
     }
 
-    /// The memory that peers can make the router hold.
+    /// Returns the budget of memory for peers.
     pub fn memory(&self) -> &MemoryBudget {
         self.relay.memory()
     }
@@ -283,7 +282,7 @@ impl Server {
         &self.clients
     }
 
-    /// Returns the gate that connections pass before anything is spent on them.
+    /// Returns the gate that checks the limits of new connections.
     pub fn connection_gate(&self) -> ConnectionGate {
         let (metrics, clients) = (Arc::clone(&self.metrics), Arc::clone(&self.clients));
         ConnectionGate { config: self.config.subscribe(), metrics, clients, pending: Arc::clone(&self.pending) }
@@ -299,20 +298,20 @@ impl Server {
         self.drain.is_closed()
     }
 
-    /// Returns how far a drain is.
+    /// Returns the progress of a drain.
     pub fn drain_phase(&self) -> wire::DrainPhase {
         self.drain.phase()
     }
 
-    /// Follows a drain.
+    /// Subscribes to the progress of a drain.
     pub fn watch_drain(&self) -> watch::Receiver<wire::Drain> {
         self.drain.watch()
     }
 }
 
-/// What is due periodically.
+/// Periodic work.
 impl Server {
-    /// Ends the registrations whose time has come, by `now` and by the wall clock.
+    /// Ends the registrations whose deadline has passed, by `now` or by the wall clock.
     pub fn sweep(&self, now: Instant) {
         self.registry.sweep(now);
         for expired in self.registry.expire(SystemTime::now()) {
@@ -321,14 +320,14 @@ impl Server {
         self.metrics.registrations.set(self.registry.len() as u64);
     }
 
-    /// Closes the members whose time in a drain has come; returns whether the process is to exit. Due every
+    /// Closes the members that are due in a drain, and returns whether the process should exit. To be called every
     /// [`DRAIN_INTERVAL`] while draining.
     pub fn advance_drain(&self) -> bool {
         self.drain.step(Instant::now())
     }
 
-    /// Keeps the process running, and rejecting newcomers, when a drain is done: for one whose sockets the service
-    /// manager holds, since the next caller would have it started again.
+    /// Keeps the process running after a drain, still rejecting newcomers. For sockets of the service manager, which would
+    /// start the process again upon the next connection.
     pub fn stay_when_drained(&self) {
         self.drain.set_stays();
     }
@@ -339,7 +338,7 @@ impl Server {
     }
 }
 
-/// Limits that hold for newcomers.
+/// Limits for newcomers.
 impl Server {
     /// Checks that newcomers are admitted at all.
     pub fn check_available(&self) -> Result<(), Unavailable> {
@@ -353,7 +352,7 @@ impl Server {
         Ok(())
     }
 
-    /// Returns how long to wait if the client's network has given too many wrong keys for this id.
+    /// Fails with the time to wait if the client's network has tried too many wrong keys for this id.
     fn check_key_attempts(&self, client: &Peer, id: &str) -> Result<(), Duration> {
         self.clients.check_key_attempts(client, id, &self.config.borrow().limits.wrong_key_rate)
     }
@@ -362,8 +361,8 @@ impl Server {
         self.clients.record_failed_key(client, id, &self.config.borrow().limits.wrong_key_rate);
     }
 
-    /// Counts a connection of a client behind a proxy among those of its network; others were counted when they were
-    /// accepted.
+    /// Counts the connection of a client behind a proxy for the client's network. Other connections were counted when they
+    /// were accepted.
     fn network_slot(&self, client: &Peer) -> Result<Option<NetworkSlot>, JoinError> {
         self.clients.hold(client, &self.config.borrow()).map_err(|_| {
             self.metrics.rejected(Rejection::PerAddress);
@@ -385,11 +384,11 @@ pub struct Join<'a> {
     pub client: Peer,
     /// Whether a trusted proxy reported the address, so that the connection isn't counted for its network yet.
     pub is_forwarded: bool,
-    /// How much it may send.
+    /// Rates of the messages and bytes that the device may send.
     pub rates: Option<Box<Rates>>,
 }
 
-/// A member whose connection is on its way to the relay thread; it leaves again when this is dropped.
+/// A member whose connection has not been attached yet. If this is dropped before, the member leaves again.
 #[derive(Debug)]
 pub struct Reservation {
     member: relay::Reservation,
@@ -397,7 +396,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Passes the connection to the relay thread, with the bytes that followed its handshake.
+    /// Passes the connection to the relay thread, with the bytes that were received after its handshake.
     pub fn attach(self, mut socket: Socket, early: Bytes) {
         socket.permit.hold(self.slot);
         self.member.attach(socket, early);
@@ -407,7 +406,7 @@ impl Reservation {
 /// Reason why a router can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The kernel gives no random numbers.
+    /// The kernel provides no random numbers.
     #[error("random numbers: {0}")]
     Randomness(#[source] io::Error),
     /// The relay threads can't be started.
@@ -424,21 +423,21 @@ pub enum Unavailable {
     /// The router is draining or stopping.
     #[error("the router is draining")]
     Draining,
-    /// `limits.memory` is nearly reached.
+    /// Memory use is near `limits.memory`.
     #[error("the router is near limits.memory")]
     OutOfMemory,
 }
 
-/// Reason why a registration isn't made.
+/// Reason why a registration isn't created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// No newcomers are admitted.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// The client's network has given too many wrong keys for the wanted id.
+    /// The client's network has tried too many wrong keys for the wanted id.
     #[error("too many wrong keys; wait {0:?}")]
     TooManyWrongKeys(Duration),
-    /// The registry rejects it.
+    /// The registry rejects the request.
     #[error(transparent)]
     Rejected(#[from] registry::RegisterError),
 }
@@ -449,13 +448,13 @@ pub enum JoinError {
     /// No newcomers are admitted.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// The client's network has given too many wrong keys for this registration.
+    /// The client's network has tried too many wrong keys for this registration.
     #[error("too many wrong keys; wait {0:?}")]
     TooManyWrongKeys(Duration),
-    /// The client's network has as many connections as it may have.
+    /// The client's network has reached its limit of connections.
     #[error("the client's network has too many connections")]
     TooManyConnections,
-    /// The registry gives no seat.
+    /// The registry rejects the member.
     #[error(transparent)]
     Rejected(#[from] SeatError),
     /// The relay thread's inbox is full.
@@ -466,7 +465,7 @@ pub enum JoinError {
 /// Reason why a registration isn't removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
-    /// The client's network has given too many wrong keys for this registration.
+    /// The client's network has tried too many wrong keys for this registration.
     #[error("too many wrong keys; wait {0:?}")]
     TooManyWrongKeys(Duration),
     /// No registration has this id.
@@ -477,15 +476,15 @@ pub enum RemoveError {
     WrongKey,
 }
 
-/// Time for which the public statistics are shared: each document lists every registration.
+/// Time for which the same public statistics are served, since creating them takes time: they list every registration.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Returns the memory in bytes that peers can make the router hold: `limits.memory`, or half of what there is.
+/// Returns the limit of memory for peers, in bytes: `limits.memory`, or half of the available memory.
 pub fn memory_limit(limits: &Limits) -> u64 {
     limits.memory.map_or_else(|| sys::memory_limit() / 2, |memory| memory.as_u64())
 }
 
-/// Draws the secret with which this process hashes keys.
+/// Returns a hasher with a random secret, with which this process hashes keys.
 fn random_secret() -> Result<[u8; 32], StartError> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| StartError::Randomness(io::Error::other(error.to_string())))?;

@@ -1,8 +1,8 @@
-//! What one process hands over to the next: the router's state, and the members' connections.
+//! The hand-over of the router's state and the members' connections to the next process.
 //!
-//! The order keeps members from losing anything. Members that can't move are asked to reconnect before the copy is made,
-//! while their registrations wait for them; the relay threads stand still from the copy on; and a new process has all
-//! members in their rooms before it accepts the first connection.
+//! The order of the steps prevents any loss. Members that can't be handed over are asked to reconnect before the snapshot
+//! is taken, and their registrations are kept for them. From the snapshot on, the relay threads are stopped. The new
+//! process restores all members before it accepts the first connection.
 
 use std::io::Read;
 use std::net::Shutdown;
@@ -28,7 +28,7 @@ use crate::snapshot::{RestartCounts, Snapshot};
 pub struct Inherited {
     /// The router's state.
     pub snapshot: Snapshot,
-    /// The connections of its members, in their order.
+    /// The connections of the members, in the order of the snapshot.
     pub members: Vec<OwnedFd>,
 }
 
@@ -40,26 +40,26 @@ impl Inherited {
     }
 }
 
-/// A router's state for a new process. The relay threads stand still while it lives.
+/// A router's state for a new process. The relay threads are stopped until this is dropped.
 #[derive(Debug)]
 pub struct FrozenServer {
-    /// The router's state; the listeners are left out, since the router doesn't own them.
+    /// The router's state without the listeners, which the router doesn't own.
     pub snapshot: Snapshot,
-    /// The descriptors of its members, in their order; they stay the relay threads'.
+    /// The descriptors of the members, in the order of the snapshot. The relay threads still own them.
     pub descriptors: Vec<RawFd>,
     _frozen: Frozen,
 }
 
 impl FrozenServer {
-    /// Lets the relay threads go on, and returns the state.
+    /// Resumes the relay threads, and returns the state.
     pub fn thaw(self) -> Snapshot {
         self.snapshot
     }
 }
 
 impl Server {
-    /// Asks the members whose connections can't move to reconnect, not all at once; their registrations wait for
-    /// them. To be followed by [`Server::snapshot`], or by [`Server::cancel_release`].
+    /// Asks the members whose connections can't be handed over to reconnect, spread over some time. Their registrations are
+    /// kept for them. To be followed by [`Server::snapshot`], or by [`Server::cancel_release`].
     pub async fn release_immovable(&self) {
         let mut rules = registry::Rules::of(&self.config.borrow());
         rules.linger = rules.linger.max(COME_BACK);
@@ -86,7 +86,7 @@ impl Server {
     }
 
     pub(super) async fn take_snapshot(&self) -> FrozenServer {
-        // Before the threads stand still, since it takes a while.
+        // Encoded before the threads are stopped, since it takes some time.
         let events = self.events.history().export();
         let history = Snapshot::encode_events(&events);
         let mut frozen = self.relay.freeze().await;
@@ -144,7 +144,7 @@ impl Server {
     }
 }
 
-/// Sends a close frame (1012) to a device whose stream isn't known, as well as that can be done.
+/// Sends a close frame (1012) to a device whose stream state is unknown. The device may not receive it.
 pub fn ask_to_reconnect(descriptor: OwnedFd) {
     let mut socket = RawSocket::from(descriptor);
     // Unread bytes would turn the close into a reset, and the device might miss the frame. Errors are ignored: a device
@@ -158,11 +158,11 @@ pub fn ask_to_reconnect(descriptor: OwnedFd) {
     let _ = socket.shutdown(Shutdown::Write);
 }
 
-/// How long a registration waits at least for members that were asked to reconnect.
+/// Minimum time for which a registration is kept for members that were asked to reconnect.
 const COME_BACK: Duration = Duration::from_secs(60);
 
-/// Time over which members that can't move are asked to reconnect: a thousand a second, but no longer than this.
+/// Maximum time over which members that can't be handed over are asked to reconnect; up to then, a thousand per second.
 pub const RELEASE_TIME: Duration = Duration::from_secs(10);
 
-/// Interval at which some of them are.
+/// Interval between two groups of members that are asked to reconnect.
 const STEP: Duration = Duration::from_millis(20);
