@@ -1,4 +1,4 @@
-//! The attacks: what each does, and what it is to be answered.
+//! The attacks, with the responses that each has to get.
 
 use std::io;
 
@@ -6,15 +6,15 @@ use crate::daemon::Setting;
 use crate::stage::Stage;
 use crate::{door, members};
 
-/// One kind of hostility.
+/// Kind of attack.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
-    /// An answer that has to be among those that they get.
+    /// Response that has to be among those of the attack.
     pub(crate) expected: &'static str,
-    /// What the daemon has that they meet.
+    /// Configuration of the daemon that the attack needs.
     pub(crate) setting: Setting,
-    /// Goes on until the time is over; counts what it is answered.
+    /// Attacks until the time is over, and counts the responses.
     pub(crate) run: fn(&Stage) -> io::Result<()>,
 }
 

@@ -1,4 +1,4 @@
-//! The daemon that is attacked: this build with its defaults, and with what the attack is on, on a core of its own.
+//! The attacked daemon: this build with its defaults and the configuration that the attack needs, on a core of its own.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,33 +10,33 @@ use tempfile::TempDir;
 
 use crate::process::pin;
 
-/// What a daemon has beside its defaults, where an attack is on that.
+/// Configuration of the daemon in addition to its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setting {
-    /// Nothing.
+    /// Only the defaults.
     Plain,
-    /// A listener for proxies that speak the PROXY protocol.
+    /// A listener that expects PROXY headers.
     Proxies,
-    /// A rule that asks strangers for a token, and a thousand that are good.
+    /// A rule that requires a token from remote clients, with a thousand valid tokens.
     Tokens,
-    /// A rule that has another program decide about strangers, which never answers.
+    /// A rule with an external authorizer that never answers.
     Questions,
 }
 
-/// A running daemon; it is ended when this is dropped.
+/// Running daemon, which is killed when this is dropped.
 pub(crate) struct Daemon {
     child: Child,
-    /// Where the pair comes in.
+    /// Address for the pair.
     pub(crate) address: SocketAddr,
-    /// Where the attackers come in.
+    /// Address for the attackers.
     pub(crate) attacked: SocketAddr,
     _home: TempDir,
-    /// Nobody accepts here: those who connect wait for an answer that never comes.
+    /// Listener of the external authorizer, which never accepts: its clients never get a response.
     _silent: TcpListener,
 }
 
 impl Daemon {
-    /// Starts it, and waits until it listens.
+    /// Starts a daemon, and waits until it listens.
     pub(crate) fn start(setting: Setting, core: Option<usize>, own_core: usize) -> io::Result<Self> {
         let silent = TcpListener::bind("127.0.0.1:0")?;
         let (address, second) = free_addresses()?;
@@ -48,14 +48,14 @@ impl Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ws-router"));
         command.arg("--config").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // A child inherits its parent's cores.
+        // A child inherits the cores of its parent.
         core.map_or(Ok(()), |core| pin(&[core]))?;
         let child = command.spawn();
         core.map_or(Ok(()), |_| pin(&[own_core]))?;
         let mut daemon = Self { child: child?, address, attacked, _home: home, _silent: silent };
-        let begun = Instant::now();
+        let start = Instant::now();
         while TcpStream::connect(address).is_err() {
-            if daemon.child.try_wait()?.is_some() || begun.elapsed() > PATIENCE {
+            if daemon.child.try_wait()?.is_some() || start.elapsed() > PATIENCE {
                 return Err(io::Error::other("the daemon doesn't listen"));
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -70,20 +70,20 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to do.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Two that are free now.
+/// Returns two ports that are free now.
 fn free_addresses() -> io::Result<(SocketAddr, SocketAddr)> {
     let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok((one.local_addr()?, other.local_addr()?))
 }
 
-/// The defaults; but this machine has no rates, so that those who are to meet them come through a proxy, and what takes
-/// seconds or many bytes takes less, so that it is seen within a measurement.
+/// Configuration of every daemon: the defaults, with shorter timeouts and smaller limits, so that an attack reaches them
+/// within a measurement. Loopback has no rate limits, so attacks on those come through a trusted proxy.
 fn configuration(home: &Path, address: SocketAddr) -> String {
     format!(
         "[admin]\nsocket = {:?}\n[log]\nlevel = \"warn\"\n[http]\ntrusted-proxies = [\"127.0.0.1\"]\n\
@@ -93,7 +93,8 @@ fn configuration(home: &Path, address: SocketAddr) -> String {
     )
 }
 
-/// What the setting adds to it. The rules are for strangers: whoever comes from this machine, as the pair, is let in.
+/// Returns the configuration that an attack adds. Its rules are for remote clients: the pair connects from this machine, and
+/// is admitted.
 fn more(setting: Setting, home: &Path, second: SocketAddr, silent: SocketAddr) -> io::Result<String> {
     let near = "[[access]]\nnetworks = [\"127.0.0.1\"]\n[[access]]\n";
     Ok(match setting {

@@ -1,4 +1,4 @@
-//! Attacks of those who aren't in yet: on requests, PROXY headers, keys and tokens, and another program's word.
+//! Attacks before a websocket is established: on requests, PROXY headers, keys, tokens and the external authorizer.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -58,13 +58,13 @@ pub(crate) fn empty(stage: &Stage) -> io::Result<()> {
     Ok(())
 }
 
-/// Half of them send a byte at a time, and the others announce more than they send.
+/// Sends slow requests: half of the connections send a byte at a time, and the others announce more than they send.
 pub(crate) fn slow_headers(stage: &Stage) -> io::Result<()> {
     let mut lines = (0..400 / THREADS).map(|_| open(stage).map(Some)).collect::<io::Result<Vec<_>>>()?;
     for line in lines.iter_mut().flatten().step_by(2) {
         line.0.write_all(&version_2(4096, &[0; 12]))?;
     }
-    // All of them are ended, if a little after the time.
+    // The daemon ends all of them, if a little after the time.
     let patience = stage.until + PATIENCE;
     let mut at = 0;
     while lines.iter().any(Option::is_some) && Instant::now() < patience {
@@ -82,15 +82,15 @@ pub(crate) fn slow_headers(stage: &Stage) -> io::Result<()> {
     Ok(())
 }
 
-/// One kind after the other, each on a connection of its own.
+/// Sends one kind of malformed header after the other, each on a connection of its own.
 pub(crate) fn wrong_headers(stage: &Stage) -> io::Result<()> {
-    let rubbish = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
+    let no_header = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
     let no_address = b"PROXY TCP4 999.0.113.66 198.51.100.1 40000 443\r\n".to_vec();
-    let kinds = [rubbish, no_address, version_2(u16::MAX, &[0; 12]), version_2(4, &[0; 4])];
+    let kinds = [no_header, no_address, version_2(u16::MAX, &[0; 12]), version_2(4, &[0; 4])];
     for kind in kinds.iter().cycle().take_while(|_| !stage.is_over()) {
         let mut line = open(stage)?;
         line.0.write_all(kind)?;
-        // Closed by a reset where something was left unread.
+        // The daemon closes by a reset if it has left something unread.
         let read = line.0.read(&mut [0]);
         stage.got(if matches!(read, Ok(1..)) { "an answer" } else { "closed" });
     }
@@ -111,7 +111,7 @@ pub(crate) fn tokens(stage: &Stage) -> io::Result<()> {
     Ok(())
 }
 
-/// Whoever is answered asks again at once.
+/// Repeats a request as soon as it is answered.
 pub(crate) fn questions(stage: &Stage) -> io::Result<()> {
     let mut lines = (0..400 / THREADS).map(|_| Line::open(stage.address)).collect::<io::Result<Vec<_>>>()?;
     let ask = |line: &mut Line, number| line.send("/register?key=k&host_key=h&reg_type=lobby", &stranger(number));
@@ -129,14 +129,14 @@ pub(crate) fn questions(stage: &Stage) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a connection that leaves no port behind when it is closed.
+/// Opens a connection that leaves no port in TIME_WAIT when it is closed.
 fn open(stage: &Stage) -> io::Result<Line> {
     let line = Line::open(stage.address)?;
     SockRef::from(&line.0).set_linger(Some(Duration::ZERO))?;
     Ok(line)
 }
 
-/// The start of a header of version 2 for TCP over IPv4, with the length that it announces and what follows it.
+/// Returns a header of version 2 for TCP over IPv4, with the length that it announces and the bytes after it.
 fn version_2(length: u16, rest: &[u8]) -> Vec<u8> {
     [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &length.to_be_bytes(), rest].concat()
 }
@@ -157,14 +157,14 @@ fn has_ended(line: &Line) -> bool {
     is_answered(line).is_err()
 }
 
-/// One of 200 networks, by a proxy that is trusted.
+/// Returns the header of a trusted proxy for one of 200 client networks.
 fn stranger(number: usize) -> String {
     format!("X-Forwarded-For: 203.0.113.{}\r\n", number % 200)
 }
 
-/// A header that goes on for longer than they may take.
+/// Unfinished PROXY header; sent byte by byte, it takes longer than the daemon waits.
 const VERSION_1: &[u8] =
     b"PROXY TCP6 2001:0db8:0000:0000:0000:0000:0000:0001 2001:0db8:0000:0000:0000:0000:0000:0002 4";
-/// Whoever comes from this machine itself has no rate.
+/// Header of a trusted proxy for a remote client, since clients on loopback have no rate limit.
 const STRANGER: &str = "X-Forwarded-For: 203.0.113.66\r\n";
 const PATIENCE: Duration = Duration::from_secs(10);

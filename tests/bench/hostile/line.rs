@@ -1,4 +1,4 @@
-//! A blocking connection: requests and their answers, and frames by hand.
+//! A blocking connection for requests and for frames.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ws_router_core::frame::{client_frame, client_header};
 
-/// A connection, as an HTTP client's or as a member's.
+/// Connection of an HTTP client or of a member.
 pub(crate) struct Line(pub(crate) TcpStream);
 
 impl Line {
@@ -17,7 +17,7 @@ impl Line {
         Ok(Self(stream))
     }
 
-    /// Registers a lobby and gives its id.
+    /// Registers a lobby, and returns its id.
     pub(crate) fn register(address: SocketAddr) -> io::Result<String> {
         let mut line = Self::open(address)?;
         let (status, body) = line.ask("/register?key=k&host_key=h&reg_type=lobby", "")?;
@@ -33,18 +33,18 @@ impl Line {
         }
     }
 
-    /// Makes a request with more headers, each with its line end; gives the status and the body.
+    /// Makes a request with more headers, each with its line end; returns the status and the body.
     pub(crate) fn ask(&mut self, target: &str, headers: &str) -> io::Result<(u16, String)> {
         self.send(target, headers)?;
         self.answer()
     }
 
-    /// Makes a request, and waits for nothing.
+    /// Sends a request without waiting for the response.
     pub(crate) fn send(&mut self, target: &str, headers: &str) -> io::Result<()> {
         self.0.write_all(format!("GET {target} HTTP/1.1\r\nHost: h\r\n{headers}\r\n").as_bytes())
     }
 
-    /// Waits for an answer.
+    /// Waits for a response.
     pub(crate) fn answer(&mut self) -> io::Result<(u16, String)> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -60,7 +60,7 @@ impl Line {
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// Waits for a frame; gives its first byte and its payload.
+    /// Waits for a frame; returns its first byte and its payload.
     pub(crate) fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.0.read_exact(&mut head)?;
@@ -70,7 +70,7 @@ impl Line {
                 self.0.read_exact(&mut len)?;
                 vec![0; usize::from(u16::from_be_bytes(len))]
             }
-            127 => return Err(io::Error::other("nobody here sends that much")),
+            127 => return Err(io::Error::other("unexpectedly large frame")),
             short => vec![0; usize::from(short)],
         };
         self.0.read_exact(&mut payload)?;
@@ -78,17 +78,17 @@ impl Line {
     }
 }
 
-/// A client's frame, masked with zeros.
+/// Returns a client frame, masked with zeros.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     client_frame(first, [0; 4], payload)
 }
 
-/// The header of a client's frame.
+/// Returns the header of a client frame.
 pub(crate) fn header(first: u8, len: u64) -> Vec<u8> {
     client_header(first, [0; 4], len)
 }
 
-/// The headers of a request that joins.
+/// Headers of a handshake request.
 pub(crate) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const PATIENCE: Duration = Duration::from_secs(20);

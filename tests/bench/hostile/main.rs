@@ -1,10 +1,10 @@
-//! What hostile clients get, what they cost, and what an innocent pair feels of it: `cargo bench --bench hostile`.
+//! Responses to hostile clients, their cost, and the latency of an innocent pair: `cargo bench --bench hostile`.
 //!
-//! The daemon has one core. The pair has the other, and answers each other once a millisecond; the attackers are a
-//! process of its own that gets what the pair leaves of that core; the pair's times are the kernel's, so that they slow
-//! the pair down only through the daemon. Each attack meets a fresh daemon, and its own idle time right before is what the
-//! pair's is held against. The table is Markdown, as in tests/bench/README.md. With `--quick`, and when it isn't `cargo
-//! bench` that runs this, only the answers and the pair's messages are checked, and no time.
+//! The daemon has one core. The pair has the other, and exchanges a message and its answer once a millisecond. The attackers
+//! are a process of their own that gets the idle time of the pair's core. The pair's times are the kernel's, so attackers
+//! slow it down only through the daemon. Each attack gets a new daemon, and the pair's latency is compared with that of the
+//! idle daemon right before. The table is Markdown, as in tests/bench/README.md. With `--quick`, and when this isn't run by
+//! `cargo bench`, only the responses and the pair's messages are checked, and no times.
 
 mod attacks;
 mod daemon;
@@ -36,20 +36,20 @@ use pair::Pair;
 use process::{cpu_time, memory, peak_memory, pin};
 use stage::Attackers;
 
-/// Measures what hostile clients cost and what others feel of it.
+/// Measures the cost of hostile clients, and the latency of an innocent pair.
 #[derive(Debug, Parser)]
 #[command(name = "hostile")]
 struct Arguments {
-    /// Only check the answers and the pair's messages, not times.
+    /// Only check the responses and the pair's messages, not times.
     #[arg(long)]
     quick: bool,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Only these attacks.
+    /// Run only these attacks.
     #[arg(long, value_delimiter = ',')]
     attack: Vec<String>,
-    /// Given by `cargo bench`.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -91,12 +91,12 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     Ok(code)
 }
 
-/// What an attack did.
+/// Result of an attack.
 struct Row {
     answers: String,
-    /// Cores that the daemon was busy on.
+    /// Number of cores that the daemon used.
     load: f64,
-    /// Bytes that its memory grew by at most.
+    /// Highest growth of its memory, in bytes.
     memory: u64,
     idle: Histogram,
     beside: Histogram,

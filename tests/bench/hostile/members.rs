@@ -1,4 +1,4 @@
-//! Attacks of those who are members: what they send, and what they don't read.
+//! Attacks of members, which send much or read nothing.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -68,10 +68,10 @@ pub(crate) fn tiny(stage: &Stage) -> io::Result<()> {
     let _stuck = Line::join(stage.address, &id)?;
     let (mut line, mut reader) = (Line::join(stage.address, &id)?, Line::join(stage.address, &id)?);
     let flood = frame(0x82, b"x").repeat(2000);
-    let mut heard = vec![0; 2000 * 3];
+    let mut received = vec![0; 2000 * 3];
     while !stage.is_over() {
         line.0.write_all(&flood)?;
-        reader.0.read_exact(&mut heard)?;
+        reader.0.read_exact(&mut received)?;
     }
     stage.got("no answer");
     Ok(())
@@ -124,7 +124,7 @@ pub(crate) fn huge_messages(stage: &Stage) -> io::Result<()> {
     while !stage.is_over() {
         if stuck.len() < 4000 / THREADS {
             let line = Line::join(stage.address, &id)?;
-            // Thousands of full buffers would take gigabytes of the kernel's memory.
+            // Thousands of full buffers would take gigabytes of kernel memory.
             SockRef::from(&line.0).set_recv_buffer_size(4096)?;
             stuck.push(line);
         } else {

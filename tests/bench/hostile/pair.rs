@@ -1,8 +1,7 @@
-//! The innocent pair: a question and its answer once a millisecond, numbered, and how long both together were on their way.
+//! The innocent pair: a numbered message and its answer once a millisecond, with the sum of their latencies.
 //!
-//! On its way is a message from the moment that it is given to the kernel to the moment that the receiver's kernel has
-//! it (SO_TIMESTAMPNS, socket(7)). So it doesn't count how long the pair itself waits for the core that it shares with the
-//! attackers, which is no fault of the daemon's.
+//! The latency of a message is the time from the write to the moment at which the receiver's kernel has it (SO_TIMESTAMPNS,
+//! socket(7)). It doesn't include the time in which the pair itself waits for the core that it shares with the attackers.
 
 use std::io::{self, IoSliceMut, Write};
 use std::net::SocketAddr;
@@ -27,10 +26,10 @@ impl Pair {
         Ok(Self { one: Member::join(address, &id)?, other: Member::join(address, &id)?, number: 0 })
     }
 
-    /// Talks for so long; fails when a message is missing, doubled or another's.
+    /// Exchanges messages for a time; fails if one is lost, duplicated or foreign.
     pub(crate) fn run_for(&mut self, time: Duration) -> io::Result<Histogram> {
-        let (begun, mut histogram) = (Instant::now(), Histogram::new());
-        while begun.elapsed() < time {
+        let (start, mut histogram) = (Instant::now(), Histogram::new());
+        while start.elapsed() < time {
             let asked = Instant::now();
             let there = pass(&mut self.one, &mut self.other, self.number)?;
             let back = pass(&mut self.other, &mut self.one, self.number)?;
@@ -42,7 +41,7 @@ impl Pair {
     }
 }
 
-/// Sends a message; how long it was on its way.
+/// Sends a message, and returns its latency.
 fn pass(from: &mut Member, to: &mut Member, number: u64) -> io::Result<Duration> {
     let mut payload = [0; 64];
     payload[..8].copy_from_slice(&number.to_be_bytes());
@@ -51,19 +50,19 @@ fn pass(from: &mut Member, to: &mut Member, number: u64) -> io::Result<Duration>
     from.line.0.write_all(&message)?;
     loop {
         match to.frame()? {
-            (0x82, heard, came) if heard == payload => return Ok(came.duration_since(sent).unwrap_or_default()),
+            (0x82, received, at) if received == payload => return Ok(at.duration_since(sent).unwrap_or_default()),
             (0x89, ..) => to.line.0.write_all(&frame(0x8a, b""))?,
-            (first, heard, _) => {
-                return Err(io::Error::other(format!("instead of {number}: {first:#x}, {} bytes", heard.len())));
+            (first, received, _) => {
+                return Err(io::Error::other(format!("instead of {number}: {first:#x}, {} bytes", received.len())));
             }
         }
     }
 }
 
-/// A member that is told when the kernel had what it reads.
+/// Member that gets the kernel's time of each message.
 struct Member {
     line: Line,
-    /// What was read and isn't a whole frame yet, or the next one.
+    /// Bytes that were read after the last complete frame.
     unread: Vec<u8>,
     came: SystemTime,
 }
@@ -75,7 +74,7 @@ impl Member {
         Ok(Self { line, unread: Vec::new(), came: SystemTime::UNIX_EPOCH })
     }
 
-    /// Waits for a frame of less than 126 bytes; gives its first byte, its payload, and when it was there.
+    /// Waits for a frame of less than 126 bytes; returns its first byte, its payload, and its time of arrival.
     fn frame(&mut self) -> io::Result<(u8, Vec<u8>, SystemTime)> {
         loop {
             if let [first, len @ 0..126, rest @ ..] = &self.unread[..]

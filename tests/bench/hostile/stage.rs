@@ -1,7 +1,7 @@
 //! The attackers: a process of their own, some threads each, until the time is over.
 //!
-//! A turn of an attack is one connection's life, or a part of it; what it is answered (a status, a close code, a broken
-//! connection, or nothing) is counted.
+//! A turn of an attack is the life of one connection, or a part of it; its response (a status, a close code, a broken
+//! connection, or none) is counted.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::attacks::{ATTACKS, Attack};
 use crate::line::Line;
 
-/// Where and for how long.
+/// Target and duration of an attack.
 pub(crate) struct Stage {
     pub(crate) address: SocketAddr,
     pub(crate) until: Instant,
@@ -23,7 +23,7 @@ pub(crate) struct Stage {
     has_lead: AtomicBool,
 }
 
-/// The part of the one thread that does what the others don't, until it is dropped.
+/// Role of the one thread that does what the others don't, until it is dropped.
 pub(crate) struct Lead<'a>(&'a AtomicBool);
 
 impl Drop for Lead<'_> {
@@ -47,7 +47,7 @@ impl Stage {
         Line::register(self.address)
     }
 
-    /// Returns a lobby that all threads have in common.
+    /// Returns a lobby that all threads share.
     pub(crate) fn common_lobby(&self) -> io::Result<String> {
         match self.common.get() {
             Some(id) => Ok(id.clone()),
@@ -60,7 +60,7 @@ impl Stage {
         (!self.has_lead.swap(true, Ordering::Relaxed)).then(|| Lead(&self.has_lead))
     }
 
-    /// Notes how a member's connection ended, if it did by now.
+    /// Counts the end of a member's connection, if it has ended.
     pub(crate) fn ended(&self, line: &mut Line) {
         let _ = line.0.set_read_timeout(Some(Duration::from_millis(300)));
         loop {
@@ -77,14 +77,14 @@ impl Stage {
     }
 }
 
-/// The attackers' process, which only gets the time that nobody else wants on its core.
+/// Process of the attackers, which gets only the idle time of its core.
 pub(crate) struct Attackers {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Attackers {
-    /// Starts it; returns when it is under way.
+    /// Starts the process, and waits until it runs.
     pub(crate) fn start(attack: &Attack, address: SocketAddr, time: Duration) -> io::Result<Self> {
         let mut child = Command::new("chrt")
             .args(["--idle", "0"])
@@ -99,7 +99,7 @@ impl Attackers {
         attackers.line().map(|_| attackers)
     }
 
-    /// Waits for their end; tells what they got.
+    /// Waits for its end; returns the counted responses.
     pub(crate) fn finish(&mut self) -> io::Result<String> {
         self.line()
     }
@@ -115,13 +115,13 @@ impl Attackers {
 
 impl Drop for Attackers {
     fn drop(&mut self) {
-        // They may have ended by themselves; then there is nothing left to do.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Becomes the attackers, when the arguments say so.
+/// Runs as the attackers' process if the arguments say so.
 pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
     let [mode, name, address, seconds] = arguments else { return None };
     let attack = ATTACKS.iter().find(|attack| mode == "attack" && attack.name == *name)?;
@@ -136,7 +136,7 @@ pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    // One that fails has lost its connection; the next turn makes another.
+                    // A turn that fails has lost its connection; the next one opens another.
                     while !stage.is_over() {
                         if (attack.run)(&stage).is_err() {
                             stage.got("broken");
@@ -153,5 +153,5 @@ pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
     }))
 }
 
-/// How many run an attack at once.
+/// Number of threads that run an attack.
 pub(crate) const THREADS: usize = 8;
