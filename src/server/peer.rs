@@ -1,8 +1,8 @@
 //! The other end of a connection, as the kernel or a trusted proxy reports it, and its network.
 //!
-//! The kernel knows the address of the other machine, or the process on this one. If that is a proxy that the
-//! configuration trusts ([`Peers`]), the client that the proxy names takes its place in logs, limits and access rules.
-//! An address from a proxy may have no port; it is then 0 and isn't shown.
+//! The kernel reports the address of the other machine, or the process on this one. If it is a trusted proxy
+//! ([`Peers`]), logs, limits and access rules use the client that the proxy names instead. If the proxy reports an
+//! address without a port, the port is 0 and isn't shown.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,14 +18,14 @@ pub struct ClientIdentity {
     pub names: Vec<String>,
 }
 
-/// Network of a client, the unit that limits apply to: a client that has one address of it can use all.
+/// Network of a client, to which limits apply: a client that has one address in a network can usually use all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// An IPv4 address.
     V4(Ipv4Addr),
     /// The first 64 bits of an IPv6 address, which is what a household or a host is given (RFC 6177).
     V6(u64),
-    /// Processes of this machine that connect to a Unix socket.
+    /// Processes on this machine that connect to a Unix socket.
     Unix,
 }
 
@@ -43,8 +43,8 @@ impl Network {
         peer.ip().map_or(Self::Unix, Self::of)
     }
 
-    /// Returns a number of the network, if it has an address. Those of IPv4 addresses are in a range that no IPv6 network
-    /// uses.
+    /// Returns a number that identifies the network, if it has an address. The numbers of IPv4 addresses are in a range that
+    /// no IPv6 network uses.
     pub fn number(self) -> Option<u64> {
         match self {
             Self::Unix => None,
@@ -54,8 +54,8 @@ impl Network {
     }
 }
 
-/// Returns how many of `limit` one network may hold while all others hold `others`: half of what these leave free, and at
-/// least one. So no network can use up what all share.
+/// Returns the maximum for one network of a shared resource with the given limit, while all other networks hold `others`:
+/// half of the rest, and at least one. So no network can use up the resource.
 pub fn network_share(limit: usize, others: usize) -> usize {
     (limit.saturating_sub(others) / 2).max(1)
 }
@@ -105,7 +105,7 @@ impl FromIterator<Range> for Peers {
     }
 }
 
-/// The error of a text that names no peers; says how to fix it.
+/// The string is not a network, an address or "unix". The text of the error contains the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RangeError(String);

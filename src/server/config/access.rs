@@ -1,9 +1,9 @@
 //! Reads the `[[access]]` tables: which clients may register and connect.
 //!
-//! Each table is one rule: what it allows, and conditions that must all hold. The first rule that applies decides; if
-//! there are rules and none applies, access is denied. A condition that can never hold and a rule that is never reached are
-//! reported as problems, since access that an administrator believes to be closed might be open. `crate::access` evaluates
-//! the rules, and reads the files that they name.
+//! Each table is one rule, with the actions that it allows and conditions that must all be met. The first rule that applies
+//! decides; if there are rules and none applies, access is denied. Conditions that can never be met and rules that are
+//! never reached are reported as problems, since they may allow access that the administrator believes to be denied.
+//! `crate::access` evaluates the rules and reads the files that they name.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use crate::peer::{Peers, Range};
 pub struct Rule {
     /// Name in logs; without it, the number of the rule is used.
     pub name: Option<String>,
-    /// What it allows.
+    /// Actions that the rule allows.
     pub allow: Allow,
     /// Networks of the client, one of which must match; empty requires none.
     pub networks: Peers,
@@ -40,11 +40,11 @@ pub struct Rule {
     pub origins: Vec<String>,
     /// Limit of concurrent registrations created under the rule.
     pub registrations: Option<usize>,
-    /// Limit of concurrent members of each of them.
+    /// Limit of concurrent members of each such registration.
     pub members: Option<usize>,
     /// Rate of messages of each member that the rule admitted.
     pub messages: Option<Rate>,
-    /// Rate of bytes of each of them.
+    /// Rate of bytes of each member that the rule admitted.
     pub bytes: Option<Rate>,
     /// External authorizer that makes the final decision.
     pub ask: Option<AuthorizerAddress>,
@@ -66,7 +66,7 @@ pub enum Allow {
     None,
 }
 
-/// A user of this machine.
+/// A user on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum User {
     /// User id.
@@ -78,13 +78,13 @@ pub enum User {
 /// Client certificates that satisfy a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientNames {
-    /// Any certificate of the listener's authorities.
+    /// Any certificate signed by the listener's authorities.
     Any,
     /// A certificate with one of these names.
     Of(Vec<String>),
 }
 
-/// Positions of a rule, and of those parts of it that others may contradict.
+/// Positions of a rule and of its parts that may conflict with other settings.
 pub(super) struct Placed {
     pub(super) at: Position,
     name: Option<Position>,
@@ -93,7 +93,7 @@ pub(super) struct Placed {
 }
 
 impl Rule {
-    /// Returns its name, or else its number.
+    /// Returns the rule's name, or its number if it has none.
     pub fn title(&self, index: usize) -> String {
         self.name.clone().unwrap_or_else(|| (index + 1).to_string())
     }
@@ -106,7 +106,7 @@ impl Allow {
     }
 }
 
-/// Reads the rules of a file, and appends them to `rules`.
+/// Reads the rules of a file and appends them to `rules`.
 pub(super) fn read_all(
     value: &Spanned<DeValue<'_>>,
     around: &Surroundings<'_>,
@@ -132,7 +132,8 @@ pub(super) fn read_all(
     }
 }
 
-/// Reports rules with the same name, that are never reached, or that require what no listener provides.
+/// Reports rules with the same name, rules that are never reached, and rules that require a client certificate although no
+/// listener requests one.
 pub(super) fn report_conflicts(rules: &[(Placed, Rule)], listeners: &[Listener], found: &mut Found) {
     let asks_for_certificates = listeners.iter().flat_map(|listener| &listener.tls).any(|tls| tls.client_ca.is_some());
     let (mut decided, mut names) = ((None, None), HashMap::new());
@@ -172,7 +173,7 @@ pub(super) fn report_conflicts(rules: &[(Placed, Rule)], listeners: &[Listener],
     }
 }
 
-/// Returns a rule as it is written in a file, with a comment.
+/// Returns a rule in the syntax of the configuration file, with a comment.
 pub(super) fn show(rule: &Rule, comment: &str) -> String {
     let mut table = format!("[[{ACCESS}]]{comment}\n");
     let mut line = |name: &str, value: Option<String>| {
@@ -370,7 +371,7 @@ fn at_least_one(number: usize) -> Result<usize, ValueError> {
     value::between(1, MANY)(&number).map(|()| number)
 }
 
-/// Reads a rate, whose amounts `number` parses.
+/// Reads a rate. `number` parses its amounts.
 fn rate(value: &DeValue<'_>, such_as: &str, number: impl Fn(&str) -> Option<u64>) -> Result<Rate, ValueError> {
     let text =
         String::read(value).map_err(|_| type_error(value, "a rate", format!("write, for example, {such_as}")))?;
@@ -393,8 +394,8 @@ fn network(value: &DeValue<'_>) -> Result<Range, ValueError> {
 /// Keys that are conditions.
 const CONDITIONS: [&str; 5] = ["networks", "users", "tokens", "client-certificates", "origins"];
 
-/// More than any machine sends, and far from any overflow.
+/// Maximum amount of a rate: more than any machine sends, and far below an overflow.
 const MAX_AMOUNT: u64 = 1 << 50;
 
-/// A name is part of each log message about its rule.
+/// Maximum length of a rule's name, which is part of each log message about the rule.
 const LONGEST_NAME: usize = 64;

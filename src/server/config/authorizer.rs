@@ -29,7 +29,7 @@ pub enum AuthorizerEndpoint {
 /// Reason why an address can't be used, with the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizerError {
-    /// The text is not an address.
+    /// The string is not an address.
     #[error("{0:?} is not an address; write \"http://127.0.0.1:9000/path\" or \"unix:/socket:/path\"")]
     Invalid(String),
     /// The address requires TLS.

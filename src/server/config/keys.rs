@@ -246,12 +246,12 @@ pub(super) fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable
     }
 }
 
-/// Anything shorter is over before a peer can act.
+/// Minimum of timeouts: within a shorter time, no peer can respond.
 pub(super) const MOMENT: Duration = Duration::from_millis(10);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A year of 365.25 days, as humantime has it. Longer is a typing error, and might exceed the clock's range.
+/// A year of 365.25 days, as in humantime. A longer time is a typing error, and might exceed the clock's range.
 const YEAR: Duration = Duration::from_secs(31_557_600);
-/// More threads than cores only compete with each other.
+/// Maximum number of relay threads. More threads than cores only compete with each other.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
-/// More than any machine can hold, and far from any overflow.
+/// Maximum of counts: more than any machine can hold, and far below an overflow.
 pub(super) const MANY: usize = 1_000_000_000;

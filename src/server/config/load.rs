@@ -1,7 +1,7 @@
-//! Reads the configuration's files, and finds all problems at once.
+//! Reads the configuration's files and reports all problems at once.
 //!
-//! The parser recovers from errors and keeps the position of each key and value, so one bad line hides no other. A
-//! configuration is used as a whole or not at all: a [`Config`] that is returned has no problem.
+//! The parser recovers from errors and keeps the position of each key and value, so an error in one line doesn't hide
+//! errors in others. A configuration is used only if it has no problem at all.
 //!
 //! Beside the file at [`DEFAULT_PATH`], the files in the folder next to it are read ([`FRAGMENTS`]), in the order of their
 //! names: `[[listener]]` and `[[access]]` tables are appended, and a key may be set in one file only.
@@ -22,7 +22,7 @@ use super::value::type_error;
 use super::{Config, Problems, access};
 use crate::files::{self, Accept, ReadError};
 
-/// Path of the configuration if none is named.
+/// Path of the configuration if no other is specified.
 pub const DEFAULT_PATH: &str = "/etc/ws-router/ws-router.toml";
 
 /// Suffix of the folder with further files beside the one at [`DEFAULT_PATH`].
@@ -36,7 +36,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Takes the named file, or else the one at [`DEFAULT_PATH`] with the files beside it.
+    /// Uses the named file, or the one at [`DEFAULT_PATH`] with the files in the folder next to it.
     pub fn new(named: Option<PathBuf>) -> Self {
         Self { path: named, credentials: None }
     }
@@ -73,7 +73,7 @@ impl Source {
 pub struct Loaded {
     config: Config,
     found: Found,
-    /// Position of each key that was set, and of each table of which there may be several, with its index.
+    /// Position of each key that was set, and of each table of an array with its index.
     origins: HashMap<(String, usize), Position>,
 }
 
@@ -83,7 +83,7 @@ impl Loaded {
         self.found.report().map_or(Ok(self.config), Err)
     }
 
-    /// Returns the configuration. Where it has a problem, the default stands in for what is wrong.
+    /// Returns the configuration. Invalid values are replaced by their defaults.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -106,7 +106,7 @@ impl Loaded {
         self.found.file_error(problem);
     }
 
-    /// Returns the configuration as a file with all keys, each with the place where it was set, or all problems.
+    /// Returns the configuration as a file with all keys, each with the position where it was set, or all problems.
     pub fn to_toml(&self) -> Result<String, Problems> {
         match self.found.report() {
             Some(problems) => Err(problems),
@@ -122,7 +122,7 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     load_named(path, Accept::Any, &environment).finish()
 }
 
-/// Reads a configuration from a text. `path` is its name in problems, and relative paths begin in its folder.
+/// Reads a configuration from a string. `path` is its name in problems, and relative paths are relative to its folder.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
     parse_in(text, path, &environment)
 }
@@ -164,7 +164,7 @@ pub(super) fn load_default(path: &Path, accept: Accept, variable: &dyn Fn(&str) 
 /// A configuration that is being read.
 struct Loader<'v> {
     variable: &'v dyn Fn(&str) -> Option<OsString>,
-    /// Folder of the main file, where relative paths begin.
+    /// Folder of the main file, to which relative paths are relative.
     folder: PathBuf,
     config: Config,
     found: Found,

@@ -16,7 +16,7 @@ use super::value::{Setting, ValueError, quoted, type_error};
 pub struct FileMode(u32);
 
 impl FileMode {
-    /// Read and write for the owner and the group, as connecting needs write permission (unix(7)).
+    /// Read and write permission for the owner and the group; connecting requires write permission (unix(7)).
     pub const OWNER_AND_GROUP: Self = Self(0o660);
 
     /// Returns the bits, at most 0777.
@@ -62,7 +62,7 @@ impl Setting for FileMode {
     }
 }
 
-/// The name of a group that this system knows.
+/// The name of an existing group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupName(String);
 
@@ -91,7 +91,7 @@ impl fmt::Display for GroupName {
     }
 }
 
-/// An empty text is the group of the process.
+/// An empty string stands for the group of the process.
 impl Setting for Option<GroupName> {
     fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
         match value.as_str() {

@@ -1,8 +1,9 @@
-//! Problems of the configuration's files: each with its file, line and column, in the order of the files.
+//! Problems of the configuration's files, each with its file, line and column, in the order of the files.
 //!
-//! Readers of sections report a byte of the current file; its line and column are looked up at the end. If a line isn't
-//! TOML at all, only that is reported of it, since the parser's guess at its meaning would cause further problems. At most
-//! [`MAX_PROBLEMS`] are listed and long ones are shortened, so that the time stays linear for any file.
+//! The readers of sections report byte offsets in the current file, which are converted to lines and columns at the end.
+//! For a line with a syntax error, only that error is reported, since the parser guesses the rest of the line and further
+//! problems would be misleading. At most [`MAX_PROBLEMS`] problems are listed, and long ones are shortened, so that the
+//! time is linear for any file.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -10,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// All problems of a configuration, each with its place, for one line each.
+/// All problems of a configuration, one per line, each with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(pub Vec<String>);
 
@@ -45,7 +46,7 @@ struct NamedFile {
     position: Position,
 }
 
-/// The files that were read so far, and their problems.
+/// The files that have been read so far, and the problems found in them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
     files: Vec<SourceFile>,
@@ -57,7 +58,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Starts the next file, to which offsets refer from now on.
+    /// Adds a file, which becomes the current one: offsets refer to it from now on.
     pub(super) fn open(&mut self, path: &Path, text: Arc<str>) {
         let lines = [0].into_iter().chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         self.files.push(SourceFile { path: path.into(), text, lines });
@@ -68,18 +69,18 @@ impl Found {
         Position { file: self.files.len().saturating_sub(1), offset }
     }
 
-    /// Reports text that isn't TOML, in the current file.
+    /// Reports a syntax error in the current file.
     pub(super) fn syntax_error(&mut self, offset: usize, problem: String) {
         let at = self.position(offset);
         self.syntax.push((at, problem));
     }
 
-    /// Reports a key or value that is wrong, in the current file.
+    /// Reports an invalid key or value in the current file.
     pub(super) fn semantic_error(&mut self, offset: usize, problem: String) {
         self.semantic_error_at(self.position(offset), problem);
     }
 
-    /// Reports a key or value that is wrong, in any file.
+    /// Reports an invalid key or value in any file.
     pub(super) fn semantic_error_at(&mut self, at: Position, problem: String) {
         self.semantic.push((at, problem));
     }
@@ -94,7 +95,8 @@ impl Found {
         self.named.push(NamedFile { path: path.into(), position: self.position(offset) });
     }
 
-    /// Reports a problem of a named file where its path is written, if the problem contains the path.
+    /// Reports a problem of a file that the configuration names. Its position is that of the path in the configuration, if
+    /// the problem contains the path.
     pub(super) fn file_problem(&mut self, problem: &str) {
         let named = self.named.iter().filter(|file| problem.contains(&*file.path.to_string_lossy()));
         match named.max_by_key(|file| file.path.as_os_str().len()).map(|file| file.position) {
@@ -103,7 +105,7 @@ impl Found {
         }
     }
 
-    /// Returns whether so many problems were found that there is no use in looking for more.
+    /// Returns whether the maximum number of problems has been exceeded, so that further ones need not be found.
     pub(super) fn is_full(&self) -> bool {
         self.syntax.len() + self.semantic.len() > MAX_PROBLEMS
     }
@@ -121,7 +123,7 @@ impl Found {
         format!("{}:{}", file.path.display(), file.place(at.offset).0)
     }
 
-    /// Names a position for a problem at another one: by its line, and by its file if that differs.
+    /// Returns the line of a position as it is written in a problem at another position, with the file only if it differs.
     pub(super) fn seen_from(&self, at: Position, here: Position) -> String {
         match self.files.get(at.file) {
             Some(file) if at.file == here.file => format!("line {}", file.place(at.offset).0),
@@ -156,7 +158,7 @@ impl SourceFile {
         self.lines.partition_point(|start| *start <= offset).saturating_sub(1)
     }
 
-    /// Returns line and column (in characters), both from 1. An offset past the end is the end.
+    /// Returns the line and the column (in characters), both counted from 1. An offset past the end counts as the end.
     fn place(&self, offset: usize) -> (usize, usize) {
         let offset = offset.min(self.text.len());
         let line = self.line_index(offset);
@@ -166,17 +168,17 @@ impl SourceFile {
     }
 }
 
-/// What paths in the configuration refer to.
+/// Context in which paths in the configuration are resolved.
 pub(super) struct Surroundings<'a> {
-    /// Folder in which relative paths begin.
+    /// Folder to which relative paths are relative.
     pub(super) folder: &'a Path,
-    /// The process's environment.
+    /// Lookup of environment variables.
     pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
 /// Reason why a path can't be used.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // The texts say it.
+#[allow(missing_docs)] // The error texts explain the variants.
 pub enum PathError {
     #[error("{0:?} is not a path; name {1}")]
     Invalid(String, &'static str),
@@ -210,10 +212,10 @@ impl Surroundings<'_> {
 
 /// Variable with the folder of the service's credentials (systemd.exec(5)).
 pub(super) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
-/// Start of paths of files that the service manager passes to the daemon alone.
+/// Prefix of the paths of files that the service manager passes only to the daemon.
 const CREDENTIALS: &str = "${CREDENTIALS_DIRECTORY}";
 
-/// Finds the first of two equal keys or headers, of which the parser reports only the second.
+/// Index for finding the first of two equal keys or headers, since the parser reports only the second.
 pub(super) struct KeyIndex<'t> {
     /// Name of the key or header in each line, and the first line that has it.
     first: HashMap<(usize, &'t str), usize>,
@@ -257,7 +259,7 @@ impl<'t> KeyIndex<'t> {
     }
 }
 
-/// Cuts the middle out of a long problem: its end says how to fix it.
+/// Shortens a long problem in the middle, since its end contains the fix.
 fn shortened(problem: &str) -> String {
     if problem.chars().count() <= MAX_LENGTH {
         return problem.to_owned();
@@ -267,8 +269,8 @@ fn shortened(problem: &str) -> String {
     format!("{start} … {}", end.into_iter().rev().collect::<String>())
 }
 
-/// More than an administrator fixes before the next check.
+/// Maximum number of problems that are listed: more than an administrator fixes before the next check.
 const MAX_PROBLEMS: usize = 100;
 
-/// Length of a problem in characters that still fits a few lines of a terminal.
+/// Maximum length of a problem in characters, which takes a few lines of a terminal.
 const MAX_LENGTH: usize = 400;

@@ -1,4 +1,5 @@
-//! The configuration as a file, for `--print-config` and the hand-over, and the differences that a reload would apply.
+//! The configuration in the syntax of its file, for `--print-config` and the hand-over, and the comparison of two
+//! configurations for a reload.
 
 use std::fmt::Write;
 
@@ -41,12 +42,12 @@ impl Config {
         self.to_annotated_toml(|_, _| None)
     }
 
-    /// Returns the configuration as a file with all keys, each with a comment that `origin` returns for it. A table of
-    /// which there may be several is identified by its index.
+    /// Returns the configuration as a file with all keys, each with a comment that `origin` returns for it. The table of an
+    /// array is identified by its index.
     pub(super) fn to_annotated_toml(&self, origin: impl Fn(&str, usize) -> Option<String>) -> String {
         let comment = |key: &str, index| origin(key, index).map_or_else(String::new, |text| format!(" # {text}"));
         let mut file = String::new();
-        // Above any section: below one, they would be keys of it.
+        // Above all sections, since a key below a section's header would belong to the section.
         if self.open_access {
             file += &format!("{ACCESS} = []{}\n", comment(ACCESS, 0));
         }
@@ -78,8 +79,8 @@ impl Config {
 
     /// Returns the keys in which `new` differs, and whether a reload applies them.
     ///
-    /// A listener is identified by its address, and every change of it needs a restart; the order of listeners doesn't
-    /// matter. Changed contents of certificate and key files are no difference of the configuration.
+    /// A listener is identified by its address. Every change of a listener needs a restart, but their order doesn't matter.
+    /// Only the paths of certificate and key files are compared, not their contents.
     pub fn differences(&self, new: &Self) -> Differences {
         let mut differences = Differences::default();
         compare_listeners(&self.effective_listeners(), &new.effective_listeners(), &mut differences);
@@ -114,7 +115,7 @@ fn show_listener(listener: &Listener, comment: &str) -> String {
 fn compare_listeners(old: &[Listener], new: &[Listener], differences: &mut Differences) {
     let mut new = new.to_vec();
     let mut take = |fits: &dyn Fn(&Listener) -> bool| new.iter().position(fits).map(|index| new.swap_remove(index));
-    // Unchanged ones first: several may have the same address, with port 0.
+    // Unchanged listeners first, since several may have the same address with port 0.
     let changed: Vec<_> = old.iter().filter(|before| take(&|after| after == *before).is_none()).collect();
     for before in changed {
         let after = take(&|after| after.address == before.address);

@@ -26,7 +26,7 @@ pub(super) trait Setting: Sized {
     /// Reads a value.
     fn read(value: &DeValue<'_>) -> Result<Self, ValueError>;
 
-    /// Returns the value as it is written in a file.
+    /// Returns the value in the syntax of the configuration file.
     fn show(&self) -> String;
 }
 
@@ -177,7 +177,7 @@ impl Setting for Peers {
     }
 }
 
-/// A list of texts.
+/// A list of strings.
 impl Setting for Vec<String> {
     fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let fix = "write, for example, [\"relay.example.com\"]";
@@ -229,7 +229,7 @@ impl Setting for Option<ListenAddress> {
 
 /// Reason why a value can't be used, with the fix.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // The texts say it.
+#[allow(missing_docs)] // The error texts explain the variants.
 pub enum ValueError {
     #[error("expected {expected}, not {found}; {fix}")]
     Type { expected: &'static str, found: &'static str, fix: Cow<'static, str> },
@@ -247,7 +247,7 @@ pub enum ValueError {
     Character { text: String, character: char },
     #[error("{text:?} has its slashes in the wrong place; write {right:?}")]
     Slashes { text: String, right: String },
-    /// A value that is valid elsewhere, but useless here.
+    /// A value that is valid in itself, but has no effect in this place.
     #[error("{0}")]
     Useless(&'static str),
     #[error("there is no group {0:?}; create it, or name one of /etc/group")]
@@ -269,13 +269,13 @@ pub enum ValueError {
 }
 
 impl ValueError {
-    /// Adds another value that would be accepted.
+    /// Adds an alternative value to the text of the error.
     fn or(self, alternative: &'static str) -> Self {
         Self::Or { error: Box::new(self), alternative }
     }
 }
 
-/// Reads and shows an enum by the words of its variants.
+/// Implements [`Setting`] for an enum whose variants are written as words.
 macro_rules! words {
     ($type:ty { $($word:literal = $variant:ident),+ }) => {
         impl Setting for $type {
@@ -308,7 +308,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     distances.filter(|(distance, _)| *distance <= tolerance).min().map(|(_, name)| name)
 }
 
-/// Returns the error of a value of the wrong type.
+/// Returns the error for a value of the wrong type.
 pub(super) fn type_error(value: &DeValue<'_>, expected: &'static str, fix: impl Into<Cow<'static, str>>) -> ValueError {
     let found = match value {
         DeValue::String(_) => "a string",
@@ -322,7 +322,7 @@ pub(super) fn type_error(value: &DeValue<'_>, expected: &'static str, fix: impl 
     ValueError::Type { expected, found, fix: fix.into() }
 }
 
-/// Returns a text as a TOML string.
+/// Returns a value as a quoted TOML string.
 pub(super) fn quoted(text: impl Display) -> String {
     toml::Value::String(text.to_string()).to_string()
 }
@@ -341,7 +341,7 @@ pub(super) fn between<T: Setting + PartialOrd>(minimum: T, maximum: T) -> impl F
     }
 }
 
-/// Returns a check that accepts "auto", and what `check` accepts.
+/// Returns a check that accepts "auto" and all values that `check` accepts.
 pub(super) fn auto_or<T>(
     check: impl Fn(&T) -> Result<(), ValueError>,
 ) -> impl Fn(&Option<T>) -> Result<(), ValueError> {
@@ -384,7 +384,7 @@ pub(super) fn each<T>(check: impl Fn(&T) -> Result<(), ValueError>) -> impl Fn(&
     move |values| values.iter().try_for_each(&check)
 }
 
-/// Accepts the name of a host, without a scheme or a port.
+/// Accepts a host name, without a scheme or a port.
 pub(super) fn host_name(name: &str) -> Result<(), ValueError> {
     let is_label =
         |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));

@@ -59,7 +59,7 @@ pub struct FreshCertificates {
     client_auth: ClientAuth,
 }
 
-/// The error of a certificate, key, authority or revocation list that can't be used.
+/// A certificate, key, authority or revocation list can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{role} {}{}: {problem}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
 pub struct CertificateError {
@@ -70,7 +70,7 @@ pub struct CertificateError {
     problem: Box<CertificateProblem>,
 }
 
-/// The problem of a file; says how to fix it.
+/// Problem of a file. The text of the error contains the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateProblem {
     /// The file doesn't exist.
@@ -82,16 +82,16 @@ pub enum CertificateProblem {
     /// The file isn't PEM.
     #[error("{0}")]
     Pem(#[source] PemError),
-    /// A block that has no place in the file.
+    /// The file contains a block of an unexpected kind.
     #[error("BEGIN {0} is not expected here; remove it, or convert it with openssl")]
     Block(String),
-    /// A block whose content is damaged.
+    /// The content of a block is damaged.
     #[error("not an X.509 certificate; copy the file again")]
     NotX509,
     /// The file has no block of the expected kind.
     #[error("no {what} in it; expected PEM with a BEGIN {label} line")]
     Empty {
-        /// The kind, in words.
+        /// Name of the expected kind.
         what: &'static str,
         /// Label of its PEM blocks.
         label: &'static str,
@@ -118,7 +118,7 @@ pub enum CertificateProblem {
     #[error("{0}; give the certificates of authorities, X.509 version 3")]
     Authority(#[source] rustls::Error),
     /// The revocation list can't be used.
-    #[error("{0}; give lists of version 2, for which openssl.cnf needs crl_extensions")]
+    #[error("{0}; give version 2 lists, for which openssl.cnf needs crl_extensions")]
     RevocationList(#[source] rustls::Error),
     /// The authorities can't be used together.
     #[error("{0}")]
@@ -147,7 +147,7 @@ impl Certificates {
         Ok(Arc::new(Self { files: files.clone(), stamps: Mutex::new(fresh.stamps), current, tls }))
     }
 
-    /// Returns the problems of all files: each is read, also if another one can't be used.
+    /// Returns the problems of all files. Each file is read even if another one can't be used.
     pub fn problems(files: &config::Tls, accept: Accept) -> Vec<CertificateError> {
         let chain = read_chain("certificate", &files.certificate, accept, &KEY_LABELS).err();
         let mut problems: Vec<_> = chain.into_iter().chain(read_key(&files.key, accept).err()).collect();
@@ -157,13 +157,14 @@ impl Certificates {
 
     /// Reads and checks the files again, without using them yet. May block as long as a file system does.
     pub fn read_again(&self) -> Result<FreshCertificates, CertificateError> {
-        // Remembered even if the files are bad, so that a replacement that is half done is read again when the files
-        // change, and not all the time.
+        // Recorded even if the files can't be used: after a partial replacement, they are read again when they change
+        // further, and not at every check.
         *self.stamps.lock() = Stamps::of(&self.files);
         FreshCertificates::read(&self.files, Accept::RegularOnly)
     }
 
-    /// Puts files into use that were read again; returns whether anything changed.
+    /// Replaces the certificate, key, authorities and lists by those that were read again. Returns whether any of them has
+    /// changed.
     pub fn replace(&self, fresh: FreshCertificates) -> Result<bool, CertificateError> {
         *self.stamps.lock() = fresh.stamps;
         let has_other_authorities = self.tls.read().client_auth != fresh.client_auth;
@@ -178,8 +179,8 @@ impl Certificates {
         Ok(has_other_certificate || has_other_authorities)
     }
 
-    /// Returns whether the files look different (size, time, inode) from when they were read; a file that is missing, as
-    /// in the middle of a replacement, doesn't count as different. May block as long as a file system does.
+    /// Returns whether the files have changed since they were read, by size, time and inode. A missing file doesn't count as
+    /// changed, since it may be missing only during a replacement. Blocks during file system access.
     pub fn are_stale(&self) -> bool {
         let now = Stamps::of(&self.files);
         let has_all = self.files.client_ca.is_some() == now.client_ca.is_some()
@@ -187,7 +188,7 @@ impl Certificates {
         now.certificate.is_some() && now.key.is_some() && has_all && now != *self.stamps.lock()
     }
 
-    /// Returns when the first certificate of the chain expires, in seconds since the Unix epoch.
+    /// Returns the expiry of the first certificate of the chain, in seconds since the Unix epoch.
     pub fn expires(&self) -> Option<i64> {
         let current = Arc::clone(&self.current.0.read());
         current.cert.iter().filter_map(not_after).min()
@@ -417,7 +418,7 @@ impl Stamps {
     }
 }
 
-/// Blocks that may stand beside the certificates of a listener, as in one file for a chain and its key.
+/// Blocks that are ignored in a certificate file, which may contain a chain and its key.
 const KEY_LABELS: [&str; 6] =
     ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "EC PARAMETERS", "DH PARAMETERS"];
 

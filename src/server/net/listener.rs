@@ -31,7 +31,7 @@ enum Listening {
     Unix(UnixListener),
 }
 
-/// The error of a listener that can't be opened; names the address and the fix.
+/// A listener can't be opened. The text of the error contains the address and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address is in use, doesn't exist or is of the wrong kind.
@@ -83,8 +83,7 @@ impl Listener {
         }
     }
 
-    /// Takes over a listening stream socket, TCP or Unix; another kind of descriptor is refused. Needs a running event
-    /// loop.
+    /// Takes over a listening stream socket, TCP or Unix; fails for other descriptors. Needs a running event loop.
     pub fn inherited(descriptor: OwnedFd, name: &str, tls: Option<Arc<Certificates>>) -> Result<Self, ListenError> {
         let problem = |what: &str| ListenError::Unavailable(format!("descriptor {name}: {what}"));
         {
@@ -191,7 +190,7 @@ fn bind_inet(address: SocketAddr) -> io::Result<Socket> {
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }
-    // A restarted daemon needn't wait for old connections in TIME-WAIT.
+    // Without SO_REUSEADDR, a restarted daemon would have to wait for old connections in TIME-WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -213,8 +212,8 @@ fn explain_inet(error: &io::Error) -> String {
     }
 }
 
-/// Length of the kernel's queue of connections that were not accepted yet, capped by `net.core.somaxconn`. In a mass
-/// reconnect thousands arrive at once.
+/// Length of the kernel's queue of connections that have not been accepted yet, capped by `net.core.somaxconn`. In a mass
+/// reconnect, thousands arrive at once.
 const BACKLOG: i32 = 4096;
 
 #[cfg(test)]

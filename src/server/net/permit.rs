@@ -1,4 +1,4 @@
-//! Limits of open connections, and the permit that counts a connection against them as long as it lives.
+//! Limits of open connections, and the permit that counts a connection until it is closed.
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -7,23 +7,24 @@ use crate::config;
 use crate::metrics::FrontendMetrics;
 use crate::sync::Arc;
 
-/// Returns how many connections may be open: `limits.connections`, or what the process's descriptor limit allows if
-/// that is less or the key is unset.
+/// Returns the limit of open connections: `limits.connections`, or the number that the process's descriptor limit allows if
+/// that is lower or the key is unset.
 pub fn connection_limit(limits: &config::Limits) -> usize {
-    // Without a limit that can be read, accept's own errors are the limit.
+    // If the limit can't be read, accept(2) fails when it has been reached.
     let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     let possible = usize::try_from(connections_within(descriptors)).unwrap_or(usize::MAX);
     limits.connections.map_or(possible, |wanted| wanted.min(possible))
 }
 
-/// Returns how many connections a process with this descriptor limit can hold: all but [`RESERVED_DESCRIPTORS`], and
-/// half of a limit that is smaller than that.
+/// Returns how many connections a process with this descriptor limit can hold: all descriptors except
+/// [`RESERVED_DESCRIPTORS`], but at least half of the limit.
 pub fn connections_within(descriptors: u64) -> u64 {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2)
 }
 
-/// Returns how many connections one client network may have open while others have `others`:
-/// `limits.connections-per-address`, or three quarters of what they leave free, so that no network can exclude the others.
+/// Returns the limit of open connections for one client network, while all others have `others`:
+/// `limits.connections-per-address`, or three quarters of the connections that these leave free, so that no network can
+/// exclude the others.
 pub(super) fn network_limit(limits: &config::Limits, others: usize) -> usize {
     let share = || (connection_limit(limits).saturating_sub(others) / 4 * 3).max(1);
     limits.connections_per_address.unwrap_or_else(share)
@@ -39,20 +40,20 @@ pub struct ConnectionPermit {
 /// Further counts, boxed because most connections have none.
 #[derive(Debug, Default)]
 struct Extra {
-    /// Slot among the connections of the client's network.
+    /// Guard that counts the connection for the client's network.
     slot: Option<NetworkSlot>,
     /// Whether the connection counts as a TLS session.
     has_tls: bool,
 }
 
 impl ConnectionPermit {
-    /// Counts one more connection; `None` if there are `limit` already.
+    /// Counts one more connection. Returns `None` if `limit` connections are open already.
     pub fn take(metrics: &Arc<FrontendMetrics>, limit: usize) -> Option<Self> {
         let permit = Self::unlimited(metrics);
         (metrics.connections.value() <= limit as u64).then_some(permit)
     }
 
-    /// Counts one more connection to which no limit applies, such as one that an old process handed over.
+    /// Counts one more connection regardless of the limit, such as one that the old process handed over.
     pub fn unlimited(metrics: &Arc<FrontendMetrics>) -> Self {
         metrics.connections.increment();
         Self { metrics: Arc::clone(metrics), extra: None }
@@ -65,7 +66,7 @@ impl ConnectionPermit {
         }
     }
 
-    /// Holds the connection's slot of its client's network as well.
+    /// Keeps the guard of the connection's network until the connection is closed.
     pub fn hold(&mut self, slot: Option<NetworkSlot>) {
         if slot.is_some() {
             self.extra.get_or_insert_default().slot = slot;
@@ -82,7 +83,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Descriptors that are kept from connections: listeners, event loops, the admin interface's connections, files.
+/// Descriptors that are reserved for other uses: listeners, event loops, the admin interface's connections, files.
 pub const RESERVED_DESCRIPTORS: u64 = 256;
 
 #[cfg(test)]

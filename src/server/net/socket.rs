@@ -1,4 +1,4 @@
-//! A connection that moves from the frontend to a relay thread: a plain socket, or one with its TLS session.
+//! A connection on its way from the frontend to a relay thread: a plain socket, or a socket with its TLS session.
 
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -9,21 +9,21 @@ use socket2::{Domain, SockRef};
 use super::{ConnectionGate, ConnectionPermit};
 use crate::peer::Peer;
 
-/// A connection that belongs to no event loop.
+/// A connection that is not registered with any event loop.
 #[derive(Debug)]
 pub struct Socket {
     /// The byte stream to the peer.
     pub transport: Transport,
     /// The other end.
     pub peer: Peer,
-    /// Counts the connection as long as it lives.
+    /// Permit that counts the connection until it is closed.
     pub permit: ConnectionPermit,
 }
 
 impl Socket {
     /// Takes over a connection without TLS that the old process served.
     pub fn handed_over(descriptor: OwnedFd, peer: Peer, gate: &ConnectionGate) -> Self {
-        // Behind a proxy on a Unix socket the peer is an IP address, so the peer doesn't say what the socket is.
+        // The peer doesn't tell the kind of the socket: behind a proxy on a Unix socket, the peer is an IP address.
         let is_unix = SockRef::from(&descriptor).domain().is_ok_and(|domain| domain == Domain::UNIX);
         let plain =
             if is_unix { Plain::Unix(UnixStream::from(descriptor)) } else { Plain::Tcp(TcpStream::from(descriptor)) };

@@ -1,8 +1,8 @@
-//! Listening Unix sockets in the file system: who may connect, that each path has one owner, and their removal.
+//! Listening Unix sockets in the file system: their permissions, their replacement and their removal.
 //!
-//! A socket file is created with mode 0600, given to its group, and only then opened with its mode, so that the umask
-//! decides nothing and there is no moment at which anyone else can connect. A socket file that no process answers on is
-//! left over from a process that was killed, and is replaced; one that is answered on is never taken away.
+//! A socket file is created with mode 0600, then gets its group, and then its mode, so that the umask has no effect and
+//! no other user can connect in between. A socket file on which no process listens is left over from a process that was
+//! killed, and is replaced. One on which a process listens is never replaced.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -23,13 +23,13 @@ pub struct SocketFile {
     inode: (u64, u64),
 }
 
-/// Why a Unix socket can't be bound; the text names the fix.
+/// Reason why a Unix socket can't be bound. The text of the error contains the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum UnixSocketError {
-    /// The path is taken by a file of another kind.
+    /// The path names a file of another kind.
     #[error("a file that is not a socket is in the way; remove it or choose another path")]
     NotASocket,
-    /// A process answers on the path.
+    /// A process listens on the path.
     #[error("another program listens there; stop it or choose another path")]
     InUse,
     /// The directory doesn't exist.
@@ -38,7 +38,7 @@ pub enum UnixSocketError {
     /// This user may not create the file.
     #[error("permission denied; make the directory writable for the user that runs ws-router")]
     Forbidden(#[source] io::Error),
-    /// The file can't be given to the group.
+    /// The file can't be assigned to the group.
     #[error("the socket can't be given to group {group}: {error}; make the user that runs ws-router a member of it")]
     Group {
         /// The group's name.
@@ -71,7 +71,7 @@ impl From<io::Error> for UnixSocketError {
 }
 
 impl SocketFile {
-    /// The path of the file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -84,7 +84,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
-            // A file that can't be removed is replaced by the next start.
+            // If the file can't be removed, the next start replaces it.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -98,7 +98,7 @@ pub fn bind_unix(
 ) -> Result<(OwnedFd, SocketFile), UnixSocketError> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // On Linux the file gets the mode of the socket's own inode, less the bits of the umask.
+    // On Linux the file gets the mode of the socket's inode, without the bits in the umask.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR).map_err(io::Error::from)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::at(path)?;
@@ -107,8 +107,8 @@ pub fn bind_unix(
     Ok((socket.into(), file))
 }
 
-/// Takes over a socket that the old process bound to `path`, with the permissions that are configured now. A socket
-/// whose file is gone can't be reached by anyone, so it is bound anew.
+/// Takes over a socket that the old process bound to `path`, and sets the permissions that are configured now. A socket
+/// whose file was removed is unreachable, so a new one is bound.
 pub fn rebind_unix(
     socket: OwnedFd,
     path: &Path,
