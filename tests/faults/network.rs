@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
+use ws_router_server::log::messages;
 
 use super::client::{Member, ask, connect, connect_narrow, register};
 use super::harness::Setup;
@@ -119,10 +120,10 @@ fn a_handshake_and_messages_can_arrive_byte_by_byte() {
 }
 
 #[test]
-fn the_daemon_accepts_again_after_it_ran_out_of_descriptors() {
+fn connections_above_what_the_descriptor_limit_allows_are_rejected_until_others_end() {
     let mut scene = Scene::start(Setup::on_loopback().prelude("ulimit -n 44;"));
     let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(scene.address).unwrap()).collect();
-    scene.router.logged(&["WARN"]);
+    scene.router.logged(&[messages::CONNECTION_REJECTED]);
     scene.check_pair();
     drop(crowd);
     until("it accepts again", || {

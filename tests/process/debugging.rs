@@ -5,10 +5,11 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
+use ws_router_server::log::messages;
 
 use super::harness::{Router, Setup};
 
-/// A daemon without privileges, since whoever has fewer than the daemon can't trace it anyway.
+/// Starts a daemon without privileges: a process with fewer privileges than the daemon can't trace it in any case.
 fn setup() -> Setup {
     let drop = "if [ \"$(id -u)\" = 0 ]; then exec setpriv --bounding-set -all --inh-caps -all \"$0\" \"$@\"; fi;";
     Setup::on_loopback().prelude(drop)
@@ -42,6 +43,6 @@ fn the_configuration_can_allow_it_and_forbid_it_again() {
     let text = fs::read_to_string(router.setup.file()).unwrap();
     fs::write(router.setup.file(), text.replace("debuggable = true", "debuggable = false")).unwrap();
     router.signal(Signal::SIGHUP);
-    router.logged(&["\"reloaded\"", "service.debuggable"]);
+    router.logged(&[messages::RELOADED, "service.debuggable"]);
     assert!(!can_be_traced(&router));
 }

@@ -89,7 +89,7 @@ fn a_large_message_to_nine_thousand_members_and_their_removal_take_bounded_calls
 }
 
 #[test]
-fn a_fan_out_continues_during_joins_and_departures_and_reaches_all_who_stay() {
+fn a_fan_out_continues_during_joins_and_departures_and_reaches_all_remaining_members() {
     let mut crowd = Crowd::new(5000, usize::MAX);
     crowd.send(0, 70_000);
     for turn in 1..=100 {
