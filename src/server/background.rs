@@ -1,4 +1,4 @@
-//! Periodic tasks: registrations that end by time, memory returned to the system, the service manager's watchdog.
+//! Periodic tasks: ending registrations by time, returning free memory to the system, notifying the watchdog.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::server::Server;
 use crate::sys;
 use crate::systemd;
 
-/// Ends registrations whose time has come, until `stop`.
+/// Ends registrations whose deadline has passed, until `stop`.
 pub async fn sweep(server: Arc<Server>, stop: CancellationToken) {
     let mut ticks = ticks(SWEEP);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -56,9 +56,9 @@ fn ticks(period: Duration) -> Interval {
     ticks
 }
 
-/// Coarse, since no registration has to end to the millisecond.
+/// Interval at which registrations are ended. Their deadlines need no higher precision.
 const SWEEP: Duration = Duration::from_millis(250);
 /// Time without a new connection after which a burst is over.
 const QUIET: Duration = Duration::from_millis(250);
-/// Connections whose handshakes leave enough free memory to be worth returning.
+/// Number of connections whose handshakes leave enough free memory to be worth returning.
 const BURST: u64 = 256;

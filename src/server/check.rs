@@ -13,18 +13,18 @@ use crate::diagnostics::{self, CREDENTIALS, Capacity, RightsError, Service};
 use crate::exit::{ExitError, Status};
 use crate::files::Accept;
 
-/// How `--check` checks.
+/// Options of `--check`.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// The user whose rights are taken; by default, root takes those of the installed service.
+    /// The user whose rights are used; by default, root uses those of the installed service.
     pub user: Option<String>,
     /// Whether findings are printed as JSON.
     pub json: bool,
 }
 
-/// Reads all files that a start would read, with the rights that the service has, and reports every problem. Without any,
-/// prints findings, the worst first, and what the configuration allows in the worst case. Takes rights from this process
-/// for good. A finding alone is no failure: a start would succeed.
+/// Reads all files that a start would read, with the rights of the service, and reports every problem. If there are none,
+/// prints findings, the worst first, and the maximum resource use that the configuration allows. The process loses its
+/// other rights permanently. Findings alone are no failure, since a start would succeed.
 pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
     let service = service(options.user.as_deref()).map_err(|error| {
         let status = if matches!(error, RightsError::UnknownUser(_)) { Status::Usage } else { Status::NoPermission };
@@ -72,8 +72,8 @@ pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
     Ok(())
 }
 
-/// Takes the rights of a user, or as root those of the installed service; returns whose rights these are, where they
-/// aren't those that the process had.
+/// Changes to the rights of a user, or as root to those of the installed service. Returns the user, unless the rights of
+/// the process remain unchanged.
 fn service(user: Option<&str>) -> Result<Option<Service>, RightsError> {
     let service = match user {
         Some(name) => Some(Service::account(name)?),
@@ -95,13 +95,13 @@ pub fn print_config(source: &Source) -> Result<(), ExitError> {
     Ok(())
 }
 
-/// Reads the configuration and the files that it names: certificates, which are only checked, and those of the access
-/// rules. Fails with the problems of all files.
+/// Reads the configuration and the files that it names. Certificates are only checked, and the files of access rules are
+/// loaded. Fails with the problems of all files.
 pub fn read(source: &Source, accept: Accept) -> Result<(Config, Access), Problems> {
     read_but(source, accept, None)
 }
 
-/// Reads the configuration and the files that it names, but certificates in a folder that doesn't exist here.
+/// Like [`read`], but without certificates in a folder that doesn't exist for this process.
 fn read_but(source: &Source, accept: Accept, hidden: Option<&Path>) -> Result<(Config, Access), Problems> {
     let mut loaded = source.load(accept);
     let mut visible = loaded.config().clone();
@@ -123,8 +123,8 @@ fn read_but(source: &Source, accept: Accept, hidden: Option<&Path>) -> Result<(C
     Ok((loaded.finish()?, access))
 }
 
-/// Refuses a configuration without access rules after one that had some, unless it says `access = []`: an emptied or
-/// truncated file must not let everyone in.
+/// Fails for a configuration without access rules that replaces one with rules, unless it contains `access = []`: an
+/// emptied or truncated file must not admit everyone.
 pub fn keep_access_closed(source: &Source, before: &Config, after: Config) -> Result<Config, Problems> {
     if before.access.is_empty() || !after.access.is_empty() || after.open_access {
         return Ok(after);

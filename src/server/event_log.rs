@@ -1,7 +1,8 @@
-//! Log messages about registrations and their members, written by a task of their own.
+//! Log messages about registrations and their members, written by a separate task.
 //!
-//! They are made from the events, so that a relay thread never waits for the log. Any peer can trigger them, so their
-//! rate is limited, and the number of suppressed ones is logged with the next; the admin interface has all events.
+//! The task subscribes to events, so that a relay thread never waits for the log. Any peer can trigger events, so the rate
+//! of messages is limited, and the number of suppressed messages is logged with the next one. The admin interface provides
+//! all events.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -85,10 +86,11 @@ fn log(kind: &EventKind) {
             let (role, reason) = (role.as_str(), reason.label());
             tracing::info!(message_id = messages::LEFT, %registration, %member, role, reason, code, silent_ms, "member left");
         }
-        // Logged where they are made.
+        // Logged by the code that publishes them.
         EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {}
     }
 }
 
-/// More than a person reads, and far below the journal's own limit (journald.conf(5), RateLimitBurst=).
+/// Maximum rate of messages: more than a person reads, and far below the journal's own limit (journald.conf(5),
+/// RateLimitBurst=).
 const MESSAGES: Rate = Rate::per_second(20, 500);

@@ -1,7 +1,7 @@
 //! Failures that end the daemon: errors with their exit statuses (sysexits.h), and panics.
 //!
-//! A panic in any thread ends the process with a log message: a router with a part missing is worse than one that the
-//! service manager starts again.
+//! A panic in any thread ends the process with a log message, so that the service manager starts it again. Otherwise the
+//! router would continue without the thread.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ impl ExitError {
         Self { status, problems: vec![problem.to_string()] }
     }
 
-    /// Creates an error from a problem of the configuration, or of what the service manager passed.
+    /// Creates an error from a problem of the configuration or the inherited descriptors.
     pub fn configuration(problem: impl fmt::Display) -> Self {
         Self::new(Status::Configuration, problem)
     }
@@ -54,7 +54,7 @@ impl ExitError {
         Self::new(status, format_args!("{subject}: {error}"))
     }
 
-    /// Reports all problems, in the log if it was set up, or else on standard error.
+    /// Reports all problems in the log, or on standard error if the log has not been started.
     pub fn report(&self) {
         let has_log = tracing::dispatcher::has_been_set();
         for problem in &self.problems {
@@ -97,7 +97,8 @@ pub fn exit_on_panic() {
     }));
 }
 
-/// Returns the text of a panic if it is a fixed one. A formatted text may quote a peer's data, and is not logged.
+/// Returns the message of a panic if it is a fixed string. A formatted message may contain a peer's data, and is not
+/// logged.
 fn text<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
     info.payload().downcast_ref::<&'static str>().copied().unwrap_or("panic")
 }

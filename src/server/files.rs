@@ -1,8 +1,8 @@
-//! Files that the configuration names, read within bounds of time and size.
+//! Reading of files that the configuration names, with limits of time and size.
 //!
-//! A file that blocks must not hold the daemon up. A FIFO without a writer would block in open(2), and a file on a
-//! network file system whose server is gone in any call. So files are opened non-blocking, pipes are given up after
-//! [`TIMEOUT`], and a reload, which reads regular files only, runs on a thread of its own (see `reload`).
+//! A file must not block the daemon. open(2) blocks for a FIFO without a writer, and any call may block for a file on a
+//! network file system whose server doesn't respond. So files are opened non-blocking, reading a pipe fails after
+//! [`TIMEOUT`], and a reload, which reads only regular files, runs on a separate thread (see `reload`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -23,7 +23,7 @@ pub enum Accept {
     RegularOnly,
 }
 
-/// The error of a file that can't be read.
+/// A file can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file doesn't exist.
@@ -35,7 +35,7 @@ pub enum ReadError {
     /// The path names a directory.
     #[error("a directory; name the file in it")]
     Directory,
-    /// A reload reads no such file.
+    /// A reload doesn't read files of this kind.
     #[error("not a regular file; a reload reads regular files only")]
     NotRegular,
     /// A pipe stayed open without data.
@@ -44,7 +44,7 @@ pub enum ReadError {
     /// The file is larger than [`MAX_SIZE`].
     #[error("larger than 64 MiB")]
     TooLarge,
-    /// Any other failure of the system.
+    /// Any other error of a system call.
     #[error("{0}")]
     Other(#[source] io::Error),
 }
@@ -98,10 +98,10 @@ fn wait(file: &File, deadline: Instant) -> Result<(), ReadError> {
     }
 }
 
-/// Time for all data of a pipe.
+/// Time limit for reading a pipe to its end.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Size of the largest file: far above any list of authorities, revocations or tokens.
+/// Maximum size of a file: far above any list of authorities, revocations or tokens.
 const MAX_SIZE: usize = 64 << 20;
 
 /// Bytes between two checks of the size.

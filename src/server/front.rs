@@ -1,7 +1,7 @@
-//! Everything that accepts and answers connections, and the periodic tasks beside it.
+//! The tasks that accept and answer connections, and the periodic tasks.
 //!
-//! The front is opened at the start. A restart closes it in two steps (requests of devices first, administrators last) and
-//! opens it again if the hand-over fails, on the same sockets.
+//! The front is opened at the start. A restart closes it in two steps, first for devices and last for administrators. If
+//! the hand-over fails, the front is opened again on the same sockets.
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -1,7 +1,7 @@
 //! The life cycle of the daemon: ready, reloading, restarting, stopping.
 //!
 //! One task handles the signals and the administrators' commands, so that a reload and a stop never run at the same time.
-//! Files are read on another thread, so that one that blocks keeps it from nothing. A stop closes every member
+//! Files are read on another thread, so that a file that blocks doesn't block this task. A stop closes every member
 //! (1001), waits `websocket.close-timeout` for the answers, and finishes requests meanwhile. A second TERM exits at once.
 
 use std::process;
@@ -26,7 +26,7 @@ use crate::server::DRAIN_INTERVAL;
 
 /// A router that was started and accepts connections.
 pub struct Lifecycle {
-    /// The router with its front, and what a restart needs of it.
+    /// The router with its front, and the parts that a restart needs.
     pub restart: Restart,
     /// Reads and applies the configuration again.
     pub reloader: Reloader,
@@ -289,7 +289,7 @@ const STATUS: Duration = Duration::from_secs(1);
 /// Interval of checks for changed certificate files. A renewal has days of time.
 const CERTIFICATES: Duration = Duration::from_secs(3);
 
-/// Time that a stop may take beyond `websocket.close-timeout`.
+/// Maximum duration of a stop in addition to `websocket.close-timeout`.
 const MARGIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Which sockets the router listens on: decided from inherited descriptors, command line and configuration, then opened.
+//! The sockets on which the router listens, determined from inherited descriptors, command line and configuration.
 //!
-//! A descriptor that a listener names (`systemd:NAME`) belongs to that listener. Of the others, `http` replaces all plain
-//! listeners, `https` all listeners with TLS, `admin` is the admin socket and `metrics` serves monitoring; `--listen`
-//! replaces the file's listeners. [`plan`] decides without opening anything, so that a mistake is found before any socket
-//! is bound.
+//! A descriptor that a listener names (`systemd:NAME`) belongs to that listener. Of the other descriptors, `http` replaces
+//! all plain listeners, `https` replaces all listeners with TLS, `admin` is the admin socket, and `metrics` serves
+//! monitoring. `--listen` replaces the listeners in the configuration. [`plan`] opens nothing, so that a mistake is found
+//! before any socket is bound.
 
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -67,7 +67,7 @@ impl From<&Listener> for ListenerOptions {
     }
 }
 
-/// Decides which sockets to listen on, or reports a descriptor that is missing or unknown.
+/// Determines the sockets to listen on, or reports a missing or unknown descriptor.
 pub fn plan(
     mut inherited: Vec<Inherited>,
     command_line: &[ListenAddress],
@@ -188,7 +188,7 @@ impl PlannedListener {
         }
     }
 
-    /// Binds the socket, or takes the descriptor that was passed or that the old process left.
+    /// Binds the socket, or takes over the descriptor that the service manager or the old process passed.
     pub fn open(
         self,
         certificates: &mut CertificateStore,
@@ -300,7 +300,7 @@ impl AdminSocket {
     }
 }
 
-/// Binds the admin socket, or takes over the one that the old process left. Its group is `ws-router`, whose members are
+/// Binds the admin socket, or takes over that of the old process. Its group is `ws-router`, whose members are
 /// administrators, if that group exists and this user may assign it.
 fn bind_for_administrators(path: &Path, left: Option<OwnedFd>) -> Result<(OwnedFd, SocketFile), UnixSocketError> {
     let permissions = SocketPermissions { mode: FileMode::OWNER_AND_GROUP, group: ADMINISTRATORS.parse().ok() };
@@ -336,7 +336,7 @@ const DEFAULT: ListenAddress =
 /// Group of administrators.
 const ADMINISTRATORS: &str = "ws-router";
 
-/// Connections of administrators that may wait to be accepted: they are few.
+/// Length of the kernel's queue of administrators' connections, of which there are few.
 const BACKLOG: i32 = 128;
 
 #[cfg(test)]

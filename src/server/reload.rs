@@ -1,11 +1,11 @@
 //! Reload of the configuration and the certificates while devices stay connected.
 //!
-//! All or nothing: everything is read and checked before the first change, so that a mistake anywhere leaves the running
-//! settings as they are. Keys that need a restart are compared with the configuration of the start, and reported at each
-//! reload until then.
+//! All files are read and checked before the first change, so that a mistake in any of them leaves the running settings
+//! unchanged. Keys that need a restart are compared with the configuration at the start, and reported at each reload until
+//! the restart.
 //!
-//! The files are read on a thread of its own, and given up after [`files::TIMEOUT`]: a file system that doesn't answer
-//! must not keep the daemon from stopping. No other reload starts while such a thread still waits.
+//! The files are read on a separate thread, and the reload fails after [`files::TIMEOUT`]: a file system that doesn't
+//! respond must not keep the daemon from stopping. No other reload starts while such a thread is still blocked.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::net;
 use crate::server::Server;
 use crate::sys;
 
-/// What a reload reads and changes.
+/// The parts of the daemon that a reload reads and changes.
 #[derive(Debug)]
 pub struct Reloader {
     /// Origin of the configuration.
@@ -35,7 +35,7 @@ pub struct Reloader {
     pub certificates: CertificateStore,
     /// The router.
     pub server: Arc<Server>,
-    /// Reading that was given up, and still waits for a file.
+    /// Thread of a reload that has failed by timeout, if it is still blocked by a file.
     pub stuck: Option<JoinHandle<FreshFiles>>,
 }
 
@@ -62,7 +62,7 @@ impl Reading {
 pub enum FreshFiles {
     /// All files of the configuration, for a reload.
     All(Box<Result<AllFiles, Problems>>),
-    /// Those of the certificates that have changed.
+    /// The files of the certificates that have changed.
     Certificates(Vec<FreshCertificate>),
 }
 
@@ -86,7 +86,7 @@ impl Reloader {
         })
     }
 
-    /// Applies files that were read for a reload; returns what changed, or all problems.
+    /// Applies files that were read for a reload. Returns the changes, or all problems.
     pub fn apply(&mut self, read: Result<AllFiles, Problems>) -> Result<ReloadReport, Problems> {
         let result = read.map(|(config, access, certificates)| {
             self.log.set_level(config.log.level);

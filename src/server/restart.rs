@@ -1,4 +1,4 @@
-//! Restarts that carry connections over, step by step; [`crate::handover`] does the work of each step.
+//! The steps of restarts that hand over connections; [`crate::handover`] implements each step.
 
 use std::io;
 use std::process;
@@ -22,7 +22,7 @@ use crate::systemd::{self, Job, Notify};
 pub struct Restart {
     /// The router.
     pub server: Arc<Server>,
-    /// What accepts connections.
+    /// Tasks that accept and answer connections.
     pub front: Front,
     /// Phase of the restart.
     pub phases: Phases,
@@ -34,7 +34,7 @@ pub struct Restart {
     pub signals: Signals,
 }
 
-/// Executes the program that is on the disk now; returns only if that fails.
+/// Executes the program that is on the disk now. Returns only on failure.
 pub async fn in_place(parts: &mut Restart) {
     match try_out(parts).await {
         Ok(program) => become_program(parts, &program).await,
@@ -59,7 +59,7 @@ pub async fn try_out(parts: &Restart) -> Result<Program, TrialError> {
     tried
 }
 
-/// Executes a program that was tried out; returns only if that fails.
+/// Executes a program that was tried out. Returns only on failure.
 pub async fn become_program(parts: &mut Restart, program: &Program) {
     let path = program.path().display();
     tracing::info!(message_id = messages::EXECUTING, program = %path, "handing over to the new program");
@@ -78,8 +78,8 @@ pub async fn become_program(parts: &mut Restart, program: &Program) {
     tracing::error!(message_id = messages::EXECUTION_FAILED, %error, program = %path, "the new program can't take over");
 }
 
-/// Puts everything into the service manager's store and exits, if this stop is part of a restart; returns otherwise, and
-/// if that fails.
+/// If this stop is part of a restart, hands over to the next process through the service manager's store and exits.
+/// Returns if it isn't, and on failure.
 pub async fn through_store(parts: &mut Restart) {
     if !systemd::is_managed() {
         return;
@@ -112,7 +112,7 @@ pub async fn through_store(parts: &mut Restart) {
                 members = bundle.members(),
                 "handed over to the next process"
             );
-            // No destructor runs: connections stay open, socket files stay, and no relay thread runs again.
+            // No destructor runs: connections remain open, socket files remain, and no relay thread runs again.
             log::flush();
             process::exit(0);
         }
@@ -122,7 +122,7 @@ pub async fn through_store(parts: &mut Restart) {
     }
 }
 
-/// Stops accepting, closes members that can't move, and bundles up the rest.
+/// Stops accepting, closes members that can't be handed over, and bundles the others.
 async fn export(parts: &mut Restart) -> io::Result<HandoverBundle> {
     systemd::alive();
     parts.phases.enter(HandoverPhase::FinishingRequests);
@@ -144,7 +144,7 @@ async fn export(parts: &mut Restart) -> io::Result<HandoverBundle> {
 fn hold_signals(signals: &mut Signals) -> io::Result<()> {
     signals::block()?;
     while let Some(Some(signal)) = signals.next().now_or_never() {
-        // The new program reads the configuration anyway, and another restart would change nothing.
+        // The new program reads the configuration anyway, and a second restart would have no effect.
         if signal == SIGTERM || signal == SIGINT {
             raise(Signal::try_from(signal)?)?;
             return Err(io::Error::other("a signal to stop arrived"));

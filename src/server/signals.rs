@@ -1,4 +1,4 @@
-//! Which thread receives the process's signals, and from when on.
+//! Blocking of signals, and the thread that receives them.
 //!
 //! Signals whose default action would end the process are blocked until the life cycle handles them. Threads inherit the
 //! mask of the thread that starts them, so after [`unblock`] only the main thread receives signals; blocking them there
@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 /// Blocks HUP and USR2 until the daemon can handle them. Call it first in `main`.
 ///
-/// TERM and INT are left alone for now: they end a start that hangs.
+/// TERM and INT are not blocked yet, so that they can end a start that hangs.
 pub fn block_requests() {
     // Fails only for an invalid set.
     let _ = set(&[Signal::SIGHUP, Signal::SIGUSR2]).thread_block();
@@ -21,7 +21,7 @@ pub fn block() -> io::Result<()> {
     Ok(set(&HANDLED).thread_block()?)
 }
 
-/// Unblocks them in this thread.
+/// Unblocks these signals in this thread.
 pub fn unblock() {
     if let Err(error) = set(&HANDLED).thread_unblock() {
         tracing::warn!(%error, "signals can't be unblocked");

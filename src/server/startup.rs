@@ -1,8 +1,8 @@
 //! Start of the daemon: [`run`] reads from top to bottom.
 //!
 //! Inherited descriptors are taken, the configuration is read, and everything that can fail is created before readiness is
-//! reported, so that a start either succeeds as a whole or says why it didn't. Then the life cycle runs until a signal,
-//! a drain or an idle timeout ends it. The exit status is one of sysexits.h.
+//! reported, so that a start either succeeds completely or fails with a reason. Then the life cycle runs until a signal, a
+//! drain or an idle timeout ends it. The exit status is one of sysexits.h.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -112,7 +112,7 @@ fn start_log(settings: &config::Log, target: LogTarget) -> Result<log::Control, 
     log::start(settings, target).map_err(|error| ExitError::new(Status::Software, error))
 }
 
-/// Everything that a start needs.
+/// Inputs of a start.
 #[derive(Debug)]
 struct Startup {
     /// The configuration as it was read.
@@ -127,7 +127,7 @@ struct Startup {
     log: log::Control,
     /// Idle timeout where the configuration sets none.
     idle_timeout: Option<Duration>,
-    /// Whether the configuration is the old process's, because the file has a mistake.
+    /// Whether the configuration is that of the old process, because the file has a mistake.
     config_is_stale: bool,
 }
 
@@ -284,7 +284,7 @@ fn start_server(config: Config, inherited: InheritedState) -> Result<Arc<Server>
     })
 }
 
-/// Raises the limit of open descriptors to the highest that the administrator allows: each member needs one.
+/// Raises the limit of open descriptors to the hard limit, since each member needs one.
 fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
@@ -298,7 +298,7 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().thread_name("front").enable_all().build()
 }
 
-/// Commands of administrators that may wait for the life cycle: each connection has one at most, and they are few.
+/// Maximum number of administrators' commands that wait for the life cycle: each admin connection has at most one.
 const COMMANDS: usize = 16;
 
 /// Idle timeout of a daemon that inetd started, unless `service.exit-when-idle` is set: inetd starts it again with the

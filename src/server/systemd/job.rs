@@ -1,7 +1,7 @@
-//! Whether the service manager stops or restarts this service, which a TERM doesn't say.
+//! Detection of whether the service manager is stopping or restarting this service, which TERM doesn't tell.
 //!
-//! systemd runs a job for the unit meanwhile, which `systemctl list-jobs` shows (systemctl(1)), also from within a sandbox
-//! if its bus can be reached.
+//! While systemd stops or restarts a unit, `systemctl list-jobs` shows the job (systemctl(1)). This also works in a sandbox
+//! from which the bus can be reached.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 /// Job of the service manager for this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
-    /// A stop, or no job: the signal came from somebody else.
+    /// A stop, or no job, as when another process has sent the signal.
     Stop,
     /// A restart: the service is started again right afterwards.
     Restart,
 }
 
-/// Asks the service manager for the current job; `None` if it can't be determined.
+/// Queries the service manager for the current job. Returns `None` if it can't be determined.
 pub async fn job() -> Option<Job> {
     timeout(TIMEOUT, list_jobs()).await.ok()?
 }
@@ -68,9 +68,9 @@ fn unit() -> String {
     units.into_iter().find(|name| name.ends_with(".service")).unwrap_or("ws-router.service").to_owned()
 }
 
-/// systemd answers within milliseconds unless it is overloaded.
+/// Time limit for a query. systemd answers within milliseconds unless it is overloaded.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// One TERM ends one attempt; the others are for further signals.
+/// Maximum number of queries. A TERM may end one of them, and further signals others.
 const ATTEMPTS: usize = 3;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Descriptors that the service manager passed, with their names (sd_listen_fds(3)).
 //!
-//! Taken once, before any thread starts, because the variables that announce them are removed from the environment: a
-//! program started later must not take them for its own.
+//! They are taken once, before any thread starts, since the variables that announce them are then removed from the
+//! environment: programs started later must not use them.
 
 use std::env;
 use std::io::{self, ErrorKind};
@@ -19,23 +19,23 @@ pub struct Inherited {
     pub name: String,
     /// The descriptor.
     pub descriptor: OwnedFd,
-    /// Who passed it, which decides whether it is passed again at the next start.
+    /// Origin of the descriptor, which determines whether it is passed again at the next start.
     pub giver: Giver,
 }
 
-/// Who passed a descriptor.
+/// Origin of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Giver {
     /// The service manager or inetd, which pass it at each start.
     Supervisor,
-    /// The program that ran in this process before.
+    /// The program that ran in this process before this one.
     OldProcess,
 }
 
-/// Error of taking over inherited descriptors.
+/// Reason why inherited descriptors can't be taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum InheritError {
-    /// They were taken before.
+    /// The descriptors have been taken before.
     #[error("inherited descriptors: taken over twice")]
     Taken,
     /// Other threads run, so the environment can't be changed.

@@ -1,6 +1,6 @@
 //! Notifications to the service manager (sd_notify(3)): ready, reloading, stopping, status, watchdog.
 //!
-//! Without a service manager nothing is sent. A failure is logged and otherwise ignored, since devices can still be served.
+//! Without a service manager nothing is sent. Failures are only logged, since devices can still be served.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -50,8 +50,8 @@ impl Notify {
         }
     }
 
-    /// Puts descriptors into the service manager's store under a name, where they outlive this process. The manager must
-    /// not poll them (FDPOLL=0), since it would remove a socket whose other end is closed.
+    /// Stores descriptors under a name in the service manager, where they remain after this process has ended. The manager
+    /// must not poll them (FDPOLL=0), since it would remove a socket whose other end is closed.
     pub fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         let states = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
         sd_notify::notify_with_fds(&states, &[descriptor])
@@ -86,7 +86,7 @@ pub fn alive() {
     send(&[NotifyState::Watchdog]);
 }
 
-/// Returns the longest time between notifications of the watchdog, if it watches this process.
+/// Returns the timeout of the watchdog, if it watches this process.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
