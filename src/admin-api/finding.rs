@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// Something that an administrator should know or change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +22,9 @@ pub struct Finding {
 }
 
 /// Severity of a finding, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Severity {
     /// Devices are refused, or soon will be, or a secret is exposed.
     Error,
@@ -33,8 +35,9 @@ pub enum Severity {
 }
 
 /// The area of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Area {
     /// The configuration file.
     Configuration,
@@ -63,30 +66,14 @@ pub enum Area {
 impl Severity {
     /// Returns its name, as shown in front of a finding.
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Notice => "notice",
-        }
+        self.into()
     }
 }
 
 impl Area {
     /// Returns its name, the same in text and in JSON.
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Configuration => "configuration",
-            Self::Access => "access",
-            Self::Files => "files",
-            Self::Certificates => "certificates",
-            Self::Descriptors => "descriptors",
-            Self::Memory => "memory",
-            Self::Proxies => "proxies",
-            Self::Rejections => "rejections",
-            Self::Clock => "clock",
-            Self::Units => "units",
-            Self::Daemon => "daemon",
-        }
+        self.into()
     }
 }
 

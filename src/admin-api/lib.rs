@@ -14,6 +14,7 @@ pub mod peer;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 use ws_router_core::kind::{Kind, Role};
 
 use event::Event;
@@ -187,8 +188,9 @@ pub enum DrainPhase {
 }
 
 /// Phase of a restart that hands over connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum HandoverPhase {
     /// No restart is under way.
     #[default]
@@ -214,17 +216,7 @@ pub enum HandoverPhase {
 impl HandoverPhase {
     /// Returns the name in the log and in JSON.
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Serving => "serving",
-            Self::Trying => "trying",
-            Self::FinishingRequests => "finishing-requests",
-            Self::ReleasingMembers => "releasing-members",
-            Self::Exporting => "exporting",
-            Self::Storing => "storing",
-            Self::Executing => "executing",
-            Self::Importing => "importing",
-            Self::Resuming => "resuming",
-        }
+        self.into()
     }
 }
 

@@ -101,11 +101,6 @@ impl Loaded {
         }
     }
 
-    /// Adds a problem of the configuration as a whole.
-    pub fn add_problem(&mut self, problem: String) {
-        self.found.file_error(problem);
-    }
-
     /// Returns the configuration as a file with all keys, each with the position where it was set, or all problems.
     pub fn to_toml(&self) -> Result<String, Problems> {
         match self.found.report() {
