@@ -1,9 +1,9 @@
 //! The external authorizer of an access rule: an HTTP service that decides about each request.
 //!
-//! It is asked for every request, and no decision is cached: a change takes effect at once, and one client's decision is
-//! never used for another. A status of 200 to 299 allows, 401 and 403 deny. Anything else, or no answer in time, is no
-//! decision, and the request fails. A bounded number of requests is in flight, so that an authorizer that hangs
-//! holds no more than that, and a network has a share of them. It receives what is known of the client, and its token, but never a key.
+//! The authorizer is asked for every request, and no decision is cached: a change takes effect at once, and one client's
+//! decision is never used for another. A status of 200 to 299 allows, and 401 and 403 deny. Any other status, or no answer
+//! in time, is no decision, and the request fails. The number of requests in flight is limited in total and per network,
+//! in case the authorizer hangs. It receives the known facts about the client and its token, but never a key.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -47,7 +47,7 @@ enum Endpoint {
 #[derive(Debug, Default)]
 struct InFlight {
     total: usize,
-    /// Those of each network that has any.
+    /// Number of waiting requests of each network that has any.
     networks: HashMap<Network, usize>,
 }
 
@@ -71,10 +71,10 @@ pub enum AuthorizerError {
     /// The client's network has its share of the requests in flight.
     #[error("the client's network has {0} requests in flight already")]
     NetworkShare(usize),
-    /// It didn't answer within `ask-timeout`.
+    /// The authorizer didn't answer within `ask-timeout`.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
-    /// It can't be reached.
+    /// The authorizer can't be reached.
     #[error("can't connect: {0}")]
     Connect(#[source] io::Error),
     /// The request can't be written as JSON.
@@ -123,8 +123,8 @@ impl ExternalAuthorizer {
         Self { endpoint, path: ask.path.clone(), timeout, in_flight: Mutex::default() }
     }
 
-    /// Asks for a decision about a request. A client without a `network`, such as a process of this machine, has no share
-    /// of its own.
+    /// Asks for a decision about a request. A client without a `network`, such as a process on this machine, counts only in
+    /// the total.
     pub async fn authorize(
         &self,
         action: Action,
@@ -189,7 +189,7 @@ impl ExternalAuthorizer {
             .header(header::HOST, host)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(serde_json::to_vec(&body)?)))?;
-        // A token that no header can carry is unknown to everybody, so the authorizer decides without it.
+        // A token that can't be sent in a header can't be valid, so the authorizer decides without it.
         let token = caller.token.and_then(|token| HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok());
         if let Some(mut token) = token {
             token.set_sensitive(true);
@@ -231,6 +231,6 @@ async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     Ok(sender.send_request(request).await?.status())
 }
 
-/// Requests to one authorizer that are in flight at most: with the default timeout of two seconds, a hundred clients a
-/// second are answered even while it hangs.
+/// Maximum number of requests in flight to one authorizer. With the default timeout of two seconds, a hundred clients per
+/// second are answered even while the authorizer hangs.
 const MAX_IN_FLIGHT: usize = 256;

@@ -1,9 +1,9 @@
 //! Access rules: which clients may register, connect and remove, by the configuration's `[[access]]` and the files that
 //! it names.
 //!
-//! The first rule that applies decides: one that concerns the action and whose conditions all hold. If there are rules
-//! and none applies, access is denied; without any rule it is granted. The decision is a pure function of what is known
-//! of the client and is made for each request, so a reload takes effect with the next request. Existing members stay.
+//! The first rule that applies decides: one that concerns the action and whose conditions are all met. If there are rules
+//! and none applies, access is denied; without any rule it is granted. The decision depends only on the rules and the
+//! client, and is made for each request, so a reload takes effect with the next request. Existing members remain.
 
 mod external;
 mod tokens;
@@ -48,7 +48,7 @@ pub struct Rule {
 /// Action that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Making a registration, or taking over one's own.
+    /// Creating a registration, or renewing one's own.
     Register,
     /// Becoming a member.
     Connect,
@@ -125,7 +125,7 @@ impl Access {
         if problems.is_empty() { Ok(Self { rules }) } else { Err(Problems(problems)) }
     }
 
-    /// Decides whether a client may do something.
+    /// Decides whether a client may perform an action.
     pub fn decide(&self, action: Action, caller: &Caller<'_>) -> Verdict<'_> {
         if self.rules.is_empty() {
             return Verdict::Open;
@@ -147,7 +147,7 @@ impl Access {
         self.rules.iter().any(|rule| rule.tokens.is_some() || rule.authorizer.is_some())
     }
 
-    /// Returns whether a rule allows something to this origin by name.
+    /// Returns whether a rule names this origin and allows an action.
     pub fn names_origin(&self, origin: &str) -> bool {
         self.rules.iter().any(|rule| rule.allow != Allow::None && rule.has_origin(origin))
     }
@@ -174,7 +174,7 @@ impl Rule {
         self.authorizer.as_ref()
     }
 
-    /// Limits of what a member that the rule allows may send.
+    /// Rates of the messages and bytes that a member may send under the rule.
     pub fn rates(&self) -> Option<Rates> {
         self.rates
     }

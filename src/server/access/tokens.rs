@@ -1,7 +1,7 @@
 //! Token files: a line `NAME:HASH` for each token, as `ws-routerctl token NAME` makes it.
 //!
-//! The file holds no token, so reading it doesn't grant access. A token is looked up by its hash: the time that takes
-//! depends on the hash alone, which a client can't choose, and two hashes are compared in constant time.
+//! The file contains only hashes of tokens, so reading it doesn't grant access. A token is looked up by its hash. The
+//! duration of the lookup depends only on the hash, which a client can't choose, and hashes are compared in constant time.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads a file, and appends its problems to `problems`, each with its line.
+    /// Reads a file and appends its problems to `problems`, each with its line.
     pub(super) fn read(path: &Path, accept: Accept, problems: &mut Vec<String>) -> Self {
         let mut tokens = Self { path: path.to_owned(), names: HashMap::new() };
         match files::read(path, accept) {

@@ -1,9 +1,9 @@
-//! The last events of each registration, which answer why a device was disconnected.
+//! The last events of each registration, which show why a device was disconnected.
 //!
-//! Memory is bounded in three ways. A registration keeps its last [`MAX_PER_REGISTRATION`] events. The latest
-//! [`MAX_ENDED`] registrations that have ended are kept, for [`RETENTION`]. All together keep [`MAX_TOTAL`] events;
-//! beyond that the earliest ended registrations are dropped first, and then each registration keeps only its last
-//! [`MIN_PER_REGISTRATION`]. A registration takes some hundred bytes, and 56 for each event.
+//! Memory is bounded in three ways. For each registration, the last [`MAX_PER_REGISTRATION`] events are kept. Of the
+//! registrations that have ended, the latest [`MAX_ENDED`] are kept, for at most [`RETENTION`]. In total, [`MAX_TOTAL`]
+//! events are kept: beyond that, the registrations that ended first are dropped, and then only the last
+//! [`MIN_PER_REGISTRATION`] events of each registration are kept. A registration takes some hundred bytes, and an event 56.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::peer::Peer;
 #[derive(Debug, Default)]
 pub struct History {
     registrations: HashMap<RegistrationId, Timeline>,
-    /// Registrations that have ended, the earliest first; some of them may have been made again since.
+    /// Registrations that have ended, the earliest first. Some of their ids may have been registered again.
     ended: VecDeque<(u64, RegistrationId)>,
     /// Number of events of all registrations.
     total: usize,
@@ -31,7 +31,7 @@ struct Timeline {
     events: VecDeque<Entry>,
     /// Number of events that have been dropped.
     dropped: u64,
-    /// Time and reason of the end of the last registration, if no other one has been made.
+    /// Time and reason of the end of the last registration, if the id has not been registered again.
     ended: Option<(u64, EndReason)>,
 }
 
@@ -114,8 +114,8 @@ impl History {
         Some((timeline.dropped, timeline.events.iter().map(|entry| entry.event(id)).collect()))
     }
 
-    /// Copies the last events of all registrations for a new process. Those of registrations that have ended come last
-    /// in the choice.
+    /// Copies the last events of all registrations for a new process. If there are too many, those of existing
+    /// registrations are preferred.
     pub fn export(&self) -> Vec<Event> {
         let (ended, living): (Vec<_>, Vec<_>) =
             self.registrations.iter().partition(|(_, timeline)| timeline.ended.is_some());
@@ -131,7 +131,7 @@ impl History {
         events
     }
 
-    /// Drops registrations that have ended too long ago, or are too many.
+    /// Drops registrations that ended too long ago, and the earliest if too many have ended.
     fn drop_ended(&mut self, now_ms: u64) {
         let oldest = now_ms.saturating_sub(RETENTION.as_millis() as u64);
         while let Some((at_ms, _)) = self.ended.front()
@@ -163,7 +163,7 @@ impl Timeline {
         self.events.push_back(entry);
     }
 
-    /// Drops the first events until `most` are left, but never the end; returns how many were dropped.
+    /// Drops the first events until `most` are left, but never that of the end. Returns the number of dropped events.
     fn trim(&mut self, most: usize) -> usize {
         let too_many = self.events.len().saturating_sub(most);
         for _ in 0..too_many {
@@ -174,7 +174,7 @@ impl Timeline {
         too_many
     }
 
-    /// Returns the last events, always with the end among them.
+    /// Returns the last events, always including that of the end.
     fn last(&self, most: usize) -> impl Iterator<Item = &Entry> {
         let first = self.events.len().saturating_sub(most);
         let end = self.events.iter().position(|entry| self.is_end(entry)).filter(|at| *at < first);
@@ -189,7 +189,7 @@ impl Timeline {
 }
 
 impl EntryKind {
-    /// Returns whether it is the leave of a member whose registration was removed.
+    /// Returns whether the event is the leave of a member whose registration was removed.
     fn is_leave_after_removal(&self) -> bool {
         matches!(self, Self::Left { reason: CloseReason::Removed | CloseReason::RemovedByAdmin, .. })
     }
@@ -240,17 +240,17 @@ impl Entry {
     }
 }
 
-/// Events of one registration: some hours of a device with a bad network.
+/// Maximum number of events of one registration: some hours of a device with a bad network.
 const MAX_PER_REGISTRATION: usize = 32;
-/// Events that a registration keeps in any case. The earliest are dropped first, the end never.
+/// Minimum number of last events that are kept of each registration. The event of the end is never dropped.
 const MIN_PER_REGISTRATION: usize = 8;
-/// Most registrations that have ended.
+/// Maximum number of registrations that have ended.
 const MAX_ENDED: usize = 10_000;
-/// Time for which they are kept: long enough for somebody to complain.
+/// Time for which registrations that have ended are kept: long enough for an inquiry.
 const RETENTION: Duration = Duration::from_secs(6 * 60 * 60);
-/// Most events in all: seven megabytes.
+/// Maximum number of all events, which take seven megabytes.
 const MAX_TOTAL: usize = 131_072;
-/// Most events handed over to a new process: members wait for them.
+/// Maximum number of events that are handed over to a new process, since members wait until they are encoded.
 const MAX_CARRIED: usize = 32_768;
 
 #[cfg(test)]

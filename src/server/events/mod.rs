@@ -60,5 +60,6 @@ impl Default for Events {
     }
 }
 
-/// Events that a slow subscriber may be behind: some seconds of a busy router, half a megabyte at most.
+/// Capacity of the channel, which limits how far a slow subscriber can fall behind: some seconds of a busy router, at most
+/// half a megabyte.
 const BACKLOG: usize = 4096;

@@ -1,8 +1,8 @@
 //! The journal's native protocol: each message is a datagram with its fields, and a message id if it has one.
 //!
-//! `MESSAGE=` is the text with the fields behind it, as on standard error; programs select by the fields,
-//! `WSROUTER_REGISTRATION=` and so on. A journal that hangs blocks nothing, since relay threads log, too: an entry that the
-//! journal doesn't accept is lost, and the next one has the number of lost entries.
+//! `MESSAGE=` is the text followed by the fields, as on standard error. For programs, each field is also an entry field,
+//! such as `WSROUTER_REGISTRATION=`. Writing never blocks, since relay threads log, too: an entry that the journal doesn't
+//! accept at once is lost, and the next one contains the number of lost entries.
 
 use std::fmt::{self, Write as _};
 use std::io;

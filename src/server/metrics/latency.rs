@@ -1,10 +1,10 @@
-//! Latency of messages in a relay thread: from its wake-up for them to the end of the iteration in which they were
-//! written to their receivers' sockets, or put into outboxes.
+//! Latency of messages in a relay thread: from the thread's wake-up to the end of the iteration in which the messages were
+//! written to their receivers' sockets or added to outboxes.
 //!
-//! The clock is read once an iteration, and everything that the iteration delivered counts with its whole duration: an
-//! upper bound for each message, at no cost for the single one. The messages of a large room, which go out over several
-//! iterations, count for each receiver with the iteration that reached it. The time that a message waits in an outbox
-//! for a slow receiver is not part of it; the outboxes' bytes show that.
+//! The clock is read once per iteration, and the duration of the iteration counts for each delivery in it. This is an upper
+//! bound, and costs nothing per message. A message to many receivers may be delivered in several iterations; each delivery
+//! counts with its own iteration. The time that a message waits in an outbox for a slow receiver is not included; the
+//! metric of outbox bytes shows that.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub struct Latency {
 /// A sum of histograms at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HistogramSnapshot {
-    /// Messages that took longer than the previous of [`BOUNDS`] and at most as long as this one; in the last place,
-    /// those above all bounds.
+    /// Number of messages for each of [`BOUNDS`], above the previous bound and up to this one. The last number is for
+    /// messages above all bounds.
     pub counts: [u64; BOUNDS.len() + 1],
     /// Sum of all latencies.
     pub sum: Duration,

@@ -1,7 +1,7 @@
 //! Counters and gauges of the whole process.
 //!
-//! The frontend counts with shared atomics, since nothing there is hot. A relay thread keeps plain numbers of its own
-//! and publishes them once an iteration into its [`ThreadTotals`], so that the hot path touches no shared cache line.
+//! The frontend uses shared atomics, since it counts rarely. A relay thread keeps its own plain numbers and publishes them
+//! once per iteration in its [`ThreadTotals`], so that the path of a message touches no shared cache line.
 //! [`families`] defines the names of the metrics, and [`Exposition`] writes them in Prometheus's format.
 
 pub mod families;
@@ -177,7 +177,7 @@ pub struct FrontendMetrics {
     pub restarts: Counter,
     /// Connections handed over by restarts.
     pub handed_over: Counter,
-    /// Connections that a restart couldn't carry over.
+    /// Connections that restarts couldn't hand over.
     pub lost: Counter,
     refusals: [TimedCounter; Refusal::COUNT],
     rejections: [TimedCounter; Rejection::COUNT],

@@ -1,7 +1,7 @@
 //! Prometheus's text format, version 0.0.4: for each metric family a line of help, a line of type, and its samples.
 //!
-//! It is written here and not by a library, since a library would own the numbers, which live where they are counted
-//! and are only read for an answer. Nothing needs escapes: labels and help texts are constants of this program.
+//! No library is used, since it would own the counters, which belong to the code that counts and are only read for a
+//! response. Nothing needs to be escaped: labels and help texts are constants of this program.
 
 use std::fmt::{Display, Write};
 

@@ -1,4 +1,4 @@
-//! The only way into a relay thread: a bounded queue of commands that wakes it.
+//! The queue of commands to a relay thread, the only way to reach the thread. It is bounded for commands caused by peers.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -21,7 +21,7 @@ use crate::snapshot::MemberSnapshot;
 /// A command to a relay thread.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Adds a member whose connection follows. From the answer on, messages to it are queued.
+    /// Adds a member whose connection will be attached later. After the reply, messages to the member are queued.
     Reserve { id: MemberId, seat: Box<Seat>, peer: Peer, rates: Option<Box<Rates>>, done: oneshot::Sender<()> },
     /// Attaches the connection of a member, with the bytes received after its handshake.
     Attach { id: MemberId, socket: Box<Socket>, early: Bytes },
@@ -43,7 +43,7 @@ pub(super) enum Command {
     Disconnect(MemberId, Peer, oneshot::Sender<bool>),
     /// Adds all members of an old process at once, so that none is read from before the others can receive.
     Restore(Vec<RestoredMember>),
-    /// Closes some of the members that can't move to a new process; the answer is how many of them are left.
+    /// Closes some of the members that can't be handed over. The reply is the number of such members that are left.
     Release { reason: CloseReason, at_most: usize, left: oneshot::Sender<usize> },
     /// Copies all members for a new process, and stops the thread until the sender of `thaw` is dropped.
     Freeze { copies: oneshot::Sender<Vec<(MemberSnapshot, RawFd)>>, thaw: std::sync::mpsc::Receiver<()> },
@@ -92,13 +92,12 @@ impl Inbox {
         Ok(())
     }
 
-    /// Adds a command of the daemon's own, without a bound: there are as few of them as registrations and
-    /// administrators.
+    /// Adds a command that no peer caused, without a limit: there are at most as many as registrations and administrators.
     pub(super) fn push(&self, command: Command) {
         self.put(&mut self.lock(), command);
     }
 
-    /// Moves the first commands into `into`; returns whether some are left, for which the waker won't be called again.
+    /// Moves the first commands into `into`. Returns whether some are left; the waker will not be called again for these.
     pub(super) fn take(&self, at_most: usize, into: &mut Vec<Command>) -> bool {
         let mut waiting = self.lock();
         let count = waiting.len().min(at_most);
@@ -120,5 +119,5 @@ impl Inbox {
     }
 }
 
-/// Joins that may wait: some tenths of a second of a mass reconnect, a few megabytes.
+/// Maximum number of waiting joins: some tenths of a second of a mass reconnect, which take a few megabytes.
 const CAPACITY: usize = 8192;

@@ -1,9 +1,9 @@
 //! The limit on the memory that peers can make the router hold (`limits.memory`).
 //!
-//! Each relay thread publishes in every iteration how much its members' streams hold; connections, requests in progress
-//! and registrations count with a fixed estimate each. Near the limit newcomers are rejected
-//! ([`MemoryBudget::is_tight`]), and each thread that holds at least its share closes the members that hold most, until
-//! there is room again. The alternative is the kernel's OOM killer, which ends the router for everybody.
+//! Each relay thread publishes in every iteration how much memory its members' streams take. Connections, requests in
+//! progress and registrations count with a fixed estimate each. Near the limit, newcomers are rejected
+//! ([`MemoryBudget::is_tight`]), and each thread with at least its share of the memory closes the members that take the
+//! most, until enough is free. Otherwise the kernel's OOM killer would end the router, with all connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,7 @@ impl MemoryBudget {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Returns how many bytes all peers together make the router hold.
+    /// Returns the number of bytes that the data of all peers takes.
     pub fn used(&self) -> u64 {
         let metrics = &self.metrics;
         self.streams()
@@ -44,13 +44,13 @@ impl MemoryBudget {
             + metrics.registrations.value() * REGISTRATION
     }
 
-    /// Returns whether so little is left that newcomers are rejected.
+    /// Returns whether the limit is so near that newcomers are rejected.
     pub fn is_tight(&self) -> bool {
         self.used() >= self.limit() / 16 * 15
     }
 
-    /// Returns how many bytes a thread that holds `own` has to free. It starts where newcomers are rejected, so that
-    /// they are never rejected for good while nothing is freed.
+    /// Returns the number of bytes that a thread has to free, of the `own` bytes that it holds. Freeing starts at the same
+    /// level as rejecting newcomers, so that they are not rejected forever while nothing is freed.
     pub(super) fn excess(&self, own: u64) -> u64 {
         let (limit, used) = (self.limit(), self.used());
         if !self.is_tight() || own.saturating_mul(self.threads.len() as u64) < self.streams() {

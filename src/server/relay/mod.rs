@@ -1,8 +1,8 @@
 //! The relay threads: each runs an event loop over the sockets of its registrations and a [`ws_router_core::shard`]
 //! core.
 //!
-//! A registration lives on exactly one thread, chosen by its serial, so that a message crosses no lock, no channel
-//! and no task. The rest of the daemon reaches a thread only through its bounded [`inbox`].
+//! A registration belongs to exactly one thread, chosen by its serial number, so that the path of a message has no lock, no
+//! channel and no other task. The rest of the daemon sends commands to a thread through its [`inbox`].
 
 mod connection;
 mod inbox;
@@ -109,7 +109,7 @@ impl Drop for Reservation {
     }
 }
 
-/// A copy of all members. The relay threads stand still until it is dropped.
+/// A copy of all members. The relay threads are stopped until it is dropped.
 #[derive(Debug)]
 pub struct Frozen {
     /// Each member and its descriptor, which the relay thread continues to own.
@@ -141,7 +141,7 @@ impl Relay {
         Ok(Self(Arc::new(Inner { threads, memory, members: Sequence::after(0), self_tests: Sequence::after(0) })))
     }
 
-    /// The limit on the memory that peers can make the router hold.
+    /// Returns the budget of memory for peers.
     pub fn memory(&self) -> &MemoryBudget {
         &self.0.memory
     }
@@ -266,18 +266,18 @@ impl Relay {
         }
     }
 
-    /// Skips the member numbers up to `last`, which an old process has given.
+    /// Skips the member ids up to `last`, which the old process has assigned.
     pub fn skip_members(&self, last: u64) {
         self.0.members.skip(last);
     }
 
-    /// Returns the highest member number given.
+    /// Returns the highest member id assigned so far.
     pub fn last_member(&self) -> u64 {
         self.0.members.last()
     }
 
-    /// Closes up to `at_most` members of each thread whose connections can't move to a new process; returns how many of
-    /// these are left.
+    /// Closes up to `at_most` members of each thread whose connections can't be handed over. Returns the number of such
+    /// members that are left.
     pub async fn release(&self, at_most: usize, reason: CloseReason) -> usize {
         let mut all = 0;
         for thread in &self.0.threads {
@@ -288,8 +288,8 @@ impl Relay {
         all
     }
 
-    /// Copies all members whose connections can move to a new process, with their descriptors, and stops all threads
-    /// until the copy is dropped.
+    /// Copies all members whose connections can be handed over, with their descriptors, and stops all threads until the
+    /// copy is dropped.
     pub async fn freeze(&self) -> Frozen {
         let freeze = |thread: &Handle| {
             let (copies, answer) = oneshot::channel();
@@ -321,7 +321,7 @@ fn start_thread(number: usize, rules: Rules, busy_poll: Duration, events: Events
     let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&stats.totals) };
     let run = move || {
         if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, stats).run() {
-            // A restart by the service manager is better than a router that lacks one of its threads.
+            // A router without one of its threads must not continue; the service manager restarts it.
             panic!("the event queue of a relay thread failed: {error}");
         }
     };

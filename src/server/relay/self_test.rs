@@ -1,7 +1,7 @@
-//! A self-test of a relay thread, for the watchdog: a message is sent through it and must come out.
+//! A self-test of a relay thread, for the watchdog: a message is sent through the thread and must be received.
 //!
-//! Two members over socket pairs join a registration made for the test; one sends, and the other receives. The inbox,
-//! the event loop, the decoder and the delivery all take part. Nothing of it appears in the metrics.
+//! Two members over socket pairs join a registration for the test; one sends, and the other receives. The inbox, the event
+//! loop, the decoder and the delivery take part in the test. The metrics don't count it.
 
 use std::io;
 

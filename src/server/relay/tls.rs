@@ -1,7 +1,7 @@
 //! TLS over a non-blocking socket: rustls's state machine, driven by the relay thread.
 //!
-//! Records are read into one buffer of the thread, never more at once than there is room for when they are decrypted.
-//! So no plaintext stays behind in the session, for which the socket would never become readable.
+//! Records are read into a buffer of the thread, never more at once than fits into the target after decryption. So no
+//! plaintext remains in the session, which would be read late since the socket doesn't become readable for it.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 
@@ -128,7 +128,7 @@ impl Tls {
     }
 }
 
-/// Why decrypting stopped.
+/// Reason why decrypting stopped.
 enum End {
     Full,
     OfStream,
@@ -166,5 +166,5 @@ impl Target<'_, '_> {
     }
 }
 
-/// Ciphertext that may wait for the socket; everything above stays in the outbox, where it is counted.
+/// Maximum size of ciphertext that waits for the socket. Further data remains in the outbox, where it is counted.
 const CIPHERTEXT_BUFFER: usize = 64 << 10;
