@@ -284,7 +284,7 @@ fn words(list: &str) -> BTreeSet<&str> {
     items(list).filter_map(|item| item.strip_prefix("Ql ")).collect()
 }
 
-/// Tells whether a word looks like `section.key`.
+/// Returns whether a word looks like `section.key`.
 fn is_key(word: &str) -> bool {
     let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '-');
     let sections = ["registration", "websocket", "relay", "http", "admin", "metrics", "log", "limits", "service"];

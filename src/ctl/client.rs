@@ -199,11 +199,11 @@ mod tests {
             assert_eq!(begun.elapsed().as_secs(), 30);
             for error in errors {
                 assert_eq!(error.exit_status(), 69);
-                let told = format!(
+                let expected = format!(
                     "{}: takes connections, but nobody answers; see systemctl status ws-router",
                     socket.display()
                 );
-                assert_eq!(error.message().unwrap(), told);
+                assert_eq!(error.message().unwrap(), expected);
             }
             // The second time with a full backlog, where connecting itself fails at once.
             nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();

@@ -340,13 +340,13 @@ async fn without_a_terminal_it_names_the_alternative() {
         program.args(arguments).arg("--socket").arg(&admin.socket).env("TERM", term).stdin(Stdio::null());
         spawn_blocking(move || program.output().unwrap())
     };
-    for (arguments, mend) in
+    for (arguments, fix) in
         [(&["top"][..], "needs a terminal on standard input and output; "), (&["top", "--json"], "has no --json; ")]
     {
         let output = run(arguments, "xterm").await.unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), output.stdout.len(), errors.lines().count()), (Some(64), 0, 1), "{errors}");
-        assert!(errors.contains(mend) && errors.contains("ws-routerctl list --json"), "{errors}");
+        assert!(errors.contains(fix) && errors.contains("ws-routerctl list --json"), "{errors}");
         assert!(errors.contains("events --follow") && errors.contains("GET /metrics"), "{errors}");
     }
 }

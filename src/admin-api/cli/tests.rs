@@ -125,12 +125,12 @@ fn each_command_takes_what_it_acts_on() {
 
 #[test]
 fn an_interval_that_nobody_could_follow_is_a_usage_error_with_the_mend() {
-    for (interval, mend) in
+    for (interval, fix) in
         [("0s", "must be longer than 0"), ("10ms", "100ms to 1h"), ("2h", "100ms to 1h"), ("2", "a unit")]
     {
         let refusal = control(&["top", "--interval", interval]).unwrap_err();
         assert_eq!(exit_status(&refusal), 64);
-        assert!(refusal.to_string().contains(mend), "{refusal}");
+        assert!(refusal.to_string().contains(fix), "{refusal}");
     }
 }
 
@@ -154,9 +154,9 @@ fn a_check_takes_ten_seconds_a_step_and_honest_certificates_unless_told_otherwis
     };
     let plain = check(&["check", "http://127.0.0.1:8741"]);
     assert_eq!((plain.deployment.insecure, plain.timeout), (false, Duration::from_secs(10)));
-    let told = check(&["check", "wss://example.com:8741/sub", "--insecure", "--timeout", "500ms"]);
-    assert_eq!((told.deployment.insecure, told.timeout), (true, Duration::from_millis(500)));
-    assert_eq!(told.deployment.url.path(), "/sub");
+    let given = check(&["check", "wss://example.com:8741/sub", "--insecure", "--timeout", "500ms"]);
+    assert_eq!((given.deployment.insecure, given.timeout), (true, Duration::from_millis(500)));
+    assert_eq!(given.deployment.url.path(), "/sub");
     let loud = check(&["check", "WSS://Example.com:8741/Sub"]);
     assert_eq!((loud.deployment.url.scheme_str(), loud.deployment.url.path()), (Some("wss"), "/Sub"));
     assert_eq!(check(&["check", "HTTP://example.com"]).deployment.url.scheme_str(), Some("http"));

@@ -23,7 +23,7 @@ pub struct Buffers {
 
 impl Buffers {
     /// Takes a buffer of at least `least` bytes: the smallest used one that is as large as `wish`, else the largest,
-    /// else a new one; but none that is far too large, since its size counts for whoever holds it.
+    /// else a new one; but none that is far too large, since its size counts for the member that holds it.
     pub fn take(&mut self, least: usize, wish: usize) -> Vec<u8> {
         // Of those of one size the one that was given back last: it is the likeliest to be in a cache.
         let too_large = wish.max(WORTH_A_LARGE_ONE).saturating_mul(TOO_LARGE);

@@ -3,7 +3,7 @@
 //!
 //! Input is read only as fast as the connection accepts it, and the connection only as fast as the output is written,
 //! so only a few chunks are buffered here and backpressure reaches from one shell's pipe to the other's. Both halves run
-//! in one task; the receiving half tells the sending one what to answer.
+//! in one task; the receiving half passes the sending half what to answer.
 //!
 //! Silence of the other end counts only while nothing waits to be written. An end that has never sent a hello is
 //! another program, of which no heartbeat is expected.
@@ -189,7 +189,7 @@ impl<'a> Sender<'a> {
                 },
             }
         }
-        // Whoever closed it, everything has been sent.
+        // Everything has been sent, whichever end closed it.
         let _ = self.sink.close().await;
         Ok(self.digester.digest())
     }

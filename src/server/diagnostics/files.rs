@@ -13,9 +13,9 @@ use crate::config::Config;
 /// What a file is for, which decides who may read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
-    /// Whoever reads it can pretend to be this router.
+    /// A secret: its reader can pretend to be this router.
     PrivateKey,
-    /// Whoever changes it admits devices.
+    /// Not a secret, but a change of it can admit devices.
     Trust,
 }
 
@@ -66,7 +66,7 @@ fn permissions(key: &str, path: &Path, content: Content, mode: u32, owner: Uid, 
         return Some(Finding::error(Area::Files, text, format!("chmod {bits} {shown}")));
     }
     if !owner.is_root() && owner != daemon {
-        let text = format!("{key}: {shown}: belongs to user {owner}, who is neither root nor the daemon's user");
+        let text = format!("{key}: {shown}: belongs to user {owner}, which is neither root nor the daemon's user");
         return Some(Finding::warning(
             Area::Files,
             text,

@@ -263,7 +263,7 @@ fn a_seat_that_nobody_became_a_member_on_leaves_its_registration_as_it_was() {
     drop(join(&registry, emptied.as_str(), None));
     registry.set_rules(rules());
     drop(registry.seat(fresh.as_str(), &key("k"), None).unwrap());
-    assert_eq!(registry.len(), 2, "as when a thread is too busy, and the device is told to try again");
+    assert_eq!(registry.len(), 2, "as when a thread is too busy, and the device is asked to try again");
     registry.sweep(now + Duration::from_secs(599));
     assert!(registry.find(fresh.as_str()).is_some() && registry.find(emptied.as_str()).is_none());
     registry.sweep(Instant::now() + Duration::from_secs(600));
@@ -386,7 +386,7 @@ fn a_rule_bounds_the_registrations_made_under_it_and_their_members() {
     registry.register(&under(None, None), now).unwrap();
     let seat = join(&registry, id.as_str(), None);
     assert_eq!(registry.seat(id.as_str(), &key("k"), None).unwrap_err(), SeatError::Full);
-    // A successor counts on, and so it is when the rules change.
+    // The count continues in a new process, and over a change of the rules.
     let bytes = rmp_serde::to_vec_named(&registry.snapshot(now)).unwrap();
     let next = Registry::restore(rmp_serde::from_slice(&bytes).unwrap(), bounded, Events::new(), now);
     assert_eq!(next.register(&under(Some("phones"), None), now), Err(RegisterError::Quota));

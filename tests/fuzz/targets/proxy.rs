@@ -23,7 +23,7 @@ pub fn run(bytes: &[u8]) {
     written(bytes);
 }
 
-/// Reads as the router does; tells the header's length if there is one.
+/// Reads as the router does; returns the header's length if there is one.
 fn read(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
