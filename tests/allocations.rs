@@ -45,7 +45,7 @@ impl World {
     fn join(&mut self, role: Role, message: Vec<u8>, read_limit: usize) -> usize {
         let pipe = Pipe { read_limit, discards_outbound: true, ..Pipe::with_room(usize::MAX / 2) }.shared();
         let id = MemberId(self.devices.len() as u64 + 1);
-        let newcomer = Newcomer { id, serial: Serial(1), role, counts: true };
+        let newcomer = Newcomer { id, serial: Serial(1), role, receives_only: false, counts: true };
         let slot = self.shard.join(&newcomer, InMemoryLink(Rc::clone(&pipe)), NOW);
         self.devices.push(Device { slot, pipe, message });
         self.devices.len() - 1

@@ -244,6 +244,9 @@ pub struct Registration {
     /// Whether it has a key that admits clients only (`client_key`).
     #[serde(default)]
     pub client_key: bool,
+    /// Whether it has a key that admits members that only receive (`receive_key`).
+    #[serde(default)]
+    pub receive_key: bool,
     /// Access rule under which it was created, by name or number; `null` if there were no rules.
     #[serde(default)]
     pub rule: Option<String>,
@@ -295,6 +298,9 @@ pub struct Member {
     pub registration: String,
     /// Its role.
     pub role: Role,
+    /// Whether it may only receive.
+    #[serde(default)]
+    pub receives_only: bool,
     /// Address of the peer.
     pub address: String,
     /// Whether the connection uses TLS.

@@ -36,6 +36,8 @@ pub enum CloseReason {
     TooSlow,
     /// The member sent nothing within the pong timeout.
     NoPong,
+    /// The member may only receive, and sent a message.
+    NotPermitted,
 }
 
 impl CloseReason {
@@ -58,6 +60,7 @@ impl CloseReason {
             Self::ClosedByAdmin => 4002,
             Self::TooSlow => 4003,
             Self::NoPong => 4004,
+            Self::NotPermitted => 4005,
         })
     }
 
@@ -77,6 +80,7 @@ impl CloseReason {
             Self::ClosedByAdmin => "closed by an administrator",
             Self::TooSlow => "too slow",
             Self::NoPong => "no pong",
+            Self::NotPermitted => "not permitted to send",
         }
     }
 

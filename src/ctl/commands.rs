@@ -116,8 +116,10 @@ pub(super) async fn show(
     if let Some(most) = registration.max_members {
         fields.field("Most members", most)?;
     }
-    if registration.client_key {
-        fields.field("Keys", "key, host_key, client_key")?;
+    let keys = [("client_key", registration.client_key), ("receive_key", registration.receive_key)];
+    let keys: Vec<_> = keys.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect();
+    if !keys.is_empty() {
+        fields.field("Other keys", keys.join(", "))?;
     }
     fields.field("Members", detail.members.len())?;
     if detail.members.is_empty() {

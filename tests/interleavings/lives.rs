@@ -194,7 +194,7 @@ fn a_copy_is_whole() {
     let id = new.register(&request("k"), now).unwrap();
     let serial = new.find(id.as_str()).unwrap().registration.serial;
     assert!(serials.iter().all(|old| *old < serial), "a serial is given twice");
-    assert!(new.restore_seat(ID, serial, Role::Peer).is_some());
+    assert!(new.restore_seat(ID, serial, Role::Peer, false).is_some());
 }
 
 fn limits_hold() {

@@ -60,6 +60,38 @@ async fn a_client_key_admits_clients_and_no_host() {
 }
 
 #[tokio::test]
+async fn a_member_with_the_receive_key_receives_and_may_not_send() {
+    let server = server().await;
+    let lobby = registered(&server, &format!("{LOBBY}&receive_key=r")).await;
+    let mut talker = Device::join(server.connect().await, &format!("/connect?id={lobby}&key=k")).await;
+    let mut listener = Device::join(server.connect().await, &format!("/connect?id={lobby}&receive_key=r")).await;
+    let mut other = Device::join(server.connect().await, &format!("/connect?id={lobby}&key=k")).await;
+    talker.say("hello").await;
+    listener.expect("hello").await;
+    other.expect("hello").await;
+    listener.say("may I?").await;
+    listener.expect_close(CloseReason::NotPermitted).await;
+    other.say("nothing came").await;
+    talker.expect("nothing came").await;
+    let pair = registered(&server, &format!("{PAIR}&receive_key=r&client_key=c")).await;
+    let mut host = Device::join(server.connect().await, &format!("/connect?id={pair}&key=k&sock_type=host")).await;
+    let target = format!("/connect?id={pair}&receive_key=r&sock_type=client");
+    let mut listener = Device::join(server.connect().await, &target).await;
+    host.say("to all").await;
+    listener.expect("to all").await;
+    for (query, status) in [
+        ("receive_key=r&sock_type=host", 403),
+        ("receive_key=c&sock_type=client", 403),
+        ("client_key=r&sock_type=client", 403),
+        ("key=r&sock_type=client", 403),
+        ("receive_key=r&client_key=c&sock_type=client", 400),
+        ("receive_key=r&key=k&sock_type=client", 400),
+    ] {
+        assert_eq!(join(&server, &format!("id={pair}&{query}")).await.status, status, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_right_key_in_a_role_that_it_does_not_admit_is_no_guess() {
     let mut config = Config::default();
     config.limits.wrong_key_rate = RateLimit(Some("1/h burst 3".parse().unwrap()));
@@ -118,7 +150,7 @@ async fn a_registration_ends_with_its_members_when_its_time_is_over() {
 #[tokio::test]
 async fn an_id_is_given_again_for_the_same_terms_only() {
     let server = server().await;
-    let terms = ["", "&client_key=c", "&client_key=d", "&client_key=c&max_members=3"];
+    let terms = ["", "&client_key=c", "&client_key=d", "&receive_key=c", "&client_key=c&max_members=3"];
     for first in terms {
         let id = registered(&server, &format!("{PAIR}&id_req=living-room{first}")).await;
         assert_eq!(id, "living-room");
@@ -138,6 +170,8 @@ async fn terms_that_are_malformed_or_out_of_range_are_rejected_with_what_to_fix(
         (format!("{LOBBY}&client_key=c"), "client_key needs reg_type=hostclient".to_owned()),
         (format!("{PAIR}&client_key=k"), "client_key must differ from key and host_key".into()),
         (format!("{PAIR}&client_key=h"), "client_key must differ from key and host_key".into()),
+        (format!("{LOBBY}&receive_key=k"), "receive_key must differ from the other keys".into()),
+        (format!("{PAIR}&receive_key=c&client_key=c"), "receive_key must differ from the other keys".into()),
         (format!("{PAIR}&max_members=1"), format!("max_members must be 2 to {members}")),
         (format!("{LOBBY}&max_members=0"), format!("max_members must be 1 to {members}")),
         (format!("{LOBBY}&max_members={}", members + 1), format!("max_members must be 1 to {members}")),

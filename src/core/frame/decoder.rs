@@ -339,6 +339,11 @@ impl Decoder {
         }
     }
 
+    /// Returns whether a message has begun and isn't complete.
+    pub fn is_within_message(&self) -> bool {
+        self.incomplete.as_deref().and_then(Incomplete::unfinished).is_some()
+    }
+
     /// Returns whether nothing is incomplete.
     pub fn is_idle(&self) -> bool {
         self.incomplete.is_none()

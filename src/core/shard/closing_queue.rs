@@ -98,7 +98,8 @@ pub(super) fn delivers_queue(reason: CloseReason) -> bool {
         | CloseReason::InvalidUtf8
         | CloseReason::TooBig
         | CloseReason::TooSlow
-        | CloseReason::NoPong => false,
+        | CloseReason::NoPong
+        | CloseReason::NotPermitted => false,
     }
 }
 

@@ -151,6 +151,13 @@ impl<L: Link> Shard<L> {
         batch.clear();
         let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
         let outcome = member.decoder.decode(direct, scratch, limit, &mut self.buffers, &mut batch);
+        if member.receives_only && (batch.messages > 0 || member.decoder.is_within_message()) {
+            self.recycle(&mut batch);
+            self.account(slot);
+            self.mark(slot, CloseReason::NotPermitted);
+            self.batch = batch;
+            return;
+        }
         if batch.messages > 0 {
             member.count_received(batch.messages, batch.payload, &mut self.tally);
             if let Some(rate) = &mut member.rate {
@@ -504,7 +511,9 @@ impl<L: Link> Shard<L> {
 
     /// Closes a member whose outbox was above its limit before what was just added to it.
     fn enforce_outbox_limit(&mut self, slot: usize) {
-        if !self.rules.pace && self.members[slot].was_above(self.rules.outbox) {
+        let member = &self.members[slot];
+        // Nobody waits for members that only receive.
+        if (!self.rules.pace || member.receives_only) && member.was_above(self.rules.outbox) {
             self.mark(slot, CloseReason::TooSlow);
         }
     }
@@ -512,12 +521,12 @@ impl<L: Link> Shard<L> {
     /// Updates all sums with what a member holds now, and resumes its senders when it has room again.
     pub(super) fn account(&mut self, slot: usize) {
         let member = &mut self.members[slot];
-        let (room, side) = (member.room, side_of(member.role));
+        let (room, side, receives_only) = (member.room, side_of(member.role), member.receives_only);
         match member.account(&mut self.memory, &mut self.tally) {
             Watermark::Unchanged => {}
-            Watermark::Rose => self.rooms[room as usize].sides[side].above += 1,
+            Watermark::Rose => *self.rooms[room as usize].sides[side].above_mut(receives_only) += 1,
             Watermark::Fell => {
-                self.rooms[room as usize].sides[side].above -= 1;
+                *self.rooms[room as usize].sides[side].above_mut(receives_only) -= 1;
                 self.wake_senders(room, side);
             }
         }
@@ -537,12 +546,13 @@ impl<L: Link> Shard<L> {
         let Some(room) = self.rooms.get(member.room as usize) else { return false };
         let target = receivers_of(member.role);
         let side = &room.sides[target];
-        let is_peer = target == side_of(member.role);
-        let receivers = side.len() - usize::from(is_peer);
-        let above = side.above as usize - usize::from(is_peer && member.flags.above_high_water);
+        if member.receives_only {
+            return false;
+        }
+        let is_lobby = target == side_of(member.role);
         self.fan_out.serves(member.room, target)
             || side.pending.as_deref().is_some_and(PendingBroadcast::is_full)
-            || (receivers > 0 && (above == receivers || (self.rules.pace && above > 0)))
+            || side.is_behind(is_lobby, member.flags.above_high_water, self.rules.pace)
     }
 
     fn pause(&mut self, slot: usize) {

@@ -23,6 +23,8 @@ pub struct Newcomer {
     pub serial: Serial,
     /// Its role.
     pub role: Role,
+    /// Whether it may only receive: it is closed as soon as it sends a message.
+    pub receives_only: bool,
     /// Whether it counts in the shard's tally; members of a self-test don't.
     pub counts: bool,
 }
@@ -37,6 +39,7 @@ pub(super) struct Member<L> {
     pub(super) place: u32,
     pub(super) role: Role,
     pub(super) counts: bool,
+    pub(super) receives_only: bool,
     pub(super) phase: Phase,
     pub(super) flags: Flags,
     pub(super) joined: Moment,
@@ -181,6 +184,8 @@ pub struct MemberSummary<'a, L> {
     pub id: MemberId,
     /// Its role.
     pub role: Role,
+    /// Whether it may only receive.
+    pub receives_only: bool,
     /// Time at which it joined.
     pub joined: Moment,
     /// Time at which its last bytes were received.
@@ -200,6 +205,7 @@ impl<L> Member<L> {
             place: 0,
             role: newcomer.role,
             counts: newcomer.counts,
+            receives_only: newcomer.receives_only,
             phase: Phase::Open,
             flags: Flags::default(),
             joined: now,
@@ -313,6 +319,7 @@ impl<L> Member<L> {
             link: &self.link,
             id: self.id,
             role: self.role,
+            receives_only: self.receives_only,
             joined: self.joined,
             last_received: self.last_received,
             tally: self.tally,
@@ -338,6 +345,6 @@ mod tests {
     #[test]
     fn a_member_and_its_room_stay_small() {
         assert!(size_of::<Member<()>>() <= 152);
-        assert!(size_of::<Room>() <= 144);
+        assert!(size_of::<Room>() <= 160);
     }
 }

@@ -161,6 +161,7 @@ impl<L: Link> Shard<L> {
         let member = &mut self.members[slot];
         (member.room, member.place) = (room, self.rooms[room as usize].sides[side].add(slot));
         member.phase = phase;
+        self.rooms[room as usize].sides[side].receive_only += u32::from(newcomer.receives_only);
         self.tally.members += u64::from(newcomer.counts);
         self.wake_senders(room, side);
         slot
@@ -278,7 +279,13 @@ impl<L: Link> Shard<L> {
 
     /// Adds a member of an old process; returns the connection if its state can't be continued.
     pub fn restore(&mut self, state: MemberState, link: L, now: Moment) -> Result<usize, L> {
-        let newcomer = Newcomer { id: state.id, serial: state.serial, role: state.role, counts: true };
+        let newcomer = Newcomer {
+            id: state.id,
+            serial: state.serial,
+            role: state.role,
+            receives_only: state.receives_only,
+            counts: true,
+        };
         let Some(restored) = state.restore(self.rules.max_message, now) else { return Err(link) };
         let slot = self.join(&newcomer, link, now);
         restored.put_into(&mut self.members[slot]);
@@ -549,14 +556,15 @@ impl<L: Link> Shard<L> {
     fn leave_room(&mut self, slot: usize) {
         let member = &mut self.members[slot];
         let (at, side, target) = (member.room, side_of(member.role), receivers_of(member.role));
-        let (place, flags) = (member.place as usize, member.flags);
+        let (place, flags, receives_only) = (member.place as usize, member.flags, member.receives_only);
         (member.flags.is_paused, member.flags.above_high_water) = (false, false);
         let room = &mut self.rooms[at as usize];
         if flags.is_paused {
             room.sides[target].paused.retain(|sender| *sender as usize != slot);
         }
         let left = &mut room.sides[side];
-        left.above -= u32::from(flags.above_high_water);
+        left.receive_only -= u32::from(receives_only);
+        *left.above_mut(receives_only) -= u32::from(flags.above_high_water);
         if let Some(moved) = left.remove(place, self.fan_out.serves(at, side)) {
             self.members[moved].place = place as u32;
         }
@@ -568,7 +576,8 @@ impl<L: Link> Shard<L> {
             // none is left, or a single one set the pace.
             let left = &room.sides[side];
             let is_lobby = side == target;
-            if left.len() == usize::from(is_lobby) || (self.rules.pace && left.above <= 1) {
+            let is_paced = self.rules.pace && (left.above <= 1 || left.receive_only_above <= 1);
+            if left.senders() == usize::from(is_lobby) || is_paced {
                 self.wake_senders(at, side);
             }
         }

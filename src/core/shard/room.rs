@@ -25,8 +25,12 @@ pub(super) struct Side {
     /// Their slots, in no order; [`HOLE`] where one has left while positions must not change.
     members: SmallVec<[u32; 4]>,
     holes: u32,
-    /// Number of members above the high-water mark.
+    /// Number of members above the high-water mark, without those that only receive.
     pub(super) above: u32,
+    /// Number of members that only receive. They set the pace only if there are no others.
+    pub(super) receive_only: u32,
+    /// Number of members that only receive and are above the high-water mark.
+    pub(super) receive_only_above: u32,
     /// Senders that aren't read from until this side has room.
     pub(super) paused: Vec<u32>,
     /// Messages to be sent to this side; `None` most of the time.
@@ -59,6 +63,27 @@ impl Side {
     /// Returns the number of members.
     pub(super) fn len(&self) -> usize {
         self.members.len() - self.holes as usize
+    }
+
+    /// Returns the number of members that send and receive.
+    pub(super) fn senders(&self) -> usize {
+        self.len() - self.receive_only as usize
+    }
+
+    /// Returns the count of members above the high-water mark to which a member belongs.
+    pub(super) fn above_mut(&mut self, receives_only: bool) -> &mut u32 {
+        if receives_only { &mut self.receive_only_above } else { &mut self.above }
+    }
+
+    /// Returns whether all receivers are too far behind for a member of a side to send more; with `pace`, whether one
+    /// is. `is_above` says whether the member, which is one of them in a lobby, is itself above the high-water mark.
+    pub(super) fn is_behind(&self, is_lobby: bool, is_above: bool, pace: bool) -> bool {
+        let senders = self.senders() - usize::from(is_lobby);
+        let (receivers, above) = match senders {
+            0 => (self.receive_only as usize, self.receive_only_above as usize),
+            _ => (senders, self.above as usize - usize::from(is_lobby && is_above)),
+        };
+        receivers > 0 && (above == receivers || (pace && above > 0))
     }
 
     /// Returns the length of the list, holes included.

@@ -21,6 +21,9 @@ pub struct MemberState {
     pub serial: Serial,
     /// Its role.
     pub role: Role,
+    /// Whether it may only receive; missing in snapshots of versions without receive keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub receives_only: bool,
     age_ms: u64,
     silent_ms: u64,
     pinged_ms: Option<u64>,
@@ -45,6 +48,7 @@ impl MemberState {
             id: member.id,
             serial,
             role: member.role,
+            receives_only: member.receives_only,
             age_ms: ago(member.joined),
             silent_ms: ago(member.last_received),
             pinged_ms: member.pinged.map(ago),

@@ -20,6 +20,7 @@ mod closing;
 mod liveness;
 mod memory;
 mod rates;
+mod receive_only;
 mod traffic;
 
 /// Device with its end of a connection, and the messages that it has sent and received.
@@ -92,7 +93,7 @@ impl World {
         let transit = self.ids.is_multiple_of(2).then(TcpTransit::default);
         let pipe = Pipe { transit, ..Pipe::with_room(socket) }.shared();
         let id = MemberId(self.ids);
-        let newcomer = Newcomer { id, serial: Serial(room), role, counts: true };
+        let newcomer = Newcomer { id, serial: Serial(room), role, receives_only: false, counts: true };
         let from = self.received();
         let slot = join(&mut self.shard, &newcomer, InMemoryLink(Rc::clone(&pipe)), self.now);
         self.devices.push(Device {

@@ -87,6 +87,7 @@ pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) ->
         ends_in_ms: summary.expires_at.map(|at| millis(at.duration_since(SystemTime::now()).unwrap_or_default())),
         max_members: registration.max_members.map(|most| most as u64),
         client_key: registration.has_client_key(),
+        receive_key: registration.has_receive_key(),
         rule: registration.rule.as_deref().map(str::to_owned),
         messages_in: traffic.tally.messages_in,
         bytes_in: traffic.tally.bytes_in,
@@ -102,6 +103,7 @@ pub(super) fn member(view: &MemberView) -> wire::Member {
         id: view.id.0,
         registration: view.registration.to_string(),
         role: view.role,
+        receives_only: view.receives_only,
         address: view.peer.to_string(),
         tls: view.tls,
         // If the clock was set back to before the age allows, the earliest time that the field can express.

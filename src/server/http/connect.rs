@@ -30,8 +30,8 @@ pub(super) async fn connect(
     let grant = authorize::authorize(server, Action::Connect, client, request.headers(), form).await?;
     server.check_available()?;
     let id = form.required("id")?;
-    let (key, client_key) = keys(form)?;
-    let credential = if client_key { Credential::ClientKey(&key) } else { Credential::Key(&key) };
+    let (key, credential) = key(form)?;
+    let credential = credential(&key);
     // A lobby ignores the role, so the registry reports one that is missing or invalid.
     let role = form.optional("sock_type").ok().flatten().and_then(|text| Role::from_param(&text));
     let accept = check_upgrade(request)?;
@@ -40,13 +40,20 @@ pub(super) async fn connect(
     Ok(Upgrade::join(request.headers(), accept, server.join(join).await?))
 }
 
-/// Returns the one key of a request, and whether it is a `client_key`.
-fn keys(form: Form<'_>) -> Result<(Key, bool), HttpError> {
-    match form.optional("client_key")? {
-        None => Ok((Key::new(form.required("key")?.into_owned()), false)),
-        Some(_) if form.optional("key") != Ok(None) => Err(HttpError::malformed("give key or client_key, not both")),
-        Some(key) => Ok((Key::new(key.into_owned()), true)),
-    }
+/// Makes a credential of the key in one of the parameters.
+type ToCredential = fn(&Key) -> Credential<'_>;
+
+/// Returns the one key of a request, and the credential that it is by the name of its parameter.
+fn key(form: Form<'_>) -> Result<(Key, ToCredential), HttpError> {
+    let [key, client_key, receive_key] = ["key", "client_key", "receive_key"].map(|name| form.optional(name));
+    let (key, credential): (_, ToCredential) = match (key?, client_key?, receive_key?) {
+        (Some(key), None, None) => (key, |key| Credential::Key(key)),
+        (None, Some(key), None) => (key, |key| Credential::ClientKey(key)),
+        (None, None, Some(key)) => (key, |key| Credential::ReceiveKey(key)),
+        (None, None, None) => (form.required("key")?, |key| Credential::Key(key)),
+        _ => return Err(HttpError::malformed("give one of key, client_key and receive_key")),
+    };
+    Ok((Key::new(key.into_owned()), credential))
 }
 
 /// Rejects a request so that a web page can read it, if it is a valid handshake that offers the subprotocol `ws-router`

@@ -59,19 +59,23 @@ pub(super) fn health(server: &Server) -> Result<Response, HttpError> {
 
 /// Parses the optional terms of a registration; `others` are its other keys.
 fn terms(form: Form<'_>, kind: Kind, others: [&str; 2], config: &Config) -> Result<Terms, HttpError> {
-    let client_key = match form.optional("client_key")? {
-        Some(_) if kind == Kind::Lobby => return Err(HttpError::malformed("client_key needs reg_type=hostclient")),
-        Some(key) if others.contains(&&*key) => {
-            return Err(HttpError::malformed("client_key must differ from key and host_key"));
-        }
-        key => key.map(|key| Key::new(key.into_owned())),
-    };
+    let (client_key, receive_key) = (form.optional("client_key")?, form.optional("receive_key")?);
+    if client_key.is_some() && kind == Kind::Lobby {
+        return Err(HttpError::malformed("client_key needs reg_type=hostclient"));
+    }
+    if client_key.as_deref().is_some_and(|key| others.contains(&key)) {
+        return Err(HttpError::malformed("client_key must differ from key and host_key"));
+    }
+    if receive_key.as_deref().is_some_and(|key| others.contains(&key) || client_key.as_deref() == Some(key)) {
+        return Err(HttpError::malformed("receive_key must differ from the other keys"));
+    }
     // A host and a client.
     let least = if kind == Kind::HostClient { 2 } else { 1 };
     let max_members = number(form, "max_members", least..=config.limits.members as u64)?;
     let expires_in = number(form, "expires_in", 1..=YEAR)?;
     Ok(Terms {
-        client_key,
+        client_key: client_key.map(|key| Key::new(key.into_owned())),
+        receive_key: receive_key.map(|key| Key::new(key.into_owned())),
         max_members: max_members.and_then(|most| usize::try_from(most).ok()),
         expires_in: expires_in.map(Duration::from_secs),
     })

@@ -226,7 +226,7 @@ impl From<JoinError> for HttpError {
             JoinError::Rejected(SeatError::Unknown) => Self::unknown("no such registration; register first"),
             JoinError::Rejected(SeatError::WrongKey) => Self::wrong_key("wrong key; use the one that was registered"),
             JoinError::Rejected(SeatError::Forbidden) => {
-                Self::wrong_key("client_key admits clients only; send sock_type=client, or use key")
+                Self::wrong_key("this key doesn't admit hosts; send sock_type=client, or use key")
             }
             JoinError::Rejected(SeatError::RoleRequired) => Self::malformed("sock_type must be host or client, once"),
             JoinError::Rejected(SeatError::Full) => {

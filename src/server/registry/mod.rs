@@ -43,6 +43,7 @@ pub struct Registration {
     key: KeyHash,
     host_key: KeyHash,
     client_key: Option<KeyHash>,
+    receive_key: Option<KeyHash>,
     end: EndMark,
 }
 
@@ -50,6 +51,11 @@ impl Registration {
     /// Returns whether the registration has a key that admits only clients.
     pub fn has_client_key(&self) -> bool {
         self.client_key.is_some()
+    }
+
+    /// Returns whether the registration has a key that admits members that only receive.
+    pub fn has_receive_key(&self) -> bool {
+        self.receive_key.is_some()
     }
 
     /// Returns the reason for which the registration ended; `None` while it exists.
@@ -82,6 +88,8 @@ pub struct Request {
 pub struct Terms {
     /// A key that admits only clients.
     pub client_key: Option<Key>,
+    /// A key that admits members that only receive.
+    pub receive_key: Option<Key>,
     /// Most members.
     pub max_members: Option<usize>,
     /// Time after which the registration ends, whether or not it has members.
@@ -95,6 +103,8 @@ pub enum Credential<'a> {
     Key(&'a Key),
     /// `client_key`, which admits clients.
     ClientKey(&'a Key),
+    /// `receive_key`, which admits peers and clients that only receive.
+    ReceiveKey(&'a Key),
 }
 
 impl<'a> From<&'a Key> for Credential<'a> {
@@ -123,6 +133,8 @@ pub struct Seat {
     pub registration: Arc<Registration>,
     /// The role of the member.
     pub role: Role,
+    /// Whether the member may only receive.
+    pub receives_only: bool,
     /// Whether the holder has become a member.
     is_active: bool,
     registry: Arc<Registry>,
@@ -163,15 +175,17 @@ impl Registry {
     /// and terms, except for the time at which it ends).
     pub fn register(&self, request: &Request, now: Instant) -> Result<RegistrationId, RegisterError> {
         let (key, host_key) = (self.hasher.hash(&request.key), self.hasher.hash(&request.host_key));
-        let Terms { client_key, max_members, expires_in } = &request.terms;
-        let client_key = client_key.as_ref().map(|key| self.hasher.hash(key));
+        let Terms { client_key, receive_key, max_members, expires_in } = &request.terms;
+        let hash = |key: &Option<Key>| key.as_ref().map(|key| self.hasher.hash(key));
+        let (client_key, receive_key) = (hash(client_key), hash(receive_key));
         let expires_at = expires_in.map(|time| SystemTime::now() + time);
         let mut inner = self.lock();
         if let Some(id) = &request.wanted
             && let Some(entry) = inner.entries.get(id)
         {
             let known = &entry.registration;
-            let has_same_terms = known.client_key == client_key && known.max_members == *max_members;
+            let has_same_terms =
+                known.client_key == client_key && known.receive_key == receive_key && known.max_members == *max_members;
             if known.kind == request.kind && known.key == key && known.host_key == host_key && has_same_terms {
                 inner.renew(id, now);
                 if expires_at.is_some() {
@@ -205,6 +219,7 @@ impl Registry {
             key,
             host_key,
             client_key,
+            receive_key,
             end: EndMark::none(),
         });
         inner.insert(Entry::new(registration));
@@ -223,7 +238,7 @@ impl Registry {
         role: Option<Role>,
     ) -> Result<Seat, SeatError> {
         let credential = credential.into();
-        let (Credential::Key(key) | Credential::ClientKey(key)) = credential;
+        let (Credential::Key(key) | Credential::ClientKey(key) | Credential::ReceiveKey(key)) = credential;
         let key = self.hasher.hash(key);
         let mut inner = self.lock();
         let Entries { rules, entries, .. } = &mut *inner;
@@ -231,6 +246,7 @@ impl Registry {
         let expected = match credential {
             Credential::Key(_) => Some(&entry.registration.key),
             Credential::ClientKey(_) => entry.registration.client_key.as_ref(),
+            Credential::ReceiveKey(_) => entry.registration.receive_key.as_ref(),
         };
         if expected.is_none_or(|expected| *expected != key) {
             return Err(SeatError::WrongKey);
@@ -239,7 +255,12 @@ impl Registry {
             Kind::Lobby => Role::Peer,
             Kind::HostClient => role.ok_or(SeatError::RoleRequired)?,
         };
-        if matches!(credential, Credential::ClientKey(_)) && role != Role::Client {
+        let is_admitted = match credential {
+            Credential::Key(_) => true,
+            Credential::ClientKey(_) => role == Role::Client,
+            Credential::ReceiveKey(_) => role != Role::Host,
+        };
+        if !is_admitted {
             return Err(SeatError::Forbidden);
         }
         if !entry.has_seat_for(role, rules) {
@@ -248,7 +269,8 @@ impl Registry {
         entry.take_seat(role);
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
-        Ok(Seat { registration, role, is_active: false, registry: Arc::clone(self) })
+        let receives_only = matches!(credential, Credential::ReceiveKey(_));
+        Ok(Seat { registration, role, receives_only, is_active: false, registry: Arc::clone(self) })
     }
 
     /// Ends a registration for a device that has both keys; the caller then closes its members.
@@ -408,7 +430,7 @@ pub enum SeatError {
     #[error("the role is missing")]
     RoleRequired,
     /// The key is correct, but doesn't admit a member with this role.
-    #[error("the key admits clients only")]
+    #[error("the key doesn't admit hosts")]
     Forbidden,
     /// The registration has the maximum number of members.
     #[error("the registration has the maximum number of members")]

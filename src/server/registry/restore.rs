@@ -37,9 +37,11 @@ struct RegistrationSnapshot {
     /// Remaining time for which the registration is kept without members. Missing in snapshots of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expected_for_ms: Option<u64>,
-    /// Missing in snapshots of versions without terms, like the next two fields.
+    /// Missing in snapshots of versions without terms, like the next three fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_key: Option<KeyHash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receive_key: Option<KeyHash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_members: Option<usize>,
     /// Milliseconds since the Unix epoch.
@@ -65,6 +67,7 @@ impl Registry {
                 host_key: known.host_key.clone(),
                 ever_joined: entry.ever_joined || entry.seats > 0,
                 client_key: known.client_key.clone(),
+                receive_key: known.receive_key.clone(),
                 max_members: known.max_members,
                 expires_at_ms: entry.expires_at.map(since_epoch),
                 rule: known.rule.clone(),
@@ -99,6 +102,7 @@ impl Registry {
                 key: known.key,
                 host_key: known.host_key,
                 client_key: known.client_key,
+                receive_key: known.receive_key,
                 end: EndMark::none(),
             });
             let after = |ms: u64| now + Duration::from_millis(ms.min(FAR_FUTURE_MS));
@@ -122,13 +126,13 @@ impl Registry {
 
     /// Takes a seat for a member of the old process, without checking a key. Returns `None` if the registration doesn't
     /// exist.
-    pub fn restore_seat(self: &Arc<Self>, id: &str, serial: Serial, role: Role) -> Option<Seat> {
+    pub fn restore_seat(self: &Arc<Self>, id: &str, serial: Serial, role: Role, receives_only: bool) -> Option<Seat> {
         let mut inner = self.lock();
         let entry = inner.entries.get_mut(id).filter(|entry| entry.registration.serial == serial)?;
         entry.take_seat(role);
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
-        Some(Seat { registration, role, is_active: true, registry: Arc::clone(self) })
+        Some(Seat { registration, role, receives_only, is_active: true, registry: Arc::clone(self) })
     }
 
     /// Sets deadlines for the registrations whose members couldn't be handed over. `patience` is the time for these

@@ -150,6 +150,23 @@ fn a_client_key_admits_clients_only_and_the_key_everybody() {
 }
 
 #[test]
+fn a_receive_key_admits_peers_and_clients_that_only_receive() {
+    let registry = registry(Rules { max_members: 9, ..rules() });
+    for (kind, role, other) in [(Kind::Lobby, Role::Peer, None), (Kind::HostClient, Role::Client, Some(Role::Host))] {
+        let terms = Terms { receive_key: Some(key("r")), ..Terms::default() };
+        let id = registry.register(&with_terms(kind, None, terms), Instant::now()).unwrap();
+        let receive_key = key("r");
+        let join = |role| registry.seat(id.as_str(), Credential::ReceiveKey(&receive_key), Some(role));
+        let seat = join(role).unwrap();
+        assert!(seat.receives_only && seat.role == role);
+        if let Some(host) = other {
+            assert_eq!(join(host).unwrap_err(), SeatError::Forbidden);
+        }
+        assert!(!registry.seat(id.as_str(), &key("k"), Some(role)).unwrap().receives_only);
+    }
+}
+
+#[test]
 fn a_registration_without_a_client_key_has_none_that_fits() {
     let registry = registry(rules());
     let id = registry.register(&with_terms(Kind::HostClient, None, Terms::default()), Instant::now()).unwrap();
@@ -219,12 +236,13 @@ fn a_registration_ends_at_its_own_time_with_its_members_and_after_a_restart() {
 #[test]
 fn a_new_process_knows_the_terms() {
     let (old, now) = (registry(rules()), Instant::now());
-    let terms = || Terms { client_key: Some(key("c")), max_members: Some(2), expires_in: None };
+    let terms =
+        || Terms { client_key: Some(key("c")), receive_key: Some(key("r")), max_members: Some(2), expires_in: None };
     let id = old.register(&with_terms(Kind::HostClient, Some("my-device"), terms()), now).unwrap();
     let serial = old.find(id.as_str()).unwrap().registration.serial;
     let bytes = rmp_serde::to_vec_named(&old.snapshot(now)).unwrap();
     let new = Registry::restore(rmp_serde::from_slice(&bytes).unwrap(), rules(), Events::new(), now);
-    let host = new.restore_seat(id.as_str(), serial, Role::Host).unwrap();
+    let host = new.restore_seat(id.as_str(), serial, Role::Host, false).unwrap();
     let client = new.seat(id.as_str(), Credential::ClientKey(&key("c")), Some(Role::Client)).unwrap();
     assert_eq!(new.seat(id.as_str(), &key("k"), Some(Role::Client)).unwrap_err(), SeatError::Full);
     assert_eq!(new.register(&with_terms(Kind::HostClient, Some("my-device"), terms()), now), Ok(id));
@@ -344,8 +362,8 @@ fn a_successor_knows_the_same_registrations_keys_and_deadlines() {
     let state = rmp_serde::from_slice(&bytes).unwrap();
     let later = now + Duration::from_secs(1000);
     let new = Registry::restore(state, lasting, Events::new(), later);
-    assert!(new.restore_seat(joined.as_str(), Serial(99), Role::Peer).is_none());
-    let again = new.restore_seat(joined.as_str(), seat.registration.serial, Role::Peer).unwrap();
+    assert!(new.restore_seat(joined.as_str(), Serial(99), Role::Peer, false).is_none());
+    let again = new.restore_seat(joined.as_str(), seat.registration.serial, Role::Peer, false).unwrap();
     new.finish_restore(Duration::from_secs(60), later);
     assert_eq!(new.seat(joined.as_str(), &key("wrong"), None).unwrap_err(), SeatError::WrongKey);
     drop(new.seat(joined.as_str(), &key("k"), None).unwrap());

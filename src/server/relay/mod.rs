@@ -63,6 +63,8 @@ pub struct MemberView {
     pub registration: RegistrationId,
     /// The role that it joined with.
     pub role: Role,
+    /// Whether it may only receive.
+    pub receives_only: bool,
     /// The other end of its connection.
     pub peer: Peer,
     /// Whether its connection is encrypted.

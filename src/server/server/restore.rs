@@ -117,8 +117,8 @@ impl Server {
         self.relay.skip_members(state.last_member);
         let mut restored = Vec::with_capacity(total);
         for (member, descriptor) in state.members.into_iter().zip(members) {
-            let seat =
-                self.registry.restore_seat(member.registration.as_str(), member.member.serial, member.member.role);
+            let (id, known) = (member.registration.as_str(), &member.member);
+            let seat = self.registry.restore_seat(id, known.serial, known.role, known.receives_only);
             let Some(seat) = seat else {
                 ask_to_reconnect(descriptor);
                 continue;

@@ -72,7 +72,13 @@ impl Scene {
         let mut shard = Shard::new(rules.clone());
         let pipes: Vec<_> = (0..=receivers).map(|_| Pipe::with_room(usize::MAX).shared()).collect();
         let join = |(at, pipe): (usize, &Rc<RefCell<Pipe>>)| {
-            let newcomer = Newcomer { id: MemberId(at as u64), serial: Serial(1), role: Role::Peer, counts: true };
+            let newcomer = Newcomer {
+                id: MemberId(at as u64),
+                serial: Serial(1),
+                role: Role::Peer,
+                receives_only: false,
+                counts: true,
+            };
             shard.join(&newcomer, InMemoryLink(Rc::clone(pipe)), NOW)
         };
         let slots: Vec<usize> = pipes.iter().enumerate().map(join).collect();

@@ -104,7 +104,7 @@ impl World {
         let role = if room == 0 { Role::Peer } else { [Role::Host, Role::Client][usize::from(argument >> 2 & 1)] };
         let pipe = Pipe::with_room([1 << 30, 0, 500, 100_000][usize::from(argument >> 6)]).shared();
         let id = MemberId(self.devices.len() as u64);
-        let newcomer = Newcomer { id, serial: Serial(room), role, counts: true };
+        let newcomer = Newcomer { id, serial: Serial(room), role, receives_only: false, counts: true };
         let slot = self.shard.join(&newcomer, InMemoryLink(Rc::clone(&pipe)), self.now);
         let device = Device {
             slot,

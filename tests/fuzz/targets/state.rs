@@ -37,8 +37,8 @@ fn go_on(state: Snapshot) {
     let mut shard = Shard::new(frames::rules(1 << 20));
     let mut seats = Vec::new();
     for snapshot in state.members {
-        let member = &snapshot.member;
-        let Some(seat) = registry.restore_seat(snapshot.registration.as_str(), member.serial, member.role) else {
+        let (id, member) = (snapshot.registration.as_str(), &snapshot.member);
+        let Some(seat) = registry.restore_seat(id, member.serial, member.role, member.receives_only) else {
             continue;
         };
         let pipe = Pipe::with_room(1 << 30).shared();

@@ -37,7 +37,7 @@ impl Crowd {
         let sent = Rc::clone(&self.sent);
         let link = InMemoryLink(Pipe { sent, discards_outbound: true, ..Pipe::with_room(room) }.shared());
         let id = MemberId(self.slots.len() as u64);
-        let newcomer = Newcomer { id, serial, role, counts: true };
+        let newcomer = Newcomer { id, serial, role, receives_only: false, counts: true };
         let mut slot = 0;
         self.call(|shard| slot = shard.join(&newcomer, link, NOW));
         self.slots.push(slot);

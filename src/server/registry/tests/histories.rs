@@ -189,7 +189,7 @@ impl World {
         let new = Registry::restore(state, self.rules.clone(), Events::new(), self.now);
         for seat in std::mem::take(&mut self.seats) {
             let known = &seat.registration;
-            self.seats.extend(new.restore_seat(known.id.as_str(), known.serial, seat.role));
+            self.seats.extend(new.restore_seat(known.id.as_str(), known.serial, seat.role, false));
             std::mem::forget(seat);
         }
         new.finish_restore(Duration::ZERO, self.now);

@@ -37,7 +37,7 @@ impl Thread {
             Command::Abandon(id) => self.abandon(id),
             Command::SelfTest { ids, serial, ends } => {
                 for (id, end) in ids.into_iter().zip(*ends) {
-                    let newcomer = Newcomer { id, serial, role: Role::Peer, counts: false };
+                    let newcomer = Newcomer { id, serial, role: Role::Peer, receives_only: false, counts: false };
                     let slot = self.shard.join(&newcomer, Connection::self_test(id, end, &self.context), self.now);
                     self.watch(slot, id);
                 }
@@ -92,7 +92,13 @@ impl Thread {
     fn reserve(&mut self, id: MemberId, mut seat: Seat, peer: Peer) -> usize {
         seat.activate();
         let registration = Arc::clone(&seat.registration);
-        let newcomer = Newcomer { id, serial: registration.serial, role: seat.role, counts: true };
+        let newcomer = Newcomer {
+            id,
+            serial: registration.serial,
+            role: seat.role,
+            receives_only: seat.receives_only,
+            counts: true,
+        };
         let role = newcomer.role;
         self.context.events.publish(EventKind::Joined {
             registration: registration.id.clone(),
@@ -137,11 +143,11 @@ impl Thread {
     /// Adds a member of an old process, or asks it to reconnect if its state can't be restored.
     fn restore(&mut self, member: RestoredMember) -> (usize, MemberId) {
         let RestoredMember { seat, state, socket } = member;
-        let (id, serial, role) = (state.id, seat.registration.serial, seat.role);
+        let (id, serial, role, receives_only) = (state.id, seat.registration.serial, seat.role, seat.receives_only);
         let mut connection = Connection::away(id, seat, socket.peer, &self.context);
         connection.attach(socket);
         let slot = self.shard.restore(state, connection, self.now).unwrap_or_else(|connection| {
-            let newcomer = Newcomer { id, serial, role, counts: true };
+            let newcomer = Newcomer { id, serial, role, receives_only, counts: true };
             let slot = self.shard.join(&newcomer, connection, self.now);
             self.shard.close(slot, id, CloseReason::Restarting, self.now);
             slot
@@ -173,6 +179,7 @@ impl Thread {
             id: summary.id,
             registration: summary.link.seat.as_ref()?.registration.id.clone(),
             role: summary.role,
+            receives_only: summary.receives_only,
             peer: summary.link.peer,
             tls: summary.link.is_tls(),
             age: self.now.since(summary.joined),
