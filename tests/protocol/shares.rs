@@ -9,7 +9,7 @@ use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use ws_router_server::config::{Config, Listener, Tls};
+use ws_router_server::config::{Config, Limits, Listener, Tls};
 use ws_router_server::metrics::Rejection;
 use ws_router_server::peer::Range;
 
@@ -23,9 +23,13 @@ const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\
 
 /// Starts a router with few pending connections, whose clients come through a trusted proxy on loopback.
 async fn router(listener: Listener) -> Server {
+    router_with(listener, |limits| limits.pending = PENDING).await
+}
+
+async fn router_with(listener: Listener, change: impl FnOnce(&mut Limits)) -> Server {
     let mut config = Config { listeners: vec![Listener { proxy_protocol: true, ..listener }], ..Config::default() };
     config.http.trusted_proxies = ["127.0.0.1".parse::<Range>().unwrap()].into_iter().collect();
-    config.limits.pending = PENDING;
+    change(&mut config.limits);
     Server::start(config).await
 }
 
@@ -140,6 +144,18 @@ async fn half_sent_proxy_headers_are_evicted_for_newcomers() {
     .unwrap();
     newcomer_succeeds(&server).await;
     assert!(server.metrics.rejections(Rejection::Evicted) > 0);
+}
+
+#[tokio::test]
+async fn silent_connections_that_use_up_all_connections_are_evicted_for_newcomers() {
+    let server = router_with(plain(), |limits| limits.connections = Some(PENDING)).await;
+    let mut held = Vec::new();
+    for number in 0..PENDING {
+        held.push(connect(&server, &format!("203.0.113.{number}")).await);
+    }
+    until("all connections are taken", || server.metrics.connections.value() == PENDING as u64).await;
+    newcomer_succeeds(&server).await;
+    assert_eq!(server.metrics.rejections(Rejection::Limit), 0);
 }
 
 #[tokio::test]
