@@ -13,7 +13,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, VerifierBuilderError, WebPkiClientVerifier};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::certificates::{CertificateError, CertificateProblem, read_chain, read_objects};
+use super::certificate_files::{CertificateError, CertificateProblem, read_chain, read_objects};
 use crate::config;
 use crate::files::Accept;
 use crate::peer::ClientIdentity;

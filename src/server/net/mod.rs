@@ -5,6 +5,7 @@
 //! leaves its event loop as a [`Socket`] and goes to a relay thread.
 
 mod accept;
+mod certificate_files;
 mod certificates;
 mod client_auth;
 mod client_hello;
@@ -23,7 +24,8 @@ mod unix_socket;
 pub mod yield_budget;
 
 pub use accept::accept;
-pub use certificates::{CertificateError, CertificateProblem, Certificates, ClientCertificate, FreshCertificates};
+pub use certificate_files::{CertificateError, CertificateProblem};
+pub use certificates::{Certificates, ClientCertificate, FreshCertificates};
 pub use clients::{ClientLimits, NetworkSlot, TooManyConnections};
 pub use connection::Connection;
 pub use connection_gate::ConnectionGate;
