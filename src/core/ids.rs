@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_goes_on_where_its_predecessor_stopped() {
+    fn a_sequence_continues_where_an_earlier_one_stopped() {
         let first = Sequence::after(0);
         assert_eq!((first.next(), first.next()), (1, 2));
         assert_eq!(Sequence::after(first.last()).next(), 3);

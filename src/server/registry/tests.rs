@@ -351,7 +351,7 @@ fn the_number_of_registrations_is_limited() {
 }
 
 #[test]
-fn a_successor_knows_the_same_registrations_keys_and_deadlines() {
+fn a_new_process_has_the_same_registrations_keys_and_deadlines() {
     let lasting = Rules { linger: Duration::from_secs(300), ..rules() };
     let old = registry(lasting.clone());
     let now = Instant::now();

@@ -129,7 +129,7 @@ fn the_ended_make_room_and_then_each_keeps_its_last_events() {
 }
 
 #[test]
-fn a_successor_gets_the_last_events_as_they_are_told() {
+fn a_new_process_has_the_last_events_in_the_same_form() {
     let mut events: Vec<_> = (0..20).map(|at| joined(at, "my-device", at)).collect();
     events.push(ended(20, "my-device"));
     let exported = history(&events).export();

@@ -59,7 +59,7 @@ fn without_time_all_are_closed_at_once() {
 }
 
 #[test]
-fn a_successor_goes_on_in_the_same_time() {
+fn a_new_process_continues_the_drain_in_the_same_time() {
     let begun = Instant::now();
     // Half of it is over, and half of the members are gone.
     let mut plan = Plan::new(occupied(&[1; 5]), 10, Duration::from_secs(10), begun);
