@@ -3,21 +3,21 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 
 use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
+use mio::net::UnixStream;
 use ws_router_admin_api::event::EventKind;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::MemberId;
 use ws_router_core::shard::TcpTransit;
 use ws_router_core::shard::{Departure, Link, Received};
 
+use super::plain_stream::{PlainStream, would_block_as_zero};
 use super::tls::Tls;
 use crate::events::Events;
-use crate::net::{ConnectionPermit, Plain, Socket, Transport};
+use crate::net::{ConnectionPermit, Socket, Transport};
 use crate::peer::{Network, Peer};
 use crate::registry::Seat;
 use crate::sys::{self, TcpState};
@@ -51,13 +51,6 @@ enum Stream {
     Away,
     Plain(PlainStream),
     Tls(Box<Tls>),
-}
-
-/// A non-blocking socket of the thread's event loop.
-#[derive(Debug)]
-pub(super) enum PlainStream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 impl Connection {
@@ -197,86 +190,6 @@ impl Link for Connection {
             messages_in: tally.messages_in,
             messages_out: tally.messages_out,
         });
-    }
-}
-
-impl PlainStream {
-    /// Shuts down the sending direction.
-    pub(super) fn shutdown(&self) {
-        // Fails only if the connection is already gone.
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        };
-    }
-}
-
-impl Read for PlainStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        retry(|| match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        })
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        if let [one] = buffers {
-            return self.read(one);
-        }
-        retry(|| match self {
-            Self::Tcp(stream) => stream.read_vectored(buffers),
-            Self::Unix(stream) => stream.read_vectored(buffers),
-        })
-    }
-}
-
-impl Write for PlainStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        retry(|| match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        })
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if let [one] = slices {
-            return self.write(one);
-        }
-        retry(|| match self {
-            Self::Tcp(stream) => stream.write_vectored(slices),
-            Self::Unix(stream) => stream.write_vectored(slices),
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl From<Plain> for PlainStream {
-    fn from(plain: Plain) -> Self {
-        match plain {
-            Plain::Tcp(stream) => Self::Tcp(TcpStream::from_std(stream)),
-            Plain::Unix(stream) => Self::Unix(UnixStream::from_std(stream)),
-        }
-    }
-}
-
-/// Maps `WouldBlock` to zero bytes sent.
-pub(super) fn would_block_as_zero(outcome: io::Result<usize>) -> io::Result<usize> {
-    match outcome {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        outcome => outcome,
-    }
-}
-
-/// Repeats a call for as long as signals interrupt it.
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            outcome => return outcome,
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod connection;
 mod inbox;
 mod memory_budget;
+mod plain_stream;
 mod self_test;
 mod thread;
 mod tls;

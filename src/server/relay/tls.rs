@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use rustls::ServerConnection;
 use ws_router_core::shard::Received;
 
-use super::connection::{PlainStream, would_block_as_zero};
+use super::plain_stream::{PlainStream, would_block_as_zero};
 
 /// A TLS connection after its handshake.
 #[derive(Debug)]
