@@ -107,7 +107,7 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l token
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-certificate -d 'Send the certificate in this PEM file, if the router asks for one' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l client-key -d 'Private key of this certificate, in a PEM file' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l id -d 'Join this registration instead of a new one' -r
-complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key -d 'Join with this key, which other users of this machine can see; prefer $WS_ROUTER_KEY' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key -d 'Join with this key, which other users on this machine can see; prefer $WS_ROUTER_KEY' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l key-file -d 'Join with the key in this file' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l timeout -d 'Fail if nothing is received from the other end for this time' -r
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F

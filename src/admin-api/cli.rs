@@ -246,7 +246,7 @@ pub struct Pipe {
     #[arg(long, value_name = "ID", value_parser = RegistrationId::parse)]
     pub id: Option<RegistrationId>,
 
-    /// Join with this key, which other users of this machine can see; prefer $WS_ROUTER_KEY
+    /// Join with this key, which other users on this machine can see; prefer $WS_ROUTER_KEY
     #[arg(long, value_name = "KEY", conflicts_with = "key_file", value_parser = shown_key)]
     pub key: Option<ShownKey>,
 

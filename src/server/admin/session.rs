@@ -1,4 +1,4 @@
-//! What the requests of one admin connection share.
+//! State that the requests of an admin connection share.
 
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ pub(super) struct Administrator {
     pub(super) pid: i32,
 }
 
-/// What an admin socket allows.
+/// Requests that an admin socket allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminAccess {
     /// All requests.

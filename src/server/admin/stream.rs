@@ -1,7 +1,7 @@
 //! Streams of JSON lines: one for each event, or one for each change of a drain.
 //!
-//! A client that reads too slowly gets a line with the number of events that it missed, in their place; of a drain it gets
-//! the latest state. The stream ends when the daemon stops; hyper notices a client that disconnects.
+//! A client that reads too slowly receives a line with the number of missed events in place of these events, and only the
+//! latest state of a drain. The stream ends when the daemon stops; hyper notices a client that disconnects.
 
 use std::convert::Infallible;
 use std::fmt;

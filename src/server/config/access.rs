@@ -30,7 +30,7 @@ pub struct Rule {
     pub allow: Allow,
     /// Networks of the client, one of which must match; empty requires none.
     pub networks: Peers,
-    /// Users of this machine, one of whom must be the peer on a Unix socket; empty requires none.
+    /// Users on this machine, one of whom must be the peer on a Unix socket; empty requires none.
     pub users: Vec<User>,
     /// File of tokens, one of which the request must have.
     pub tokens: Option<PathBuf>,

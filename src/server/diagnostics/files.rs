@@ -62,7 +62,7 @@ fn permissions(key: &str, path: &Path, content: Content, mode: u32, owner: Uid, 
             (true, false) => ("read", "o-r"),
             _ => ("change", "o-w"),
         };
-        let text = format!("{key}: {shown}: every user of this machine can {what} it (mode {:04o})", mode & 0o7777);
+        let text = format!("{key}: {shown}: every user on this machine can {what} it (mode {:04o})", mode & 0o7777);
         return Some(Finding::error(Area::Files, text, format!("chmod {bits} {shown}")));
     }
     if !owner.is_root() && owner != daemon {
@@ -101,11 +101,11 @@ mod tests {
         }
         assert_eq!(
             judge(Content::PrivateKey, 0o100_644, root),
-            "error: files: key: /k: every user of this machine can read it (mode 0644); chmod o-r /k"
+            "error: files: key: /k: every user on this machine can read it (mode 0644); chmod o-r /k"
         );
         assert_eq!(
             judge(Content::PrivateKey, 0o100_666, root),
-            "error: files: key: /k: every user of this machine can read and change it (mode 0666); chmod o-rw /k"
+            "error: files: key: /k: every user on this machine can read and change it (mode 0666); chmod o-rw /k"
         );
         assert!(judge(Content::Trust, 0o100_646, root).contains("can change it"));
         assert!(

@@ -1,8 +1,8 @@
-//! What an administrator should know about a router before devices find out: risky or contradictory settings, files with
-//! the wrong permissions, certificates near their end, limits that don't fit the machine, rejected devices.
+//! Findings about a router that an administrator should know: risky or conflicting settings, files with wrong permissions,
+//! certificates about to expire, limits that don't fit the machine, rejected devices.
 //!
-//! One engine for all who ask: `--check`, the log of a start, the admin interface's status (and with it `ws-routerctl
-//! status` and `doctor`). It only reads, and reports [`Finding`]s, the worst first.
+//! `--check`, the log of a start and the admin interface's status (for `ws-routerctl status` and `doctor`) all use this
+//! module. It changes nothing, and reports [`Finding`]s, the worst first.
 
 mod capacity;
 mod files;
@@ -22,8 +22,8 @@ use crate::files::Accept;
 use crate::net::Certificates;
 use crate::server::Server;
 
-/// Reports what is to be said about a configuration that was read without an error: posture, files, certificates,
-/// capacity. `service` says how the service manager runs the daemon, where that isn't this process.
+/// Reports findings about a valid configuration: access, files, certificates and capacity. `service` is the account and
+/// sandbox in which the service manager runs the daemon, if that isn't this process.
 pub fn of_configuration(config: &Config, capacity: Capacity, service: Option<&Service>) -> Vec<Finding> {
     let mut findings: Vec<_> = posture(config).into_iter().collect();
     findings.extend(files::check(config, service));
@@ -33,8 +33,8 @@ pub fn of_configuration(config: &Config, capacity: Capacity, service: Option<&Se
     findings
 }
 
-/// Reports what is to be said about a running router, its configuration included. Reads files and counts descriptors, so
-/// it may take milliseconds.
+/// Reports findings about a running router and its configuration. Reads files and counts descriptors, so it may take
+/// milliseconds.
 pub fn of_server(server: &Server) -> Vec<Finding> {
     let mut findings = running::check(server);
     findings.extend(of_configuration(&server.config(), Capacity::of_process(), None));
@@ -42,7 +42,7 @@ pub fn of_server(server: &Server) -> Vec<Finding> {
     findings
 }
 
-/// Returns one line on who can use the router, and who can listen in, unless that is limited.
+/// Returns a line about unrestricted access to the router and unencrypted connections, if there are any.
 fn posture(config: &Config) -> Option<Finding> {
     let listeners = config.effective_listeners();
     let public: Vec<_> = listeners.iter().filter(|listener| is_public(listener)).collect();
@@ -69,7 +69,7 @@ fn posture(config: &Config) -> Option<Finding> {
     Some(Finding::notice(Area::Access, text, fix))
 }
 
-/// Returns whether devices of other machines reach a listener.
+/// Returns whether devices on other machines can reach a listener.
 fn is_public(listener: &Listener) -> bool {
     match &listener.address {
         ListenAddress::Inet(address) => !address.ip().to_canonical().is_loopback(),
@@ -95,7 +95,7 @@ fn certificates(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Judges a certificate by the seconds until its end.
+/// Returns the finding for a certificate that expires in the given number of seconds.
 fn expiry(file: &str, left: i64) -> Option<Finding> {
     let days = left / DAY;
     let fix = "renew it; a running router reads the new file by itself";

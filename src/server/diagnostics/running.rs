@@ -1,4 +1,4 @@
-//! What a running router has met: limits nearly reached, rejected devices, proxies that don't fit.
+//! Findings about a running router: limits nearly reached, rejected devices, misconfigured proxies.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ fn refusals(metrics: &FrontendMetrics, why: Refusal) -> Option<Finding> {
     Some(Finding::notice(Area::Rejections, text, fix))
 }
 
-/// Reports what should never happen, whenever it did.
+/// Reports events that should never happen, regardless of their time.
 fn counters(metrics: &FrontendMetrics) -> Vec<Finding> {
     let all = [
         (
@@ -127,7 +127,7 @@ fn recent(count: u64, ago: Duration, noun: &str, verb: &str, reason: &str) -> Op
     })
 }
 
-/// Time for which a rejection is news.
+/// Time for which a rejection is reported.
 const RECENT: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How the service manager runs the daemon: as which user, and what its sandbox hides.
+//! The user and the sandbox in which the service manager runs the daemon.
 //!
 //! An administrator checks a configuration as root, who can read everything, and the daemon then fails to read its key.
 //! So `--check` by root takes the service's user and groups first, as far as a unit is installed.
@@ -22,7 +22,7 @@ pub struct Service {
 /// Folder of the credentials of the running service, which exists as long as it runs (systemd.exec(5)).
 pub const CREDENTIALS: &str = "/run/credentials/ws-router.service";
 
-/// Why the rights of an account can't be taken.
+/// Reason why the process can't change to the rights of an account.
 #[derive(Debug, thiserror::Error)]
 pub enum RightsError {
     /// The account doesn't exist.
@@ -74,7 +74,7 @@ impl Service {
         Ok(Self { name: name.to_owned(), user: user.uid, group: user.gid, groups, hidden: Vec::new() })
     }
 
-    /// Returns the user's number.
+    /// Returns the user id.
     pub fn user(&self) -> Uid {
         self.user
     }
@@ -84,7 +84,7 @@ impl Service {
         &self.name
     }
 
-    /// Gives this process the account's rights and no others, for good.
+    /// Permanently changes the rights of this process to those of the account.
     pub fn assume_rights(&self) -> Result<(), RightsError> {
         if !Uid::effective().is_root() {
             return if self.user == Uid::effective() { Ok(()) } else { Err(RightsError::NotRoot) };

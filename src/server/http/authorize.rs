@@ -1,9 +1,8 @@
-//! Authorization of requests: collects what is known of the client, and applies the access rules to it.
+//! Authorization of requests: collects the known facts about the client and applies the access rules to them.
 //!
-//! It comes before anything else is looked at, so that a client without access learns nothing of the registrations. A
-//! token may be given in three ways: in the `Authorization` header (RFC 6750), where programs put it; and for web pages,
-//! which can't set that header on a websocket, as a subprotocol `token.TOKEN` beside `ws-router`, or as the parameter
-//! `token`.
+//! Authorization comes first, so that a client without access learns nothing about the registrations. There are three ways
+//! to send a token. Programs use the `Authorization` header (RFC 6750). Web pages, which can't set that header for a
+//! websocket, use a subprotocol `token.TOKEN` in addition to `ws-router`, or the parameter `token`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,16 +48,16 @@ impl<'a> ClientInfo<'a> {
     }
 }
 
-/// What the access rules grant to a request; empty if there are no rules.
+/// Result of the access rules for an allowed request; empty if there are no rules.
 #[derive(Debug, Default)]
 pub(super) struct Grant {
     /// Name of the rule that allows the request.
     pub(super) rule: Option<Arc<str>>,
-    /// Limits of what the client may send as a member.
+    /// Rates of the messages and bytes that the client may send as a member.
     pub(super) rates: Option<Box<Rates>>,
 }
 
-/// Checks that the access rules allow a client an action.
+/// Checks that the access rules allow an action to a client.
 pub(super) async fn authorize(
     server: &Server,
     action: Action,
@@ -116,7 +115,8 @@ pub(super) fn subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
     offered.any(|offered| offered == SUBPROTOCOL).then(|| HeaderValue::from_static(SUBPROTOCOL))
 }
 
-/// Returns the request's origin. One that is there more than once or isn't text is empty, which no rule names.
+/// Returns the request's origin. If the header is repeated or isn't visible ASCII, the origin is empty, which matches no
+/// rule.
 pub(super) fn origin(headers: &HeaderMap) -> Option<&str> {
     let is_there = headers.contains_key(header::ORIGIN);
     is_there.then(|| single(headers, &header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default())
@@ -177,10 +177,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Subprotocol that a client offers beside its token, so that there is one to choose.
+/// Subprotocol that a client offers in addition to its token, and that the router chooses.
 const SUBPROTOCOL: &str = "ws-router";
 
-/// Prefix of the subprotocol that carries a token.
+/// Prefix of the subprotocol that contains a token.
 const TOKEN_PROTOCOL: &str = "token.";
 
 /// Challenge for a request without a token (RFC 6750 section 3).
@@ -189,8 +189,8 @@ const NO_TOKEN: &str = "Bearer realm=\"ws-router\"";
 /// Challenge for a request with an unknown token.
 const BAD_TOKEN: &str = "Bearer realm=\"ws-router\", error=\"invalid_token\"";
 
-/// Denied requests, which any client can cause.
+/// Rate limit of messages about denied requests, which any client can cause.
 static DENIALS: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
 
-/// Failures of an external authorizer, which repeat with every request while it is down.
+/// Rate limit of messages about an external authorizer's failures, which occur with every request while it is down.
 static FAILURES: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));

@@ -1,8 +1,8 @@
 //! The host that a request is for: one Host header in HTTP/1.1 (RFC 9112 section 3.2), and one of `http.hosts`.
 //!
-//! A browser believes that a page belongs to a host because of its name. If an attacker's name resolves to the router's
-//! address, the attacker's page is of the router's own origin, and no Origin header shows it (DNS rebinding); only the
-//! name in Host does. A page can't be of an address that isn't its own, so addresses are always accepted.
+//! A browser determines a page's origin by the host's name. If an attacker's name resolves to the router's address (DNS
+//! rebinding), requests of the attacker's page are same-origin, so that no Origin header shows them; only the name in Host
+//! does. This attack needs a name, so IP addresses are always accepted in Host.
 
 use std::net::IpAddr;
 

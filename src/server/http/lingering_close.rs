@@ -45,7 +45,7 @@ pub(super) async fn close(server: &Server, mut connection: Connection, ending: E
 /// Answers a request whose head didn't arrive in time.
 async fn send_timeout(server: &Server, connection: &mut Connection) {
     count(server, Refusal::Timeout);
-    // A peer that doesn't take the answer doesn't want it.
+    // A peer that doesn't read the answer is not waited for.
     if connection.write_all(REQUEST_TIMEOUT).await.is_ok() {
         let _ = connection.shutdown().await;
     }
@@ -76,5 +76,5 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: clo
 /// Time for which input is discarded: a round trip on a bad line. The connection holds its slot meanwhile.
 const LINGERING_TIME: Duration = Duration::from_secs(1);
 
-/// Bytes that are discarded at most. A peer that sends more than this past its last answer isn't reading it.
+/// Maximum number of bytes that are discarded. A peer that sends more than this after the last answer isn't reading it.
 const MAX_DISCARDED: usize = 256 * 1024;

@@ -1,9 +1,9 @@
-//! Request rates of a client's network: a request over its limit gets 429 with the time to wait, before anything else is
-//! spent on it.
+//! Request rates of a client's network. A request above the rate is answered with 429 and the time to wait before any
+//! other work.
 //!
 //! A direct client's connection is counted when it is accepted, so its first request isn't counted again. Behind a
-//! trusted proxy one connection carries the requests of many clients, and only the request names its client, so every
-//! request is counted. Wrong keys are counted by [`Server`], for every operation with which a key could be guessed.
+//! trusted proxy, one connection transports requests of many clients, so every request is counted for the client that it
+//! names. Wrong keys are counted by [`Server`], for every operation that could be used to guess a key.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ use crate::net::ClientLimits;
 use crate::peer::Peer;
 use crate::server::Server;
 
-/// Requests that a connection has carried so far: none, or some.
+/// Whether a connection has had a request so far.
 #[derive(Debug, Default)]
 pub(super) struct RequestCount(AtomicBool);
 

@@ -1,7 +1,7 @@
-//! Responses: plain text that a device uses as it is, and errors that say in one line what to fix.
+//! Responses: plain text for devices, and errors whose text is one line with the fix.
 //!
-//! A route fails with an [`HttpError`], which becomes a response, and is counted, in one place. No response may be
-//! cached: an id is for one device, and everything else holds only for the moment.
+//! A route fails with an [`HttpError`], which is counted and converted to a response in one place. No response may be
+//! cached: an id is for one device, and all other responses change with time.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -82,7 +82,7 @@ families! {
     CONFIG_STALE Gauge "wsrouter_config_stale" "1 while a mistake in the configuration keeps the settings from before a restart in use.";
     RESTARTS Counter "wsrouter_restarts_total" "Restarts that handed connections over, since the last start without a hand-over.";
     HANDED_OVER Counter "wsrouter_restart_carried_connections_total" "Connections handed over by restarts.";
-    LOST Counter "wsrouter_restart_lost_connections_total" "Connections that restarts could not carry over.";
+    LOST Counter "wsrouter_restart_lost_connections_total" "Connections that restarts could not hand over.";
     RESIDENT Gauge "wsrouter_memory_resident_bytes" "Resident memory of the process.";
     PEAK Gauge "wsrouter_memory_peak_bytes" "Peak resident memory of the process.";
     DESCRIPTORS Gauge "wsrouter_descriptors" "Open descriptors.";

@@ -12,8 +12,8 @@ use super::threads::{OtherThreads, require_single};
 /// Takes ownership of a descriptor that was open when this program was executed, and closes it in programs executed
 /// later.
 ///
-/// Fails with `InvalidInput` for the standard descriptors, and for those that this program has opened itself or has
-/// taken already: these are close-on-exec, and an inherited one is not.
+/// Fails with `InvalidInput` for the standard descriptors, and for descriptors that this program has opened or taken
+/// before: these are close-on-exec, and an inherited one is not.
 pub fn take_inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
     if number <= LAST_STANDARD {
         return Err(io::Error::new(ErrorKind::InvalidInput, format!("descriptor {number}: a standard descriptor")));
@@ -44,7 +44,7 @@ pub fn remove_variables(names: &[&str]) -> Result<(), OtherThreads> {
 /// Standard error.
 const LAST_STANDARD: RawFd = 2;
 
-/// Held between looking at a descriptor's flag and setting it.
+/// Lock that is held between reading a descriptor's flag and setting it.
 static TAKING: Mutex<()> = Mutex::new(());
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Limits of memory and descriptors that the control group and the machine set for this process.
 //!
-//! The least limit of all groups from its own up to the root counts (`memory.max` of version 2, what the service
-//! manager's `MemoryMax=` sets; `memory.limit_in_bytes` of version 1), and what the machine has.
+//! The memory limit is the lowest of the limits of all control groups from the process's own up to the root, and of the
+//! machine's memory. In cgroup version 2 the limit is `memory.max`, which the service manager's `MemoryMax=` sets; in
+//! version 1 it is `memory.limit_in_bytes`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::sysinfo::sysinfo;
 
-/// Returns how many bytes of memory this process may use, together with others of its control group.
+/// Returns how many bytes of memory this process may use, together with the others in its control group.
 pub fn memory_limit() -> u64 {
     let machine = sysinfo().map_or(u64::MAX, |machine| machine.ram_total());
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

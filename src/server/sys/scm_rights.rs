@@ -1,11 +1,11 @@
 //! Descriptors in messages over Unix sockets (SCM_RIGHTS, unix(7)).
 //!
-//! [`send_fd`] and [`recv_fd`] pass one to another process. [`send_fds`] and [`recv_fds`] keep thousands in flight in a
-//! socket pair, so that one descriptor stands for all of them: a service manager's store and a new program are then
-//! passed a few descriptors, not fifty thousand with a name each. The kernel allows a user about as many in flight as
-//! RLIMIT_NOFILE; nothing else limits their number.
+//! [`send_fd`] and [`recv_fd`] pass one descriptor to another process. [`send_fds`] and [`recv_fds`] keep thousands in
+//! flight in a socket pair, so that one descriptor represents all of them: a service manager's store or a new program then
+//! receives a few descriptors, not fifty thousand with a name each. The number in flight is limited only by the kernel, to
+//! about RLIMIT_NOFILE per user.
 //!
-//! A message carries one byte of data, since a stream carries no descriptor without data.
+//! Each message has one byte of data, since a stream socket passes no descriptors without data.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -83,10 +83,10 @@ fn recv(socket: &impl AsFd, flags: MsgFlags) -> io::Result<Option<Vec<OwnedFd>>>
     Ok((message.bytes > 0).then_some(received))
 }
 
-/// SCM_MAX_FD: what the kernel takes in one message. With room for this many nothing is ever cut off, which would leave
-/// descriptors open that nobody knows.
+/// SCM_MAX_FD, the maximum number of descriptors in a message. With space for this many a message is never truncated,
+/// which could leave unknown descriptors open.
 const IN_A_MESSAGE: usize = 253;
-/// Room for some hundred messages, which is some ten thousand descriptors.
+/// Size of the send buffer: some hundred messages, with some ten thousand descriptors.
 const SEND_BUFFER: usize = 8 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The kernel's view of a TCP connection (tcp(7), `TCP_INFO`): what makes one slow, and how far its bytes have come.
+//! The kernel's statistics of a TCP connection (tcp(7), `TCP_INFO`): causes of slowness, and acknowledged bytes.
 //!
 //! The kernel fills in as much of `struct tcp_info` (linux/tcp.h) as it knows, and that structure only ever grows at
 //! the end; fields beyond what an older kernel fills in are left out.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// The error of a function that may be called only while the process has a single thread.
+/// The process has more than one thread, or their number is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("other threads are running; this has to be done before the first one starts")]
 pub struct OtherThreads;
