@@ -122,7 +122,7 @@ impl History {
         let mut events = Vec::new();
         for (id, timeline) in living.into_iter().chain(ended) {
             events.extend(timeline.last(MIN_PER_REGISTRATION).map(|entry| entry.event(id)));
-            if events.len() >= MAX_CARRIED {
+            if events.len() >= MAX_HANDED_OVER {
                 break;
             }
         }
@@ -251,7 +251,7 @@ const RETENTION: Duration = Duration::from_secs(6 * 60 * 60);
 /// Maximum number of all events, which take seven megabytes.
 const MAX_TOTAL: usize = 131_072;
 /// Maximum number of events that are handed over to a new process, since members wait until they are encoded.
-const MAX_CARRIED: usize = 32_768;
+const MAX_HANDED_OVER: usize = 32_768;
 
 #[cfg(test)]
 mod tests;
