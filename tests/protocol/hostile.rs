@@ -324,7 +324,7 @@ async fn silent_connections_stay_within_limits_pending() {
     assert_eq!(scene.server.get("/healthz").await.status, 200);
 }
 
-/// Address of a client behind a proxy; loopback itself has no rate limit.
+/// Address of a client behind a proxy; for loopback itself only wrong keys are limited.
 const STRANGER: &str = "X-Forwarded-For: 203.0.113.66\r\n";
 
 /// Returns the resident memory of this process in bytes.
