@@ -6,25 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::member::{Member, Phase};
+use super::member::{Cause, Member, Phase};
 use crate::close::CloseReason;
-use crate::frame::CloseFrame;
-
-/// Cause for closing a member's connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cause {
-    pub(super) reason: CloseReason,
-    /// The close frame that the member sent, if any.
-    pub(super) received: Option<CloseFrame>,
-    /// Whether its memory is needed, so that not even the rest of a large frame is sent.
-    pub(super) frees_memory: bool,
-}
-
-impl From<CloseReason> for Cause {
-    fn from(reason: CloseReason) -> Self {
-        Self { reason, received: None, frees_memory: false }
-    }
-}
 
 /// The marked members, in the order of marking.
 #[derive(Debug)]

@@ -9,19 +9,17 @@
 
 use std::time::Duration;
 
-use super::member::Member;
-use super::outbox::Outbox;
-use super::{Link, Moment, Rules, TcpTransit};
+use super::{Moment, Rules, TcpTransit};
 
 /// Signs of life of a member.
 #[derive(Debug, Clone, Copy)]
-struct Activity {
+pub(super) struct Activity {
     /// Time at which its last bytes were received.
-    last_received: Moment,
+    pub(super) last_received: Moment,
     /// Time of the last ping, while it is unanswered.
-    pinged: Option<Moment>,
+    pub(super) pinged: Option<Moment>,
     /// Time at which its socket last took something; `None` while the outbox is empty.
-    last_taken: Option<Moment>,
+    pub(super) last_taken: Option<Moment>,
 }
 
 /// Action that a member's liveness calls for.
@@ -35,6 +33,15 @@ pub(super) enum Verdict {
     MessageStalled,
 }
 
+/// What the peer's machine has acknowledged since the query before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// More of what precedes the ping, or the ping itself.
+    TowardsPing,
+    /// More of what follows it.
+    Further,
+}
+
 /// Acknowledgments of the peer's machine at the last query.
 #[derive(Debug)]
 pub(super) struct AckProgress {
@@ -44,55 +51,27 @@ pub(super) struct AckProgress {
     ping: u64,
 }
 
-impl<L: Link> Member<L> {
-    /// Judges whether the member is alive; called about once a second.
-    pub(super) fn check_liveness(&mut self, rules: &Rules, now: Moment) -> Verdict {
-        if !self.is_read() {
-            // Its pong may have arrived without being read, so the timeout starts when it is read again.
-            self.pinged = self.pinged.map(|_| now);
-        }
-        let is_read = self.is_read();
-        if self.decoder.stalled(is_read, now.0).is_some_and(|ms| Duration::from_millis(ms) >= rules.stall_timeout) {
-            return Verdict::MessageStalled;
-        }
-        self.note_acknowledgments(now);
-        let last_taken = self.outbox.as_deref().map(Outbox::progress);
-        Activity { last_received: self.last_received, pinged: self.pinged, last_taken }.judge(rules, now)
+impl AckProgress {
+    /// Takes what the kernel reports about the connection for the first time.
+    pub(super) fn new(transit: TcpTransit) -> Self {
+        Self { acknowledged: transit.acknowledged, ping: transit.written }
     }
 
-    /// Records what was acknowledged since the last sweep.
-    fn note_acknowledgments(&mut self, now: Moment) {
-        let outbox = self.outbox.as_deref_mut();
-        if outbox.is_none() && self.pinged.is_none() {
-            self.ack_progress = None;
-            return;
+    /// Takes what it reports now; returns what that shows, if it is more than before.
+    pub(super) fn update(&mut self, transit: TcpTransit) -> Option<Growth> {
+        let had_ping = self.acknowledged >= self.ping;
+        let grows = transit.acknowledged.saturating_sub(self.acknowledged) >= LEAST_GROWTH;
+        if !grows && (had_ping || transit.acknowledged < self.ping) {
+            return None;
         }
-        let last_sign = outbox.as_deref().map(Outbox::progress).max(self.pinged);
-        if last_sign.is_some_and(|sign| now.since(sign) < ASK_AFTER) {
-            return;
-        }
-        let Some(TcpTransit { written, acknowledged }) = self.link.transit() else { return };
-        let Some(progress) = self.ack_progress.as_deref_mut() else {
-            self.ack_progress = Some(Box::new(AckProgress { acknowledged, ping: written }));
-            return;
-        };
-        let had_ping = progress.acknowledged >= progress.ping;
-        let grows = acknowledged.saturating_sub(progress.acknowledged) >= LEAST_GROWTH;
-        if !grows && (had_ping || acknowledged < progress.ping) {
-            return;
-        }
-        progress.acknowledged = acknowledged;
-        match outbox {
-            Some(outbox) => outbox.note_progress(now),
-            None if !had_ping => self.pinged = Some(now),
-            None => {}
-        }
+        self.acknowledged = transit.acknowledged;
+        Some(if had_ping { Growth::Further } else { Growth::TowardsPing })
     }
 }
 
 impl Activity {
     /// Judges a member. A socket that takes bytes is a sign of life, too: a ping waits behind them.
-    fn judge(self, rules: &Rules, now: Moment) -> Verdict {
+    pub(super) fn judge(self, rules: &Rules, now: Moment) -> Verdict {
         if self.last_taken.is_some_and(|taken| now.since(taken) >= rules.stall_timeout) {
             return Verdict::Stalled;
         }
@@ -108,7 +87,7 @@ impl Activity {
 }
 
 /// Time for which a member must be behind before the kernel is queried: few ever are.
-const ASK_AFTER: Duration = Duration::from_millis(500);
+pub(super) const ASK_AFTER: Duration = Duration::from_millis(500);
 /// Acknowledged bytes that count as progress: a line that takes 20 seconds for them is slower than any in use.
 const LEAST_GROWTH: u64 = 16 << 10;
 

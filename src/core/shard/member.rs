@@ -1,16 +1,17 @@
 //! One member: a few hundred bytes while it is idle, and all accounting of what it holds.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use strum::EnumCount;
 
-use super::Moment;
-use super::closing_queue::Cause;
-use super::liveness::AckProgress;
+use super::liveness::{ASK_AFTER, AckProgress, Activity, Growth, Verdict};
 use super::memory_account::MemoryAccount;
 use super::outbox::Outbox;
 use super::rate::RateLimiter;
+use super::{Link, Moment, Rules};
 use crate::close::CloseReason;
-use crate::frame::Decoder;
+use crate::frame::{CloseFrame, Decoder};
 use crate::ids::{MemberId, Serial};
 use crate::kind::Role;
 
@@ -72,6 +73,22 @@ pub(super) enum Phase {
     Finishing(Moment),
     /// The connection is dropped at the end of the call.
     Closed,
+}
+
+/// Cause for closing a member's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cause {
+    pub(super) reason: CloseReason,
+    /// The close frame that the member sent, if any.
+    pub(super) received: Option<CloseFrame>,
+    /// Whether its memory is needed, so that not even the rest of a large frame is sent.
+    pub(super) frees_memory: bool,
+}
+
+impl From<CloseReason> for Cause {
+    fn from(reason: CloseReason) -> Self {
+        Self { reason, received: None, frees_memory: false }
+    }
 }
 
 /// States of a member that may hold at the same time.
@@ -324,6 +341,46 @@ impl<L> Member<L> {
             last_received: self.last_received,
             tally: self.tally,
             outbox: self.queued(),
+        }
+    }
+}
+
+impl<L: Link> Member<L> {
+    /// Judges whether the member is alive; called about once a second.
+    pub(super) fn check_liveness(&mut self, rules: &Rules, now: Moment) -> Verdict {
+        if !self.is_read() {
+            // Its pong may have arrived without being read, so the timeout starts when it is read again.
+            self.pinged = self.pinged.map(|_| now);
+        }
+        let is_read = self.is_read();
+        if self.decoder.stalled(is_read, now.0).is_some_and(|ms| Duration::from_millis(ms) >= rules.stall_timeout) {
+            return Verdict::MessageStalled;
+        }
+        self.note_acknowledgments(now);
+        let last_taken = self.outbox.as_deref().map(Outbox::progress);
+        Activity { last_received: self.last_received, pinged: self.pinged, last_taken }.judge(rules, now)
+    }
+
+    /// Queries what was acknowledged since the last sweep, if the member is behind, and takes that as a sign of life.
+    fn note_acknowledgments(&mut self, now: Moment) {
+        let outbox = self.outbox.as_deref_mut();
+        if outbox.is_none() && self.pinged.is_none() {
+            self.ack_progress = None;
+            return;
+        }
+        let last_sign = outbox.as_deref().map(Outbox::progress).max(self.pinged);
+        if last_sign.is_some_and(|sign| now.since(sign) < ASK_AFTER) {
+            return;
+        }
+        let Some(transit) = self.link.transit() else { return };
+        let Some(progress) = self.ack_progress.as_deref_mut() else {
+            self.ack_progress = Some(Box::new(AckProgress::new(transit)));
+            return;
+        };
+        match (progress.update(transit), outbox) {
+            (None, _) | (Some(Growth::Further), None) => {}
+            (Some(_), Some(outbox)) => outbox.note_progress(now),
+            (Some(Growth::TowardsPing), None) => self.pinged = Some(now),
         }
     }
 }

@@ -33,6 +33,7 @@ mod rate;
 mod room;
 mod run_queue;
 mod snapshot;
+mod throttled;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -49,15 +50,16 @@ pub use snapshot::MemberState;
 use crate::close::CloseReason;
 use crate::frame::{Batch, Buffers, CloseFrame, close_frame};
 use crate::ids::{MemberId, Serial};
-use closing_queue::{Cause, ClosingQueue, delivers_queue};
+use closing_queue::{ClosingQueue, delivers_queue};
 use fanout::FanOut;
 use liveness::Verdict;
-use member::{Member, Phase};
+use member::{Cause, Member, Phase};
 use memory_account::MemoryAccount;
 use pools::Pools;
-use rate::{RateLimiter, Throttled};
+use rate::RateLimiter;
 use room::{Room, receivers_of, side_of};
 use run_queue::RunQueue;
+use throttled::Throttled;
 
 /// A point in time: milliseconds since a start that all moments of a shard share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
