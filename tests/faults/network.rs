@@ -120,10 +120,26 @@ fn a_handshake_and_messages_can_arrive_byte_by_byte() {
 }
 
 #[test]
-fn connections_above_what_the_descriptor_limit_allows_are_rejected_until_others_end() {
-    let mut scene = Scene::start(Setup::on_loopback().prelude("ulimit -n 44;"));
-    let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(scene.address).unwrap()).collect();
-    scene.router.logged(&[messages::CONNECTION_REJECTED]);
+fn silent_connections_above_what_the_descriptor_limit_allows_are_evicted() {
+    // Half of the descriptors are for connections, and the router itself needs fewer than the other half.
+    outlasts_a_crowd("ulimit -n 160;", |scene| {
+        until("connections are evicted", || scene.status("/front/connections_rejected/evicted") > 0);
+        assert_eq!(scene.status("/front/accept_errors"), 0);
+    });
+}
+
+#[test]
+fn connections_that_cannot_be_accepted_for_lack_of_descriptors_wait_until_others_end() {
+    // The router itself needs more than half of them.
+    outlasts_a_crowd("ulimit -n 36;", |scene| drop(scene.router.logged(&[messages::ACCEPT_FAILED])));
+}
+
+/// Starts a router with few descriptors, connects more often than these allow, waits for what that causes, and expects a
+/// router that serves its members meanwhile and new ones afterwards.
+fn outlasts_a_crowd(limit: &str, wait: impl FnOnce(&mut Scene)) {
+    let mut scene = Scene::start(Setup::on_loopback().prelude(limit));
+    let crowd: Vec<_> = (0..240).map(|_| TcpStream::connect(scene.address).unwrap()).collect();
+    wait(&mut scene);
     scene.check_pair();
     drop(crowd);
     until("it accepts again", || {

@@ -97,8 +97,8 @@ fn a_reload_by_the_service_manager_fails_with_the_problems() {
 fn a_daemon_that_does_not_answer_on_the_admin_socket_receives_a_signal() {
     let mut router = Setup::on_loopback().config("[http]\npublic-stats = false\n").start().ready();
     let other = Setup::on_loopback().start().ready();
-    for (socket, reason) in [("/nonexistent".into(), "no daemon at /nonexistent"), (other.setup.admin(), "answers on")]
-    {
+    let missing = router.setup.folder.path().join("missing.sock");
+    for (socket, reason) in [(missing, "no daemon at "), (other.setup.admin(), "answers on")] {
         let (status, stderr) = reload_or_signal(&socket, router.pid());
         assert!(status == Some(0) && stderr.contains(reason) && stderr.contains("is unknown"), "{status:?}: {stderr}");
         router.logged(&[messages::RELOADED]);
@@ -108,9 +108,9 @@ fn a_daemon_that_does_not_answer_on_the_admin_socket_receives_a_signal() {
 #[test]
 fn a_signal_to_a_process_that_has_ended_is_69() {
     let mut router = Setup::on_loopback().start().ready();
-    let process = router.pid();
+    let (process, missing) = (router.pid(), router.setup.folder.path().join("missing.sock"));
     router.kill();
-    let (status, stderr) = reload_or_signal(Path::new("/nonexistent"), process);
+    let (status, stderr) = reload_or_signal(&missing, process);
     assert!(status == Some(69) && stderr.contains(&format!("signal to process {process}: ")), "{status:?}: {stderr}");
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::permit::{ConnectionPermit, connection_limit};
+use super::permit::{ConnectionPermit, connection_limit, evicted_limit};
 use super::stream::Stream;
 use super::{ClientLimits, Connection, ListenError, PendingPool, TooManyConnections};
 use crate::config;
@@ -61,7 +61,8 @@ impl ConnectionGate {
             let network = ClientLimits::network_of(&peer, &config.http);
             let pending = self.pending.admit(network, self.pending_limit(&config.limits));
             let pending = pending.map_err(|why| self.reject(&peer, why))?;
-            let limit = connection_limit(&config.limits).saturating_add(EVICTED_AT_ONCE);
+            // The pool has kept the limit, but evicted connections may not be closed yet.
+            let limit = connection_limit(&config.limits).saturating_add(evicted_limit());
             let permit = ConnectionPermit::take(&self.metrics, limit);
             (permit.ok_or_else(|| self.reject(&peer, Rejection::Limit))?, pending)
         };
@@ -114,10 +115,6 @@ impl ConnectionGate {
         rejected
     }
 }
-
-/// Evicted connections that may not be closed yet while others take their slots; their descriptors are of the reserve. The
-/// pool of pending connections holds the limit of all others.
-const EVICTED_AT_ONCE: usize = 64;
 
 /// Rate limit for a log message that peers can trigger.
 static REJECTED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(30));

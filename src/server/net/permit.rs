@@ -10,16 +10,28 @@ use crate::sync::Arc;
 /// Returns the limit of open connections: `limits.connections`, or the number that the process's descriptor limit allows if
 /// that is lower or the key is unset.
 pub fn connection_limit(limits: &config::Limits) -> usize {
-    // If the limit can't be read, accept(2) fails when it has been reached.
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    let possible = usize::try_from(connections_within(descriptors)).unwrap_or(usize::MAX);
+    let possible = usize::try_from(connections_within(descriptor_limit())).unwrap_or(usize::MAX);
     limits.connections.map_or(possible, |wanted| wanted.min(possible))
+}
+
+/// Returns the soft limit of open descriptors, which the daemon has raised to the hard one.
+fn descriptor_limit() -> u64 {
+    // If the limit can't be read, accept(2) fails when it has been reached.
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
 /// Returns how many connections a process with this descriptor limit can hold: all descriptors except
 /// [`RESERVED_DESCRIPTORS`], but at least half of the limit.
 pub fn connections_within(descriptors: u64) -> u64 {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2)
+}
+
+/// Returns how many evicted connections may still be open while others take their slots. Their descriptors are of the
+/// reserve, of which they get a quarter at most.
+pub(super) fn evicted_limit() -> usize {
+    let descriptors = descriptor_limit();
+    let reserve = descriptors.saturating_sub(connections_within(descriptors));
+    usize::try_from(reserve / 4).unwrap_or(usize::MAX).min(EVICTED_AT_ONCE)
 }
 
 /// Returns the limit of open connections for one client network, while all others have `others`:
@@ -85,6 +97,9 @@ impl Drop for ConnectionPermit {
 
 /// Descriptors that are reserved for other uses: listeners, event loops, the admin interface's connections, files.
 pub const RESERVED_DESCRIPTORS: u64 = 256;
+
+/// Evicted connections that are closed within a moment: more would say that nothing closes them.
+const EVICTED_AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {
