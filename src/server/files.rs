@@ -41,7 +41,7 @@ pub enum ReadError {
     /// A pipe stayed open without data.
     #[error("no data within 5 s; a pipe needs a writer that closes it")]
     TimedOut,
-    /// The file is larger than [`MAX_SIZE`].
+    /// The file is larger than 64 MiB.
     #[error("larger than 64 MiB")]
     TooLarge,
     /// Any other error of a system call.

@@ -22,7 +22,7 @@ pub enum ParamError {
     /// A parameter has no value.
     #[error("parameter {0} is empty; give it a value")]
     Empty(&'static str),
-    /// A decoded value is longer than [`MAX_VALUE`].
+    /// A decoded value is longer than 1024 bytes.
     #[error("parameter {0} is too long; the limit is {MAX_VALUE} bytes")]
     TooLong(&'static str),
     /// A percent sign isn't followed by two hex digits.

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::thread;
 
-/// Adds the cost of a piece of work to this thread's account, and yields once [`BUDGET`] is spent.
+/// Adds the cost of a piece of work to this thread's account, and yields once its budget is spent.
 pub fn spend(cost: u32) {
     let spent = SPENT.get() + cost;
     SPENT.set(if spent < BUDGET { spent } else { 0 });

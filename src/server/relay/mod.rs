@@ -2,7 +2,7 @@
 //! core.
 //!
 //! A registration belongs to exactly one thread, chosen by its serial number, so that the path of a message has no lock, no
-//! channel and no other task. The rest of the daemon sends commands to a thread through its [`inbox`].
+//! channel and no other task. The rest of the daemon sends commands to a thread through its inbox.
 
 mod connection;
 mod inbox;
