@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::config::{Config, Tls};
+use crate::config::{Listener, Tls};
 use crate::files::Accept;
 use crate::log::messages;
 use crate::net::{self, CertificateError};
@@ -92,9 +92,9 @@ impl Entry {
     }
 }
 
-/// Returns the problems of the certificates that a configuration names, sorted and without duplicates.
-pub fn certificate_problems(config: &Config, accept: Accept) -> Vec<String> {
-    let files: HashSet<_> = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).collect();
+/// Returns the problems of the certificates that listeners name, sorted and without duplicates.
+pub fn certificate_problems<'a>(listeners: impl IntoIterator<Item = &'a Listener>, accept: Accept) -> Vec<String> {
+    let files: HashSet<_> = listeners.into_iter().filter_map(|listener| listener.tls.as_ref()).collect();
     let problems = files.into_iter().flat_map(|files| net::Certificates::problems(files, accept));
     let mut problems: Vec<_> = problems.map(|error| error.to_string()).collect();
     problems.sort();

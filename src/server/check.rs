@@ -12,6 +12,7 @@ use crate::config::{Config, Listener, Problems, Source};
 use crate::diagnostics::{self, CREDENTIALS, Capacity, RightsError, Service};
 use crate::exit::{ExitError, Status};
 use crate::files::Accept;
+use crate::net::Certificates;
 
 /// Options of `--check`.
 #[derive(Debug, Default)]
@@ -44,7 +45,10 @@ pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
         Err(problems) => return Err(problems.into()),
     };
     let capacity = Capacity::of_process();
-    let mut findings = diagnostics::of_configuration(&config, capacity, service.as_ref());
+    // Those from pipes were read above, and can't be read again.
+    let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates: Vec<_> = tls.filter_map(|files| Certificates::load(files, Accept::RegularOnly).ok()).collect();
+    let mut findings = diagnostics::of_configuration(&config, &certificates, capacity, service.as_ref());
     if hidden.is_some_and(|folder| config.listeners.iter().any(|listener| has_file_in(listener, folder))) {
         let text = "credentials are not checkable here: they exist only while the service runs";
         findings.push(Finding::notice(Area::Files, text, "check again when it runs"));
@@ -104,9 +108,9 @@ pub fn read(source: &Source, accept: Accept) -> Result<(Config, Access), Problem
 /// Like [`read`], but without certificates in a folder that doesn't exist for this process.
 fn read_but(source: &Source, accept: Accept, hidden: Option<&Path>) -> Result<(Config, Access), Problems> {
     let mut loaded = source.load(accept);
-    let mut visible = loaded.config().clone();
-    visible.listeners.retain(|listener| hidden.is_none_or(|folder| !has_file_in(listener, folder)));
-    let mut problems = certificate_store::certificate_problems(&visible, accept);
+    let is_visible = |listener: &&Listener| hidden.is_none_or(|folder| !has_file_in(listener, folder));
+    let visible = loaded.config().listeners.iter().filter(is_visible);
+    let mut problems = certificate_store::certificate_problems(visible, accept);
     let access = Access::load(&loaded.config().access, accept).unwrap_or_else(|found| {
         problems.extend(found.0);
         Access::default()

@@ -33,7 +33,7 @@ use crate::lifecycle::{IdleTimer, Lifecycle, Reload};
 use crate::listeners::{self, AdminSocket, ListenPlan};
 use crate::log::messages;
 use crate::log::{self, LogTarget};
-use crate::net::SocketFile;
+use crate::net::{Certificates, SocketFile};
 use crate::reload::Reloader;
 use crate::restart::Restart;
 use crate::server::{Server, StartError};
@@ -163,7 +163,7 @@ impl Startup {
             phases.enter(HandoverPhase::Importing);
         }
         let server = start_server(config, inherited_state)?;
-        log_findings(&server);
+        log_findings(&server, &certificates.in_use());
         server.metrics().config_stale.set(config_is_stale.into());
         // The next connection to a socket of the service manager would start an exited daemon again.
         if sockets.has_inherited() {
@@ -259,9 +259,9 @@ impl OpenSockets {
 }
 
 /// Logs what should be changed about the configuration, its files and the limits.
-fn log_findings(server: &Server) {
+fn log_findings(server: &Server, certificates: &[Arc<Certificates>]) {
     for Finding { severity, area, text, fix } in
-        diagnostics::of_configuration(&server.config(), Capacity::of_process(), None)
+        diagnostics::of_configuration(&server.config(), certificates, Capacity::of_process(), None)
     {
         let (area, finding) = (area.label(), text);
         match severity {

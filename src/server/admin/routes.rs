@@ -112,9 +112,9 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
 
 /// Reports what an administrator should know or change, the worst first.
 async fn findings(session: &Session) -> Reply {
-    let server = Arc::clone(&session.context.server);
+    let (server, certificates) = (Arc::clone(&session.context.server), session.context.certificates.clone());
     // It reads files, which the event loop must not wait for.
-    match tokio::task::spawn_blocking(move || diagnostics::of_server(&server)).await {
+    match tokio::task::spawn_blocking(move || diagnostics::of_server(&server, &certificates)).await {
         Ok(findings) => reply::document(&findings),
         Err(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the router is stopping"),
     }

@@ -9,6 +9,7 @@ mod files;
 mod running;
 mod service;
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ws_router_admin_api::ListenAddress;
@@ -18,16 +19,20 @@ pub use capacity::Capacity;
 pub use service::{CREDENTIALS, RightsError, Service};
 
 use crate::config::{Config, Listener};
-use crate::files::Accept;
 use crate::net::Certificates;
 use crate::server::Server;
 
-/// Reports findings about a valid configuration: access, files, certificates and capacity. `service` is the account and
-/// sandbox in which the service manager runs the daemon, if that isn't this process.
-pub fn of_configuration(config: &Config, capacity: Capacity, service: Option<&Service>) -> Vec<Finding> {
+/// Reports findings about a valid configuration: access, files, capacity, and its certificates, which the caller has
+/// loaded. `service` is the account and sandbox in which the service manager runs the daemon, if that isn't this process.
+pub fn of_configuration(
+    config: &Config,
+    certificates: &[Arc<Certificates>],
+    capacity: Capacity,
+    service: Option<&Service>,
+) -> Vec<Finding> {
     let mut findings: Vec<_> = posture(config).into_iter().collect();
     findings.extend(files::check(config, service));
-    findings.extend(certificates(config));
+    findings.extend(expiries(certificates));
     findings.extend(capacity.findings(config));
     finding::sort(&mut findings);
     findings
@@ -35,9 +40,9 @@ pub fn of_configuration(config: &Config, capacity: Capacity, service: Option<&Se
 
 /// Reports findings about a running router and its configuration. Reads files and counts descriptors, so it may take
 /// milliseconds.
-pub fn of_server(server: &Server) -> Vec<Finding> {
+pub fn of_server(server: &Server, certificates: &[Arc<Certificates>]) -> Vec<Finding> {
     let mut findings = running::check(server);
-    findings.extend(of_configuration(&server.config(), Capacity::of_process(), None));
+    findings.extend(of_configuration(&server.config(), certificates, Capacity::of_process(), None));
     finding::sort(&mut findings);
     findings
 }
@@ -46,20 +51,19 @@ pub fn of_server(server: &Server) -> Vec<Finding> {
 fn posture(config: &Config) -> Option<Finding> {
     let listeners = config.effective_listeners();
     let public: Vec<_> = listeners.iter().filter(|listener| is_public(listener)).collect();
-    let shown = |listeners: &[&&Listener]| {
+    // A proxy in front may encrypt.
+    let is_plain = |listener: &&&Listener| listener.tls.is_none() && config.http.trusted_proxies.is_empty();
+    let plain: Vec<_> = public.iter().filter(is_plain).copied().collect();
+    let shown = |listeners: &[&Listener]| {
         listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ")
     };
-    let all: Vec<_> = public.iter().collect();
-    // A proxy in front may encrypt.
-    let plain: Vec<_> =
-        public.iter().filter(|listener| listener.tls.is_none() && config.http.trusted_proxies.is_empty()).collect();
-    let (is_open, is_plain) = (config.access.is_empty() && !all.is_empty(), !plain.is_empty());
+    let (is_open, is_plain) = (config.access.is_empty() && !public.is_empty(), !plain.is_empty());
     let (text, fix) = match (is_open, is_plain) {
         (true, true) => (
-            format!("every device that reaches {} can register, and nothing is encrypted", shown(&all)),
+            format!("every device that reaches {} can register, and nothing is encrypted", shown(&public)),
             "add [[access]] rules and tls, or listen on a loopback address behind a proxy",
         ),
-        (true, false) => (format!("every device that reaches {} can register", shown(&all)), "add [[access]] rules"),
+        (true, false) => (format!("every device that reaches {} can register", shown(&public)), "add [[access]] rules"),
         (false, true) => (
             format!("keys, tokens and messages are not encrypted on {}", shown(&plain)),
             "add tls, or listen on a loopback address behind a proxy",
@@ -79,18 +83,12 @@ fn is_public(listener: &Listener) -> bool {
 }
 
 /// Reports certificates that have expired or soon will.
-fn certificates(config: &Config) -> Vec<Finding> {
+fn expiries(certificates: &[Arc<Certificates>]) -> Vec<Finding> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
-    let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let mut findings = Vec::new();
-    for files in of_listeners {
-        // A certificate that can't be read is a problem of the configuration, not a finding.
-        let Some(end) = Certificates::load(files, Accept::Any).ok().and_then(|certificates| certificates.expires())
-        else {
-            continue;
-        };
-        findings.extend(expiry(&files.certificate.display().to_string(), end - now));
-    }
+    let mut findings: Vec<_> = certificates
+        .iter()
+        .filter_map(|loaded| expiry(&loaded.files().certificate.display().to_string(), loaded.expires()? - now))
+        .collect();
     findings.dedup();
     findings
 }
