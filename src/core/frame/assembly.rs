@@ -1,7 +1,7 @@
-//! A message that doesn't lie whole in the read buffer: a large frame in progress, or fragments.
+//! Assembly of a message that isn't in the read buffer as a whole: a large frame, or fragments.
 //!
-//! Memory grows as bytes arrive, not as a header announces. Room for the server's header is left in front of the
-//! payload, so that the finished message is sent from where it was put together.
+//! Memory grows with the bytes that arrive, not with the length that a header announces. The buffer has room for the
+//! server's header in front of the payload, so that the complete message is sent without another copy.
 
 use std::ops::Range;
 
@@ -15,14 +15,15 @@ use super::{Buffers, Opcode, ServerHeader, Utf8, Violation, unmask};
 #[derive(Debug)]
 pub(super) struct Assembly {
     opcode: Opcode,
-    /// [`HEADROOM`], then the payload so far, unmasked, then room.
+    /// [`HEADROOM`] bytes for the header, the unmasked payload so far, and spare capacity.
     buffer: Vec<u8>,
+    /// End of the payload so far.
     filled: usize,
     text: Utf8,
     frame: Option<Unfinished>,
 }
 
-/// The frame whose payload is still coming in.
+/// The frame whose payload is being received.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Unfinished {
     remaining: usize,
@@ -41,24 +42,25 @@ pub(super) struct AssemblyState {
 }
 
 impl Assembly {
-    /// Starts with the header of a message's first frame. `arrived` says how many bytes justify memory: those behind
-    /// the header, or those of the message before it, since a member that sends large messages is likely to go on.
-    pub(super) fn begin(header: &ClientHeader, arrived: usize, buffers: &mut Buffers) -> Self {
+    /// Starts a message with the header of its first frame. The buffer is in proportion to `arrived`: the bytes that
+    /// followed the header, or the length of the previous message if that is larger, since a member that sends large
+    /// messages is likely to send more of them.
+    pub(super) fn new(header: &ClientHeader, arrived: usize, buffers: &mut Buffers) -> Self {
         let whole = HEADROOM + header.payload as usize;
-        let justified = (HEADROOM + arrived).max(FIRST);
-        let buffer = buffers.take(whole.min(justified), whole.min(justified * WISH));
+        let justified = (HEADROOM + arrived).max(INITIAL_CAPACITY);
+        let buffer = buffers.take(whole.min(justified), whole.min(justified * POOLED_FACTOR));
         let mut assembly = Self { opcode: header.opcode, buffer, filled: HEADROOM, text: Utf8::default(), frame: None };
-        assembly.go_on(header);
+        assembly.start_frame(header);
         assembly
     }
 
-    /// Continues with the header of the first or of a further frame.
-    pub(super) fn go_on(&mut self, header: &ClientHeader) {
+    /// Starts a frame of the message, the first or a continuation.
+    pub(super) fn start_frame(&mut self, header: &ClientHeader) {
         let remaining = header.payload as usize;
         self.frame = Some(Unfinished { remaining, mask: header.mask, is_final: header.is_final });
     }
 
-    /// Copies what a new process needs to go on.
+    /// Copies the state that a new process needs to continue.
     pub(super) fn state(&self) -> AssemblyState {
         AssemblyState {
             is_text: self.opcode == Opcode::Text,
@@ -68,7 +70,7 @@ impl Assembly {
         }
     }
 
-    /// Continues where an old process stopped; `None` if the state is invalid.
+    /// Restores a message from the state of an old process; `None` if that is invalid.
     pub(super) fn resume(state: AssemblyState, max_message: u64) -> Option<Self> {
         let remaining = state.frame.as_ref().map_or(0, |frame| frame.remaining);
         let fits = (state.payload.len() as u64).checked_add(remaining as u64).is_some_and(|whole| whole <= max_message);
@@ -86,7 +88,7 @@ impl Assembly {
         self.frame.as_ref().map_or(0, |frame| frame.remaining)
     }
 
-    /// Returns whether the message is going to be that large, as far as is known.
+    /// Returns whether the payload so far and the rest of the current frame exceed `bytes`.
     pub(super) fn is_larger_than(&self, bytes: usize) -> bool {
         self.filled - HEADROOM + self.remaining() > bytes
     }
@@ -97,26 +99,27 @@ impl Assembly {
     }
 
     /// Returns the number of payload bytes so far.
-    pub(super) fn payload(&self) -> u64 {
+    pub(super) fn payload_len(&self) -> u64 {
         (self.filled - HEADROOM) as u64
     }
 
-    /// Returns the bytes of memory.
+    /// Returns the size of the buffer, in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Returns the buffer for the next payload bytes, as far as there is room; empty outside of a frame.
+    /// Returns the part of the buffer for the next payload bytes of the frame, `at_most` bytes or fewer; empty outside of
+    /// a frame. Grows the buffer if too little is left.
     pub(super) fn spare_capacity(&mut self, at_most: usize, buffers: &mut Buffers) -> &mut [u8] {
         let want = self.remaining().min(at_most);
-        if self.buffer.len() - self.filled < want.min(LEAST_ROOM) {
+        if self.buffer.len() - self.filled < want.min(MIN_READ) {
             self.grow(buffers);
         }
         let end = self.buffer.len().min(self.filled + want);
         &mut self.buffer[self.filled..end]
     }
 
-    /// Counts bytes that were read into the spare_capacity; unmasks and checks them.
+    /// Accepts bytes that were read into the spare capacity: unmasks them, and validates text.
     pub(super) fn advance(&mut self, bytes: usize) -> Result<(), Violation> {
         let Some(frame) = &mut self.frame else { return Ok(()) };
         let fresh = &mut self.buffer[self.filled..self.filled + bytes];
@@ -130,22 +133,22 @@ impl Assembly {
         Ok(())
     }
 
-    /// Takes payload bytes from the begin of `bytes`; returns how many.
+    /// Copies payload from the start of `bytes`; returns the number of bytes copied.
     pub(super) fn take(&mut self, bytes: &[u8], buffers: &mut Buffers) -> Result<usize, Violation> {
         let mut taken = 0;
         loop {
-            let spare_capacity = self.spare_capacity(bytes.len() - taken, buffers);
-            if spare_capacity.is_empty() {
+            let spare = self.spare_capacity(bytes.len() - taken, buffers);
+            if spare.is_empty() {
                 return Ok(taken);
             }
-            let len = spare_capacity.len();
-            spare_capacity.copy_from_slice(&bytes[taken..taken + len]);
+            let len = spare.len();
+            spare.copy_from_slice(&bytes[taken..taken + len]);
             self.advance(len)?;
             taken += len;
         }
     }
 
-    /// Ends a frame whose payload is complete; returns whether the message is complete, too.
+    /// Ends the frame if its payload is complete; returns the progress of the message.
     pub(super) fn end_frame(&mut self) -> Result<Progress, Violation> {
         match &self.frame {
             Some(frame) if frame.remaining > 0 => Ok(Progress::InFrame),
@@ -160,7 +163,7 @@ impl Assembly {
         }
     }
 
-    /// Turns the complete message into a server's frame.
+    /// Converts the complete message to a server's frame. Returns the buffer and the range of the frame in it.
     pub(super) fn finish(self) -> (Vec<u8>, Range<usize>) {
         let Self { opcode, mut buffer, filled, .. } = self;
         let header = ServerHeader::new(opcode, filled - HEADROOM);
@@ -169,15 +172,15 @@ impl Assembly {
         (buffer, start..filled)
     }
 
-    /// Returns the memory to the pool.
+    /// Returns the buffer to the pool.
     pub(super) fn abandon(self, buffers: &mut Buffers) {
         buffers.give(self.buffer);
     }
 
-    /// Makes room for what the frame announces, in steps that what has arrived justifies. If more fragments are to
-    /// come, the room at least doubles, so that many small ones don't each move all that is there. A large message
-    /// grows where it is, by a step that is short for those who wait meanwhile: the allocator moves its pages and
-    /// copies nothing.
+    /// Grows the buffer towards the announced length of the frame, in proportion to the bytes that have arrived. If more
+    /// fragments follow, the size at least doubles, so that small fragments don't each cause a copy of the message. A
+    /// buffer of [`STEP`] bytes or more is reallocated in place: the allocator remaps its pages (mremap(2)) instead of
+    /// copying them, and a single step doesn't take long enough to delay other members.
     fn grow(&mut self, buffers: &mut Buffers) {
         let whole = self.filled + self.remaining();
         let is_final = self.frame.as_ref().is_none_or(|frame| frame.is_final);
@@ -189,8 +192,8 @@ impl Assembly {
             return;
         }
         let most = if is_final { whole } else { whole.max(self.filled * 2) };
-        let justified = (self.filled * 2).max(FIRST);
-        let mut larger = buffers.take(most.min(justified), most.min(justified * WISH));
+        let justified = (self.filled * 2).max(INITIAL_CAPACITY);
+        let mut larger = buffers.take(most.min(justified), most.min(justified * POOLED_FACTOR));
         larger[HEADROOM..self.filled].copy_from_slice(&self.buffer[HEADROOM..self.filled]);
         buffers.give(std::mem::replace(&mut self.buffer, larger));
     }
@@ -199,20 +202,22 @@ impl Assembly {
 /// Progress of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// More payload of the frame is to come.
+    /// The rest of a frame's payload is expected.
     InFrame,
-    /// A further fragment is to come.
+    /// Another fragment is expected.
     BetweenFrames,
     /// The message is complete.
     Complete,
 }
 
+/// Room for the server's header, whose length isn't known until the message is complete.
 const HEADROOM: usize = ServerHeader::MAX_LEN;
-/// Bytes allocated for a header's announcement alone: thousands of members may announce much and send nothing.
-const FIRST: usize = 16 << 10;
-/// Factor by which an existing buffer may exceed what the received bytes justify.
-const WISH: usize = 4;
-/// Step by which a large message grows, and the size from which a message is large.
+/// Bytes allocated for a header alone, whatever length it announces: thousands of members may announce large messages
+/// and send nothing.
+const INITIAL_CAPACITY: usize = 16 << 10;
+/// Factor by which a buffer from the pool may exceed the size that the received bytes justify.
+const POOLED_FACTOR: usize = 4;
+/// Step by which a large buffer grows, and the size from which a buffer is large.
 const STEP: usize = 1 << 20;
-/// Less room than this is not worth a read.
-const LEAST_ROOM: usize = 4 << 10;
+/// Smallest spare capacity that is worth a read.
+const MIN_READ: usize = 4 << 10;

@@ -1,20 +1,20 @@
-//! A free list of byte buffers, so that a stream of large messages neither allocates nor clears memory for each; and
-//! of the small things around them, so that it allocates nothing at all.
+//! A pool of byte buffers, and of the small objects around them, so that a stream of large messages doesn't allocate or
+//! clear memory.
 //!
-//! The buffers are initialized up to their length and stay so; their user keeps count of what it has filled.
-//! What is kept is bounded: a relay thread's idle memory grows by little more than [`KEPT`] bytes through it.
+//! A buffer is initialized up to its length, and its user counts how much of it is filled. The pool is bounded: it adds
+//! little more than [`MAX_POOLED_BYTES`] to the idle memory of a relay thread.
 
 use std::cmp::Reverse;
 use std::rc::Rc;
 
 use super::decoder::Incomplete;
 
-/// Buffers that wait for their next use.
+/// Pool of unused buffers.
 #[derive(Debug, Default)]
 pub struct Buffers {
     free: Vec<Vec<u8>>,
     bytes: usize,
-    /// Shared buffers whose contents were taken out.
+    /// Reference counters without a buffer, reused by [`Buffers::share`].
     shells: Vec<Rc<Vec<u8>>>,
     /// Boxed, since they are moved into decoders and back.
     #[allow(clippy::vec_box)]
@@ -22,36 +22,38 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Takes a buffer of at least `least` bytes: the smallest used one that is as large as `wish`, else the largest,
-    /// else a new one; but none that is far too large, since its size counts for the member that holds it.
-    pub fn take(&mut self, least: usize, wish: usize) -> Vec<u8> {
-        // Of those of one size the one that was given back last: it is the likeliest to be in a cache.
-        let too_large = wish.max(WORTH_A_LARGE_ONE).saturating_mul(TOO_LARGE);
+    /// Takes a buffer of at least `least` bytes: the smallest in the pool of `preferred` bytes or more, else the largest,
+    /// else a new one. Buffers that are far too large are left in the pool, since the size of a buffer counts for the
+    /// member that holds it.
+    pub fn take(&mut self, least: usize, preferred: usize) -> Vec<u8> {
+        // Of buffers of the same size, the last one returned is taken, since it is the most likely to be in a CPU cache.
+        let too_large = preferred.max(SMALL_REQUEST).saturating_mul(MAX_EXCESS);
         let sizes = || self.free.iter().map(Vec::len).enumerate().rev().filter(|(_, len)| *len <= too_large);
-        let fits = sizes().filter(|(_, len)| *len >= wish).min_by_key(|(_, len)| *len);
+        let fits = sizes().filter(|(_, len)| *len >= preferred).min_by_key(|(_, len)| *len);
         let best = fits.or_else(|| sizes().filter(|(_, len)| *len >= least).min_by_key(|(_, len)| Reverse(*len)));
         match best {
             Some((at, len)) => {
                 self.bytes -= len;
                 self.free.swap_remove(at)
             }
-            None => vec![0; least.max(WORTH_KEEPING)],
+            None => vec![0; least.max(MIN_POOLED)],
         }
     }
 
-    /// Takes a buffer for a copy of so many bytes; small ones are right-sized, since many may wait in an outbox.
+    /// Takes a buffer for a copy of `bytes` bytes. A small copy gets a buffer of exactly its size, since an outbox may
+    /// hold many.
     pub fn take_for_copy(&mut self, bytes: usize) -> Vec<u8> {
-        if bytes < WORTH_KEEPING { vec![0; bytes] } else { self.take(bytes, bytes) }
+        if bytes < MIN_POOLED { vec![0; bytes] } else { self.take(bytes, bytes) }
     }
 
-    /// Takes a buffer back. If there are too many, the largest are kept, since they are the most expensive to allocate.
+    /// Returns a buffer to the pool. A full pool keeps the largest buffers, which are the most expensive to allocate.
     pub fn give(&mut self, buffer: Vec<u8>) {
-        if !(WORTH_KEEPING..=KEPT).contains(&buffer.len()) {
+        if !(MIN_POOLED..=MAX_POOLED_BYTES).contains(&buffer.len()) {
             return;
         }
         self.bytes += buffer.len();
         self.free.push(buffer);
-        while self.bytes > KEPT || self.free.len() > PLACES {
+        while self.bytes > MAX_POOLED_BYTES || self.free.len() > MAX_POOLED {
             let smallest = self.free.iter().map(Vec::len).enumerate().min_by_key(|(_, len)| *len);
             let Some((at, len)) = smallest else { return };
             self.bytes -= len;
@@ -59,7 +61,7 @@ impl Buffers {
         }
     }
 
-    /// Wraps a buffer so that several can share it.
+    /// Wraps a buffer so that several outboxes can share it.
     pub fn share(&mut self, buffer: Vec<u8>) -> Rc<Vec<u8>> {
         let mut shell = self.shells.pop().unwrap_or_default();
         match Rc::get_mut(&mut shell) {
@@ -69,12 +71,12 @@ impl Buffers {
         shell
     }
 
-    /// Takes a shared buffer back, if nobody else holds it.
+    /// Returns a shared buffer to the pool if this is the last reference to it.
     pub fn give_shared(&mut self, mut shared: Rc<Vec<u8>>) {
         let Some(inside) = Rc::get_mut(&mut shared) else { return };
         let buffer = std::mem::take(inside);
         self.give(buffer);
-        if self.shells.len() < SHELLS {
+        if self.shells.len() < MAX_SHELLS {
             self.shells.push(shared);
         }
     }
@@ -83,26 +85,26 @@ impl Buffers {
         self.incompletes.pop().unwrap_or_default()
     }
 
-    /// Takes back the state of an incomplete frame that is empty again.
+    /// Returns the empty state of a decoder to the pool.
     pub(super) fn give_incomplete(&mut self, mut incomplete: Box<Incomplete>) {
         incomplete.reset();
-        if self.incompletes.len() < PLACES {
+        if self.incompletes.len() < MAX_POOLED {
             self.incompletes.push(incomplete);
         }
     }
 }
 
-/// Most bytes kept.
-const KEPT: usize = 8 << 20;
-/// Most buffers kept, so that a search among them stays short.
-const PLACES: usize = 64;
-/// Most emptied shared buffers kept, of 40 bytes each.
-const SHELLS: usize = 256;
-/// Factor by which a buffer may be larger than requested, or than [`WORTH_A_LARGE_ONE`].
-const TOO_LARGE: usize = 16;
-const WORTH_A_LARGE_ONE: usize = 64 << 10;
-/// Smaller buffers are left to the allocator.
-const WORTH_KEEPING: usize = 1 << 10;
+/// Maximum number of bytes in the pool.
+const MAX_POOLED_BYTES: usize = 8 << 20;
+/// Maximum number of buffers in the pool, so that searching it stays fast.
+const MAX_POOLED: usize = 64;
+/// Maximum number of shells, of 40 bytes each.
+const MAX_SHELLS: usize = 256;
+/// Factor by which a buffer may be larger than requested. Requests below [`SMALL_REQUEST`] count as that.
+const MAX_EXCESS: usize = 16;
+const SMALL_REQUEST: usize = 64 << 10;
+/// Size of the smallest buffer in the pool. The allocator is fast enough for smaller ones.
+const MIN_POOLED: usize = 1 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -117,12 +119,12 @@ mod tests {
         buffers.give(vec![0; 1 << 20]);
         let large = buffers.take(256 << 10, 1 << 20);
         assert_eq!(large.len(), 1 << 20);
-        assert!(buffers.bytes <= KEPT && buffers.free.len() <= PLACES);
+        assert!(buffers.bytes <= MAX_POOLED_BYTES && buffers.free.len() <= MAX_POOLED);
         assert_eq!(buffers.bytes, buffers.free.iter().map(Vec::len).sum::<usize>());
     }
 
     #[test]
-    fn a_small_wish_takes_no_huge_buffer() {
+    fn a_small_request_takes_no_huge_buffer() {
         let mut buffers = Buffers::default();
         buffers.give(vec![0; 4 << 20]);
         assert!(buffers.take(100, 100).len() < 4 << 20);

@@ -6,7 +6,7 @@ use crate::close::CloseReason;
 /// A client's close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseFrame {
-    /// The close code that it gave, if any.
+    /// Its close code, if it has one.
     pub code: Option<u16>,
 }
 
@@ -17,7 +17,7 @@ impl CloseFrame {
             [] => Ok(Self { code: None }),
             [high, low, reason @ ..] => {
                 let code = u16::from_be_bytes([*high, *low]);
-                if !may_be_sent(code) {
+                if !is_valid_code(code) {
                     return Err(Violation::Protocol);
                 }
                 std::str::from_utf8(reason).map_err(|_| Violation::InvalidUtf8)?;
@@ -28,13 +28,13 @@ impl CloseFrame {
     }
 }
 
-/// Returns whether an endpoint may send this code (RFC 6455 section 7.4 and the registry it founds).
-fn may_be_sent(code: u16) -> bool {
+/// Returns whether an endpoint may send this code (RFC 6455 section 7.4, and IANA's registry of close codes).
+fn is_valid_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// Builds the close frame for a reason; a received close frame is answered with its own code. `None` where the
-/// reason says that nothing can be sent.
+/// Builds the close frame for a reason; a received close frame is answered with its own code. Returns `None` for reasons
+/// without a code, such as a lost connection.
 pub fn close_frame(reason: CloseReason, received: Option<CloseFrame>) -> Option<Vec<u8>> {
     let code = received.and_then(|received| received.code).or(reason.code())?;
     let text = reason.text().as_bytes();

@@ -1,7 +1,7 @@
 //! Decodes a client's byte stream, a read at a time, into messages, replies and the close frame.
 //!
-//! Between two reads an idle connection costs one pointer here. The reader asks [`Decoder::plan_read`] where the next
-//! bytes belong, reads, and passes their number to [`Decoder::decode`].
+//! Between two reads, the decoder of an idle connection is one null pointer. For each read, the caller gets the buffers
+//! from [`Decoder::plan_read`], reads into them, and passes the bytes to [`Decoder::decode`].
 
 use std::ops::Range;
 
@@ -23,19 +23,19 @@ pub(super) struct Incomplete {
     /// Bytes of an incomplete header, control frame or small frame, as received.
     tail: Vec<u8>,
     message: Option<Assembly>,
-    /// While frames are discarded: payload bytes of the current one that are still to come.
+    /// Payload bytes of the frame being discarded that haven't arrived yet.
     skip: u64,
-    /// Whether that one is the close frame.
+    /// Whether the frame being discarded is the close frame.
     is_close: bool,
     growth: Option<Growth>,
 }
 
-/// State of an incomplete message at the last check.
+/// Growth of an incomplete message, as of the last call of [`Decoder::stalled`]. Times are in milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Growth {
     bytes: usize,
-    looked_at: u64,
-    /// Time for which it hadn't grown, without the time in which it wasn't read.
+    checked_at: u64,
+    /// Time for which the message hasn't grown, not counting the time in which the stream wasn't read.
     stalled: u64,
 }
 
@@ -47,16 +47,16 @@ pub struct DecoderState {
     message: Option<AssemblyState>,
 }
 
-/// Where the next bytes of a stream belong.
+/// Buffers for the next read.
 #[derive(Debug)]
 pub struct ReadPlan<'a> {
-    /// First here, in a message's own buffer; empty if none is in progress.
+    /// Buffer to fill first, that of the message being assembled; empty if there is none.
     pub direct: &'a mut [u8],
-    /// How many bytes were put back at the begin of the read buffer; what is read goes behind them. Zero if `direct`
-    /// isn't empty.
+    /// Number of earlier bytes at the start of the read buffer, after which the read continues. Zero if `direct` isn't
+    /// empty.
     pub staged: usize,
-    /// How many bytes at most are read into the read buffer behind that. None if `direct` ends before its frame does,
-    /// and few if the frame is large: what follows it is likely to be as large, and belongs into a buffer of its own.
+    /// Maximum number of bytes to read into the read buffer after the staged ones. Zero if `direct` ends before its
+    /// frame, and small if the frame is large: the next frame is likely to be as large, and belongs in its own buffer.
     pub overflow: usize,
 }
 
@@ -67,9 +67,9 @@ pub struct Batch {
     pub pieces: Vec<Piece>,
     /// Number of messages in the pieces.
     pub messages: u64,
-    /// Their bytes, headers included.
+    /// Number of bytes in the pieces, headers included.
     pub bytes: usize,
-    /// Their payload bytes.
+    /// Number of payload bytes in the pieces.
     pub payload: u64,
     /// Pong frames to send back.
     pub replies: Vec<u8>,
@@ -79,31 +79,31 @@ pub struct Batch {
     pub close: Option<CloseFrame>,
 }
 
-/// A run of messages.
+/// One or more messages that are adjacent in memory.
 #[derive(Debug)]
 pub enum Piece {
-    /// In the read buffer.
+    /// A range of the read buffer.
     InPlace(Range<usize>),
-    /// In a buffer of its own.
+    /// A single message, as a range of its own buffer.
     Assembled(Vec<u8>, Range<usize>),
 }
 
 impl Incomplete {
-    /// Returns the bytes of the incomplete message that are there; an incomplete control frame is none.
-    fn unfinished(&self) -> Option<usize> {
+    /// Returns how many bytes of the incomplete message have arrived; `None` if there is none, or only a control frame.
+    fn message_bytes(&self) -> Option<usize> {
         let tail = self.tail.first().filter(|first| *first & CONTROL == 0).map(|_| self.tail.len());
         match &self.message {
-            Some(message) => Some(message.payload() as usize + tail.unwrap_or(0)),
+            Some(message) => Some(message.payload_len() as usize + tail.unwrap_or(0)),
             None => tail,
         }
     }
 
-    /// Empties it for another stream.
+    /// Prepares an idle state for another stream. Its other fields are empty already.
     pub(super) fn reset(&mut self) {
         self.growth = None;
     }
 
-    /// Starts to discard the frame whose header is complete; returns whether one is.
+    /// Starts to discard the next frame if its header is complete; returns whether it is.
     fn skip_frame(&mut self) -> Result<bool, Violation> {
         let Some(header) = ClientHeader::parse(&self.tail)? else { return Ok(false) };
         let here = (self.tail.len() - header.len) as u64;
@@ -124,7 +124,7 @@ pub enum Discarded {
 }
 
 impl Batch {
-    /// Clears it for the next read.
+    /// Clears the results for the next read.
     pub fn clear(&mut self) {
         self.pieces.clear();
         self.replies.clear();
@@ -139,7 +139,7 @@ impl Batch {
         self.pieces.push(piece);
     }
 
-    /// Bytes of the last message, if it was assembled.
+    /// Returns the length of the last message if it was assembled, else zero.
     fn last_assembled(&self) -> usize {
         match self.pieces.last() {
             Some(Piece::Assembled(_, range)) => range.len(),
@@ -154,7 +154,7 @@ impl Batch {
     }
 }
 
-/// Messages that lie side by side in the read buffer.
+/// Converted messages that are adjacent in the read buffer.
 #[derive(Debug, Default)]
 struct Run {
     range: Range<usize>,
@@ -170,8 +170,8 @@ impl Run {
         }
     }
 
-    /// Unmasks the payload at `payload` and heads it as a server does, right behind the last message of the run if
-    /// that is worth the move, else where it lies.
+    /// Converts the client's frame with this payload to a server's. A small message is moved next to the previous one of
+    /// the run; a large one starts a new run where it is.
     #[inline]
     fn add(
         &mut self,
@@ -183,7 +183,7 @@ impl Run {
         let len = payload.len();
         let head = ServerHeader::new(header.opcode, len);
         let head_len = head.as_bytes().len();
-        if self.messages > 0 && len > WORTH_MOVING {
+        if self.messages > 0 && len > MAX_MOVED {
             self.end(batch);
         }
         if self.messages == 0 {
@@ -207,7 +207,8 @@ impl Run {
 }
 
 impl Decoder {
-    /// Prepares for the next read, of at most `at_most` bytes into a message's own buffer and as many behind it.
+    /// Returns the buffers for the next read, which takes at most `at_most` bytes into the buffer of the message being
+    /// assembled, and at most as many into `scratch`.
     pub fn plan_read<'a>(&'a mut self, scratch: &mut [u8], at_most: usize, buffers: &mut Buffers) -> ReadPlan<'a> {
         let Some(incomplete) = self.incomplete.as_deref_mut() else {
             return ReadPlan { direct: &mut [], staged: 0, overflow: at_most };
@@ -229,8 +230,8 @@ impl Decoder {
         ReadPlan { direct, staged, overflow }
     }
 
-    /// Takes in `direct` bytes that were read into the message's own buffer, and then `scratch`: what was staged and
-    /// what was read behind it. What it gives goes into `batch`, up to the point of a violation.
+    /// Decodes a read: `direct` bytes in the buffer of the message being assembled, and then `scratch`, which holds the
+    /// staged bytes and those read after them. Appends the results to `batch`, up to the point of a violation.
     pub fn decode(
         &mut self,
         direct: usize,
@@ -261,25 +262,25 @@ impl Decoder {
         outcome
     }
 
-    /// Returns how long the incomplete message hasn't grown, as of the calls; time in which nothing was read doesn't
-    /// count.
+    /// Returns the milliseconds for which the incomplete message hasn't grown, to the precision of the calls of this
+    /// function; `None` if there is none. Time in which the stream isn't read (`is_read`) doesn't count.
     pub fn stalled(&mut self, is_read: bool, now_ms: u64) -> Option<u64> {
         let incomplete = self.incomplete.as_deref_mut()?;
-        let bytes = incomplete.unfinished()?;
+        let bytes = incomplete.message_bytes()?;
         let last = incomplete.growth.filter(|growth| growth.bytes == bytes);
         let stalled =
-            last.map_or(0, |last| last.stalled + if is_read { now_ms.saturating_sub(last.looked_at) } else { 0 });
-        incomplete.growth = Some(Growth { bytes, looked_at: now_ms, stalled });
+            last.map_or(0, |last| last.stalled + if is_read { now_ms.saturating_sub(last.checked_at) } else { 0 });
+        incomplete.growth = Some(Growth { bytes, checked_at: now_ms, stalled });
         Some(stalled)
     }
 
-    /// Copies what a new process needs to go on.
+    /// Copies the state that a new process needs to continue.
     pub fn state(&self) -> DecoderState {
         let Some(incomplete) = self.incomplete.as_deref() else { return DecoderState::default() };
         DecoderState { tail: incomplete.tail.clone(), message: incomplete.message.as_ref().map(Assembly::state) }
     }
 
-    /// Continues where an old process stopped; `None` if the state is invalid.
+    /// Restores a decoder from the state of an old process; `None` if that is invalid.
     pub fn resume(state: DecoderState, max_message: u64) -> Option<Self> {
         let message = match state.message {
             Some(message) => Some(Assembly::resume(message, max_message)?),
@@ -309,7 +310,7 @@ impl Decoder {
         }
     }
 
-    /// Discards bytes, and looks for the end of the client's close frame among them; what is behind it isn't looked at.
+    /// Discards frames up to the end of the client's close frame. Bytes after that are ignored.
     pub fn discard(&mut self, mut bytes: &[u8]) -> Result<Discarded, Violation> {
         let incomplete = self.incomplete.get_or_insert_default();
         loop {
@@ -341,7 +342,7 @@ impl Decoder {
 
     /// Returns whether a message has begun and isn't complete.
     pub fn is_within_message(&self) -> bool {
-        self.incomplete.as_deref().and_then(Incomplete::unfinished).is_some()
+        self.incomplete.as_deref().and_then(Incomplete::message_bytes).is_some()
     }
 
     /// Returns whether nothing is incomplete.
@@ -349,7 +350,7 @@ impl Decoder {
         self.incomplete.is_none()
     }
 
-    /// Returns how many bytes are kept for this stream.
+    /// Returns how many bytes of memory this stream occupies.
     pub fn held(&self) -> usize {
         self.incomplete.as_deref().map_or(0, |incomplete| {
             size_of::<Incomplete>()
@@ -402,8 +403,8 @@ impl Decoder {
             if is_whole && is_here {
                 at = body + header.payload as usize;
                 run.add(scratch, &header, body..at, batch)?;
-            } else if is_whole && header.payload <= SMALL {
-                check_begun_text(&header, &mut scratch[body..])?;
+            } else if is_whole && header.payload <= MAX_TAIL_PAYLOAD {
+                check_partial_text(&header, &mut scratch[body..])?;
                 break;
             } else {
                 at = body;
@@ -420,11 +421,12 @@ impl Decoder {
         Ok(())
     }
 
-    /// Checks that the frame may come now (RFC 6455 section 5.4); returns the payload bytes of its message so far.
+    /// Checks that the frame is allowed at this point (RFC 6455 section 5.4); returns the payload bytes of its message so
+    /// far.
     fn check_order(&self, header: &ClientHeader) -> Result<u64, Violation> {
         let message = self.incomplete.as_deref().and_then(|incomplete| incomplete.message.as_ref());
         match (message, header.opcode) {
-            (Some(message), Opcode::Continuation) => Ok(message.payload()),
+            (Some(message), Opcode::Continuation) => Ok(message.payload_len()),
             (None, Opcode::Text | Opcode::Binary) => Ok(0),
             _ => Err(Violation::Protocol),
         }
@@ -436,8 +438,8 @@ impl Decoder {
 
     fn assemble(&mut self, header: &ClientHeader, arrived: usize, buffers: &mut Buffers) {
         match &mut self.incomplete(buffers).message {
-            Some(message) => message.go_on(header),
-            none => *none = Some(Assembly::begin(header, arrived, buffers)),
+            Some(message) => message.start_frame(header),
+            none => *none = Some(Assembly::new(header, arrived, buffers)),
         }
     }
 
@@ -451,14 +453,14 @@ impl Decoder {
         if message.end_frame()? == Progress::Complete
             && let Some(message) = incomplete.message.take()
         {
-            let payload = message.payload();
+            let payload = message.payload_len();
             let (buffer, range) = message.finish();
             batch.message(Piece::Assembled(buffer, range), 1, payload);
         }
         Ok(())
     }
 
-    /// Returns memory that an idle stream doesn't need to the pool.
+    /// Returns the state to the pool if nothing is incomplete.
     fn release_if_idle(&mut self, buffers: &mut Buffers) {
         if let Some(incomplete) =
             self.incomplete.take_if(|incomplete| incomplete.tail.is_empty() && incomplete.message.is_none())
@@ -468,25 +470,26 @@ impl Decoder {
     }
 }
 
-/// Checks what is there of an incomplete text, so that a bad one is refused at once; it stays masked as it came.
-fn check_begun_text(header: &ClientHeader, begun: &mut [u8]) -> Result<(), Violation> {
+/// Checks the part of a text that has arrived, so that invalid UTF-8 is rejected at once. The bytes remain masked.
+fn check_partial_text(header: &ClientHeader, part: &mut [u8]) -> Result<(), Violation> {
     if header.opcode != Opcode::Text {
         return Ok(());
     }
-    unmask(begun, header.mask);
-    let verdict = Utf8::default().push(begun);
-    unmask(begun, header.mask);
-    verdict
+    unmask(part, header.mask);
+    let result = Utf8::default().push(part);
+    unmask(part, header.mask);
+    result
 }
 
-/// A larger message that is alone in its run is left where it lies: a vectored write is cheaper than moving it.
-const WORTH_MOVING: usize = 4 << 10;
-/// An incomplete frame up to this payload is kept as it came and put in front of the next read; a larger one is
-/// assembled in a buffer of its own.
-const SMALL: u64 = 16 << 10;
-/// Bytes that are read behind a large frame: the next header, and small messages.
+/// Payload of the largest message that is moved next to the previous one. Moving a larger one costs more than a further
+/// part of a vectored write.
+const MAX_MOVED: usize = 4 << 10;
+/// Payload of the largest incomplete frame that is kept as received, and put in front of the next read. A larger one is
+/// assembled in its own buffer.
+const MAX_TAIL_PAYLOAD: u64 = 16 << 10;
+/// Bytes to read after a large frame: enough for the next header, and for small messages.
 const OVERFLOW_OF_LARGE: usize = 4 << 10;
-/// The bit of a frame's first byte that control frames have (RFC 6455 section 5.5).
+/// Bit of a frame's first byte that marks control frames (RFC 6455 section 5.5).
 const CONTROL: u8 = 0x8;
-/// The longest incomplete frame that is kept as it came.
-const MAX_TAIL: usize = SMALL as usize + 14;
+/// Longest incomplete frame that is kept as received: its payload, and the longest header.
+const MAX_TAIL: usize = MAX_TAIL_PAYLOAD as usize + 14;

@@ -33,7 +33,7 @@ impl Opcode {
         })
     }
 
-    /// Returns whether the frame is for this hop only.
+    /// Returns whether this is a control frame, which is never forwarded.
     pub fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
@@ -53,8 +53,8 @@ pub(super) struct ClientHeader {
 }
 
 impl ClientHeader {
-    /// Parses the header at the beginning of `bytes`; `None` while it is incomplete. What is wrong with the first two
-    /// bytes is found as soon as they are there.
+    /// Parses the header at the start of `bytes`; `None` if it is incomplete. A violation in the first two bytes is
+    /// reported without waiting for the others.
     #[inline]
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else {
@@ -101,7 +101,7 @@ fn check_first(first: u8) -> Result<Opcode, Violation> {
     Opcode::from_bits(first & 0x0f).ok_or(Violation::Protocol)
 }
 
-/// The header of a whole message from a server: final, not masked.
+/// The header of a frame from a server: a whole message, not masked.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerHeader {
     bytes: [u8; Self::MAX_LEN],
@@ -139,8 +139,8 @@ impl ServerHeader {
     }
 }
 
-/// Returns how long the frame from a server is that begins at the beginning of `bytes`, header included; `None` if its
-/// header is incomplete.
+/// Returns the length of the server's frame at the start of `bytes`, header included; `None` if the header is
+/// incomplete.
 pub fn whole_frame_len(bytes: &[u8]) -> Option<usize> {
     let second = *bytes.get(1)?;
     Some(match second & 0x7f {

@@ -1,6 +1,6 @@
-//! Masking (RFC 6455 section 5.3), by wide words.
+//! Masking of payloads (RFC 6455 section 5.3), eight bytes at a time.
 
-/// Applies a mask to `bytes`, which begin at a multiple of four from the payload's begin (or with `mask` rotated so).
+/// Applies a mask to `bytes`. Their offset in the payload must be a multiple of four, or `mask` be rotated accordingly.
 #[inline]
 pub fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let word = u32::from_ne_bytes(mask);
@@ -14,7 +14,7 @@ pub fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Rotates a mask so that it continues after `done` bytes.
+/// Rotates a mask so that it applies to the payload after `done` bytes.
 #[inline]
 pub(super) fn rotate(mut mask: [u8; 4], done: usize) -> [u8; 4] {
     mask.rotate_left(done % 4);

@@ -1,9 +1,9 @@
 //! Websocket frames (RFC 6455 section 5): a client's frames are checked, unmasked and converted to a server's.
 //!
-//! Nothing here touches a socket or a clock. A whole message that lies in the read buffer is converted where it
-//! lies, in one pass and without an allocation; only what is incomplete at the end of a read is kept, right-sized,
-//! and a large or fragmented message is assembled in a buffer of its own that the socket is read straight into.
-//! A message leaves as one frame, whole, whether it came in one frame or in fragments.
+//! Nothing here uses a socket or a clock. A message that is in the read buffer as a whole is converted in place, in one
+//! pass and without an allocation. Only the incomplete end of a read is copied, to memory of its size. A large or
+//! fragmented message is assembled in a buffer of its own, into which the socket is read directly. Each message leaves as
+//! one frame, even if it arrived in fragments.
 
 mod assembly;
 mod buffers;

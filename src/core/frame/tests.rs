@@ -34,11 +34,11 @@ fn listen(stream: &[u8], reads: &[usize]) -> Received {
         let staged = plan.staged;
         let direct = size.min(plan.direct.len());
         plan.direct[..direct].copy_from_slice(&stream[at..at + direct]);
-        let behind = (size - direct).min(plan.overflow);
-        scratch[staged..staged + behind].copy_from_slice(&stream[at + direct..at + direct + behind]);
-        at += direct + behind;
+        let overflow = (size - direct).min(plan.overflow);
+        scratch[staged..staged + overflow].copy_from_slice(&stream[at + direct..at + direct + overflow]);
+        at += direct + overflow;
         batch.clear();
-        let outcome = decoder.decode(direct, &mut scratch[..staged + behind], MAX, &mut buffers, &mut batch);
+        let outcome = decoder.decode(direct, &mut scratch[..staged + overflow], MAX, &mut buffers, &mut batch);
         for piece in batch.pieces.drain(..) {
             match piece {
                 Piece::InPlace(range) => received.bytes.extend(&scratch[range]),

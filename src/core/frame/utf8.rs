@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Violation;
 
-/// Validator, which keeps a character that continues in the next piece.
+/// Validator of a text in pieces. Its state is the incomplete character at the end of the last piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Utf8 {
     begun: [u8; 4],
@@ -12,7 +12,7 @@ pub struct Utf8 {
 }
 
 impl Utf8 {
-    /// Checks a further piece of the text; fails at the first byte that can't be right.
+    /// Checks the next piece of the text; fails at the first invalid byte.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
         while self.len > 0 {
             let Some((next, rest)) = bytes.split_first() else { return Ok(()) };
@@ -35,7 +35,7 @@ impl Utf8 {
         Ok(())
     }
 
-    /// Returns whether the state can have come from a text; one that was handed over is checked.
+    /// Returns whether a valid text can lead to this state, which may have been handed over by another process.
     pub(super) fn is_sound(&self) -> bool {
         usize::from(self.len) < self.begun.len()
             && std::str::from_utf8(&self.begun[..usize::from(self.len)])
