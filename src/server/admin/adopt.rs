@@ -40,7 +40,7 @@ pub(super) fn switch_protocols(session: &Session, mut head: Parts) -> Reply {
     }
 }
 
-/// Receives the descriptor, and answers the result.
+/// Receives the descriptor, serves its connection, and sends the result.
 pub(super) async fn take_over(upgrade: OnUpgrade, session: &Session) {
     let Administrator { uid, pid } = session.administrator;
     let mut stream = match upgraded(upgrade).await {
@@ -66,7 +66,7 @@ pub(super) async fn take_over(upgrade: OnUpgrade, session: &Session) {
 async fn upgraded(upgrade: OnUpgrade) -> Result<UnixStream, AdoptError> {
     let upgraded = upgrade.await.map_err(AdoptError::Upgrade)?;
     let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| AdoptError::NotAdminSocket)?;
-    // The descriptor of a byte that HTTP has read is lost: the kernel discarded it.
+    // The descriptor is lost if hyper has read its byte: without a control buffer, the kernel discards it (unix(7)).
     if parts.read_buf.is_empty() { Ok(parts.io.into_inner()) } else { Err(AdoptError::EarlyBytes) }
 }
 

@@ -10,12 +10,11 @@ use tokio::sync::oneshot;
 use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::{Command, wire};
-
 use crate::log::messages;
 
 /// Starts a drain over the time in the query.
-pub(super) async fn begin(session: &Session, query: &str) -> Reply {
-    let Some(over) = span(query) else {
+pub(super) async fn start(session: &Session, query: &str) -> Reply {
+    let Some(over) = parse_over(query) else {
         return reply::error(StatusCode::BAD_REQUEST, "over must be a time of at most a day, such as ?over=60s");
     };
     let Administrator { uid, pid } = session.administrator;
@@ -26,7 +25,7 @@ pub(super) async fn begin(session: &Session, query: &str) -> Reply {
         over_ms = over.as_millis() as u64,
         "drain requested by an administrator"
     );
-    order(session, |answer| Command::Drain(over, answer)).await
+    send_command(session, |answer| Command::Drain(over, answer)).await
 }
 
 /// Ends a drain.
@@ -38,10 +37,10 @@ pub(super) async fn undo(session: &Session) -> Reply {
         pid,
         "end of the drain requested by an administrator"
     );
-    order(session, Command::Undrain).await
+    send_command(session, Command::Undrain).await
 }
 
-async fn order(session: &Session, command: impl FnOnce(oneshot::Sender<wire::Drain>) -> Command) -> Reply {
+async fn send_command(session: &Session, command: impl FnOnce(oneshot::Sender<wire::Drain>) -> Command) -> Reply {
     let (answer, answered) = oneshot::channel();
     // If the command or its answer is lost, the life cycle has ended.
     let _ = session.context.lifecycle.send(command(answer)).await;
@@ -52,16 +51,16 @@ async fn order(session: &Session, command: impl FnOnce(oneshot::Sender<wire::Dra
 }
 
 /// Parses `over`; returns the default if the query doesn't have it, and `None` if it is invalid.
-fn span(query: &str) -> Option<Duration> {
+fn parse_over(query: &str) -> Option<Duration> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix("over="));
     let over = value.map_or(Ok(DEFAULT), humantime::parse_duration).ok()?;
     (over <= LONGEST).then_some(over)
 }
 
-/// A minute spreads ten thousand devices well enough, and is short for an administrator.
+/// Default of `over`: spreads the reconnects of ten thousand devices well enough, and is short for an administrator.
 const DEFAULT: Duration = Duration::from_secs(60);
 
-/// More is a typing error.
+/// Longest accepted `over`. A longer one is taken for a typing error.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
@@ -69,12 +68,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_read_and_bounded() {
-        assert_eq!(span(""), Some(DEFAULT));
-        assert_eq!(span("x=1&over=0s"), Some(Duration::ZERO));
-        assert_eq!(span("over=90s"), Some(Duration::from_secs(90)));
+    fn the_time_of_a_drain_is_parsed_and_bounded() {
+        assert_eq!(parse_over(""), Some(DEFAULT));
+        assert_eq!(parse_over("x=1&over=0s"), Some(Duration::ZERO));
+        assert_eq!(parse_over("over=90s"), Some(Duration::from_secs(90)));
         for bad in ["over=", "over=60", "over=soon", "over=2days"] {
-            assert_eq!(span(bad), None, "{bad}");
+            assert_eq!(parse_over(bad), None, "{bad}");
         }
     }
 }

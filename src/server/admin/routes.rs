@@ -76,8 +76,8 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
     if let Err(reply) = reject_body(body).await {
         return Ok(*reply);
     }
-    let path = std::mem::take(&mut head.uri);
-    let Some(resource) = Resource::of(path.path()) else {
+    let uri = std::mem::take(&mut head.uri);
+    let Some(resource) = Resource::of(uri.path()) else {
         return Ok(reply::error(StatusCode::NOT_FOUND, "no such path; ws-routerctl(1) lists all paths"));
     };
     let session = &*session;
@@ -100,7 +100,7 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
         (Resource::Drain, &Method::GET) => {
             reply::lines(Lines::of_drain(session.context.drain.clone(), session.stop.clone()))
         }
-        (Resource::Drain, &Method::POST) => drain::begin(session, path.query().unwrap_or_default()).await,
+        (Resource::Drain, &Method::POST) => drain::start(session, uri.query().unwrap_or_default()).await,
         (Resource::Drain, &Method::DELETE) => drain::undo(session).await,
         (Resource::Reload, &Method::POST) => reload(session).await,
         (Resource::Upgrade, &Method::POST) => upgrade(session).await,
@@ -110,10 +110,10 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
     Ok(reply)
 }
 
-/// Reports what an administrator should know or change, the worst first.
+/// Reports the findings of the diagnostics, the most severe first.
 async fn findings(session: &Session) -> Reply {
     let (server, certificates) = (Arc::clone(&session.context.server), session.context.certificates.clone());
-    // It reads files, which the event loop must not wait for.
+    // The diagnostics read files, which must not block the event loop.
     match tokio::task::spawn_blocking(move || diagnostics::of_server(&server, &certificates)).await {
         Ok(findings) => reply::document(&findings),
         Err(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the router is stopping"),
@@ -192,7 +192,7 @@ async fn disconnect(session: &Session, number: &str) -> Reply {
     reply::document(&wire::Disconnected { disconnected: id.0 })
 }
 
-/// Executes the program that is on the disk now.
+/// Restarts the daemon with the program that is on disk now, and keeps all connections.
 async fn upgrade(session: &Session) -> Reply {
     let Administrator { uid, pid } = session.administrator;
     tracing::info!(message_id = messages::UPGRADE_REQUESTED, uid, pid, "upgrade requested by an administrator");
@@ -220,7 +220,7 @@ async fn reload(session: &Session) -> Reply {
     }
 }
 
-/// Waits for the end of a request. No path takes a body, so a body is an error.
+/// Waits for the end of a request, and rejects one with a body: no path takes a body.
 async fn reject_body(body: Incoming) -> Result<(), Box<Reply>> {
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, 0).collect()).await;
     let (status, error) = match collected {
@@ -229,7 +229,7 @@ async fn reject_body(body: Incoming) -> Result<(), Box<Reply>> {
         Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body of the request did not arrive; leave it out"),
     };
     let mut reply = reply::error(status, error);
-    // The rest of the body would be read as the next request.
+    // Otherwise, the rest of the body would be parsed as the next request.
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     Err(Box::new(reply))
 }

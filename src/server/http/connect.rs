@@ -1,8 +1,9 @@
-//! `/connect`: a device takes a seat in a registration and becomes a websocket (RFC 6455 section 4.2).
+//! `/connect`: reserves a seat in a registration and upgrades the connection to a websocket (RFC 6455 section 4.2).
 //!
-//! The parameters are checked first, then the upgrade, then the seat, so that the error names the first thing to fix, and
-//! only a request that can use a seat takes one. The device is a member before the 101 is sent, so it receives whatever
-//! is sent after that. A connection that breaks on its way to the relay releases its seat by dropping it.
+//! The parameters are checked first, then the upgrade, and the seat is reserved last: the error names the first thing to
+//! fix, and no seat is reserved for a request that can't use it. The device becomes a member before the 101 is sent, so
+//! it misses no message that is sent after the 101. If the connection fails before it reaches the relay, dropping the
+//! reservation releases the seat.
 
 use http::header::{self, HeaderValue};
 use http::{Request, Version};
@@ -20,7 +21,7 @@ use crate::access::Action;
 use crate::registry::Credential;
 use crate::server::{Join, Server};
 
-/// Makes the device a member; its connection follows with the upgrade.
+/// Makes the device a member. Its connection is attached when the returned upgrade finishes.
 pub(super) async fn connect(
     server: &Server,
     request: &Request<Incoming>,
@@ -40,10 +41,10 @@ pub(super) async fn connect(
     Ok(Upgrade::join(request.headers(), accept, server.join(join).await?))
 }
 
-/// Makes a credential of the key in one of the parameters.
+/// Conversion of a key to a credential of one kind.
 type ToCredential = fn(&Key) -> Credential<'_>;
 
-/// Returns the one key of a request, and the credential that it is by the name of its parameter.
+/// Returns the key of a request, and its conversion to the kind of credential that the name of the parameter selects.
 fn key(form: Form<'_>) -> Result<(Key, ToCredential), HttpError> {
     let [key, client_key, receive_key] = ["key", "client_key", "receive_key"].map(|name| form.optional(name));
     let (key, credential): (_, ToCredential) = match (key?, client_key?, receive_key?) {
@@ -51,15 +52,16 @@ fn key(form: Form<'_>) -> Result<(Key, ToCredential), HttpError> {
         (None, Some(key), None) => (key, |key| Credential::ClientKey(key)),
         (None, None, Some(key)) => (key, |key| Credential::ReceiveKey(key)),
         (None, None, None) => (form.required("key")?, |key| Credential::Key(key)),
-        _ => return Err(HttpError::malformed("give one of key, client_key and receive_key")),
+        _ => return Err(HttpError::malformed("send only one of key, client_key and receive_key")),
     };
     Ok((Key::new(key.into_owned()), credential))
 }
 
-/// Rejects a request so that a web page can read it, if it is a valid handshake that offers the subprotocol `ws-router`
-/// and the status has a close code. Like a member, a client behind a proxy counts as a connection of its network
-/// meanwhile; without room for that, the response stays HTTP.
-pub(super) fn reject_readably(
+/// Rejects a request over a websocket whose close code a web page can read, since browsers hide the status of a failed
+/// handshake. Returns `None` unless the request is a valid handshake that offers the subprotocol `ws-router` and the
+/// status has a close code. A client behind a proxy holds a slot of its network until the websocket is closed; without
+/// a free slot, the result is `None`, too.
+pub(super) fn reject_over_websocket(
     server: &Server,
     request: &Request<Incoming>,
     client: ClientInfo<'_>,

@@ -1,10 +1,10 @@
-//! One HTTP connection: requests one after the other, until the peer closes, is too slow, or becomes a websocket.
+//! One HTTP connection: its requests, one after the other, until it is closed, times out, or becomes a websocket.
 //!
-//! hyper parses requests and writes responses. Two things stay outside of it: the timeouts, since hyper has one for a
-//! request's head and for an idle connection together; and the 101, to whose `Connection: Upgrade` hyper would append
-//! `close` if the request has it or a stop is under way, which strict clients reject. A request that becomes a websocket
-//! is therefore never answered by hyper: its handler leaves an [`Upgrade`] and waits, and once every earlier response is
-//! written, the connection is taken from hyper.
+//! hyper parses requests and writes responses. This module does two things itself. Timeouts: hyper has a single one for
+//! both the head of a request and an idle connection. The 101: hyper appends `close` to its `Connection: Upgrade` if the
+//! request contains `close` or the connection is shutting down, and strict clients reject that. A request that becomes a
+//! websocket is therefore never answered by hyper: its handler stores an [`Upgrade`] and never returns, and the
+//! connection is taken from hyper once all earlier responses are written.
 
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
@@ -31,8 +31,8 @@ use crate::config;
 use crate::net::{self, ClientCertificate, Connection};
 use crate::server::Server;
 
-/// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. At `stop`, the
-/// request in progress is finished, and a client that hasn't sent one yet may do so within [`net::LAST_CALL`].
+/// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. After `stop`, the
+/// request in progress is still answered, and a client that hasn't sent a request yet has [`net::LAST_CALL`] for it.
 pub async fn serve_connection(server: &Server, mut connection: Connection, stop: CancellationToken) {
     let (peer, certificate) = (connection.peer(), connection.client_certificate());
     let activity = connection.activity();
@@ -55,7 +55,7 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
             }
             Answer::Upgrade(upgrade) => {
                 progress.set_upgrade(upgrade);
-                // The connection is taken from hyper, and this future dropped with it.
+                // Never returns: `run` takes the connection from hyper, and this future is dropped.
                 pending().await
             }
         }
@@ -80,15 +80,15 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
     }
 }
 
-/// End of a connection as an HTTP connection.
+/// Reason why a connection is taken from hyper.
 enum Outcome {
     Ended(hyper::Result<()>),
     TimedOut,
     Upgrade(Upgrade),
 }
 
-/// Drives a connection until it ends, exceeds a timeout, or is to be upgraded; once `last_call` is over, it ends after
-/// the request in progress.
+/// Drives a connection until it ends, exceeds a timeout, or is ready for its upgrade. Once `last_call` has completed, the
+/// connection ends after the request in progress.
 async fn run<S>(
     http: &mut http1::Connection<TokioIo<Observed<'_>>, S>,
     progress: &Progress,
@@ -109,7 +109,7 @@ where
         if let Poll::Ready(ended) = Pin::new(&mut *http).poll(cx) {
             return Poll::Ready(Outcome::Ended(ended));
         }
-        if let Some(upgrade) = progress.settle() {
+        if let Some(upgrade) = progress.advance() {
             return Poll::Ready(Outcome::Upgrade(upgrade));
         }
         let Some(deadline) = progress.deadline() else { return Poll::Pending };
@@ -121,8 +121,8 @@ where
     .await
 }
 
-/// Waits for `stop`, and then for a first request for at most [`net::LAST_CALL`]: that of a connection that was accepted
-/// just before may still be in transit. Connections still in the listen queue are served by the new process.
+/// Waits for `stop`, and then up to [`net::LAST_CALL`] for a first request: if the connection was accepted just before
+/// the stop, its request may still be in transit. Connections still in the listen queue are served by the new process.
 async fn last_call(stop: &CancellationToken, received: &Notify) {
     stop.cancelled().await;
     let _ = tokio::time::timeout(net::LAST_CALL, received.notified()).await;
@@ -140,7 +140,7 @@ fn protocol(rules: &config::Http) -> http1::Builder {
     protocol
 }
 
-/// How far a connection is with its requests.
+/// Progress of a connection through its requests, which selects the timeout.
 #[derive(Debug)]
 struct Progress {
     request_timeout: Duration,
@@ -151,7 +151,7 @@ struct Progress {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Whether everything that hyper has written is sent.
+    /// Whether everything that hyper has written has been sent.
     is_flushed: bool,
     upgrade: Option<Upgrade>,
 }
@@ -164,7 +164,7 @@ enum Phase {
     Head { since: Instant },
     /// A request is being answered.
     Request,
-    /// Its response is complete, and may still have to be sent.
+    /// The response is complete, but may not have been sent yet.
     Response,
 }
 
@@ -178,7 +178,7 @@ impl Progress {
         }
     }
 
-    /// Returns when the connection is closed unless it goes on; `None` while the router has to act.
+    /// Returns the deadline for the peer's next step; `None` while the peer waits for the router.
     fn deadline(&self) -> Option<Instant> {
         match self.state.lock().phase {
             Phase::Idle { since } => Some(since + self.idle_timeout),
@@ -187,8 +187,9 @@ impl Progress {
         }
     }
 
-    /// Takes the upgrade once earlier responses are sent, or notes that the connection is idle.
-    fn settle(&self) -> Option<Upgrade> {
+    /// Enters the idle phase once the response has been sent, and takes the upgrade, if any, once earlier responses have
+    /// been sent.
+    fn advance(&self) -> Option<Upgrade> {
         let mut state = self.state.lock();
         if !state.is_flushed {
             return None;

@@ -1,10 +1,9 @@
 //! Address of a client behind trusted proxies, from `X-Forwarded-For` or `Forwarded` (RFC 7239).
 //!
-//! A header counts only if it comes from a trusted peer, and only the one that the configuration names: a client can
-//! write anything into the other. Each proxy appends the address from which it received the request, so the list is
-//! read from its end, past trusted proxies, up to the first address that isn't one. Everything before that was written
-//! by the client. An entry that isn't an address ends the search, too. Empty entries are skipped: a recipient has to
-//! ignore the empty members of a list (RFC 9110 section 5.6.1).
+//! Only the header that `http.forwarded-header` names is read, and only from trusted peers: a client can write anything
+//! into the other. Each proxy appends the address from which it received the request, so the list is read backwards,
+//! past trusted proxies, to the first address that isn't trusted. Everything before that was written by the client. An
+//! entry that isn't an address also ends the search. Empty entries are skipped, as RFC 9110 section 5.6.1 requires.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,26 +29,32 @@ pub(super) fn is_missing(peer: &Peer, headers: &HeaderMap, rules: &config::Http)
         && lines(headers, &name).all(|line| line.trim_matches([' ', '\t', ',']).is_empty())
 }
 
-/// Returns the client of a request that `peer` sent.
+/// Returns the client of a request that `peer` sent or forwarded.
 pub fn client(peer: Peer, headers: &HeaderMap, rules: &config::Http) -> Peer {
     let trusted = &rules.trusted_proxies;
     if !trusted.contain(&peer) {
         return peer;
     }
     match rules.forwarded_header {
-        ForwardedHeader::XForwardedFor => walk(peer, lines(headers, &X_FORWARDED_FOR).flat_map(words), node, trusted),
-        ForwardedHeader::Forwarded => walk(peer, lines(headers, &FORWARDED).flat_map(elements), for_node, trusted),
+        ForwardedHeader::XForwardedFor => {
+            last_untrusted(peer, lines(headers, &X_FORWARDED_FOR).flat_map(comma_separated), node, trusted)
+        }
+        ForwardedHeader::Forwarded => {
+            last_untrusted(peer, lines(headers, &FORWARDED).flat_map(elements), for_node, trusted)
+        }
     }
 }
 
-/// Hop as a proxy reports it.
+/// Hop of a request, as reported by a proxy.
 enum Hop {
     Address(SocketAddr),
     /// A Unix socket.
     Unix,
 }
 
-fn walk<'a>(
+/// Reads the entries backwards to the first address that isn't trusted. Without one, returns the last address read, or
+/// `peer`.
+fn last_untrusted<'a>(
     peer: Peer,
     entries: impl Iterator<Item = &'a str>,
     read: fn(&str) -> Option<Hop>,
@@ -72,17 +77,17 @@ fn walk<'a>(
     client
 }
 
-/// Returns the lines of a header in their order. One that isn't text ends the search, as an entry without an address.
+/// Returns the lines of a header in order. A line that isn't text is replaced by an entry that ends the search.
 fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"))
 }
 
-fn words(line: &str) -> impl Iterator<Item = &str> {
+fn comma_separated(line: &str) -> impl Iterator<Item = &str> {
     line.split(',')
 }
 
-/// Splits at the commas outside of quotes. If a quote isn't closed, every comma counts: a client must not be able to hide
-/// what the proxies append.
+/// Splits at the commas outside of quotes. If a quote isn't closed, splits at every comma; otherwise, a client could hide
+/// the elements that proxies append.
 fn elements(line: &str) -> impl Iterator<Item = &str> {
     let mut state = Quoting::Outside;
     line.chars().for_each(|character| _ = state.is_separator(character, ','));

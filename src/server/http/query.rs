@@ -1,8 +1,8 @@
 //! Parameters of a request, from its query or a form body (application/x-www-form-urlencoded).
 //!
-//! Only a requested parameter is decoded, so unknown ones may be malformed. Decoding is strict: `+` is a space, an escape
-//! has two hex digits, and the result is UTF-8. Two devices must get the same key from the same text, so nothing is
-//! guessed. No error repeats a value, since it may be a key.
+//! Only parameters that a route uses are decoded, so unknown ones may be malformed. Decoding is strict: `+` is a space, an
+//! escape has two hex digits, and the result is UTF-8. Two devices must get the same key from the same text, so nothing
+//! is guessed. Errors never contain a value, since it may be a key.
 
 use std::borrow::Cow;
 
@@ -10,13 +10,13 @@ use std::borrow::Cow;
 #[derive(Clone, Copy)]
 pub struct Form<'a>(&'a [u8]);
 
-/// Error in a parameter, by its name.
+/// Error in the parameter of the contained name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParamError {
     /// A required parameter is missing.
     #[error("parameter {0} is missing")]
     Missing(&'static str),
-    /// A parameter is there more than once.
+    /// A parameter is present more than once.
     #[error("parameter {0} is repeated; send it once")]
     Repeated(&'static str),
     /// A parameter has no value.
@@ -44,7 +44,7 @@ impl<'a> Form<'a> {
         self.optional(name)?.ok_or(ParamError::Missing(name))
     }
 
-    /// Decodes a parameter that may be missing. If present, it must be so once and not be empty.
+    /// Decodes a parameter that may be missing, but not repeated or empty.
     pub fn optional(self, name: &'static str) -> Result<Option<Cow<'a, str>>, ParamError> {
         let mut values = self.fields().filter(|(found, _)| is_name(found, name)).map(|(_, value)| value);
         let Some(value) = values.next() else { return Ok(None) };
@@ -68,7 +68,7 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Compares a name of the form, which is decoded only if it has an escape.
+/// Returns whether a name of the form is `name`. It is decoded only if it contains an escape.
 fn is_name(found: &[u8], name: &str) -> bool {
     found == name.as_bytes() || (found.contains(&b'%') && decode(found).is_ok_and(|found| *found == *name.as_bytes()))
 }
@@ -107,7 +107,7 @@ fn into_text(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Bytes of a decoded value at most: far above any password, and cheap to hash.
+/// Maximum length of a decoded value, in bytes: far longer than any password, and cheap to hash.
 pub(super) const MAX_VALUE: usize = 1024;
 
 #[cfg(test)]

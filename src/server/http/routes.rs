@@ -1,7 +1,7 @@
 //! Routing of requests by path and method.
 //!
-//! Clients in the field build URLs by joining strings, so doubled and trailing slashes are tolerated. The path prefix
-//! is for a proxy that doesn't strip its own: a path is accepted with the prefix and without it.
+//! Deployed clients build URLs by joining strings, so repeated and trailing slashes are ignored. `http.path-prefix` is
+//! for proxies that don't strip theirs: a path is accepted with and without the prefix.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ pub(super) enum Route {
 /// Answer to a request.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Response that leaves the connection to HTTP.
+    /// HTTP response, after which the connection remains HTTP.
     Response(Response),
     /// 101, after which the connection is a websocket.
     Upgrade(Upgrade),
@@ -72,7 +72,7 @@ pub(super) async fn handle(
     let result = match (rate_limit::check_request_rate(server, client, requests, &config), found) {
         (Err(error), _) => Err(error),
         _ if target_len(&request) > MAX_TARGET => Err(too_long()),
-        (Ok(()), found) => match check_origin_of(&request, found, &connected, &config) {
+        (Ok(()), found) => match check_host_and_forwarding(&request, found, &connected, &config) {
             Err(error) => Err(error),
             Ok(()) => match found {
                 Some(route) => dispatch(server, route, &mut request, client, &config).await,
@@ -84,8 +84,8 @@ pub(super) async fn handle(
     let mut answer = result.unwrap_or_else(|error| {
         server.metrics().refused(error.reason);
         let is_connect = found == Some(Route::Connect) && method == Method::GET;
-        let readable = if is_connect { connect::reject_readably(server, &request, client, &error) } else { None };
-        readable.map_or_else(|| Answer::Response(error.into_response()), Answer::Upgrade)
+        let upgrade = if is_connect { connect::reject_over_websocket(server, &request, client, &error) } else { None };
+        upgrade.map_or_else(|| Answer::Response(error.into_response()), Answer::Upgrade)
     });
     if let Answer::Response(response) = &mut answer
         && let Some(allowed) = allowed_origin(server, page.as_deref(), &config)
@@ -104,9 +104,9 @@ pub(super) async fn handle(
     answer
 }
 
-/// Checks the request's Host, and that a proxy forwards the client's address where it has to. Load balancers check
-/// `/healthz` under any name and for nobody.
-fn check_origin_of(
+/// Checks the Host header and, with `http.require-forwarded`, that a proxy sent the client's address. `/healthz` may be
+/// requested under any name and without that address, since load balancers request it for themselves.
+fn check_host_and_forwarding(
     request: &Request<Incoming>,
     route: Option<Route>,
     connected: &Peer,
@@ -124,7 +124,7 @@ fn check_origin_of(
     Ok(())
 }
 
-/// Counts and logs a forwarding header that is ignored: usually, the proxy isn't listed in `http.trusted-proxies`.
+/// Counts and logs an ignored forwarding header. The usual cause is a proxy that isn't in `http.trusted-proxies`.
 fn on_untrusted_forwarding(server: &Server, peer: &Peer) {
     server.metrics().untrusted_forwarded.increment();
     if let Some(suppressed) = UNTRUSTED.should_log(Instant::now()) {
@@ -143,7 +143,7 @@ async fn dispatch(
         rate_limit::check_register_rate(server, &client.peer, config)?;
     }
     match (route, request.method()) {
-        // A route that is turned off looks like one that doesn't exist.
+        // A disabled route is answered like an unknown path.
         (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
         (Route::Console, _) if !config.http.console => Err(unknown_path()),
         (_, &Method::OPTIONS) => {
@@ -155,11 +155,11 @@ async fn dispatch(
         }
         (Route::Register | Route::Remove, &Method::GET) => {
             let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
-            change(server, route, client, request.headers(), form, config).await
+            register_or_remove(server, route, client, request.headers(), form, config).await
         }
         (Route::Register | Route::Remove, &Method::POST) => {
             let body = body::read(request, &config.http).await?;
-            change(server, route, client, request.headers(), Form::new(&body), config).await
+            register_or_remove(server, route, client, request.headers(), Form::new(&body), config).await
         }
         (Route::Health, &Method::GET | &Method::HEAD) => register::health(server),
         (Route::Stats, &Method::GET | &Method::HEAD) => stats::stats(server).await,
@@ -169,7 +169,7 @@ async fn dispatch(
     .map(Answer::Response)
 }
 
-async fn change(
+async fn register_or_remove(
     server: &Server,
     route: Route,
     client: ClientInfo<'_>,
@@ -265,18 +265,18 @@ fn preflight(route: Route, request: &HeaderMap, is_readable: bool) -> Response {
     response
 }
 
-/// Returns the request headers that a page may send: those that it asks for, since none changes what a request may do,
-/// and libraries for tracing add their own. A list that is too long or malformed isn't repeated.
+/// Returns the request headers that a page may send. These are the ones that it asks for: allowing a header grants
+/// nothing, and tracing libraries add their own. A list that is too long or malformed is replaced by a default.
 fn allowed_headers(request: &HeaderMap) -> HeaderValue {
     let is_token = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
     let names: Vec<_> = headers::list(request, &header::ACCESS_CONTROL_REQUEST_HEADERS).collect();
     let list = names.join(", ");
-    let is_fit = !list.is_empty() && list.len() <= MAX_ALLOWED_HEADERS && names.iter().all(|name| is_token(name));
-    (is_fit.then(|| HeaderValue::from_str(&list).ok()).flatten())
+    let is_valid = !list.is_empty() && list.len() <= MAX_ALLOWED_HEADERS && names.iter().all(|name| is_token(name));
+    (is_valid.then(|| HeaderValue::from_str(&list).ok()).flatten())
         .unwrap_or(HeaderValue::from_static("Authorization, Content-Type"))
 }
 
-/// Allows web pages of an origin, or of all, to read the response.
+/// Allows web pages of one origin, or of all origins (`*`), to read the response.
 fn allow_origin(response: &mut Response, allowed: &str) {
     // Both a received Origin and the configured one are valid header values.
     let Ok(value) = HeaderValue::from_str(allowed) else { return };
@@ -288,17 +288,17 @@ fn allow_origin(response: &mut Response, allowed: &str) {
     }
 }
 
-/// Response headers that a page may read beside the few that it always may (Fetch standard, section 3.3.3).
+/// Response headers that a page may read in addition to the safelisted ones (Fetch standard, section 3.3.3).
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Retry-After, WWW-Authenticate, Location");
 
-/// Bytes of Access-Control-Request-Headers that are repeated at most: browsers send a few names.
+/// Longest Access-Control-Request-Headers that is echoed, in bytes. Browsers send a few names.
 const MAX_ALLOWED_HEADERS: usize = 1024;
 
-/// Forwarding headers of untrusted peers, which any client can send.
+/// Rate limit for the warning about forwarding headers of untrusted peers, which any client can trigger.
 static UNTRUSTED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(60));
 
-/// Bytes of path and query at most: the minimum that RFC 9110 section 4.1 recommends, enough for eight parameters of
-/// maximum length.
+/// Maximum length of path and query, in bytes: the least that RFC 9110 section 4.1 recommends to support, and enough for
+/// eight parameters of maximum length.
 const MAX_TARGET: usize = 8 * 1024;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Upgrade of an HTTP connection: the 101, and what follows it.
+//! Upgrade of an HTTP connection: the 101, and the step that follows it.
 //!
-//! A device that joins goes to a relay thread. A web page whose handshake is rejected can't read the status, which
-//! browsers hide; if it offers the subprotocol `ws-router`, it gets a 101, and at once a close frame with a code for the
-//! status. That websocket never becomes a member: the connection's own task waits for the page's close frame.
+//! The connection of a device that joins moves to a relay thread. A web page whose handshake is rejected can't read the
+//! status, since browsers hide it; if it offers the subprotocol `ws-router`, it gets a 101, followed at once by a close
+//! frame whose code stands for the status. Such a websocket never becomes a member: the connection's own task waits for
+//! the page's close frame.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -19,25 +20,26 @@ use crate::server::{Reservation, Server};
 pub(super) struct Upgrade {
     /// Headers of the 101.
     headers: HeaderMap,
-    then: Then,
+    next: Next,
 }
 
-/// What becomes of the connection after its 101.
+/// Step after the 101.
 #[derive(Debug)]
-enum Then {
-    /// It goes to the relay as a member.
+enum Next {
+    /// Move the connection to the relay, as a member.
     Join(Reservation),
-    /// It is closed with this payload of a close frame, and counts as a connection of its client's network until then.
+    /// Send a close frame with this payload, and close the connection. The slot counts it for its client's network until
+    /// then.
     Close(Vec<u8>, Option<NetworkSlot>),
 }
 
 impl Upgrade {
-    /// Makes the device a member. `accept` is the value of Sec-WebSocket-Accept.
+    /// Creates the upgrade of a device that joins. `accept` is the value of Sec-WebSocket-Accept.
     pub(super) fn join(request: &HeaderMap, accept: HeaderValue, reservation: Reservation) -> Self {
-        Self { headers: headers(request, accept), then: Then::Join(reservation) }
+        Self { headers: headers(request, accept), next: Next::Join(reservation) }
     }
 
-    /// Closes the websocket at once. The reason is cut to what a close frame can hold.
+    /// Creates an upgrade to a websocket that is closed at once. The reason is truncated to [`MAX_REASON`].
     pub(super) fn reject(
         request: &HeaderMap,
         accept: HeaderValue,
@@ -47,10 +49,10 @@ impl Upgrade {
     ) -> Self {
         let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
         let payload = [&code.to_be_bytes(), &reason.as_bytes()[..end]].concat();
-        Self { headers: headers(request, accept), then: Then::Close(payload, slot) }
+        Self { headers: headers(request, accept), next: Next::Close(payload, slot) }
     }
 
-    /// Sends the 101, and passes the connection on or closes it. `early` are the bytes that arrived behind the request.
+    /// Sends the 101, and passes the connection on or closes it. `early` contains the bytes received after the request.
     pub(super) async fn finish(
         self,
         server: &Server,
@@ -59,8 +61,8 @@ impl Upgrade {
         stop: &CancellationToken,
     ) {
         let (peer, mut head) = (connection.peer(), encode(&self.headers));
-        let finished = match self.then {
-            Then::Join(reservation) => {
+        let finished = match self.next {
+            Next::Join(reservation) => {
                 async {
                     send(&mut connection, &head).await?;
                     reservation.attach(connection.into_socket()?, early);
@@ -68,7 +70,7 @@ impl Upgrade {
                 }
                 .await
             }
-            Then::Close(payload, _slot) => {
+            Next::Close(payload, _slot) => {
                 head.extend_from_slice(ServerHeader::new(Opcode::Close, payload.len()).as_bytes());
                 head.extend_from_slice(&payload);
                 let timeout = server.config().websocket.close_timeout;
@@ -118,7 +120,7 @@ async fn send(connection: &mut Connection, bytes: &[u8]) -> io::Result<()> {
     connection.flush().await
 }
 
-/// Discards what the client sends, until its close frame, an invalid one, or the end of its stream.
+/// Discards what the client sends until its close frame, an invalid frame, or the end of the stream.
 async fn await_close_frame(connection: &mut Connection, early: &[u8]) -> io::Result<()> {
     let mut decoder = Decoder::default();
     let mut found = decoder.discard(early);
@@ -132,6 +134,6 @@ async fn await_close_frame(connection: &mut Connection, early: &[u8]) -> io::Res
     Ok(())
 }
 
-/// Bytes of a close frame's reason at most: a control frame's payload has 125 (RFC 6455 section 5.5), two of them for
-/// the code.
+/// Maximum length of a close frame's reason, in bytes: the payload of a control frame has at most 125 (RFC 6455 section
+/// 5.5), of which the code takes two.
 const MAX_REASON: usize = 123;

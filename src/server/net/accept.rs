@@ -1,8 +1,8 @@
-//! The accept loop: admits connections within the limits, and hands them on with their handshake done.
+//! The accept loop: admits connections within the limits, runs their handshake, and passes them on.
 //!
-//! The loop ends when it is cancelled and for no other reason. When the process or the system is out of descriptors or
-//! memory it pauses, longer each time, and continues once accepting succeeds; the kernel queues the connections
-//! meanwhile. A connection above a configured limit is closed at once, so that its peer can retry.
+//! The loop ends only when it is cancelled. When the process or the system is out of descriptors or memory, it retries
+//! after a pause that grows with each failure; the kernel queues the connections meanwhile. A connection above a
+//! configured limit is closed at once, so that its peer can retry.
 
 use std::future::Future;
 use std::io;
@@ -103,7 +103,7 @@ fn log_failure(listener: &Listener, error: &io::Error) {
     }
 }
 
-/// Returns whether accept(2) reports an error of the one connection that was to be accepted, and not of this machine.
+/// Returns whether an error of accept(2) concerns the new connection only, and not this machine.
 fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
@@ -116,7 +116,7 @@ fn is_connection_error(error: &io::Error) -> bool {
         Interrupted,
         NetworkDown,
         NetworkUnreachable,
-        // A firewall rule.
+        // A firewall rule forbids the connection.
         PermissionDenied,
     ];
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(nix::libc::EPROTO)
@@ -125,10 +125,11 @@ fn is_connection_error(error: &io::Error) -> bool {
 /// Pause after the first failed accept.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// Long enough to cost no processor time, short enough that the delay isn't noticed once accepting succeeds again.
+/// Longest pause between failed accepts: long enough to cost no processor time, and short enough to go unnoticed once
+/// accepting succeeds again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Limits a message that peers can trigger.
+/// Rate limit for a warning that peers can trigger.
 static ACCEPT_FAILED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(30));
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! An accepted connection until it becomes a websocket, as hyper reads and writes it.
+//! An accepted connection until it becomes a websocket, in the form that hyper reads and writes.
 //!
-//! It holds its permits, so that it is counted wherever it ends, and closes itself when the peer doesn't read an
-//! answer: hyper has a timeout for reading only, and a peer that sends requests and never reads would keep its
-//! connection for ever.
+//! It owns its permits, so that they are released however it ends. Writes time out here, since hyper has no timeout for
+//! them: a peer that sends requests without reading the responses would keep its connection forever.
 
 use std::future::Future;
 use std::io;
@@ -67,7 +66,7 @@ impl Connection {
         self.write_timeout = timeout;
     }
 
-    /// Detaches the connection from its event loop, for a relay thread.
+    /// Detaches the connection from tokio's event loop, for a relay thread.
     pub fn into_socket(self) -> io::Result<Socket> {
         let transport = match self.layer {
             Layer::Plain(stream) => Transport::Plain(stream.into_plain()?),
@@ -79,6 +78,7 @@ impl Connection {
         Ok(Socket { transport, peer: self.peer, permit: self.permit })
     }
 
+    /// Wraps a connection that has just been accepted.
     pub(super) fn plain(stream: Stream, peer: Peer, permit: ConnectionPermit, pending: PendingGuard) -> Self {
         let layer = Layer::Plain(stream);
         let evicted = Box::pin(pending.evicted());
@@ -94,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// Returns a handle that reports requests, during which the connection isn't closed to make room for others.
+    /// Returns a handle that reports requests. During a request, the connection isn't evicted.
     pub fn activity(&self) -> Activity {
         self.pending.activity()
     }
@@ -104,7 +104,7 @@ impl Connection {
         self.pending.assign(network, limit)
     }
 
-    /// Waits for the first bytes of the peer, and returns the start of its ClientHello if failures are logged.
+    /// Waits for the peer's first bytes. If failures are logged, returns the start of its ClientHello, else nothing.
     async fn first_bytes(&mut self) -> io::Result<Vec<u8>> {
         let Layer::Plain(stream) = &self.layer else { return Ok(Vec::new()) };
         Self::unless_evicted(&self.pending, stream.readable()).await?;
@@ -112,7 +112,7 @@ impl Connection {
         if tracing::enabled!(tracing::Level::DEBUG) { stream.peek(MAX_PEEKED).await } else { Ok(Vec::new()) }
     }
 
-    /// Runs a step of the handshake; fails once the connection is to be closed for another one.
+    /// Runs a step of the handshake; fails if the connection is evicted meanwhile.
     async fn unless_evicted<T>(pending: &PendingGuard, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         tokio::select! {
             biased;
@@ -121,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// Fails once the connection is to be closed for another one.
+    /// Fails if the connection has been evicted, else wakes the task when it is.
     fn check_evicted(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.evicted.as_mut().poll(cx) {
             Poll::Ready(()) => Err(evicted_error()),
@@ -129,12 +129,12 @@ impl Connection {
         }
     }
 
-    /// Holds the connection's slot of its client's network.
+    /// Keeps the slot of the client's network until the connection ends.
     pub(super) fn hold(&mut self, slot: Option<NetworkSlot>) {
         self.permit.hold(slot);
     }
 
-    /// Makes the kernel send small writes at once.
+    /// Limits the buffering in the kernel; see [`Stream::disable_buffering`].
     pub(super) fn disable_buffering(&self) -> io::Result<()> {
         match &self.layer {
             Layer::Plain(stream) => stream.disable_buffering(),
@@ -145,7 +145,7 @@ impl Connection {
     /// Reads the PROXY header that a trusted proxy sends first, and takes the client's address from it.
     pub(super) async fn read_proxy_header(mut self, trusted: &Peers) -> io::Result<Self> {
         if !trusted.contain(&self.peer) {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not from one of http.trusted-proxies"));
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the peer is not in http.trusted-proxies"));
         }
         if let Layer::Plain(stream) = &mut self.layer
             && let Some(client) = Self::unless_evicted(&self.pending, proxy::read_header(stream)).await?
@@ -170,14 +170,14 @@ impl Connection {
             done @ Layer::Tls(..) => done,
         };
         let connection = Self { layer, ..self };
-        // A resumed session has the certificate of its first handshake, which may have expired since.
+        // A resumed TLS session has the certificate of its first handshake, which may have expired since.
         if connection.client_certificate().is_some_and(|certificate| certificate.identity().is_none()) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client certificate has expired or is revoked"));
         }
         Ok(connection)
     }
 
-    /// Runs a write, which fails once the peer has read nothing for the write timeout; that is counted once.
+    /// Runs a write. Fails if the peer reads nothing for the write timeout, which is counted once per connection.
     fn write_with<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -260,8 +260,8 @@ fn evicted_error() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "closed to make room for another connection")
 }
 
-/// Bytes of a ClientHello that are searched for the server name; it stands near the start.
+/// Bytes of a ClientHello that are searched for the server name, which is near the start.
 const MAX_PEEKED: usize = 2048;
 
-/// A year, which is longer than a connection without a request lasts.
+/// A year. The handshake, which is the only user, has its own timeout.
 const UNLIMITED: Duration = Duration::from_secs(60 * 60 * 24 * 365);

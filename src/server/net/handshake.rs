@@ -1,7 +1,7 @@
-//! What a connection exchanges before HTTP: a PROXY header, a TLS handshake, both, or neither.
+//! The start of a connection, before HTTP: a PROXY header, a TLS handshake, both, or neither.
 //!
-//! Each step has `http.request-timeout` and runs in the connection's own task, so that a slow peer delays no other. A
-//! connection whose handshake fails is closed and counted.
+//! Each step may take `http.request-timeout`, and runs in the connection's own task, so that a slow peer delays no other.
+//! A connection whose handshake fails is counted and closed.
 
 use std::future::Future;
 use std::io;
@@ -15,7 +15,7 @@ use super::{Connection, ConnectionGate, Listener, yield_budget};
 use crate::log::RateLimitedLog;
 use crate::peer::Peer;
 
-/// The steps that the connections of a listener start with.
+/// Steps with which the connections of a listener start.
 #[derive(Debug, Clone)]
 pub(super) struct Handshaker {
     certificates: Option<Arc<Certificates>>,
@@ -25,7 +25,7 @@ pub(super) struct Handshaker {
 }
 
 impl Handshaker {
-    /// Returns the steps for a listener's connections; `None` if they start with a request.
+    /// Returns the steps for a listener's connections; `None` if they start with HTTP.
     pub(super) fn new(listener: &Listener, gate: &ConnectionGate, stop: &CancellationToken) -> Option<Self> {
         let (certificates, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
         (certificates.is_some() || proxy_protocol).then(|| Self {
@@ -60,7 +60,8 @@ impl Handshaker {
         Some(connection)
     }
 
-    /// Runs a step, which fails after `http.request-timeout`; `None` if the daemon stops meanwhile.
+    /// Runs a step, which fails after `http.request-timeout`. Returns `None` if it isn't done [`LAST_CALL`] after the
+    /// daemon was told to stop.
     async fn within_timeout<T>(&self, step: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
         let timeout = self.gate.config.borrow().http.request_timeout;
         tokio::select! {
@@ -81,9 +82,9 @@ impl Handshaker {
     }
 }
 
-/// Time that a connection which was just accepted has to finish its handshake and start its request when the daemon
-/// stops: some round trips.
+/// Time that connections have to finish their handshake, and then to start their first request, when the daemon stops:
+/// a few round trips.
 pub const LAST_CALL: Duration = Duration::from_millis(500);
 
-/// Limits a message that peers can trigger.
+/// Rate limit for a warning that peers can trigger.
 static NO_HEADER: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(30));

@@ -56,8 +56,8 @@ impl Stream {
         }
     }
 
-    /// Makes the kernel send small writes at once, since writes are gathered already, and hold few bytes that it can't
-    /// send yet: what waits for a slow peer waits in the outbox, where it is counted and its progress is seen.
+    /// Disables Nagle's algorithm, since writes are gathered already, and limits the unsent bytes in the kernel: bytes
+    /// that wait for a slow peer belong in its outbox, where they are counted and their progress is observed.
     pub(super) fn disable_buffering(&self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => {
@@ -68,7 +68,8 @@ impl Stream {
         }
     }
 
-    /// Returns the first bytes that the peer has sent, without consuming them; empty on a Unix socket, which can't do that.
+    /// Returns the first bytes that the peer has sent, without consuming them. Empty on a Unix socket: tokio can't peek
+    /// there.
     pub(super) async fn peek(&self, max: usize) -> io::Result<Vec<u8>> {
         let Self::Tcp(socket) = self else { return Ok(Vec::new()) };
         let mut bytes = vec![0; max];
@@ -95,7 +96,7 @@ impl Stream {
         }
     }
 
-    /// Detaches the socket from its event loop; it stays non-blocking.
+    /// Detaches the socket from tokio's event loop; it stays non-blocking.
     pub(super) fn into_plain(self) -> io::Result<Plain> {
         match self {
             Self::Tcp(socket) => socket.into_std().map(Plain::Tcp),
@@ -137,7 +138,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Written bytes are the kernel's already.
+        // Bytes are written straight to the kernel.
         Poll::Ready(Ok(()))
     }
 
@@ -149,6 +150,6 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Bytes that the kernel holds without having sent them (TCP_NOTSENT_LOWAT, tcp(7)). By default it is megabytes; with
-/// much less than this, large messages are written in more pieces than necessary (tests/bench/README.md).
+/// Maximum number of unsent bytes in the kernel (TCP_NOTSENT_LOWAT, tcp(7)). The kernel's default is megabytes; a much
+/// lower limit than this makes large messages take more writes than necessary (tests/bench/README.md).
 const UNSENT: u32 = 512 << 10;

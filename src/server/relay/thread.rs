@@ -32,25 +32,25 @@ pub(super) struct Thread {
     shard: Shard<Connection>,
     context: Rc<ThreadContext>,
     stats: Stats,
-    /// Time from which load may be shed again.
+    /// Earliest time at which load may be shed again.
     next_shed: Moment,
     begin: Instant,
     now: Moment,
     busy_poll: Duration,
-    /// Deliveries whose latency has been recorded.
+    /// Number of deliveries whose latency has been recorded.
     timed: u64,
-    /// Whether commands wait for which the waker won't be called.
+    /// Whether the last iteration left commands in the inbox. The waker isn't called for these again.
     has_commands: bool,
     /// Slots of the members whose handshake is in progress.
     away: HashMap<MemberId, usize>,
     stop: Option<Stop>,
 }
 
-/// The numbers that a thread shares with the rest of the process.
+/// Counters that a thread shares with the rest of the process.
 pub(super) struct Stats {
     /// Counters that only this thread writes.
     pub(super) totals: Arc<ThreadTotals>,
-    /// The memory limit of all threads together.
+    /// The memory limit, which all threads share.
     pub(super) memory: Arc<MemoryBudget>,
 }
 
@@ -58,7 +58,8 @@ pub(super) struct Stats {
 struct Stop {
     reason: CloseReason,
     deadline: Moment,
-    _told_when_done: oneshot::Sender<()>,
+    /// Dropped at the end of the thread, which wakes the task that waits for it.
+    _done: oneshot::Sender<()>,
 }
 
 impl Thread {
@@ -97,7 +98,7 @@ impl Thread {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut readiness = Readiness::with_capacity(EVENTS);
         let mut commands = Vec::with_capacity(COMMANDS_PER_ITERATION);
-        let (mut next_sweep, mut last_event, mut put_off) = (self.now.after(SWEEP), self.begin, 0);
+        let (mut next_sweep, mut last_event, mut skipped) = (self.now.after(SWEEP), self.begin, 0);
         loop {
             let timeout = self.poll_timeout(next_sweep, last_event);
             match self.poll.poll(&mut readiness, Some(timeout)) {
@@ -121,13 +122,13 @@ impl Thread {
             self.shard.flush_some(WRITES_PER_ITERATION, self.now);
             self.record_latency(woken);
             if self.now >= next_sweep {
-                // After a standstill, pongs may wait in sockets that haven't been read yet: sweep once all have been.
+                // After a standstill, pongs may be waiting in sockets. Read all of them before members are timed out.
                 let stood_still = self.now.since(next_sweep) >= STANDSTILL;
-                let is_behind = stood_still || (put_off > 0 && readiness.iter().count() == EVENTS);
-                if is_behind && put_off < MOST_PUT_OFF {
-                    put_off += 1;
+                let is_behind = stood_still || (skipped > 0 && readiness.iter().count() == EVENTS);
+                if is_behind && skipped < MAX_SKIPPED_SWEEPS {
+                    skipped += 1;
                 } else {
-                    put_off = 0;
+                    skipped = 0;
                     self.shard.sweep(self.now);
                 }
                 next_sweep = self.now.after(SWEEP);
@@ -142,7 +143,7 @@ impl Thread {
         }
     }
 
-    /// Returns how long the thread may sleep at most.
+    /// Returns the longest time for which the thread may sleep.
     fn poll_timeout(&self, next_sweep: Moment, last_event: Instant) -> Duration {
         let is_polling = !self.busy_poll.is_zero() && last_event.elapsed() < self.busy_poll;
         if self.has_commands || self.shard.has_work() || is_polling {
@@ -172,7 +173,7 @@ impl Thread {
         has_commands
     }
 
-    /// Closes the members that hold most when the memory limit is nearly reached.
+    /// Closes the members that hold the most memory if the limit is nearly reached.
     fn shed_load(&mut self) {
         let memory = &self.stats.memory;
         if memory.excess(self.shard.held()) == 0 || self.now < self.next_shed {
@@ -201,7 +202,7 @@ impl Thread {
         }
     }
 
-    /// Copies the shard's numbers to where the rest of the process reads them.
+    /// Copies the shard's counters to the totals, where the rest of the process reads them.
     fn publish_totals(&self) {
         let (tally, totals) = (self.shard.tally(), &self.stats.totals);
         totals.held.set(self.shard.held());
@@ -221,30 +222,31 @@ impl Thread {
     }
 }
 
-/// Returns the serial of a self-test's registration. The registry counts from one and never reaches these.
+/// Returns the serial of a self-test's registration. These count down from the maximum, those of the registry up from
+/// one, so they never meet.
 pub(super) fn self_test_serial(number: u64) -> Serial {
     Serial(u64::MAX - number)
 }
 
-/// First moment of a thread's clock, with room before it for the times of restored members.
+/// Start of a thread's clock. It isn't zero because restored members joined before it.
 const EPOCH: Moment = Moment(100 * 365 * 86_400_000);
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
-/// Commands handled in an iteration, some microseconds each, so that a mass join doesn't delay messages.
+/// Maximum number of commands in an iteration, at a few microseconds each, so that a mass join doesn't delay messages.
 const COMMANDS_PER_ITERATION: usize = 32;
-/// Writes at the end of an iteration, some microseconds each, so that a large fan-out doesn't delay other
-/// registrations.
+/// Maximum number of writes at the end of an iteration, at a few microseconds each, so that a large fan-out doesn't delay
+/// other registrations.
 const WRITES_PER_ITERATION: usize = 32;
 /// Interval at which timeouts are checked.
 const SWEEP: Duration = Duration::from_millis(500);
 /// Shortest interval between measurements of memory under pressure: measuring takes time, and memory can't grow by much
 /// in between.
 const SHED_INTERVAL: Duration = Duration::from_millis(20);
-/// Limits a warning that peers can trigger.
+/// Rate limit for a warning that peers can trigger.
 static LOAD_SHED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
-/// Delay of a sweep from which the process counts as having stood still: stopped, or on a suspended machine.
+/// Delay of a sweep that shows a standstill: the process was stopped, or the machine suspended.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// Sweeps that may be skipped in a row. On an overloaded machine every sweep is late.
-const MOST_PUT_OFF: u32 = 8;
+/// Sweeps that may be skipped in a row. On an overloaded machine, every sweep is late.
+const MAX_SKIPPED_SWEEPS: u32 = 8;
 /// Bytes of TLS records read at once.
 const CIPHERTEXT: usize = 256 << 10;

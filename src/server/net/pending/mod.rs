@@ -1,17 +1,17 @@
-//! Connections that are not websockets yet: how many each network may have, and which are closed to make room.
+//! Connections that are not websockets yet: how many each network may have, and which are evicted to make room.
 //!
-//! A connection costs its peer one packet, and until it is a websocket it occupies one of `limits.pending` slots. So
-//! that no stranger can use them up, three rules hold:
+//! A connection costs its peer one packet, but occupies one of the `limits.pending` slots until it becomes a websocket.
+//! Three rules prevent strangers from using up the slots:
 //!
-//! - A network may hold at most half of what other networks leave free, at least one slot. Above that its own longest
-//!   waiting connection makes room for the new one, or the new one is rejected.
-//! - Above three quarters, connections that have not sent a byte for [`PATIENCE`], and kept-alive ones that have been
-//!   idle as long, are closed.
-//! - In a full pool, the oldest connection without a request of the network that holds most is closed for a new one.
+//! - A network may hold half of the slots that other networks leave free, but at least one. Above this share, a new
+//!   connection replaces the longest waiting one of its network; if none has waited long enough, it is rejected.
+//! - Once three quarters of the slots are taken, connections that have been silent or idle for [`PATIENCE`] are evicted.
+//! - Once all slots are taken, a new connection replaces the oldest one without a request of the network that holds the
+//!   most slots.
 //!
-//! A connection whose request is being answered is never closed. Peers without a network (trusted proxies until their
-//! header is read, and this machine) have no share, but their connections are closed like others when the pool is full.
-//! Each search looks at [`SCANNED_NETWORKS`] networks and [`SCANNED_CONNECTIONS`] connections of each at most.
+//! A connection whose request is being answered is never evicted. Peers without a network (trusted proxies until their
+//! header is read, and peers on this machine) have no share, but are evicted like others when all slots are taken. A
+//! search visits at most [`SCANNED_NETWORKS`] networks and [`SCANNED_CONNECTIONS`] connections of each.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,7 +37,7 @@ impl PendingPool {
         Self { start: Instant::now(), metrics, state: Mutex::default() }
     }
 
-    /// Admits a connection, and closes others for it as the rules say.
+    /// Admits a connection, and evicts others for it by the rules of this module.
     pub(super) fn admit(self: &Arc<Self>, network: Option<Network>, limit: usize) -> Result<PendingGuard, Rejection> {
         let now = self.now();
         let (admitted, evicted) = {
@@ -68,7 +68,7 @@ impl PendingPool {
     }
 }
 
-/// Slot of a connection in the pool, given back when dropped.
+/// Guard of a connection's slot in the pool, which is released when it is dropped.
 #[derive(Debug)]
 pub struct PendingGuard {
     pool: Arc<PendingPool>,
@@ -88,7 +88,7 @@ impl PendingGuard {
         let assigned = {
             let mut state = self.pool.lock();
             match state.remove(self.network, self.number) {
-                // It was evicted meanwhile, and its connection is about to notice.
+                // The connection was evicted, and is about to notice.
                 None => Ok(()),
                 Some(slot) => match state.make_room(network, limit, now, &mut evicted) {
                     Ok(()) => {
@@ -112,7 +112,7 @@ impl PendingGuard {
         Activity { pool: Arc::clone(&self.pool), slot: Arc::clone(&self.slot) }
     }
 
-    /// Waits until the connection is to be closed for another one.
+    /// Waits until the connection is evicted.
     pub(super) fn evicted(&self) -> WaitForCancellationFutureOwned {
         self.slot.evicted.clone().cancelled_owned()
     }
@@ -124,7 +124,7 @@ impl PendingGuard {
         }
     }
 
-    /// Reports that the handshake is done and a request is expected.
+    /// Reports that the handshake is complete and a request is expected.
     pub(super) fn on_handshake(&self) {
         self.slot.set(Phase::Opening, self.pool.now());
     }
@@ -143,7 +143,7 @@ impl Drop for PendingGuard {
     }
 }
 
-/// Reports the requests of a pending connection, whose slot is safe from eviction meanwhile.
+/// Handle that reports the requests of a pending connection, which isn't evicted during a request.
 #[derive(Debug, Clone)]
 pub struct Activity {
     pool: Arc<PendingPool>,
@@ -151,7 +151,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Reports a request, which ends when the guard is dropped.
+    /// Reports the start of a request, which ends when the guard is dropped.
     #[must_use]
     pub fn request(&self) -> ActiveRequest<'_> {
         self.slot.set(Phase::Requested, self.pool.now());
@@ -177,7 +177,7 @@ struct Slot {
     evicted: CancellationToken,
 }
 
-/// What a pending connection waits for.
+/// Event that a pending connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The peer's first byte.
@@ -222,7 +222,7 @@ struct State {
     last_number: u64,
     total: usize,
     networks: HashMap<Option<Network>, Slots>,
-    /// Networks by the number of their connections, and of equal ones by their oldest connection.
+    /// Networks in the order of the number of their connections, and then of the age of their oldest one.
     by_size: BTreeSet<(usize, Reverse<u64>, Option<Network>)>,
 }
 
@@ -241,7 +241,7 @@ impl State {
         Ok((self.last_number, slot))
     }
 
-    /// Finds room for one more connection of a network, and appends those that are closed for it to `evicted`.
+    /// Makes room for one more connection of a network, and appends the connections that are evicted for it to `evicted`.
     fn make_room(
         &mut self,
         network: Option<Network>,
@@ -264,7 +264,7 @@ impl State {
         Ok(())
     }
 
-    /// Closes connections that have been silent or idle for [`PATIENCE`], a few at each call.
+    /// Evicts a few connections that have been silent or idle for [`PATIENCE`].
     fn reap(&mut self, now: Duration, evicted: &mut Vec<Arc<Slot>>) {
         let mut found = Vec::new();
         for network in self.largest().filter(Option::is_some) {
@@ -283,13 +283,13 @@ impl State {
         }
     }
 
-    /// Returns the oldest connection without a request of the network that holds most and has one.
+    /// Returns the oldest connection without a request, of the largest network that has one.
     fn victim(&self, now: Duration) -> Option<(Option<Network>, u64)> {
         self.largest().find_map(|network| Some((network, self.waiting(network, now, Duration::ZERO)?)))
     }
 
-    /// Returns the oldest connection of a network that has waited too long for its peer. One that has sent nothing is
-    /// taken first, after `patience`.
+    /// Returns the oldest connection of a network whose peer has kept it waiting too long. A connection whose peer has
+    /// sent nothing at all for `patience` takes precedence.
     fn waiting(&self, network: Option<Network>, now: Duration, patience: Duration) -> Option<u64> {
         let mut waiting = None;
         for (number, slot) in self.networks.get(&network)?.iter().take(SCANNED_CONNECTIONS) {
@@ -317,49 +317,49 @@ impl State {
 
     fn insert(&mut self, network: Option<Network>, number: u64, slot: Arc<Slot>) {
         let slots = self.networks.entry(network).or_default();
-        self.by_size.remove(&size(slots, network));
+        self.by_size.remove(&size_key(slots, network));
         slots.insert(number, slot);
-        self.by_size.insert(size(slots, network));
+        self.by_size.insert(size_key(slots, network));
         self.total += 1;
     }
 
     fn remove(&mut self, network: Option<Network>, number: u64) -> Option<Arc<Slot>> {
         let slots = self.networks.get_mut(&network)?;
-        let before = size(slots, network);
+        let before = size_key(slots, network);
         let slot = slots.remove(&number)?;
         self.total -= 1;
         self.by_size.remove(&before);
         if slots.is_empty() {
             self.networks.remove(&network);
         } else {
-            self.by_size.insert(size(slots, network));
+            self.by_size.insert(size_key(slots, network));
         }
         Some(slot)
     }
 }
 
-/// Returns the place of a network in [`State::by_size`].
-fn size(slots: &Slots, network: Option<Network>) -> (usize, Reverse<u64>, Option<Network>) {
+/// Returns the key of a network in [`State::by_size`].
+fn size_key(slots: &Slots, network: Option<Network>) -> (usize, Reverse<u64>, Option<Network>) {
     let oldest = slots.first_key_value().map_or(0, |(number, _)| *number);
     (slots.len(), Reverse(oldest), network)
 }
 
-/// Time that a peer has for the first byte of its connection or its next request, before the connection may be closed
-/// for another one.
+/// Time for which a connection may be silent or idle before it may be evicted.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The same for a handshake or a request that has started. It is longer, since in a mass reconnect the wait may be for
-/// this machine, which has spent the expensive half of a TLS handshake by then.
+/// Time for which a handshake or a request may be incomplete before its connection may be evicted. It is longer than
+/// [`PATIENCE`], since in a mass reconnect the peer may be waiting for this machine, which by then has done the expensive
+/// half of a TLS handshake.
 const OPENING_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Networks that a search looks at, those with the most connections first.
+/// Networks that a search visits, those with the most connections first.
 const SCANNED_NETWORKS: usize = 8;
 
-/// Connections of a network that a search looks at, the oldest first.
+/// Connections of a network that a search visits, the oldest first.
 const SCANNED_CONNECTIONS: usize = 128;
 
-/// Silent and idle connections that are closed for one new connection: enough to get below three quarters soon, and few
-/// enough to be quick.
+/// Silent and idle connections that are evicted for one new connection: enough to fall below three quarters soon, and few
+/// enough to hold the lock only briefly.
 const REAPED_AT_ONCE: usize = 16;
 
 #[cfg(test)]

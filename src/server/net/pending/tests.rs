@@ -127,7 +127,7 @@ fn below_three_quarters_nothing_is_closed() {
 }
 
 #[test]
-fn a_slot_moves_to_the_network_that_a_header_names_and_is_given_back_once() {
+fn a_slot_moves_to_the_network_that_a_header_names_and_is_released_once() {
     let metrics = Arc::new(FrontendMetrics::default());
     let pool = Arc::new(PendingPool::new(Arc::clone(&metrics)));
     let admitted = |number| {
@@ -144,7 +144,7 @@ fn a_slot_moves_to_the_network_that_a_header_names_and_is_given_back_once() {
 }
 
 #[test]
-fn an_evicted_connection_learns_it_and_its_guard_gives_nothing_back() {
+fn an_evicted_connection_is_notified_and_its_guard_releases_nothing() {
     let metrics = Arc::new(FrontendMetrics::default());
     let pool = Arc::new(PendingPool::new(Arc::clone(&metrics)));
     let first = pool.admit(None, 1).unwrap();

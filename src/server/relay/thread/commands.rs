@@ -24,7 +24,7 @@ use crate::snapshot::MemberSnapshot;
 impl Thread {
     /// Handles a command.
     pub(super) fn handle(&mut self, command: Command) {
-        // Answers are ignored if the task that sent the command has been dropped.
+        // Sending an answer fails only if the task that sent the command has been dropped.
         match command {
             Command::Reserve { id, seat, peer, rates, done } => {
                 let slot = self.reserve(id, *seat, peer);
@@ -84,7 +84,7 @@ impl Thread {
             }
             Command::Stop(reason, patience, done) => {
                 self.shard.close_all(reason, self.now);
-                self.stop = Some(Stop { reason, deadline: self.now.after(patience), _told_when_done: done });
+                self.stop = Some(Stop { reason, deadline: self.now.after(patience), _done: done });
             }
         }
     }
@@ -118,7 +118,7 @@ impl Thread {
 
     fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
         let Some(slot) = self.away.remove(&id) else { return };
-        // The member may be gone already, and its slot taken by another one.
+        // The member may have been removed, and its slot reused by another one.
         let Some(connection) = self.shard.link_mut(slot).filter(|connection| connection.id == id) else { return };
         connection.attach(socket);
         self.watch(slot, id);
@@ -140,7 +140,7 @@ impl Thread {
         }
     }
 
-    /// Adds a member of an old process, or asks it to reconnect if its state can't be restored.
+    /// Restores a member of the old process. If its state is invalid, closes it so that it reconnects.
     fn restore(&mut self, member: RestoredMember) -> (usize, MemberId) {
         let RestoredMember { seat, state, socket } = member;
         let (id, serial, role, receives_only) = (state.id, seat.registration.serial, seat.role, seat.receives_only);
@@ -174,6 +174,7 @@ impl Thread {
         }
     }
 
+    /// Describes a member for administrators, with the kernel's TCP_INFO if `with_tcp`; `None` for those of a self-test.
     fn view(&self, summary: &MemberSummary<'_, Connection>, with_tcp: bool) -> Option<MemberView> {
         Some(MemberView {
             id: summary.id,
@@ -196,7 +197,7 @@ impl Thread {
 
 /// Time after which a member whose connection hasn't been attached is removed.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// Members of one registration for which the kernel is queried: some hundred microseconds.
+/// Maximum number of TCP_INFO queries of one command, which take a few hundred microseconds.
 const MAX_TCP_QUERIES: usize = 500;
-/// Registrations and members whose traffic is summed up by one command: some ten microseconds.
+/// Registrations and members whose traffic one command sums up, which takes some ten microseconds.
 const TRAFFIC_PER_COMMAND: usize = 1000;
