@@ -9,7 +9,7 @@ use socket2::Socket;
 use ws_router_core::frame::client_frame;
 
 use super::descriptors::Descriptors;
-use super::device::{Endpoint, Pace, ask, join};
+use super::device::{Endpoint, Pace, join, register};
 use super::restart::{Managed, Restart};
 use super::{PATIENCE, run_alone, setting};
 
@@ -73,16 +73,13 @@ fn measure((host, client): &mut (Socket, Socket), restart: impl FnOnce()) -> (Du
 }
 
 fn pair(endpoint: &Endpoint) -> (Socket, Socket) {
-    let (status, id) = ask(endpoint, "/register?key=k&host_key=h&reg_type=hostclient", PATIENCE).unwrap();
-    assert_eq!(status, 200, "{id}");
+    let id = register(endpoint, "key=k&host_key=h&reg_type=hostclient", PATIENCE).unwrap();
     let member = |role| join(endpoint, &id, role, Pace::Full, PATIENCE).unwrap();
     (member("host"), member("client"))
 }
 
 fn send(socket: &mut Socket, number: u64) {
-    let mut out = Vec::new();
-    out.extend(client_frame(0x82, [7; 4], &number.to_be_bytes()));
-    socket.write_all(&out).unwrap();
+    socket.write_all(&client_frame(0x82, [7; 4], &number.to_be_bytes())).unwrap();
 }
 
 fn receive(socket: &mut Socket, number: u64) {

@@ -13,6 +13,8 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 use ws_router_core::frame::client_frame;
 
+use super::error::Error;
+
 /// Address of a listener.
 #[derive(Clone, Debug)]
 pub(crate) enum Endpoint {
@@ -47,27 +49,22 @@ pub(crate) fn connect(endpoint: &Endpoint, pace: Pace, patience: Duration) -> io
     Ok(socket)
 }
 
-/// Requests a path on a connection of its own; returns the status and the body.
-pub(crate) fn ask(endpoint: &Endpoint, path: &str, patience: Duration) -> Result<(u16, String), String> {
-    let context = |error: io::Error| format!("{}: {error}", path.split('?').next().unwrap_or_default());
+/// Registers with this query on a connection of its own; returns the id.
+pub(crate) fn register(endpoint: &Endpoint, query: &str, patience: Duration) -> Result<String, Error> {
+    let context = Error::io("register");
     let mut socket = connect(endpoint, Pace::Full, patience).map_err(context)?;
-    write!(socket, "GET {path} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n").map_err(context)?;
+    write!(socket, "GET /register?{query} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n").map_err(context)?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).map_err(context)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no response to {path}: {answer:?}"))?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or_else(|| format!("no status: {head}"))?, body.to_owned()))
+    match answer.split_once("\r\n\r\n") {
+        Some((head, id)) if head.starts_with("HTTP/1.1 200 ") => Ok(id.to_owned()),
+        _ => Err(Error::Response { request: "register", response: answer }),
+    }
 }
 
 /// Joins a registration, whose key is `k`.
-pub(crate) fn join(
-    endpoint: &Endpoint,
-    id: &str,
-    role: &str,
-    pace: Pace,
-    patience: Duration,
-) -> Result<Socket, String> {
-    let context = |error: io::Error| format!("join: {error}");
+pub(crate) fn join(endpoint: &Endpoint, id: &str, role: &str, pace: Pace, patience: Duration) -> Result<Socket, Error> {
+    let context = Error::io("join");
     let mut socket = connect(endpoint, pace, patience).map_err(context)?;
     let head = format!(
         "GET /connect?id={id}&key=k&sock_type={role} HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\n\
@@ -80,8 +77,8 @@ pub(crate) fn join(
         socket.read_exact(&mut byte).map_err(context)?;
         answer.push(byte[0]);
     }
-    let answer = String::from_utf8_lossy(&answer);
-    if answer.starts_with("HTTP/1.1 101") { Ok(socket) } else { Err(format!("join: {answer}")) }
+    let response = String::from_utf8_lossy(&answer).into_owned();
+    if response.starts_with("HTTP/1.1 101") { Ok(socket) } else { Err(Error::Response { request: "join", response }) }
 }
 
 /// Frame from the router.
@@ -99,8 +96,8 @@ pub(crate) struct Device {
     pace: Pace,
     is_readable: bool,
     is_writable: bool,
-    /// Description of the end of the connection.
-    pub(crate) ended: Option<String>,
+    /// Reason why the connection has ended.
+    pub(crate) ended: Option<Error>,
     received: Vec<u8>,
     parsed: usize,
     /// Frames to send.
@@ -167,23 +164,23 @@ impl Device {
         let mut end = start;
         while self.is_readable && end < start + limit {
             match self.stream.read(&mut self.received[end..]) {
-                Ok(0) => self.end("the router closed the connection without a close frame".into()),
+                Ok(0) => self.end(Error::Disconnected),
                 Ok(read) => end += read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_readable = false,
-                Err(error) => self.end(format!("read: {error}")),
+                Err(error) => self.end(Error::io("read")(error)),
             }
         }
         self.received.truncate(end);
         end - start
     }
 
-    fn end(&mut self, text: String) {
-        self.ended = Some(text);
+    fn end(&mut self, reason: Error) {
+        self.ended = Some(reason);
         self.is_readable = false;
     }
 
     /// Returns the next complete frame.
-    pub(crate) fn frame(&mut self) -> Result<Option<Frame>, String> {
+    pub(crate) fn frame(&mut self) -> Result<Option<Frame>, Error> {
         let Some((head, len)) = payload(&self.received[self.parsed..]) else { return Ok(self.no_frame()) };
         let start = self.parsed + head;
         let Some(payload) = self.received.get(start..start + len) else { return Ok(self.no_frame()) };
@@ -198,13 +195,13 @@ impl Device {
                 Ok(Some(Frame::Close(u16::from_be_bytes([payload[0], payload[1]]), reason)))
             }
             0x8a => Ok(Some(Frame::Pong(payload))),
-            // The pong goes behind the buffered frames, and never into the middle of one.
+            // The pong follows the buffered frames, and is never in the middle of one.
             0x89 if self.cut.is_none() => {
                 self.out.extend(client_frame(0x8a, [1, 2, 3, 4], &payload));
                 self.frame()
             }
             0x89 => self.frame(),
-            other => Err(format!("unexpected first byte of a frame: {other:#x}")),
+            other => Err(Error::FirstByte(other)),
         }
     }
 
@@ -215,13 +212,13 @@ impl Device {
     }
 
     /// Sends as much as the kernel accepts, up to the cut; reports whether anything was sent.
-    pub(crate) fn write(&mut self) -> Result<bool, String> {
+    pub(crate) fn write(&mut self) -> Result<bool, Error> {
         let (end, before) = (self.cut.unwrap_or(self.out.len()), self.sent);
         while self.is_writable && self.sent < end {
             match self.stream.write(&self.out[self.sent..end]) {
                 Ok(written) => self.sent += written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_writable = false,
-                Err(error) => return Err(format!("write: {error}")),
+                Err(error) => return Err(Error::io("write")(error)),
             }
         }
         let is_any = self.sent > before;

@@ -1,7 +1,7 @@
 //! A registration whose members all send at once, as fast as the slowest of them receives.
 //!
-//! A message is in message until all its receivers have received it. The bytes in message are limited to what fits into one
-//! member's outbox, so the members send at full rate and none is ever too slow.
+//! A message is in flight until all its receivers have received it. The bytes in flight are limited to the size of one
+//! outbox, so the members send at full rate, and none is ever too slow.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use ws_router_core::frame::client_frame;
 
-use super::device::{Device, Endpoint, Frame, Pace, ask, join};
+use super::device::{Device, Endpoint, Frame, Pace, join, register};
+use super::error::Error;
 use super::message::{LONGEST, Message, chance};
 use super::progress::{Phase, Progress};
 
@@ -59,9 +60,9 @@ pub(crate) struct Group {
     pub(crate) devices: Vec<Device>,
     /// State of each member, in the order of `devices`.
     members: Vec<Member>,
-    /// Bytes of messages in message.
+    /// Bytes of messages in flight.
     in_flight: usize,
-    /// Member whose next message exceeds the limit in message; no other member sends until it fits.
+    /// Member whose next message exceeds the limit of bytes in flight; no other member sends until it fits.
     held_up: Option<usize>,
     payload: Vec<u8>,
     is_leaving: bool,
@@ -72,7 +73,7 @@ struct Member {
     next: u64,
     /// Number of the next message expected from each other member.
     expected: Vec<u64>,
-    /// Its messages in message: the length, and the number of receivers that haven't received it yet.
+    /// Its messages in flight: the length, and the number of receivers that haven't received it yet.
     undelivered: VecDeque<(usize, usize)>,
     last_pong: Option<u64>,
     last_received: Instant,
@@ -88,12 +89,9 @@ impl Group {
         shape: Shape,
         behavior: Behavior,
         seed: u64,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Error> {
         let kind = if matches!(shape, Shape::Lobby(_)) { "lobby" } else { "hostclient" };
-        let (status, id) = ask(endpoint, &format!("/register?key=k&host_key=h&reg_type={kind}"), super::PATIENCE)?;
-        if status != 200 {
-            return Err(format!("register: {status} {id}"));
-        }
+        let id = register(endpoint, &format!("key=k&host_key=h&reg_type={kind}"), super::PATIENCE)?;
         let (mut devices, mut members) = (Vec::new(), Vec::new());
         let count = shape.members();
         for member in 0..count {
@@ -101,7 +99,7 @@ impl Group {
             let pace = if is_last && behavior == Behavior::Lagging { Pace::Slow } else { Pace::Full };
             let role = if member == 0 { "host" } else { "client" };
             let socket = join(endpoint, &id, role, pace, super::PATIENCE)?;
-            devices.push(Device::new(socket, endpoint, pace).map_err(|error| error.to_string())?);
+            devices.push(Device::new(socket, endpoint, pace).map_err(Error::io("join"))?);
             let now = Instant::now();
             members.push(Member {
                 next: 0,
@@ -133,7 +131,7 @@ impl Group {
         let waiting =
             self.members.iter().map(|member| member.undelivered.iter().map(|(_, receivers)| *receivers).sum::<usize>());
         format!(
-            "{}: {} bytes in message, outstanding deliveries by sender: {:?}",
+            "{}: {} bytes in flight, outstanding deliveries by sender: {:?}",
             self.name,
             self.in_flight,
             waiting.collect::<Vec<_>>()
@@ -141,26 +139,26 @@ impl Group {
     }
 
     /// Reads and writes for all members; reports whether there may be more to do at once.
-    pub(crate) fn turn(&mut self, progress: &Progress) -> Result<bool, String> {
+    pub(crate) fn turn(&mut self, progress: &Progress) -> Result<bool, Error> {
         let phase = progress.phase();
         let mut is_busy = false;
         for index in 0..self.devices.len() {
-            is_busy |= self.receive(index, progress, phase).map_err(|error| self.context(index, &error))?;
+            is_busy |= self.receive(index, progress, phase).map_err(|error| self.of_member(index, error))?;
         }
         if phase == Phase::Finishing && self.in_flight == 0 && !self.is_leaving {
             self.leave();
         }
         for index in 0..self.devices.len() {
-            is_busy |= self.send(index, progress, phase).map_err(|error| self.context(index, &error))?;
+            is_busy |= self.send(index, progress, phase).map_err(|error| self.of_member(index, error))?;
         }
         Ok(is_busy)
     }
 
-    fn context(&self, index: usize, error: &str) -> String {
-        format!("member {index} of {}: {error}", self.name)
+    fn of_member(&self, index: usize, error: Error) -> Error {
+        Error::Member { index, group: self.name.clone(), source: Box::new(error) }
     }
 
-    fn receive(&mut self, index: usize, progress: &Progress, phase: Phase) -> Result<bool, String> {
+    fn receive(&mut self, index: usize, progress: &Progress, phase: Phase) -> Result<bool, Error> {
         let (device, member) = (&mut self.devices[index], &mut self.members[index]);
         if !device.is_readable() || member.has_left {
             return Ok(false);
@@ -187,15 +185,15 @@ impl Group {
         Ok(read > 0 && !is_slow)
     }
 
-    fn handle_frame(&mut self, index: usize, frame: Frame, progress: &Progress) -> Result<(), String> {
+    fn handle_frame(&mut self, index: usize, frame: Frame, progress: &Progress) -> Result<(), Error> {
         match frame {
             Frame::Text(payload) => self.handle_message(index, &payload, true, progress),
             Frame::Binary(payload) => self.handle_message(index, &payload, false, progress),
             Frame::Pong(payload) => {
-                let number = payload.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| "a damaged pong")?;
+                let number = payload.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| Error::DamagedPong)?;
                 let member = &mut self.members[index];
                 if number >= member.next || member.last_pong.is_some_and(|last| number <= last) {
-                    return Err(format!("pong {number} after {:?}", member.last_pong));
+                    return Err(Error::Pong { number, last: member.last_pong });
                 }
                 member.last_pong = Some(number);
                 progress.pongs.fetch_add(1, Relaxed);
@@ -205,7 +203,7 @@ impl Group {
                 self.members[index].has_left = true;
                 Ok(())
             }
-            Frame::Close(code, reason) => Err(format!("closed with {code} {reason:?}")),
+            Frame::Close(code, reason) => Err(Error::Closed { code, reason }),
         }
     }
 
@@ -215,10 +213,10 @@ impl Group {
         payload: &[u8],
         is_text: bool,
         progress: &Progress,
-    ) -> Result<(), String> {
-        let sender = usize::from(*payload.first().ok_or("an empty message")?);
+    ) -> Result<(), Error> {
+        let sender = usize::from(*payload.first().ok_or(Error::EmptyMessage)?);
         if sender >= self.members.len() || !self.shape.receives(receiver, sender) {
-            return Err(format!("a message of {} bytes from member {sender}", payload.len()));
+            return Err(Error::Sender { len: payload.len(), sender });
         }
         let number = self.members[receiver].expected[sender];
         let message = Message { sender, number, seed: self.seed };
@@ -230,11 +228,7 @@ impl Group {
                 Some(received) if received < number => "duplicated or reordered",
                 _ => "damaged, lost or duplicated",
             };
-            return Err(format!(
-                "{kind}: expected {message:?} of {} bytes, received {received:?} of {}",
-                message.len(),
-                payload.len()
-            ));
+            return Err(Error::Message { kind, expected: message, number: received, len: payload.len() });
         }
         self.members[receiver].expected[sender] += 1;
         progress.messages.fetch_add(1, Relaxed);
@@ -243,11 +237,11 @@ impl Group {
     }
 
     /// Records the delivery of a message to one receiver.
-    fn record_delivery(&mut self, sender: usize, number: u64) -> Result<(), String> {
+    fn record_delivery(&mut self, sender: usize, number: u64) -> Result<(), Error> {
         let member = &mut self.members[sender];
         let first = member.next - member.undelivered.len() as u64;
-        let at = number.checked_sub(first).ok_or("a message that all had received")?;
-        let message = member.undelivered.get_mut(at as usize).ok_or("a message that was never sent")?;
+        let at = number.checked_sub(first).ok_or(Error::DeliveredTwice)?;
+        let message = member.undelivered.get_mut(at as usize).ok_or(Error::NeverSent)?;
         message.1 -= 1;
         while let Some((len, 0)) = member.undelivered.front() {
             self.in_flight -= len;
@@ -256,7 +250,7 @@ impl Group {
         Ok(())
     }
 
-    fn send(&mut self, index: usize, progress: &Progress, phase: Phase) -> Result<bool, String> {
+    fn send(&mut self, index: usize, progress: &Progress, phase: Phase) -> Result<bool, Error> {
         let halts = self.behavior == Behavior::Halting && index + 1 == self.devices.len();
         if self.devices[index].out.is_empty() && phase != Phase::Finishing {
             self.compose(index);
@@ -309,7 +303,7 @@ impl Group {
     }
 }
 
-/// Limit of the bytes in message: half of a member's default outbox.
+/// Limit of the bytes in flight: half of a member's default outbox.
 const IN_FLIGHT: usize = 4 * LONGEST;
 
 /// Size up to which small messages are sent together.

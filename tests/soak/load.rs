@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use super::device::Endpoint;
+use super::error::Error;
 use super::group::{Behavior, Group, Shape};
 use super::progress::{Phase, Progress};
 use super::visit;
@@ -84,8 +85,8 @@ impl Load {
 }
 
 /// Drives groups until all their members have left.
-fn work(mut groups: Vec<Group>, progress: &Progress) -> Result<(), String> {
-    let context = |error: std::io::Error| format!("poll: {error}");
+fn work(mut groups: Vec<Group>, progress: &Progress) -> Result<(), Error> {
+    let context = Error::io("poll");
     let mut poll = Poll::new().map_err(context)?;
     let mut events = Events::with_capacity(1024);
     let mut tokens = Vec::new();
@@ -110,7 +111,7 @@ fn work(mut groups: Vec<Group>, progress: &Progress) -> Result<(), String> {
             since = Instant::now();
         } else if since.elapsed() > super::PATIENCE {
             let states: Vec<_> = groups.iter().filter(|group| !group.is_over()).map(Group::state).collect();
-            return Err(format!("no progress: {states:#?}"));
+            return Err(Error::NoProgress(states));
         }
     }
     Ok(())

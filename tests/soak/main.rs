@@ -20,6 +20,7 @@ mod crowd;
 #[path = "../support/descriptors.rs"]
 mod descriptors;
 mod device;
+mod error;
 mod group;
 #[path = "../support/harness.rs"]
 mod harness;

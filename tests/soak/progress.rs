@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::error::Error;
+
 /// Phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
@@ -41,7 +43,7 @@ pub(crate) struct Progress {
     pub(crate) longest_pause: AtomicU64,
     /// Longest time in microseconds in which a device received nothing, without a restart.
     pub(crate) longest_silence: AtomicU64,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Error>>,
 }
 
 impl Progress {
@@ -97,8 +99,8 @@ impl Progress {
     }
 
     /// Records a failure; only the first one counts.
-    pub(crate) fn fail(&self, text: String) {
-        self.failure.lock().unwrap().get_or_insert(text);
+    pub(crate) fn fail(&self, error: Error) {
+        self.failure.lock().unwrap().get_or_insert(error);
     }
 
     /// Reports whether the run has failed.
@@ -110,7 +112,7 @@ impl Progress {
     pub(crate) fn until(&self, what: &str, mut is_true: impl FnMut() -> bool) {
         let (mut received, mut since) = (self.messages.load(Relaxed), Instant::now());
         while !is_true() {
-            let failure = self.failure.lock().unwrap().clone();
+            let failure = self.failure.lock().unwrap().as_ref().map(Error::to_string);
             if let Some(failure) = failure {
                 panic!("{failure}");
             }
