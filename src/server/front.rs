@@ -19,7 +19,7 @@ use crate::background;
 use crate::exit::ExitError;
 use crate::handover::{ListenerHandle, ListenerKind};
 use crate::http;
-use crate::net::{self, ListenError};
+use crate::net::{self, AdoptError};
 use crate::server::Server;
 
 /// The tasks of the front, and the sockets that they accept on.
@@ -95,7 +95,7 @@ impl Front {
     }
 
     /// Serves a connection that inetd accepted.
-    pub fn adopt(&self, descriptor: OwnedFd) -> Result<(), ListenError> {
+    pub fn adopt(&self, descriptor: OwnedFd) -> Result<(), AdoptError> {
         let connection = self.server.connection_gate().adopt(descriptor)?;
         let (server, stop) = (Arc::clone(&self.server), self.stop.clone());
         self.tasks.spawn(async move { http::serve_connection(&server, connection, stop).await });

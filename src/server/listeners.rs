@@ -214,11 +214,7 @@ impl PlannedListener {
 }
 
 fn cannot_listen(error: net::ListenError) -> ExitError {
-    let status = match &error {
-        net::ListenError::Unavailable(_) => Status::Unavailable,
-        net::ListenError::Forbidden(_) => Status::NoPermission,
-    };
-    ExitError::new(status, error)
+    ExitError::new(if error.is_forbidden() { Status::NoPermission } else { Status::Unavailable }, error)
 }
 
 /// An admin socket.

@@ -19,7 +19,7 @@ use super::reply::{self, Reply};
 use super::session::{Administrator, Session};
 use super::{BODY_TIMEOUT, Command};
 use crate::http::headers::has_token;
-use crate::net::ListenError;
+use crate::net::AdoptError;
 use crate::sys;
 
 /// Answers the request for a hand-over with 101.
@@ -63,27 +63,27 @@ pub(super) async fn take_over(upgrade: OnUpgrade, session: &Session) {
 }
 
 /// Takes the socket back from HTTP.
-async fn upgraded(upgrade: OnUpgrade) -> Result<UnixStream, AdoptError> {
-    let upgraded = upgrade.await.map_err(AdoptError::Upgrade)?;
-    let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| AdoptError::NotAdminSocket)?;
+async fn upgraded(upgrade: OnUpgrade) -> Result<UnixStream, TransferError> {
+    let upgraded = upgrade.await.map_err(TransferError::Upgrade)?;
+    let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| TransferError::NotAdminSocket)?;
     // The descriptor is lost if hyper has read its byte: without a control buffer, the kernel discards it (unix(7)).
-    if parts.read_buf.is_empty() { Ok(parts.io.into_inner()) } else { Err(AdoptError::EarlyBytes) }
+    if parts.read_buf.is_empty() { Ok(parts.io.into_inner()) } else { Err(TransferError::EarlyBytes) }
 }
 
-async fn adopt(stream: &UnixStream, session: &Session) -> Result<(), AdoptError> {
+async fn adopt(stream: &UnixStream, session: &Session) -> Result<(), TransferError> {
     let received = tokio::select! {
         received = tokio::time::timeout(BODY_TIMEOUT, descriptor(stream)) => received,
-        () = session.stop.cancelled() => return Err(AdoptError::Stopping),
+        () = session.stop.cancelled() => return Err(TransferError::Stopping),
     };
     let descriptor = match received {
         Ok(Ok(descriptor)) => descriptor,
-        Ok(Err(error)) => return Err(AdoptError::Receive(error)),
-        Err(_) => return Err(AdoptError::Timeout),
+        Ok(Err(error)) => return Err(TransferError::Receive(error)),
+        Err(_) => return Err(TransferError::Timeout),
     };
     let (answer, answered) = oneshot::channel();
     // If the command or its answer is lost, the life cycle has ended.
     let _ = session.context.lifecycle.send(Command::Adopt(descriptor, answer)).await;
-    Ok(answered.await.map_err(|_| AdoptError::Stopping)??)
+    Ok(answered.await.map_err(|_| TransferError::Stopping)??)
 }
 
 async fn descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
@@ -93,9 +93,9 @@ async fn descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
 /// Protocol that follows the upgrade.
 const PROTOCOL: &str = "ws-router-descriptor";
 
-/// Error of taking over a connection.
+/// Reason why a connection wasn't transferred.
 #[derive(Debug, thiserror::Error)]
-enum AdoptError {
+enum TransferError {
     #[error(transparent)]
     Upgrade(hyper::Error),
     #[error("not on the admin socket")]
@@ -109,5 +109,5 @@ enum AdoptError {
     #[error("the daemon is stopping")]
     Stopping,
     #[error(transparent)]
-    Rejected(#[from] ListenError),
+    Rejected(#[from] AdoptError),
 }

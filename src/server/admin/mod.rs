@@ -35,7 +35,7 @@ use ws_router_admin_api as wire;
 use crate::config::Problems;
 use crate::handover::exec::TrialError;
 use crate::log::messages;
-use crate::net::{self, ListenError};
+use crate::net::{self, AdoptError};
 use crate::server::Server;
 
 pub use scrape::serve_metrics;
@@ -71,7 +71,7 @@ pub enum Command {
     /// Return to service.
     Undrain(oneshot::Sender<wire::Drain>),
     /// Serve a connection that inetd accepted.
-    Adopt(OwnedFd, oneshot::Sender<Result<(), ListenError>>),
+    Adopt(OwnedFd, oneshot::Sender<Result<(), AdoptError>>),
 }
 
 /// Serves an admin socket until `stop`, then finishes the answers in progress. Each socket has its own limit of connections,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::permit::{ConnectionPermit, connection_limit, evicted_limit};
-use super::stream::Stream;
-use super::{ClientLimits, Connection, ListenError, PendingPool, TooManyConnections};
+use super::stream::{NotAConnection, Stream};
+use super::{ClientLimits, Connection, PendingPool, TooManyConnections};
 use crate::config;
 use crate::log::{RateLimitedLog, messages};
 use crate::metrics::{FrontendMetrics, Rejection};
@@ -32,7 +32,7 @@ pub struct ConnectionGate {
 /// Reason why a connection is not admitted. A connection above a limit has already been counted in the metrics, and
 /// reported by a rate-limited log message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Rejected {
+pub enum Rejected {
     /// `limits.connections` has been reached, or `limits.pending` leaves no room.
     #[error("rejected; raise limits.connections or limits.pending")]
     TotalLimit,
@@ -44,13 +44,24 @@ pub(super) enum Rejected {
     Disconnected,
 }
 
+/// Reason why a connection that another program accepted isn't served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// The descriptor can't be served.
+    #[error("handed-over connection: {0}")]
+    NotAConnection(#[from] NotAConnection),
+    /// The connection is above a limit, or has ended.
+    #[error("handed-over connection: {0}")]
+    Rejected(#[from] Rejected),
+}
+
 impl ConnectionGate {
     /// Admits a connected stream socket that another program (inetd) accepted. The same limits apply, and the socket is
     /// closed if one has been reached.
-    pub fn adopt(&self, descriptor: OwnedFd) -> Result<Connection, ListenError> {
+    pub fn adopt(&self, descriptor: OwnedFd) -> Result<Connection, AdoptError> {
         let stream = Stream::adopt(descriptor)?;
         self.metrics.accepted.increment();
-        self.admit(stream, true).map_err(|why| ListenError::Unavailable(format!("handed-over connection: {why}")))
+        Ok(self.admit(stream, true)?)
     }
 
     /// Checks the total limits and, if the peer is the client itself (`is_client`) and not a proxy, those of its network.

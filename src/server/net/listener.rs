@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -31,22 +31,70 @@ enum Listening {
     Unix(UnixListener),
 }
 
-/// A listener can't be opened. The text of the error contains the address and the fix.
+/// Reason why a listener can't be opened. The text of the error contains the address and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The address is in use, doesn't exist or is of the wrong kind.
+    /// An address of this machine can't be bound.
+    #[error("listen {address}: {}", explain_inet(error))]
+    Inet {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        #[source]
+        error: io::Error,
+    },
+    /// A Unix socket can't be bound.
+    #[error("listen unix:{}: {error}", path.display())]
+    Unix {
+        /// The path of the socket.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        error: UnixSocketError,
+    },
+    /// The service manager passed no descriptor of this name.
+    #[error(
+        "listen systemd:{0}: no such descriptor was passed; start through a socket unit with FileDescriptorName={0}"
+    )]
+    NotPassed(String),
+    /// An inherited descriptor isn't a usable listening socket.
+    #[error("descriptor {name}: {error}")]
+    Descriptor {
+        /// The descriptor's name.
+        name: String,
+        /// The cause.
+        #[source]
+        error: DescriptorError,
+    },
+}
+
+/// Reason why an inherited descriptor can't be used as a listener.
+#[derive(Debug, thiserror::Error)]
+pub enum DescriptorError {
+    /// The socket is of another type, such as a datagram socket.
+    #[error("not a stream socket; use ListenStream= in the socket unit")]
+    NotStream,
+    /// The descriptor isn't a socket.
+    #[error("not a socket; pass a listening stream socket")]
+    NotSocket,
+    /// The socket has another address family, such as vsock.
+    #[error("neither a TCP nor a Unix socket; give ListenStream= a port, an address or a path")]
+    Family,
+    /// The socket is connected or idle.
+    #[error("a socket that doesn't listen; set Accept=no in the socket unit")]
+    NotListening,
+    /// Any other failure of the system.
     #[error("{0}")]
-    Unavailable(String),
-    /// This user may not listen on the address.
-    #[error("{0}")]
-    Forbidden(String),
+    Other(#[source] io::Error),
 }
 
 impl ListenError {
-    fn of(error: &io::Error, text: String) -> Self {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::Forbidden(text),
-            _ => Self::Unavailable(text),
+    /// Returns whether the cause is a missing permission of this user.
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Inet { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
+            Self::Unix { error, .. } => error.is_forbidden(),
+            Self::NotPassed(_) | Self::Descriptor { .. } => false,
         }
     }
 }
@@ -62,11 +110,9 @@ impl Listener {
         match address {
             ListenAddress::Inet(address) => bind_inet(*address)
                 .and_then(|socket| Self::of_socket(socket, tls))
-                .map_err(|error| ListenError::of(&error, format!("listen {address}: {}", explain_inet(&error)))),
+                .map_err(|error| ListenError::Inet { address: *address, error }),
             ListenAddress::Unix(path) => Self::of_unix(path, bind_unix(path, permissions, BACKLOG), tls),
-            ListenAddress::Inherited(name) => Err(ListenError::Unavailable(format!(
-                "listen systemd:{name}: no such descriptor was passed; start through a socket unit with FileDescriptorName={name}"
-            ))),
+            ListenAddress::Inherited(name) => Err(ListenError::NotPassed(name.clone())),
         }
     }
 
@@ -85,24 +131,9 @@ impl Listener {
 
     /// Takes over a listening stream socket, TCP or Unix; fails for other descriptors. Needs a running event loop.
     pub fn inherited(descriptor: OwnedFd, name: &str, tls: Option<Arc<Certificates>>) -> Result<Self, ListenError> {
-        let problem = |what: &str| ListenError::Unavailable(format!("descriptor {name}: {what}"));
-        {
-            let socket = SockRef::from(&descriptor);
-            match socket.r#type() {
-                Ok(Type::STREAM) => {}
-                Ok(_) => return Err(problem("not a stream socket; use ListenStream= in the socket unit")),
-                Err(_) => return Err(problem("not a socket; pass a listening stream socket")),
-            }
-            if !matches!(socket.domain(), Ok(Domain::IPV4 | Domain::IPV6 | Domain::UNIX)) {
-                return Err(problem(
-                    "neither a TCP nor a Unix socket; give ListenStream= a port, an address or a path",
-                ));
-            }
-            if !socket.is_listener().unwrap_or(false) {
-                return Err(problem("a socket that doesn't listen; set Accept=no in the socket unit"));
-            }
-        }
-        Self::of_socket(Socket::from(descriptor), tls).map_err(|error| problem(&error.to_string()))
+        check_listens(&descriptor)
+            .and_then(|()| Self::of_socket(Socket::from(descriptor), tls).map_err(DescriptorError::Other))
+            .map_err(|error| ListenError::Descriptor { name: name.to_owned(), error })
     }
 
     /// Sets whether each connection starts with a PROXY header.
@@ -152,14 +183,11 @@ impl Listener {
         bound: Result<(OwnedFd, SocketFile), UnixSocketError>,
         tls: Option<Arc<Certificates>>,
     ) -> Result<Self, ListenError> {
-        let text = |error: &dyn std::fmt::Display| format!("listen unix:{}: {error}", path.display());
-        let (socket, file) = bound.map_err(|error| match error.is_forbidden() {
-            true => ListenError::Forbidden(text(&error)),
-            false => ListenError::Unavailable(text(&error)),
-        })?;
-        let listener = Self::of_socket(socket.into(), tls);
-        let listener = listener.map_err(|error| ListenError::Unavailable(text(&error)))?;
-        Ok(Self { file: Some(file), ..listener })
+        let listener = bound.and_then(|(socket, file)| {
+            let listener = Self::of_socket(socket.into(), tls).map_err(UnixSocketError::Other)?;
+            Ok(Self { file: Some(file), ..listener })
+        });
+        listener.map_err(|error| ListenError::Unix { path: path.to_owned(), error })
     }
 
     fn of_socket(socket: Socket, certificates: Option<Arc<Certificates>>) -> io::Result<Self> {
@@ -195,6 +223,20 @@ fn bind_inet(address: SocketAddr) -> io::Result<Socket> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// Checks that a descriptor is a listening stream socket, TCP or Unix.
+fn check_listens(descriptor: &OwnedFd) -> Result<(), DescriptorError> {
+    let socket = SockRef::from(descriptor);
+    match socket.r#type() {
+        Ok(Type::STREAM) => {}
+        Ok(_) => return Err(DescriptorError::NotStream),
+        Err(_) => return Err(DescriptorError::NotSocket),
+    }
+    if !matches!(socket.domain(), Ok(Domain::IPV4 | Domain::IPV6 | Domain::UNIX)) {
+        return Err(DescriptorError::Family);
+    }
+    if socket.is_listener().unwrap_or(false) { Ok(()) } else { Err(DescriptorError::NotListening) }
 }
 
 fn is_ipv6_missing(error: &io::Error) -> bool {

@@ -1,8 +1,8 @@
 //! Listeners and connections, TCP or Unix, plain or TLS, from the socket to the first byte of HTTP.
 //!
-//! A [`Listener`] is a socket that listens, with its [`Certificates`] if it speaks TLS. [`accept`] turns it into
-//! [`Connection`]s, as many as the limits allow, each with its handshake done. A connection that becomes a websocket
-//! leaves its event loop as a [`Socket`] and goes to a relay thread.
+//! A [`Listener`] is a listening socket, with its [`Certificates`] if it uses TLS. [`accept()`] takes [`Connection`]s from
+//! it, as many as the limits allow, and runs their handshake. A connection that becomes a websocket is detached from
+//! tokio's event loop as a [`Socket`], and moves to a relay thread.
 
 mod accept;
 mod certificate_files;
@@ -28,11 +28,11 @@ pub use certificate_files::{CertificateError, CertificateProblem};
 pub use certificates::{Certificates, ClientCertificate, FreshCertificates};
 pub use clients::{ClientLimits, NetworkSlot, TooManyConnections};
 pub use connection::Connection;
-pub use connection_gate::ConnectionGate;
+pub use connection_gate::{AdoptError, ConnectionGate, Rejected};
 pub use handshake::LAST_CALL;
-pub use listener::{ListenError, Listener};
+pub use listener::{DescriptorError, ListenError, Listener};
 pub use pending::{ActiveRequest, Activity, PendingGuard, PendingPool};
 pub use permit::{ConnectionPermit, RESERVED_DESCRIPTORS, connection_limit, connections_within};
 pub use socket::{Plain, Socket, Transport};
-pub use stream::Stream;
+pub use stream::{NotAConnection, Stream};
 pub use unix_socket::{SocketFile, UnixSocketError, bind_unix, rebind_unix};

@@ -9,7 +9,6 @@ use socket2::{Domain, SockRef, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::ListenError;
 use super::socket::Plain;
 use crate::peer::Peer;
 
@@ -22,25 +21,32 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
+/// Reason why a descriptor isn't a connection that can be served.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAConnection {
+    /// The socket is of another type, such as a datagram socket.
+    #[error("not a stream socket; use `stream` in inetd's line")]
+    NotStream,
+    /// The socket has no peer.
+    #[error("not connected; use `nowait` in inetd's line for this")]
+    NotConnected,
+    /// Any other failure of the system, such as a descriptor of a file.
+    #[error("{0}")]
+    Other(#[from] io::Error),
+}
+
 impl Stream {
     /// Takes a connected socket that another program (inetd) accepted; fails for other kinds of descriptors.
-    pub(super) fn adopt(descriptor: OwnedFd) -> Result<Self, ListenError> {
-        let refused = |error: io::Error| ListenError::Unavailable(format!("handed-over connection: {error}"));
+    pub(super) fn adopt(descriptor: OwnedFd) -> Result<Self, NotAConnection> {
         let is_unix = {
             let socket = SockRef::from(&descriptor);
-            if socket.r#type().map_err(refused)? != Type::STREAM {
-                return Err(ListenError::Unavailable(
-                    "handed-over connection: not a stream socket; use `stream` in inetd's line".into(),
-                ));
+            if socket.r#type()? != Type::STREAM {
+                return Err(NotAConnection::NotStream);
             }
-            socket.peer_addr().map_err(|_| {
-                ListenError::Unavailable(
-                    "handed-over connection: not connected; use `nowait` in inetd's line for this".into(),
-                )
-            })?;
-            socket.domain().map_err(refused)? == Domain::UNIX
+            socket.peer_addr().map_err(|_| NotAConnection::NotConnected)?;
+            socket.domain()? == Domain::UNIX
         };
-        Self::from_descriptor(descriptor, is_unix).map_err(refused)
+        Ok(Self::from_descriptor(descriptor, is_unix)?)
     }
 
     /// Registers a connected socket of the given family with the event loop.
