@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::unistd::Uid;
 use ws_router_admin_api::finding::{self, Area, Finding, Severity};
 
-use crate::access::Access;
+use crate::access::{Access, AccessProblem};
 use crate::certificate_store;
 use crate::config::{Config, Listener, Problems, Source};
 use crate::diagnostics::{self, CREDENTIALS, Capacity, RightsError, Service};
@@ -110,20 +110,18 @@ fn read_but(source: &Source, accept: Accept, hidden: Option<&Path>) -> Result<(C
     let mut loaded = source.load(accept);
     let is_visible = |listener: &&Listener| hidden.is_none_or(|folder| !has_file_in(listener, folder));
     let visible = loaded.config().listeners.iter().filter(is_visible);
-    let mut problems = certificate_store::certificate_problems(visible, accept);
-    let access = Access::load(&loaded.config().access, accept).unwrap_or_else(|found| {
-        problems.extend(found.0);
+    for problem in certificate_store::certificate_problems(visible, accept) {
+        loaded.add_file_problem(&problem);
+    }
+    let access = Access::load_rules(&loaded.config().access, accept).unwrap_or_else(|problems| {
+        for problem in problems {
+            match &problem {
+                AccessProblem::User { rule, .. } => loaded.add_rule_problem(*rule, problem.to_string()),
+                AccessProblem::Tokens(problem) => loaded.add_file_problem(&problem.to_string()),
+            }
+        }
         Access::default()
     });
-    for problem in problems {
-        let rules = loaded.config().access.iter().enumerate();
-        let mut of_rule =
-            rules.filter(|(index, rule)| problem.starts_with(&format!("access rule {}: ", rule.title(*index))));
-        match of_rule.next().map(|(index, _)| index) {
-            Some(index) => loaded.add_rule_problem(index, problem),
-            None => loaded.add_file_problem(&problem),
-        }
-    }
     Ok((loaded.finish()?, access))
 }
 

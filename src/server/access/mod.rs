@@ -1,9 +1,9 @@
-//! Access rules: which clients may register, connect and remove, by the configuration's `[[access]]` and the files that
-//! it names.
+//! Access rules: which clients may register, connect and remove, according to `[[access]]` in the configuration and the
+//! files that it names.
 //!
-//! The first rule that applies decides: one that concerns the action and whose conditions are all met. If there are rules
-//! and none applies, access is denied; without any rule it is granted. The decision depends only on the rules and the
-//! client, and is made for each request, so a reload takes effect with the next request. Existing members remain.
+//! The first rule that applies decides: it concerns the action, and all its conditions are met. If no rule applies, access
+//! is denied; without any rules, it is granted. The decision depends only on the rules and the client, and is made for each
+//! request, so a reload takes effect with the next request. Existing members remain.
 
 mod external;
 mod tokens;
@@ -16,6 +16,7 @@ use ws_router_core::secret::Token;
 use ws_router_core::shard::Rates;
 
 pub use external::{AuthRequest, AuthorizerError, Decision, ExternalAuthorizer};
+pub use tokens::TokenProblem;
 
 use crate::config::{self, Allow, ClientNames, Problems};
 use crate::files::Accept;
@@ -101,16 +102,67 @@ pub enum Verdict<'a> {
     },
 }
 
+/// Problem of an access rule, or of a token file that one names.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessProblem {
+    /// A rule names a user that can't be looked up.
+    #[error("access rule {title}: {problem}")]
+    User {
+        /// Index of the rule in the configuration.
+        rule: usize,
+        /// The rule's name or number.
+        title: String,
+        /// The cause.
+        #[source]
+        problem: UserProblem,
+    },
+    /// A token file is missing or has an invalid line. Several rules may name it.
+    #[error(transparent)]
+    Tokens(TokenProblem),
+}
+
+/// Reason why a user can't be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum UserProblem {
+    /// The user database has no such user.
+    #[error("user {0:?}: no such user; fix the name, or write the numeric id")]
+    Unknown(String),
+    /// The user database can't be read.
+    #[error("user {name:?}: the user database can't be read ({error}); write the numeric id")]
+    Database {
+        /// The user's name.
+        name: String,
+        /// The cause.
+        #[source]
+        error: nix::Error,
+    },
+}
+
 impl Access {
     /// Loads the token files and looks up the users that the rules name. Fails with all problems at once.
     pub fn load(rules: &[config::Rule], accept: Accept) -> Result<Self, Problems> {
+        Self::load_rules(rules, accept)
+            .map_err(|problems| Problems(problems.iter().map(AccessProblem::to_string).collect()))
+    }
+
+    /// Loads rules like [`Access::load`], and names the rule of each problem.
+    pub fn load_rules(rules: &[config::Rule], accept: Accept) -> Result<Self, Vec<AccessProblem>> {
         let (mut problems, mut read) = (Vec::new(), Vec::new());
         let rules = rules.iter().enumerate().map(|(index, rule)| {
             let name = rule.title(index);
             Rule {
                 allow: rule.allow,
                 networks: rule.networks.clone(),
-                users: rule.users.iter().filter_map(|user| user_id(user, &name, &mut problems)).collect(),
+                users: (rule.users.iter())
+                    .filter_map(|user| {
+                        let found = user_id(user).map_err(|problem| AccessProblem::User {
+                            rule: index,
+                            title: name.clone(),
+                            problem,
+                        });
+                        found.map_err(|problem| problems.push(problem)).ok()
+                    })
+                    .collect(),
                 tokens: rule.tokens.as_ref().map(|path| load_tokens(path, accept, &mut read, &mut problems)),
                 certificates: rule.client_certificates.clone(),
                 origins: rule.origins.clone(),
@@ -122,7 +174,7 @@ impl Access {
             }
         });
         let rules = rules.collect();
-        if problems.is_empty() { Ok(Self { rules }) } else { Err(Problems(problems)) }
+        if problems.is_empty() { Ok(Self { rules }) } else { Err(problems) }
     }
 
     /// Decides whether a client may perform an action.
@@ -213,26 +265,31 @@ impl Rule {
 }
 
 /// Looks up a user's id.
-fn user_id(user: &config::User, rule: &str, problems: &mut Vec<String>) -> Option<u32> {
+fn user_id(user: &config::User) -> Result<u32, UserProblem> {
     let name = match user {
-        config::User::Id(id) => return Some(*id),
+        config::User::Id(id) => return Ok(*id),
         config::User::Name(name) => name,
     };
-    let why = match User::from_name(name) {
-        Ok(Some(user)) => return Some(user.uid.as_raw()),
-        Ok(None) => "no such user; fix the name, or write the numeric id".to_owned(),
-        Err(error) => format!("the user database can't be read ({error}); write the numeric id"),
-    };
-    problems.push(format!("access rule {rule}: user {name:?}: {why}"));
-    None
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err(UserProblem::Unknown(name.clone())),
+        Err(error) => Err(UserProblem::Database { name: name.clone(), error }),
+    }
 }
 
 /// Loads a token file, once even if several rules name it.
-fn load_tokens(path: &PathBuf, accept: Accept, read: &mut Vec<Arc<Tokens>>, problems: &mut Vec<String>) -> Arc<Tokens> {
+fn load_tokens(
+    path: &PathBuf,
+    accept: Accept,
+    read: &mut Vec<Arc<Tokens>>,
+    problems: &mut Vec<AccessProblem>,
+) -> Arc<Tokens> {
     if let Some(known) = read.iter().find(|tokens| tokens.path() == path) {
         return Arc::clone(known);
     }
-    let tokens = Arc::new(Tokens::read(path, accept, problems));
+    let (tokens, found) = Tokens::read(path, accept);
+    problems.extend(found.into_iter().map(AccessProblem::Tokens));
+    let tokens = Arc::new(tokens);
     read.push(Arc::clone(&tokens));
     tokens
 }

@@ -10,6 +10,35 @@ use ws_router_core::secret::{Token, TokenHash};
 
 use crate::files::{self, Accept, ReadError};
 
+/// Problem of a token file. Its text never contains a line of the file, which may be a token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenProblem {
+    /// There is no file at the path.
+    #[error(
+        "tokens {}: no such file; make it with \"ws-routerctl token NAME\", or correct the path", .0.display()
+    )]
+    Missing(PathBuf),
+    /// The file can't be read.
+    #[error("tokens {}: {error}", path.display())]
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        error: ReadError,
+    },
+    /// A line of the file is invalid.
+    #[error("tokens {}:{line}: {problem}", path.display())]
+    Line {
+        /// Path of the file.
+        path: PathBuf,
+        /// Number of the line, counted from 1.
+        line: usize,
+        /// The problem, with the fix.
+        problem: &'static str,
+    },
+}
+
 /// Tokens of one file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tokens {
@@ -18,18 +47,16 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads a file and appends its problems to `problems`, each with its line.
-    pub(super) fn read(path: &Path, accept: Accept, problems: &mut Vec<String>) -> Self {
+    /// Reads a file. Returns its valid tokens, and all its problems.
+    pub(super) fn read(path: &Path, accept: Accept) -> (Self, Vec<TokenProblem>) {
         let mut tokens = Self { path: path.to_owned(), names: HashMap::new() };
-        match files::read(path, accept) {
-            Ok(bytes) => tokens.parse(&bytes, problems),
-            Err(ReadError::NotFound) => problems.push(format!(
-                "tokens {}: no such file; make it with \"ws-routerctl token NAME\", or correct the path",
-                path.display()
-            )),
-            Err(error) => problems.push(format!("tokens {}: {error}", path.display())),
-        }
-        tokens
+        let path = path.to_owned();
+        let problems = match files::read(&path, accept) {
+            Ok(bytes) => tokens.parse(&bytes),
+            Err(ReadError::NotFound) => vec![TokenProblem::Missing(path)],
+            Err(error) => vec![TokenProblem::Read { path, error }],
+        };
+        (tokens, problems)
     }
 
     /// Path of the file.
@@ -37,12 +64,13 @@ impl Tokens {
         &self.path
     }
 
-    /// Returns the name of a token that the file has.
+    /// Returns the name of a token, if the file contains it.
     pub(super) fn name(&self, token: &Token) -> Option<&str> {
         self.names.get(&token.hash()).map(String::as_str)
     }
 
-    fn parse(&mut self, bytes: &[u8], problems: &mut Vec<String>) {
+    fn parse(&mut self, bytes: &[u8]) -> Vec<TokenProblem> {
+        let mut problems = Vec::new();
         // Editors on Windows write a byte order mark.
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
@@ -52,9 +80,10 @@ impl Tokens {
                 parsed => parsed.and_then(|line| self.parse_line(line)),
             };
             if let Err(problem) = parsed {
-                problems.push(format!("tokens {}:{}: {problem}", self.path.display(), index + 1));
+                problems.push(TokenProblem::Line { path: self.path.clone(), line: index + 1, problem });
             }
         }
+        problems
     }
 
     /// Parses a line. No error repeats it: it may be a token that was written there by mistake.
