@@ -8,6 +8,7 @@ use ws_router_core::ids::RegistrationId;
 use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{Key, KeyHasher};
 
+use super::config::Config;
 use super::events::Events;
 use super::registry::{RegisterError, Registry, Request, Rules, Seat, SeatError};
 use super::sync::Arc;
@@ -22,16 +23,12 @@ pub(super) const ALL: &[(&str, fn())] = &[
     ("limits_hold_in_any_race", limits_hold),
 ];
 
+fn rules(linger: Duration) -> Rules {
+    Rules { linger, max_registrations: 3, max_members: 2, ..Rules::of(&Config::default()) }
+}
+
 pub(super) fn registry(linger: Duration) -> Arc<Registry> {
-    let rules = Rules {
-        auto_remove: true,
-        linger,
-        unclaimed_timeout: Duration::from_secs(600),
-        max_registrations: 3,
-        max_members: 2,
-        quotas: Default::default(),
-    };
-    Registry::new(KeyHasher::new([7; 32]), rules, Events::new())
+    Registry::new(KeyHasher::new([7; 32]), rules(linger), Events::new())
 }
 
 pub(super) fn key(text: &str) -> Key {
@@ -179,15 +176,7 @@ fn a_copy_is_whole() {
     };
     let copy = old.snapshot(now);
     come_and_go.join().unwrap();
-    let rules = Rules {
-        auto_remove: true,
-        linger: Duration::ZERO,
-        unclaimed_timeout: Duration::from_secs(600),
-        max_registrations: 3,
-        max_members: 2,
-        quotas: Default::default(),
-    };
-    let new = Registry::restore(copy, rules, Events::new(), now);
+    let new = Registry::restore(copy, rules(Duration::ZERO), Events::new(), now);
     new.finish_restore(Duration::from_secs(60), now);
     let serials: Vec<_> = new.list().iter().map(|one| one.registration.serial).collect();
     is_sound(&new, 0);
