@@ -39,8 +39,8 @@ pub struct Status {
     pub connections: u64,
     /// Current number of connections that are not websockets: handshakes in progress and HTTP requests.
     pub pending: u64,
-    /// Counters of the front since the start.
-    pub front: Front,
+    /// Counters of the frontend, which accepts connections and answers requests, since the start.
+    pub frontend: Frontend,
     /// Counters of all relay threads since the start.
     pub relay: Relay,
     /// Number of rejected requests since the start, by reason.
@@ -62,9 +62,9 @@ pub struct Status {
     pub handover: HandoverPhase,
 }
 
-/// Counters of the front since the start.
+/// Counters of the frontend, which accepts connections and answers requests, since the start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Front {
+pub struct Frontend {
     /// Connections accepted.
     pub accepted: u64,
     /// Connections closed at once because of a limit, by reason: "limit", "rate" or "per-address".

@@ -250,7 +250,7 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
         out.write_all(&text)?;
         return outcome;
     }
-    let wire::Status { front, relay, memory, descriptors, drain, .. } = &status;
+    let wire::Status { frontend, relay, memory, descriptors, drain, .. } = &status;
     let colors = format.colors();
     let mut fields = Fields { colors, out };
     fields.field("Version", format!("ws-router {}, process {}", status.version, status.pid))?;
@@ -285,33 +285,37 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     fields.field("Relay threads", relay.threads)?;
 
     fields.section("Since the start")?;
-    fields.field("Registered", front.registered)?;
-    fields.field("Requests", front.requests)?;
+    fields.field("Registered", frontend.registered)?;
+    fields.field("Requests", frontend.requests)?;
     fields.field("Requests refused", reasons(&status.refusals))?;
-    let no_room =
-        [(front.auth_request_failures, "without an authorizer's answer"), (front.out_of_memory, "for lack of memory")];
+    let no_room = [
+        (frontend.auth_request_failures, "without an authorizer's answer"),
+        (frontend.out_of_memory, "for lack of memory"),
+    ];
     if no_room.iter().any(|(count, _)| *count > 0) {
         fields.field("Of these", nonzero(no_room))?;
     }
-    if front.forwarded_headers_ignored > 0 {
-        let ignored = format!("{} from peers that are not in http.trusted-proxies", front.forwarded_headers_ignored);
+    if frontend.forwarded_headers_ignored > 0 {
+        let ignored = format!("{} from peers that are not in http.trusted-proxies", frontend.forwarded_headers_ignored);
         fields.field("Proxy headers ignored", ignored)?;
     }
-    fields.field("Connections accepted", front.accepted)?;
-    let others =
-        [(front.proxy_failures, "without a valid PROXY header"), (front.accept_errors, "that could not be accepted")];
+    fields.field("Connections accepted", frontend.accepted)?;
+    let others = [
+        (frontend.proxy_failures, "without a valid PROXY header"),
+        (frontend.accept_errors, "that could not be accepted"),
+    ];
     if others.iter().any(|(count, _)| *count > 0) {
         fields.field("Connections failed", nonzero(others))?;
     }
-    fields.field("Connections rejected", reasons(&front.connections_rejected))?;
+    fields.field("Connections rejected", reasons(&frontend.connections_rejected))?;
     let timeouts = [
-        (front.idle, "without a request"),
-        (front.stalled, "that read no response"),
+        (frontend.idle, "without a request"),
+        (frontend.stalled, "that read no response"),
         (relay.close_timeouts, "that did not complete the closing handshake"),
     ];
     fields.field("Connections timed out", nonzero(timeouts))?;
-    if front.tls_handshakes + front.tls_failures > 0 {
-        fields.field("TLS handshakes", format!("{}, {} failed", front.tls_handshakes, front.tls_failures))?;
+    if frontend.tls_handshakes + frontend.tls_failures > 0 {
+        fields.field("TLS handshakes", format!("{}, {} failed", frontend.tls_handshakes, frontend.tls_failures))?;
     }
     fields.field("Received", format!("{}, {}", plural(relay.messages_in, "message"), size(relay.bytes_in)))?;
     fields.field("Delivered", format!("{}, {}", plural(relay.messages_out, "message"), size(relay.bytes_out)))?;
@@ -321,11 +325,11 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     if relay.relieved > 0 {
         fields.field("Members closed", format!("{} for lack of memory", relay.relieved))?;
     }
-    let failed = match front.failed_reloads {
+    let failed = match frontend.failed_reloads {
         0 => String::new(),
         failed => colors.notice(format!(", {failed} rejected")),
     };
-    fields.field("Reloads", format!("{}{failed}", front.reloads))?;
+    fields.field("Reloads", format!("{}{failed}", frontend.reloads))?;
     to_change(client, fields).await?;
     outcome
 }

@@ -83,7 +83,7 @@ fn a_server_name_with_a_port_ends_in_an_alert_and_is_logged() {
     // A record with an alert (RFC 8446 section 5.1).
     assert_eq!(answer.first(), Some(&21), "{answer:?}");
     router.logged(&["TLS handshake failed", "the client sent the server name", "localhost:8443"]);
-    wait_for_count(&router, "front", "tls_failures", 1);
+    wait_for_count(&router, "frontend", "tls_failures", 1);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn only_a_valid_certificate_with_a_known_name_is_accepted() {
     ];
     for (identity, failures) in invalid.into_iter().zip(1..) {
         assert_eq!(register_with(address, &roots, Some(identity)), None, "{failures}");
-        wait_for_count(&router, "front", "tls_failures", failures);
+        wait_for_count(&router, "frontend", "tls_failures", failures);
         pair.exchange();
     }
     wait_for_count(&router, "refusals", "access", 2);

@@ -62,7 +62,7 @@ fn the_limits_apply_to_a_nowait_lines_connection() {
     assert_eq!(handed_over(&running, accepted).status.code(), Some(69));
     running.logged(&["handed-over connection", "limits.connections"]);
     assert_eq!(device.read(&mut [0; 1]).unwrap(), 0);
-    assert_eq!(running.admin("/v1/status")["front"]["connections_rejected"]["limit"], 1);
+    assert_eq!(running.admin("/v1/status")["frontend"]["connections_rejected"]["limit"], 1);
 }
 
 #[test]

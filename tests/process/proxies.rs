@@ -36,7 +36,7 @@ impl ProxiedRouter {
     fn assert_closed(&mut self, begin: &[u8], failures: u64) {
         let answer = send(&mut connect(self.proxied), &[begin, HEALTH.as_bytes()].concat());
         assert_eq!(answer.status, 0, "{answer:?} to {:?}", String::from_utf8_lossy(begin));
-        wait_for_count(&self.router, "front", "proxy_failures", failures);
+        wait_for_count(&self.router, "frontend", "proxy_failures", failures);
         self.pair.exchange();
     }
 }
@@ -52,7 +52,7 @@ const V4: [u8; 12] = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x34, 0x01, 0xbb];
 #[test]
 fn a_connection_with_a_malformed_header_is_closed_and_counted() {
     let mut proxied = ProxiedRouter::start("[http]\ntrusted-proxies = [\"127.0.0.1\"]\n");
-    let requests = proxied.router.admin("/v1/status")["front"]["requests"].as_u64().unwrap();
+    let requests = proxied.router.admin("/v1/status")["frontend"]["requests"].as_u64().unwrap();
     let long = [b"PROXY TCP4 ".to_vec(), vec![b'1'; 4000]].concat();
     let text = |rest: &str| format!("PROXY {rest}\r\n").into_bytes();
     let headers = [
@@ -84,10 +84,10 @@ fn a_connection_with_a_malformed_header_is_closed_and_counted() {
     // A valid header, twice: the second one is not a request.
     let twice = binary(0x21, 0x11, 12, &V4).repeat(2);
     assert_eq!(send(&mut connect(proxied.proxied), &twice).status, 400);
-    wait_for_count(&proxied.router, "front", "requests", requests + 1);
+    wait_for_count(&proxied.router, "frontend", "requests", requests + 1);
     let valid = [&binary(0x21, 0x11, 12, &V4)[..], HEALTH.as_bytes()].concat();
     assert_eq!(send(&mut connect(proxied.proxied), &valid).status, 200);
-    wait_for_count(&proxied.router, "front", "proxy_failures", headers.len() as u64);
+    wait_for_count(&proxied.router, "frontend", "proxy_failures", headers.len() as u64);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn an_unfinished_header_times_out() {
     for stream in &mut waiting {
         assert_eq!(send(stream, b"").status, 0);
     }
-    wait_for_count(&proxied.router, "front", "proxy_failures", 4);
+    wait_for_count(&proxied.router, "frontend", "proxy_failures", 4);
     wait_for_count(&proxied.router, "", "pending", 0);
     proxied.pair.exchange();
 }

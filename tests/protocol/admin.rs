@@ -59,7 +59,7 @@ async fn the_status_reports_the_daemons_numbers() {
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["pid"], std::process::id());
     assert_eq!((&status["registrations"], &status["members"]), (&1.into(), &2.into()));
-    assert_eq!(status["front"]["registered"], 1);
+    assert_eq!(status["frontend"]["registered"], 1);
     assert_eq!(status["listeners"][0], admin.server.http.to_string());
     assert!(status["memory"]["resident_bytes"].as_u64() > Some(0));
     assert_eq!(status["refusals"]["wrong-key"], 0);

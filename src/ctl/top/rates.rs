@@ -129,7 +129,8 @@ pub(super) fn count(number: f64) -> String {
     }
 }
 
-/// Shows bytes by up to eight characters: `999 B`, `9.8 KiB`, `1023 MiB`.
+/// Shows bytes in at most eight characters: `999 B`, `9.8 KiB`, `1023 MiB`. The other commands use
+/// [`size`](crate::output::size), which needs ten (`1023.0 MiB`); the columns have eight.
 pub(super) fn bytes(number: f64) -> String {
     let (mut number, mut unit) = (number.max(0.0), 0);
     while number >= 1023.5 && unit + 1 < UNITS.len() {
@@ -140,7 +141,7 @@ pub(super) fn bytes(number: f64) -> String {
     format!("{number:.digits$} {}", UNITS[unit])
 }
 
-/// Shows a span of time by its two largest units and up to seven characters: `59m 59s`, `3d 4h`, `1y 30d`.
+/// Shows a span of time by its two largest units, in at most seven characters: `59m 59s`, `3d 4h`, `1y 30d`.
 pub(super) fn span(millis: u64) -> String {
     let seconds = millis / 1000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -153,7 +154,7 @@ pub(super) fn span(millis: u64) -> String {
     }
 }
 
-/// Shows the time of a round trip by up to seven characters: `0.42ms`, `123ms`, `1.5s`.
+/// Shows the time of a round trip in at most seven characters: `0.42ms`, `123ms`, `1.5s`.
 pub(super) fn round_trip(micros: u64) -> String {
     match micros {
         0..10_000 => format!("{:.2}ms", micros as f64 / 1e3),

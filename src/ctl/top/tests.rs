@@ -73,7 +73,7 @@ pub(super) fn status(uptime: Duration, registrations: &[wire::Registration]) -> 
     let status = json!({
         "version": "0.1.0", "pid": 1, "uptime_ms": uptime.as_millis() as u64, "listeners": ["[::]:8741"],
         "registrations": registrations.len(), "members": sum(|one| one.seats), "connections": sum(|one| one.seats) + 1,
-        "pending": 1, "front": counts, "refusals": {}, "closes": {},
+        "pending": 1, "frontend": counts, "refusals": {}, "closes": {},
         "relay": { "threads": 2, "messages_in": sum(|one| one.messages_in), "bytes_in": sum(|one| one.bytes_in),
             "messages_out": sum(|one| one.messages_out), "bytes_out": sum(|one| one.bytes_out), "messages_undelivered": 0,
             "outbox_bytes": 1536, "buffered_bytes": 4096, "buffered_limit_bytes": 1 << 30 },

@@ -27,7 +27,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
         members: context.server.member_count(),
         connections: metrics.connections.value(),
         pending: metrics.pending.value(),
-        front: wire::Front {
+        frontend: wire::Frontend {
             accepted: metrics.accepted.value(),
             connections_rejected: Rejection::ALL
                 .iter()
