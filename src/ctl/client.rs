@@ -69,8 +69,7 @@ impl Client {
         self.within(ANSWER_TIMEOUT, self.exchange(method, path)).await
     }
 
-    /// Has the daemon do something that may take it some time, at most [`ORDER_TIMEOUT`]. Whether it answers at all is
-    /// found out first.
+    /// Sends a request whose answer may take up to [`ORDER_TIMEOUT`]. Verifies first that the daemon answers at all.
     pub(super) async fn order(&self, path: &str) -> Result<Bytes, Error> {
         self.ask(Method::GET, "/v1/status").await?;
         match self.within(ORDER_TIMEOUT, self.exchange(Method::POST, path)).await? {
@@ -126,7 +125,7 @@ impl Client {
         loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => return Ok(stream),
-                // As many connections as the listener's backlog holds wait already; nothing reports when that ends.
+                // The listener's backlog is full. The kernel doesn't report when it has room again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_RETRY).await,
                 Err(error) => return Err(self.unreachable(error)),
             }
@@ -163,7 +162,7 @@ impl Lines {
     }
 }
 
-/// Time within which a daemon that runs answers.
+/// Time within which a running daemon answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a reload, which may wait for slow file systems, and for an upgrade, which tries the new program.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(90);
@@ -200,7 +199,7 @@ mod tests {
             for error in errors {
                 assert_eq!(error.exit_status(), 69);
                 let expected = format!(
-                    "{}: takes connections, but nobody answers; see systemctl status ws-router",
+                    "{}: accepts connections but does not answer; see systemctl status ws-router",
                     socket.display()
                 );
                 assert_eq!(error.message().unwrap(), expected);

@@ -1,4 +1,4 @@
-//! Commands that send one request for each thing they are asked about.
+//! Commands that send one request, or one for each registration or connection that they name.
 
 use std::cmp::Reverse;
 use std::fmt::Display;
@@ -28,7 +28,7 @@ pub(super) async fn list(
     format: Format,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    // Parsed twice, since a newer daemon's documents have fields that aren't known here.
+    // The JSON is kept as well, since a newer daemon's documents may have fields that this program doesn't know.
     let (documents, text) = client.read::<Vec<Value>>("/v1/registrations").await?;
     if format.is_json() && *options == ListOptions::default() {
         return Ok(out.write_all(&text)?);
@@ -164,10 +164,10 @@ fn members(members: &[wire::Member]) -> Table {
     table
 }
 
-/// Removes registrations. Those that don't exist are named on standard error, and the others are removed nevertheless.
+/// Removes registrations. Reports those that don't exist on standard error, and removes the others nevertheless.
 pub(super) async fn remove(client: &Client, ids: &[String], format: Format, out: &mut impl Write) -> Result<(), Error> {
     let mut exit = Ok(());
-    // `list` prints ids that begin with a hyphen behind `--`; of several, only the first one is clap's.
+    // Ids copied from `list` may each follow a `--`, of which clap consumes only the first.
     for id in ids.iter().filter(|id| *id != "--") {
         match RegistrationId::parse(id) {
             Ok(id) => {
@@ -184,7 +184,7 @@ pub(super) async fn remove(client: &Client, ids: &[String], format: Format, out:
     exit
 }
 
-/// Closes connections. Those that don't exist are named on standard error, and the others are closed nevertheless.
+/// Closes connections. Reports those that don't exist on standard error, and closes the others nevertheless.
 pub(super) async fn disconnect(
     client: &Client,
     members: &[MemberId],
@@ -200,7 +200,7 @@ pub(super) async fn disconnect(
     exit
 }
 
-/// Deletes one thing, and returns whether it existed.
+/// Removes a registration or closes a connection; returns whether it existed.
 async fn delete(
     client: &Client,
     folder: &str,
@@ -218,7 +218,7 @@ async fn delete(
     Ok(true)
 }
 
-/// Sends a request about one thing by its name; reports on standard error if it doesn't exist.
+/// Sends a request about one registration or connection; reports on standard error if it doesn't exist.
 async fn one(
     client: &Client,
     method: Method,
@@ -452,7 +452,7 @@ pub(super) fn token(name: &str, format: Format, out: &mut impl Write) -> Result<
         let document = json!({ "name": name, "token": token.reveal(), "line": line });
         return Ok(writeln!(out, "{document}")?);
     }
-    // First the token: the line of a token that nobody has seen would be of no use.
+    // The token is printed first: if that fails, its line must not be appended to a file.
     writeln!(io::stderr(), "token: {}", token.reveal())?;
     Ok(writeln!(out, "{line}")?)
 }

@@ -26,7 +26,7 @@ use ws_router_core::secret::Token;
 
 use super::tls::{Identity, Tls, TlsSetupError};
 
-/// Reason for which the connections to a deployment can't be prepared.
+/// Reason why connections to a deployment can't be prepared.
 #[derive(Debug, Error)]
 pub(super) enum SetupError {
     #[error("{what} file {}", .path.display())]
@@ -41,7 +41,7 @@ pub(super) enum SetupError {
     Tls(#[from] TlsSetupError),
 }
 
-/// Reason for which something at a deployment failed.
+/// Reason why a request or a connection to a deployment failed.
 #[derive(Debug, Error)]
 pub(super) enum DialError {
     #[error("{host} port {port}")]
@@ -192,7 +192,7 @@ impl Dialer {
         if body.trim_end() == "ok" { Ok(()) } else { Err(unexpected("the answer isn't ws-router's")) }
     }
 
-    /// Registers, with the wished id if possible, and returns the id.
+    /// Registers, with the requested id if possible, and returns the id.
     pub(super) async fn register(
         &self,
         kind: &str,

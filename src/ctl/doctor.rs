@@ -1,7 +1,7 @@
-//! `doctor`: what is wrong with the daemon and its machine, the worst first, each with the fix.
+//! `doctor`: problems of the daemon and its machine, the most severe first, each with its fix.
 //!
-//! A running daemon reports its own findings. Without one, the installed program checks the configuration. Units, clock
-//! and sockets are looked at from here, since the daemon's sandbox hides them from it.
+//! A running daemon reports its own findings. Without one, the installed program checks the configuration. Units, the
+//! clock and sockets are examined by this program, since the daemon's sandbox hides them from the daemon.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ fn router() -> PathBuf {
     beside.filter(|path| path.exists()).unwrap_or_else(|| Path::new(ROUTER).into())
 }
 
-/// Looks at the units, where systemd runs.
+/// Examines the units, if systemd is running.
 async fn units() -> Vec<Finding> {
     let properties = "Id,LoadState,ActiveState,Result,NeedDaemonReload,NRestarts";
     let mut command = Command::new("systemctl");
@@ -122,7 +122,7 @@ fn unit(text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Looks at the clock, by which certificates are judged.
+/// Examines the clock, on which the validity of certificates depends.
 async fn clock() -> Option<Finding> {
     let shown = output(Command::new("timedatectl").args(["show", "--property", "NTPSynchronized"])).await?;
     (shown.trim() == "NTPSynchronized=no").then(|| {

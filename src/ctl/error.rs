@@ -28,7 +28,7 @@ pub(super) enum Error {
     Usage(String),
     #[error("no daemon at {}; start ws-router, or name its socket with --socket", .0.display())]
     NoDaemon(PathBuf),
-    #[error("{}: takes connections, but nobody answers; see systemctl status ws-router", .0.display())]
+    #[error("{}: accepts connections but does not answer; see systemctl status ws-router", .0.display())]
     Unresponsive(PathBuf),
     #[error(
         "{}: permission denied; join the group ws-router (usermod -aG ws-router USER, then log in again)",

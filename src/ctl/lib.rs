@@ -64,7 +64,7 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Error>
         Command::Doctor => doctor::doctor(client(), format, out).await,
         Command::Top { interval } => top::top(client()?, *interval, format).await,
         Command::Why { id } => events::why(&client()?, id, format, out).await,
-        // Following is all that can be done with events, with the option and without it.
+        // Events are always followed; the option is accepted for familiarity.
         Command::Events { follow: _ } => events::events(&client()?, format, out).await,
         Command::Reload { or_signal: None } => commands::reload(&client()?, format, out).await,
         Command::Reload { or_signal: Some(process) } => {

@@ -71,7 +71,7 @@ async fn log_events(mut events: Receiver<Arc<Event>>, mut flush_requests: mpsc::
 fn log(kind: &EventKind) {
     match kind {
         EventKind::Registered { registration, kind } => {
-            tracing::info!(message_id = messages::REGISTERED, %registration, kind = kind.as_str(), "registration made");
+            tracing::info!(message_id = messages::REGISTERED, %registration, kind = kind.as_str(), "registration created");
         }
         EventKind::Reclaimed { registration } => {
             tracing::info!(message_id = messages::RENEWED, %registration, "registration renewed")

@@ -69,7 +69,7 @@ impl Lifecycle {
             tokio::select! {
                 Some(signal) = self.restart.signals.next() => match signal {
                     SIGHUP => self.reload(None),
-                    // A reload that was asked for earlier comes first.
+                    // A reload that was requested earlier comes first.
                     SIGUSR2 if self.reload.reading.is_some() => self.reload.then_restart = true,
                     SIGUSR2 => restart::in_place(&mut self.restart).await,
                     SIGTERM => return TERMINATED,
@@ -225,9 +225,9 @@ impl Lifecycle {
 pub struct Reload {
     reading: Option<Reading>,
     reply: Option<ReloadReply>,
-    /// Whether another reload was asked for meanwhile.
+    /// Whether another reload was requested meanwhile.
     is_wanted_again: bool,
-    /// Whether a restart was asked for meanwhile.
+    /// Whether a restart was requested meanwhile.
     then_restart: bool,
 }
 

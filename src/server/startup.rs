@@ -55,7 +55,7 @@ pub fn run(arguments: Router) -> ExitCode {
 }
 
 fn run_inner(arguments: Router) -> Result<(), ExitError> {
-    // Before any file is read, and at each start anew: executing a program resets it.
+    // This precedes the reading of secrets. It is repeated at each start, since execve(2) resets it.
     sys::set_debuggable(false);
     exec::set_process_name();
     sys::map_large_buffers().map_err(|error| ExitError::new(Status::Software, error))?;
@@ -145,7 +145,7 @@ impl Startup {
     fn run(self) -> Result<(), ExitError> {
         raise_descriptor_limit();
         signals::block().map_err(|error| ExitError::system("signals", &error))?;
-        let runtime = runtime().map_err(|error| ExitError::system("threads of the front", &error))?;
+        let runtime = runtime().map_err(|error| ExitError::system("threads of the frontend", &error))?;
         let result = runtime.block_on(async { self.assemble()?.run().await });
         // A task that still reads a file isn't waited for.
         runtime.shutdown_background();

@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Reports whether only the contents are checked: on request, and when this isn't run by `cargo bench` but by
+    /// Returns whether only the contents are checked: on request, and when this isn't run by `cargo bench` but by
     /// `cargo test --all-targets`.
     pub(crate) fn is_quick(&self) -> bool {
         self.quick || !self.bench

@@ -183,7 +183,7 @@ impl Link {
         }
     }
 
-    /// Reports whether a read that didn't fill its buffer has read everything available.
+    /// Returns whether a read that didn't fill its buffer has read everything available.
     pub(crate) fn is_drained_by_a_short_read(&self) -> bool {
         self.tls.is_none()
     }

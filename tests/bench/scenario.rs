@@ -76,7 +76,7 @@ impl Unit {
         }
     }
 
-    /// Reports whether more is better.
+    /// Returns whether more is better.
     pub(crate) fn is_rate(self) -> bool {
         !matches!(self, Self::Micros | Self::Bytes)
     }

@@ -75,7 +75,7 @@ pub(crate) struct Setup {
 }
 
 impl Contender {
-    /// Reports whether the server supports a mode.
+    /// Returns whether the server supports a mode.
     pub(crate) fn can(&self, setup: Setup) -> bool {
         !(setup.tls && matches!(self.kind, Kind::LimitRead | Kind::LimitRound))
     }

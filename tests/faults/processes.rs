@@ -84,7 +84,7 @@ fn a_daemon_that_was_stopped_closes_no_member_that_answered_meanwhile() {
     });
 }
 
-/// Reports whether every thread of a process is stopped; until then one may still read.
+/// Returns whether every thread of a process is stopped; until then one may still read.
 fn is_stopped(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     threads.flatten().all(|thread| {

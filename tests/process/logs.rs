@@ -62,7 +62,7 @@ fn unshare() -> Command {
     command
 }
 
-/// Reports whether an entry in the journal's native protocol has this field: name, length in eight bytes, value.
+/// Returns whether an entry in the journal's native protocol has this field: name, length in eight bytes, value.
 fn holds(entry: &[u8], name: &str, value: &str) -> bool {
     let field = [name.as_bytes(), b"\n", &(value.len() as u64).to_le_bytes(), value.as_bytes(), b"\n"].concat();
     entry.windows(field.len()).any(|window| window == field)

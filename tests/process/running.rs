@@ -57,7 +57,7 @@ fn commands_time_out_after_ten_seconds_when_the_process_is_stopped() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(69), "{stderr}");
         assert!(
-            stderr.ends_with("takes connections, but nobody answers; see systemctl status ws-router\n"),
+            stderr.ends_with("accepts connections but does not answer; see systemctl status ws-router\n"),
             "{stderr}"
         );
     }

@@ -152,7 +152,7 @@ impl Device {
         self.pace
     }
 
-    /// Reports whether there may be more to read.
+    /// Returns whether there may be more to read.
     pub(crate) fn is_readable(&self) -> bool {
         self.is_readable
     }
@@ -229,7 +229,7 @@ impl Device {
         Ok(is_any)
     }
 
-    /// Reports whether it has stopped at its cut, in the middle of a frame.
+    /// Returns whether it has stopped at its cut, in the middle of a frame.
     pub(crate) fn holds(&self) -> bool {
         self.cut == Some(self.sent)
     }

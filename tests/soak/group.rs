@@ -31,7 +31,7 @@ impl Shape {
         }
     }
 
-    /// Reports whether a member receives the messages of another.
+    /// Returns whether a member receives the messages of another.
     fn receives(self, receiver: usize, sender: usize) -> bool {
         match self {
             Self::Lobby(_) => receiver != sender,
@@ -116,12 +116,12 @@ impl Group {
         Ok(Self { name, shape, behavior, seed, devices, members, in_flight, held_up: None, payload, is_leaving: false })
     }
 
-    /// Reports whether a member stops in the middle of a frame in the halting phase.
+    /// Returns whether a member stops in the middle of a frame in the halting phase.
     pub(crate) fn has_halting(&self) -> bool {
         self.behavior == Behavior::Halting
     }
 
-    /// Reports whether all members have left.
+    /// Returns whether all members have left.
     pub(crate) fn is_over(&self) -> bool {
         self.members.iter().all(|member| member.has_left)
     }

@@ -41,7 +41,7 @@ impl Message {
         ((1 << power) + self.chance(1) as usize % (1 << power)).min(LONGEST)
     }
 
-    /// Reports whether it is text.
+    /// Returns whether it is text.
     pub(crate) fn is_text(self) -> bool {
         self.chance(2).is_multiple_of(2)
     }

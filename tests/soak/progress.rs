@@ -103,7 +103,7 @@ impl Progress {
         self.failure.lock().unwrap().get_or_insert(error);
     }
 
-    /// Reports whether the run has failed.
+    /// Returns whether the run has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.lock().unwrap().is_some()
     }

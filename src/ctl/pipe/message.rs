@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(super) enum ControlMessage {
     /// The sender has joined, and expects heartbeats at this interval.
     Hello { beat_ms: u64 },
-    /// Answer to a hello, of the end that was there before.
+    /// Answer to a hello, from the end that had joined earlier.
     Ready { beat_ms: u64 },
     /// Heartbeat.
     Beat,

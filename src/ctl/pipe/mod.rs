@@ -91,14 +91,14 @@ async fn join(dialer: &Dialer, arguments: &cli::Pipe, key: &Key) -> Result<(Stri
     Ok(timeout(arguments.timeout, joining).await.unwrap_or_else(|_| late())?)
 }
 
-/// Creates a registration, or finds the one that is wished for.
+/// Creates a registration, or finds the one with the requested id.
 async fn register(dialer: &Dialer, wish: Option<&str>, key: &Key) -> Result<String, DialError> {
     let kind = Kind::HostClient.as_str();
     let created = dialer.register(kind, &key.text, &key.host_key(), wish).await;
     let Some(wish) = wish else { return created };
     match created {
         Ok(id) if id == wish => {}
-        // The wished id belongs to another device, so this registration is of no use.
+        // The requested id belongs to another device, so this registration is of no use.
         Ok(id) => dialer.remove(&id, &key.text, &key.host_key()).await?,
         Err(error) if error.is_unreachable() => return Err(error),
         // Registering may not be allowed here; joining shows whether the registration exists.

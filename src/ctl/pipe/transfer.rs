@@ -3,7 +3,7 @@
 //!
 //! Input is read only as fast as the connection accepts it, and the connection only as fast as the output is written,
 //! so only a few chunks are buffered here and backpressure reaches from one shell's pipe to the other's. Both halves run
-//! in one task; the receiving half passes the sending half what to answer.
+//! in one task; the receiving half passes its answers to the sending half.
 //!
 //! Silence of the other end counts only while nothing waits to be written. An end that has never sent a hello is
 //! another program, of which no heartbeat is expected.
@@ -75,7 +75,7 @@ pub(super) enum TransferError {
     Output(#[source] io::Error),
 }
 
-/// Order of the receiving half to the sending half.
+/// Instruction from the receiving half to the sending half.
 #[derive(Debug)]
 enum Order {
     /// Start sending data; the other end wants heartbeats at this interval, if it knows them.
@@ -124,7 +124,7 @@ pub(super) async fn run(
             let broken = ControlMessage::Broken { why: crate::error::with_causes(error) };
             let _ = sink.send(Message::text(broken.to_text())).await;
         }
-        // The connection may be closed already; if not, what is still to be sent must not be cut off.
+        // Unless the connection is closed already, flush it, so that buffered messages aren't lost.
         let _ = sink.close().await;
         while let Some(Ok(_)) = stream.next().await {}
     };
@@ -132,7 +132,7 @@ pub(super) async fn run(
     ended
 }
 
-/// Sending half: the input in chunks, and between them what the receiving half orders.
+/// Sending half: sends the input in chunks, and carries out the instructions of the receiving half between them.
 struct Sender<'a> {
     sink: &'a mut SplitSink<Socket, Message>,
     options: Options,
@@ -394,7 +394,7 @@ async fn next(input: &mut Option<Input>) -> Option<io::Result<Bytes>> {
     }
 }
 
-/// More than the orders that one received message causes.
+/// Capacity of the channel of instructions: more than one received message causes.
 const MAX_ORDERS: usize = 8;
 /// Time for closing the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -45,12 +45,13 @@ pub(super) struct Spec {
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) specs: &'static [Spec],
-    /// The column that takes the remaining width, with its least width beside the important columns, and beside the others.
+    /// The column that takes the remaining width, its minimum width, and its minimum width before less important columns
+    /// are added.
     flexible: (Column, u16, u16),
 }
 
 impl Column {
-    /// Reports whether the largest values come first, as for most numbers.
+    /// Returns whether the largest values come first, as for most numbers.
     pub(super) fn is_descending(self) -> bool {
         !matches!(self, Self::Id | Self::Kind | Self::Rule | Self::Number | Self::Role | Self::Address | Self::Tls)
     }
@@ -76,8 +77,8 @@ impl Column {
 }
 
 impl Columns {
-    /// Returns the columns that fit, in their order, with their widths: always the one that is sorted by, then the
-    /// important ones.
+    /// Returns the columns that fit, in order, with their widths. The one that rows are sorted by is always included; the
+    /// others are added in the order of their importance.
     pub(super) fn fitting(&self, room: u16, sorted_by: Column) -> Vec<(&'static Spec, u16)> {
         let (flexible, least, comfortable) = self.flexible;
         let rank = |spec: &Spec| if spec.column == sorted_by { 0 } else { spec.rank };

@@ -35,7 +35,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: &Theme, now: Ins
     frame.render_widget(footer(state, parts.footer.width, theme), parts.footer);
 }
 
-/// Sets how much fits a screen of this size.
+/// Sets how many rows of the table and lines of the help fit a screen of this size.
 pub(super) fn fit(state: &mut State, area: Rect, now: Instant) {
     let parts = Parts::of(area, state, now);
     // The first line is the headings.
@@ -84,7 +84,7 @@ fn question(action: &Action) -> String {
     }
 }
 
-/// Returns the number of lines that a text takes at most, broken between words.
+/// Returns the number of lines that a text takes when it is wrapped between words.
 fn lines_of(text: &str, width: u16) -> u16 {
     let (width, mut lines, mut column) = (usize::from(width.max(1)), 1, 0);
     for word in text.split(' ').map(|word| word.chars().count()) {
@@ -99,7 +99,7 @@ fn lines_of(text: &str, width: u16) -> u16 {
     lines
 }
 
-/// Returns the most useful keys, as many as fit; those for help and for leaving always.
+/// Returns the most useful keys that fit, and always those for help and for quitting.
 fn footer(state: &State, width: u16, theme: &Theme) -> Line<'static> {
     let keys: &[(&str, &str)] = match state.mode() {
         Mode::Question => &[("y", "yes"), ("n", "no")],

@@ -165,9 +165,9 @@ pub(super) fn round_trip(micros: u64) -> String {
 
 /// Number of samples over which rates are smoothed, so that rows don't change places all the time.
 pub(super) const SMOOTHED: usize = 3;
-/// Samples that the widest terminal shows.
+/// Number of samples kept: as many as the widest terminal shows.
 const KEPT: usize = 512;
-/// Makes rates below one per second visible.
+/// Factor of sparkline values, which are integers, so that rates below one per second are visible.
 const SCALE: f64 = 100.0;
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 

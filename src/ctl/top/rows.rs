@@ -27,7 +27,7 @@ pub(super) trait Row {
     fn members(&self) -> u64 {
         0
     }
-    /// Reports whether the row contains a text in lower case.
+    /// Returns whether the row contains a text in lower case.
     fn contains(&self, text: &str) -> bool;
 }
 

@@ -57,7 +57,7 @@ impl Drop for Guard {
     }
 }
 
-/// Reports whether standard input and output are a terminal that can be drawn on.
+/// Returns whether standard input and output are a terminal that can be drawn on.
 pub(super) fn is_available() -> bool {
     let is_plain = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_plain

@@ -1,7 +1,7 @@
 //! State of the screen: it receives samples and commands, and returns effects.
 //!
-//! It is pure: time is an argument, and nothing is requested or drawn here. A question names its subject by its id, so that
-//! the answer never affects another row that has moved under the cursor meanwhile.
+//! It is pure: time is an argument, and nothing is requested or drawn here. A question identifies its subject by id, so that
+//! its answer can't affect another row that has moved under the cursor.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -31,7 +31,7 @@ pub(super) struct Session {
     pub(super) administrator: Administrator,
     pub(super) access: AdminAccess,
     pub(super) stop: CancellationToken,
-    /// Set by a request after whose answer the connection no longer speaks HTTP.
+    /// Upgrade that a request has set. After its answer, the connection is no longer HTTP.
     upgrade: Mutex<Option<OnUpgrade>>,
 }
 

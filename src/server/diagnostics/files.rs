@@ -10,7 +10,7 @@ use ws_router_admin_api::finding::{Area, Finding};
 use super::Service;
 use crate::config::Config;
 
-/// What a file is for, which decides who may read it.
+/// Purpose of a file, which decides who may read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
     /// A secret: its reader can pretend to be this router.

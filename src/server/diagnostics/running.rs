@@ -119,7 +119,7 @@ fn counters(metrics: &FrontendMetrics) -> Vec<Finding> {
         .collect()
 }
 
-/// Says what happened how often, and how long ago the last time was; `None` if that is too long.
+/// Describes how often something has happened, and how long ago the last time was; `None` if that is too long.
 fn recent(count: u64, ago: Duration, noun: &str, verb: &str, reason: &str) -> Option<String> {
     (ago < RECENT).then(|| {
         let (plural, ago) = (if count == 1 { "" } else { "s" }, format_duration(ago));

@@ -36,7 +36,7 @@ pub enum RightsError {
     Kernel {
         /// The user.
         user: String,
-        /// What the kernel says.
+        /// The kernel's error.
         #[source]
         source: nix::Error,
     },

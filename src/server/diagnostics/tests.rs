@@ -31,7 +31,7 @@ fn a_router_that_only_this_machine_reaches_is_not_open() {
     for address in ["127.0.0.1:8741", "[::1]:8741", "unix:/run/ws-router/public.sock"] {
         assert_eq!(posture_of(|config| config.listeners[0].address = address.parse().unwrap()), "", "{address}");
     }
-    // Whose it is, the socket unit says.
+    // The address is in the socket unit, so it may be public.
     assert_ne!(posture_of(|config| config.listeners[0].address = "systemd:http".parse().unwrap()), "");
 }
 

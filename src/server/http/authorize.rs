@@ -23,7 +23,7 @@ use crate::server::Server;
 /// The client at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientInfo<'a> {
-    /// Address of the connection's other end, or the one that a trusted proxy there reports.
+    /// Address of the client: that of the connection's peer, or the one that a trusted proxy reports.
     pub(super) peer: Peer,
     /// Whether a proxy reported the address.
     pub(super) is_forwarded: bool,

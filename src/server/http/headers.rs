@@ -9,12 +9,12 @@ pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())
 }
 
-/// Returns whether a comma-separated list contains a token, in any case.
+/// Returns whether a comma-separated list contains a token, ignoring case.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     list(headers, name).any(|member| member.eq_ignore_ascii_case(token))
 }
 
-/// Returns the value of a header that is there exactly once.
+/// Returns the value of a header that is present exactly once.
 pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())

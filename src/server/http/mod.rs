@@ -1,7 +1,7 @@
 //! Public HTTP routes: register, connect, remove, health, statistics, and a page to try them.
 //!
-//! [`serve`] runs the accept loop of a listener, and [`serve_connection`] one connection: requests one after the other,
-//! each answered by `routes`, until the peer closes, is too slow, or becomes a websocket and moves to a relay thread.
+//! [`serve`] runs the accept loop of a listener, and [`serve_connection`] serves one connection: its requests, one
+//! after the other, are answered by `routes` until it is closed, times out, or moves to a relay thread as a websocket.
 //! All of it runs in the connection's task of the accept loop, so no other task needs to be tracked.
 //!
 //! A request passes, in this order: the client's address behind proxies (`forwarded`), the rate of its network

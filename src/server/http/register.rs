@@ -1,4 +1,4 @@
-//! `/register`, `/remove` and `/healthz`: making and ending a registration, and whether new ones are accepted.
+//! `/register`, `/remove` and `/healthz`: creating and removing a registration, and whether new ones are accepted.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::peer::Peer;
 use crate::registry::{Request, Terms};
 use crate::server::{Server, Unavailable};
 
-/// Makes a registration. The body is exactly its id, since devices put the body into a URL as it is.
+/// Creates a registration. The body is exactly its id, since devices paste the body into a URL unchanged.
 pub(super) async fn register(
     server: &Server,
     form: Form<'_>,
@@ -43,7 +43,7 @@ pub(super) async fn register(
     Ok(text(StatusCode::OK, Bytes::copy_from_slice(id.as_str().as_bytes())))
 }
 
-/// Ends a registration for a device that has both of its keys.
+/// Removes a registration for a device that has both of its keys.
 pub(super) async fn remove(server: &Server, form: Form<'_>, peer: &Peer) -> Result<Response, HttpError> {
     let id = form.required("id")?;
     let key = Key::new(form.required("key")?.into_owned());

@@ -161,7 +161,7 @@ pub struct FrontendMetrics {
     pub tls_failures: Counter,
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
-    /// Registrations made since the start.
+    /// Registrations created since the start.
     pub registered: Counter,
     /// Requests answered.
     pub requests: Counter,

@@ -2,7 +2,7 @@
 //!
 //! A reload replaces the certified key behind the rustls configuration, so that open connections and handshakes in
 //! progress keep the one that they started with. Every client gets this one certificate, whatever name it asks for (SNI)
-//! or if it asks for none: devices in the field send no name, and accept any certificate.
+//! or if it asks for none: deployed devices send no name, and accept any certificate.
 //!
 //! TLS sessions are resumed by tickets, which the clients store: a mass reconnect costs no signatures, and no memory here
 //! for clients that don't return.

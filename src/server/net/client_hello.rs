@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// Reads a vector with a length of so many bytes in front of it.
+    /// Reads a vector and the length in front of it, which has `length_bytes` bytes.
     fn vector(&mut self, length_bytes: usize) -> Option<&'a [u8]> {
         let length = self.take(length_bytes)?.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
         self.take(length)

@@ -1,6 +1,6 @@
-//! PEM files (RFC 7468), read strictly: what isn't understood is an error with its line, and never skipped in silence.
+//! PEM files (RFC 7468), read strictly: a line that isn't understood is an error, and never skipped silently.
 //!
-//! A certificate that a lenient reader skips is missed only by some clients, long after `--check` has said ok. A byte
+//! A certificate that a lenient reader skips is missed only by some clients, long after `--check` has reported ok. A byte
 //! order mark is accepted, also in the middle, where editors leave it when files are joined. Text between blocks is
 //! allowed, as openssl(1) writes it.
 
@@ -97,7 +97,7 @@ enum Mark<'a> {
     None,
     Begin(&'a str),
     End(&'a str),
-    /// Something that has the form of a mark and is none.
+    /// A line that looks like a mark, but isn't one.
     Broken,
 }
 

@@ -26,8 +26,8 @@ pub fn connections_within(descriptors: u64) -> u64 {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2)
 }
 
-/// Returns how many evicted connections may still be open while others take their slots. Their descriptors are of the
-/// reserve, of which they get a quarter at most.
+/// Returns how many evicted connections may still be open while others take their slots. They use up to a quarter of the
+/// reserved descriptors.
 pub(super) fn evicted_limit() -> usize {
     let descriptors = descriptor_limit();
     let reserve = descriptors.saturating_sub(connections_within(descriptors));
@@ -98,7 +98,7 @@ impl Drop for ConnectionPermit {
 /// Descriptors that are reserved for other uses: listeners, event loops, the admin interface's connections, files.
 pub const RESERVED_DESCRIPTORS: u64 = 256;
 
-/// Evicted connections that are closed within a moment: more would say that nothing closes them.
+/// Maximum number of evicted connections that are still open. Each is closed within moments.
 const EVICTED_AT_ONCE: usize = 64;
 
 #[cfg(test)]

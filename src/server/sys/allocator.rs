@@ -1,10 +1,10 @@
 //! Settings of the memory allocator: large buffers are mappings of their own, and free memory returns to the kernel.
 //!
-//! A mass reconnect has the front hold buffers for all handshakes in progress. The allocator keeps those pages when
-//! they lie below something that lives, so a router of ten thousand idle members would stay a third larger than it is.
+//! In a mass reconnect, the frontend holds buffers for all handshakes in progress. The allocator keeps their pages if a live
+//! allocation follows them in the heap, so a router of ten thousand idle members would stay a third larger than necessary.
 //!
-//! A large message grows where it is, by moving pages instead of copying bytes, if its buffer is a mapping of its own.
-//! By default glibc raises its threshold after the first such buffer is freed, and puts the next into its heap.
+//! A buffer that is a mapping of its own grows by remapping its pages instead of copying them. By default, glibc raises
+//! its threshold for mappings when the first such buffer is freed, and allocates the next one in its heap.
 
 #[cfg(target_env = "gnu")]
 use nix::libc;

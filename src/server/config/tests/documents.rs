@@ -5,7 +5,7 @@ use super::*;
 const EXAMPLE: &str = include_str!("../../../../etc/ws-router/ws-router.toml");
 const MANUAL: &str = include_str!("../../../../man/ws-router.toml.5");
 
-/// The example as it is when somebody removes the "#" of every key and section; what explains begins with "# ".
+/// Returns the example with every key and section uncommented. Explanations start with "# ", and remain.
 fn uncommented() -> String {
     let line = |line: &str| match line.strip_prefix('#') {
         Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),

@@ -83,7 +83,7 @@ fn those_that_are_removed_with_members_are_forgotten_as_the_others_are() {
         }
     }
     assert!(history.registrations.len() <= MAX_ENDED + 1, "{}", history.registrations.len());
-    // Whose timeline is forgotten before they left begins no other one.
+    // A member that leaves after its registration was dropped doesn't start a new timeline.
     history.record(&left(2, "device-0", 0));
     assert_eq!(history.of(&id("device-0")), None);
     history.record(&registered(2 + RETENTION.as_millis() as u64, "other-device"));
