@@ -156,7 +156,7 @@ fn a_stream_to_one_that_lags_allocates_nothing() {
 }
 
 #[test]
-fn who_lags_by_less_than_a_kilobyte_costs_one_allocation_a_round() {
+fn a_receiver_that_lags_by_less_than_a_kilobyte_costs_one_allocation_per_iteration() {
     let mut world = World::new();
     let host = world.join(Role::Host, message(2, 64, 1), usize::MAX);
     let client = world.join(Role::Client, Vec::new(), 0);
@@ -209,7 +209,7 @@ fn a_fan_out_to_100_of_whom_some_lag_allocates_nothing() {
 }
 
 #[test]
-fn pings_beside_a_stream_allocate_nothing() {
+fn pings_between_messages_allocate_nothing() {
     assert_none([()], |()| {
         let mut world = World::new();
         let mut frames = message(2, 64, 1);

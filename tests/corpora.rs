@@ -56,12 +56,12 @@ fn forms_are_decoded_as_the_reference_does() {
 }
 
 #[test]
-fn whatever_comes_the_public_routes_answer() {
+fn the_public_routes_answer_any_input() {
     replay("http");
 }
 
 #[test]
-fn whatever_comes_the_admin_interface_answers() {
+fn the_admin_interface_answers_any_input() {
     replay("admin");
 }
 

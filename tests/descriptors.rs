@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 use ws_router_server::config::Config;
 
 #[tokio::test]
-async fn accepting_goes_on_by_itself_when_there_are_descriptors_again() {
+async fn accepting_continues_when_descriptors_are_available_again() {
     let server = Server::start(Config::default()).await;
     let caller = TcpSocket::new_v4().unwrap();
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_read_again() {
+    fn a_displayed_peer_parses_to_the_same_peer() {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         struct Shown(#[serde(with = "shown")] Peer);
         for peer in [Peer::inet("[::1]:5".parse().unwrap()), Peer::Unix { uid: 1000, pid: 7 }] {

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn colors_need_a_terminal_and_nobody_who_refuses_them() {
+    fn colors_need_a_terminal_and_no_variable_that_turns_them_off() {
         let colors = |is_terminal, variables: &'static [(&str, &str)]| {
             Colors::of(is_terminal, |name| variables.iter().find(|one| one.0 == name).map(|one| one.1.into()))
         };

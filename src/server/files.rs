@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn files_that_cannot_be_read_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(read(folder.path(), Accept::Any), Err(ReadError::Directory)));
         assert!(matches!(read(&folder.path().join("missing"), Accept::Any), Err(ReadError::NotFound)));

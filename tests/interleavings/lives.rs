@@ -15,11 +15,11 @@ use super::sync::Arc;
 
 pub(super) const ALL: &[(&str, fn())] = &[
     ("of_racing_requests_exactly_one_gets_the_id", one_gets_the_id),
-    ("an_empty_registration_ends", nothing_stays_for_ever),
+    ("an_empty_registration_ends", an_empty_registration_ends),
     ("a_seat_belongs_to_a_registration_or_its_end_is_marked", a_seat_knows_its_end),
     ("a_device_that_returns_while_the_last_member_leaves_has_its_registration", coming_back),
     ("a_late_leave_does_not_touch_the_next_registration", a_late_leave),
-    ("a_snapshot_is_complete", a_copy_is_whole),
+    ("a_snapshot_is_complete", a_snapshot_is_complete),
     ("limits_hold_in_any_race", limits_hold),
 ];
 
@@ -79,7 +79,7 @@ fn one_gets_the_id() {
     is_sound(&registry, 0);
 }
 
-fn nothing_stays_for_ever() {
+fn an_empty_registration_ends() {
     let registry = registry(Duration::from_secs(300));
     let now = Instant::now();
     registry.register(&request("k"), now).unwrap();
@@ -163,7 +163,7 @@ fn a_late_leave() {
     assert!(registry.is_empty());
 }
 
-fn a_copy_is_whole() {
+fn a_snapshot_is_complete() {
     let old = registry(Duration::ZERO);
     let now = Instant::now();
     old.register(&request("k"), now).unwrap();

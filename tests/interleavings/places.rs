@@ -8,11 +8,11 @@ use super::pending::PendingPool;
 use super::sync::Arc;
 
 pub(super) const ALL: &[(&str, fn())] = &[
-    ("every_slot_of_a_pending_connection_is_given_back_once", every_slot_is_given_back),
+    ("every_slot_of_a_pending_connection_is_released_once", every_slot_is_released),
     ("numbers_are_never_given_twice", numbers),
 ];
 
-fn every_slot_is_given_back() {
+fn every_slot_is_released() {
     let metrics = Arc::new(FrontendMetrics::default());
     let pool = Arc::new(PendingPool::new(Arc::clone(&metrics)));
     let come = |number| {

@@ -108,7 +108,7 @@ fn the_socket_of_a_daemon_that_died_is_replaced() {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_socket_is_69_and_the_first_goes_on() {
+fn a_second_daemon_on_the_same_socket_exits_with_69_and_the_first_continues() {
     let first = Setup::on_loopback();
     let path = first.admin();
     let _first = first.start().ready();

@@ -133,7 +133,7 @@ async fn the_authorizer_is_not_asked_about_a_client_to_which_the_rule_does_not_a
 }
 
 #[tokio::test]
-async fn requests_to_an_authorizer_that_hangs_are_bounded_and_members_go_on() {
+async fn requests_to_an_authorizer_that_hangs_are_bounded_and_members_continue() {
     // Both ends of each client's connection and of each connection to the authorizer are in this process.
     let Some(_descriptors) = Descriptors::at_least(2000) else { return };
     let authorizer = FakeAuthorizer::start("").await;

@@ -220,7 +220,7 @@ async fn a_full_registration_accepts_no_member_until_one_leaves() {
 }
 
 #[tokio::test]
-async fn without_memory_newcomers_are_rejected_and_members_go_on() {
+async fn without_memory_newcomers_are_rejected_and_members_continue() {
     let server = Server::start(Config::default()).await;
     let id = server.register(LOBBY).await;
     let target = format!("/connect?id={id}&key=k");

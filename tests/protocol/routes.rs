@@ -556,7 +556,7 @@ async fn malformed_requests_are_rejected_and_other_clients_notice_nothing() {
 }
 
 #[tokio::test]
-async fn connections_above_the_limits_are_rejected_and_others_go_on() {
+async fn connections_above_the_limits_are_rejected_and_others_continue() {
     let server = server_with(|config| config.limits.pending = 1).await;
     let mut first = server.connect().await;
     // A request in progress isn't evicted.
@@ -729,7 +729,7 @@ async fn an_unescaped_plus_in_a_key_is_a_space() {
 }
 
 #[tokio::test]
-async fn bytes_behind_the_handshake_reach_the_relay() {
+async fn bytes_after_the_handshake_reach_the_relay() {
     let server = server().await;
     let id = server.register(LOBBY).await;
     let mut stream = server.connect().await;

@@ -101,7 +101,7 @@ async fn the_terminal_client_talks_to_a_plain_host() {
 }
 
 #[tokio::test]
-async fn bytes_behind_the_handshake_reach_the_relay_through_tls() {
+async fn bytes_after_the_handshake_reach_the_relay_through_tls() {
     let secured = Secured::start_with(ecdsa, |config| config.registration.auto_remove = false).await;
     let id = secured.server.register("key=k&host_key=h&reg_type=lobby").await;
     for version in [&TLS12, &TLS13] {
@@ -134,7 +134,7 @@ async fn a_device_that_comes_back_resumes_its_session() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
+async fn a_new_certificate_is_used_for_new_connections_and_open_ones_continue() {
     let secured = Secured::start(ecdsa).await;
     let shown = |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
     let open = secured.dial(client(&[&TLS13])).await.unwrap();

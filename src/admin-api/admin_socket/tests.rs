@@ -159,7 +159,7 @@ fn a_daemon_in_tmp_is_found_by_a_user_with_a_runtime_directory() {
 }
 
 #[test]
-fn what_another_user_did_in_tmp_is_nothing_to_one_with_a_runtime_directory() {
+fn directories_of_other_users_in_tmp_do_not_matter_with_a_runtime_directory() {
     let mut machine = Machine::new();
     machine.directory("tmp/ws-router-UID", 0o777);
     machine.locator.runtime = Some(machine.directory("xdg", 0o700));
@@ -167,7 +167,7 @@ fn what_another_user_did_in_tmp_is_nothing_to_one_with_a_runtime_directory() {
 }
 
 #[test]
-fn the_systems_socket_is_bound_by_those_who_may_and_used_by_those_whom_it_lets_in() {
+fn the_system_socket_is_bound_by_users_who_may_and_used_by_users_whom_it_admits() {
     let mut machine = Machine::new();
     machine.locator.binds_system = true;
     let system = machine.meets();

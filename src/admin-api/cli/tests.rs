@@ -80,7 +80,7 @@ fn the_version_is_the_packages() {
 }
 
 #[test]
-fn the_control_program_takes_its_options_before_and_behind_the_command() {
+fn the_control_program_takes_options_before_and_after_the_command() {
     for args in [&["--socket", "/s", "--json", "list"][..], &["list", "--json", "--socket", "/s"]] {
         let args = control(args).unwrap();
         assert_eq!(
@@ -147,7 +147,7 @@ fn limits_of_a_check_are_days_and_a_time() {
 }
 
 #[test]
-fn a_check_takes_ten_seconds_a_step_and_honest_certificates_unless_told_otherwise() {
+fn by_default_a_check_gives_each_step_ten_seconds_and_requires_a_valid_certificate() {
     let check = |args: &[&str]| match control(args).unwrap().command {
         Command::Check(check) => check,
         other => panic!("{other:?}"),

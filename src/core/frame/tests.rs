@@ -92,7 +92,7 @@ fn a_close_frame_ends_the_stream_with_its_code() {
 }
 
 #[test]
-fn what_breaks_the_protocol_is_refused() {
+fn protocol_violations_are_rejected() {
     let unmasked = vec![0x81, 0x01, b'x'];
     let zero_padded_16 = vec![0x82, 0xfe, 0, 5, 0, 0, 0, 0];
     let zero_padded_64 = vec![0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0];
@@ -124,7 +124,7 @@ fn what_breaks_the_protocol_is_refused() {
 }
 
 #[test]
-fn a_text_that_is_not_utf8_is_refused_as_soon_as_it_shows() {
+fn a_text_that_is_not_utf8_is_rejected_at_its_first_invalid_byte() {
     let whole = client(0x81, b"caf\xe9!");
     let begun = &client(0x81, b"\xffmore to come")[..7];
     let cut_character = client(0x81, b"\xe2\x82");
@@ -138,7 +138,7 @@ fn a_text_that_is_not_utf8_is_refused_as_soon_as_it_shows() {
 }
 
 #[test]
-fn a_message_above_the_limit_is_refused_by_its_header() {
+fn a_message_above_the_limit_is_rejected_by_its_header() {
     let mut announced = vec![0x82, 0xff];
     announced.extend((MAX + 1).to_be_bytes());
     announced.extend([0; 4]);
@@ -271,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn utf8_in_pieces_is_judged_as_a_whole(bytes in prop::collection::vec(any::<u8>(), 0..40), cut in 1usize..5) {
+    fn utf8_in_pieces_is_valid_exactly_if_the_whole_is(bytes in prop::collection::vec(any::<u8>(), 0..40), cut in 1usize..5) {
         let mut state = Utf8::default();
         let pieces = bytes.chunks(cut).try_for_each(|piece| state.push(piece)).and_then(|()| state.finish());
         prop_assert_eq!(pieces.is_ok(), std::str::from_utf8(&bytes).is_ok());

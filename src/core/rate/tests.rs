@@ -49,7 +49,7 @@ fn more_than_the_burst_goes_through_when_it_is_full_and_is_waited_for_afterwards
 }
 
 #[test]
-fn what_has_happened_already_can_be_charged_above_what_is_there() {
+fn a_charge_may_exceed_the_available_amount() {
     let rate = Rate::per_second(1, 1);
     let mut bucket = Bucket::default();
     bucket.charge(&rate, ms(0), 5);
@@ -92,7 +92,7 @@ fn a_rate_is_written_as_it_is_read() {
 }
 
 #[test]
-fn what_is_no_rate_is_named_with_the_mend() {
+fn an_invalid_rate_is_reported_with_the_fix() {
     for text in ["", "20", "/s", "20/", "0/s", "-1/s", "20/d", "20/s burst", "20/s burst 0", "1.5/s", "20/s 5"] {
         let error = text.parse::<Rate>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("{text:?} is not a rate; write ")), "{error}");
@@ -131,7 +131,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_left_is_what_can_be_taken_and_a_bucket_can_be_made_anew_from_its_wait() {
+fn the_amount_left_can_be_taken_and_a_bucket_can_be_restored_from_its_wait() {
     let rate = Rate::per_second(10, 5);
     let mut bucket = Bucket::default();
     assert_eq!(bucket.left(&rate, ms(0)), 5);

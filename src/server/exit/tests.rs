@@ -39,12 +39,12 @@ fn a_panic_in_any_thread_ends_the_process_with_70_and_a_line() {
 }
 
 #[test]
-fn what_a_panic_quotes_stays_out_of_the_log() {
+fn the_formatted_message_of_a_panic_is_not_logged() {
     let quoted = std::hint::black_box("sesame");
     if panic_if_elsewhere(move || panic!("what a peer sent: {quoted}")) {
         return;
     }
-    let (status, log) = elsewhere("what_a_panic_quotes_stays_out_of_the_log");
+    let (status, log) = elsewhere("the_formatted_message_of_a_panic_is_not_logged");
     assert_eq!(status, Some(70), "{log}");
     assert!(!log.contains("sesame"), "{log}");
 }

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base64_is_named_by_its_line() {
+    fn invalid_base64_is_reported_with_its_line() {
         assert_eq!(problem(&ONE.replace("AAAA", "AA!A")), (2, Problem::NotBase64));
         assert_eq!(problem(&ONE.replace("END CERTIFICATE", "END X509 CRL")), (3, Problem::Mismatch));
         assert_eq!(problem("0\u{0}"), (1, Problem::NotText));

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_tight_before_it_is_full_and_all_that_peers_cause_counts() {
+    fn the_budget_is_tight_before_it_is_full_and_counts_registrations() {
         let budget = budget(&[900], 1000);
         assert!(!budget.is_tight());
         budget.metrics.registrations.increment();

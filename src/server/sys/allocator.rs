@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_threshold_is_not_changed_beside_other_threads() {
+    fn the_threshold_is_not_changed_while_other_threads_run() {
         // The test harness waits in a thread of its own, and this one is another.
         assert_eq!(thread::spawn(map_large_buffers).join().unwrap(), Err(OtherThreads));
     }

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_not_changed_beside_other_threads() {
+    fn the_environment_is_not_changed_while_other_threads_run() {
         // The test harness waits in a thread of its own, and this one is another.
         let removed = thread::spawn(|| remove_variables(&["PATH"])).join().unwrap();
         assert_eq!(removed, Err(OtherThreads));

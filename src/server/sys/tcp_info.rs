@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_peer_does_not_take_is_unsent() {
+    fn bytes_that_the_peer_does_not_receive_are_unsent() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let _other = listener.accept().unwrap();

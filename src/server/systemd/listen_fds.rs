@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_old_process_left_has_names() {
+    fn descriptors_of_the_old_process_have_names() {
         let left = left_by_old_process(with(&[(HANDOVER, "9=state,10=connections,")])).unwrap();
         let expected = [(9, "state".into(), Giver::OldProcess), (10, "connections".into(), Giver::OldProcess)];
         assert_eq!(left, expected);

@@ -28,10 +28,10 @@ pub fn run(body: &[u8]) {
     let again = Snapshot::from_bytes(&written).unwrap();
     assert_eq!(again.members, state.members);
     assert!(again.to_bytes().unwrap() == written, "state, bytes and state again are not the same");
-    go_on(state);
+    continue_from(state);
 }
 
-fn go_on(state: Snapshot) {
+fn continue_from(state: Snapshot) {
     let (now, rules) = (Instant::now(), rules());
     let registry = Registry::restore(state.registry, rules.clone(), Events::new(), now);
     let mut shard = Shard::new(frames::rules(1 << 20));

@@ -66,7 +66,7 @@ fn only_the_last_events_of_a_registration_are_kept_and_the_others_counted() {
 }
 
 #[test]
-fn an_id_that_lives_again_goes_on_with_its_story() {
+fn an_id_that_is_registered_again_keeps_its_history() {
     let later = RETENTION.as_millis() as u64 + 10;
     let mut history = history(&[registered(1, "my-device"), ended(2, "my-device"), registered(3, "my-device")]);
     history.record(&registered(later, "other-device"));
@@ -105,8 +105,8 @@ fn how_a_crowd_lost_its_registration_is_not_forgotten_for_all_who_left_then() {
 }
 
 #[test]
-fn who_comes_after_a_registration_ended_without_members_is_in_its_next_life() {
-    // What two threads tell at once may come in either order.
+fn a_join_after_the_end_of_an_empty_registration_belongs_to_the_next_one() {
+    // Events that two threads publish at the same time may arrive in either order.
     let history = history(&[registered(2, "my-device"), ended(1, "my-device"), joined(3, "my-device", 1)]);
     assert!(history.registrations["my-device"].ended.is_none());
 }

@@ -27,7 +27,7 @@ fn a_message_without_a_descriptor_is_refused() {
 }
 
 #[test]
-fn what_comes_beside_the_one_descriptor_is_closed() {
+fn a_second_descriptor_in_a_message_is_closed() {
     let (here, there) = UnixStream::pair().unwrap();
     let (mut end, other_end) = UnixStream::pair().unwrap();
     let null = File::open("/dev/null").unwrap();
@@ -40,7 +40,7 @@ fn what_comes_beside_the_one_descriptor_is_closed() {
 }
 
 #[test]
-fn an_empty_or_closed_stream_says_so() {
+fn an_empty_and_a_closed_stream_have_errors_of_their_own() {
     let (here, there) = UnixStream::pair().unwrap();
     there.set_nonblocking(true).unwrap();
     assert_eq!(recv_fd(&there).unwrap_err().kind(), ErrorKind::WouldBlock);
