@@ -38,7 +38,7 @@ pub struct SocketLocator {
 /// way of setting another path.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The directory can't be created or looked at.
+    /// The directory can't be created or examined.
     #[error("{}: {error}; let this user create it", directory.display())]
     Io {
         /// The directory.
@@ -47,7 +47,7 @@ pub enum DirectoryError {
         #[source]
         error: io::Error,
     },
-    /// The user has no runtime directory, and the directory in `/tmp` can't be created or looked at.
+    /// The user has no runtime directory, and the directory in `/tmp` can't be created or examined.
     #[error("{}: {error}; set XDG_RUNTIME_DIR", directory.display())]
     NoRuntimeDirectory {
         /// The directory.

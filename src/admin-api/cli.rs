@@ -386,7 +386,7 @@ fn url(text: &str) -> Result<http::Uri, ArgumentError> {
 
 const EX_USAGE: i32 = 64;
 
-/// Intervals of `top`: from what a person can follow to what doesn't look stuck.
+/// Intervals of `top`: the shortest that a person can follow, and the longest that doesn't look like a hang.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 /// The daemon's own limit.

@@ -250,8 +250,8 @@ pub struct Registration {
     /// Access rule under which it was created, by name or number; `null` if there were no rules.
     #[serde(default)]
     pub rule: Option<String>,
-    /// Messages received from its members, including those that have left. This and the next three are reset when the last
-    /// member leaves, and don't include members that left before a restart.
+    /// Messages received from its members, including those that have left. This and the next three counters are reset when
+    /// the last member leaves, and don't include members that left before a restart.
     #[serde(default)]
     pub messages_in: u64,
     /// Payload bytes received from them.

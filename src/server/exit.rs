@@ -73,6 +73,15 @@ impl ExitError {
     }
 }
 
+impl fmt::Display for ExitError {
+    /// Writes all problems in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("; "))
+    }
+}
+
+impl std::error::Error for ExitError {}
+
 impl From<Problems> for ExitError {
     fn from(problems: Problems) -> Self {
         Self { status: Status::Configuration, problems: problems.0 }

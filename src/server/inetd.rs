@@ -1,8 +1,8 @@
 //! Start by inetd: the listening socket of a `wait` line is served, the connection of a `nowait` line is handed to the
 //! running daemon.
 //!
-//! A connection goes to the running daemon over its admin socket, because separate processes for each connection could
-//! not pass messages between them. The request is an ordinary upgrade; after the 101 the descriptor follows in a message
+//! A connection is handed to the running daemon over its admin socket, since a process per connection couldn't relay
+//! messages to the others. The request is an ordinary upgrade; after the 101 the descriptor follows in a message
 //! with one byte, and the daemon answers with one line.
 
 use std::io::{self, BufRead, BufReader, Read, Write};

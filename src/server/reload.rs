@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn files_that_never_come_are_given_up_although_others_ask_in_between() {
+    async fn reading_files_times_out_even_if_it_is_awaited_several_times() {
         let deadline = Instant::now() + files::TIMEOUT;
         let mut reading = Reading { task: tokio::spawn(std::future::pending()), deadline };
         for _ in 0..10 {

@@ -159,7 +159,7 @@ fn resume(parts: &mut Restart) {
     parts.server.cancel_release();
     if let Err(error) = parts.front.reopen() {
         // Members are still served, but new ones can't connect.
-        tracing::error!(message_id = messages::LISTENER_LOST, ?error, "a listener can't be opened again");
+        tracing::error!(message_id = messages::LISTENER_LOST, %error, "a listener can't be opened again");
     }
     parts.phases.enter(HandoverPhase::Serving);
 }

@@ -100,8 +100,8 @@ fn an_invalid_rate_is_reported_with_the_fix() {
 }
 
 proptest! {
-    /// In no span of time does more happen than the burst and what the rate gives in it; and a wait that was named is
-    /// enough.
+    /// In any span of time, at most the burst and the rate's amount for that span are taken. After the returned wait, the
+    /// amount is available.
     #[test]
     fn the_rate_is_kept_and_a_wait_is_neither_too_short_nor_too_long(
         amount in 1..1_000_u64,

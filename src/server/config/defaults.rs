@@ -1,10 +1,10 @@
 //! The defaults, with their reasons.
 //!
 //! They fit a router on a small server that is never configured: thousands of devices, none of them trusted, and none able
-//! to exhaust the machine's memory. `etc/ws-router/ws-router.toml` gives administrators the same
-//! values, and a test holds the two together. Sections whose defaults are all off, empty or the first choice derive
-//! `Default` in the module above; a key whose default is `None` gets its value from the machine, where it is used
-//! (`limits.memory` and `relay.threads` in [`crate::server`], `limits.connections` in [`crate::net`]).
+//! to exhaust the machine's memory. `etc/ws-router/ws-router.toml` gives administrators the same values, and a test
+//! compares the two. Sections whose defaults are all off, empty or the first variant derive `Default` in the parent module.
+//! A key whose default is `None` gets its value from the machine, where it is used (`limits.memory` and `relay.threads` in
+//! [`crate::server`], `limits.connections` in [`crate::net`]).
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -100,11 +100,11 @@ impl Default for Limits {
             connections: None,
             // Three quarters of the free connections admit a large school, and leave some for other networks.
             connections_per_address: None,
-            // So many registrations take some tens of megabytes.
+            // This many registrations take a few tens of megabytes.
             registrations: 100_000,
             // Each message to a lobby of this size costs as many writes.
             members: 20_000,
-            // In a mass reconnect, so many handshakes run at the same time.
+            // In a mass reconnect, this many handshakes run at the same time.
             pending: 4_096,
             // The other half is for socket buffers in the kernel, which count towards the unit's limit, too.
             memory: None,

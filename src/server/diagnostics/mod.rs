@@ -110,9 +110,9 @@ fn expiry(file: &str, left: i64) -> Option<Finding> {
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
-/// Days left from which a renewal is overdue: those that certbot and lego start with are 30.
+/// Days left below which a renewal is overdue: certbot and lego renew 30 days before the expiry.
 const WARNING_DAYS: i64 = 14;
-/// Days left from which somebody must act.
+/// Days left below which an administrator must act.
 const CRITICAL_DAYS: i64 = 3;
 
 #[cfg(test)]

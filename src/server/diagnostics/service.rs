@@ -1,7 +1,7 @@
 //! The user and the sandbox in which the service manager runs the daemon.
 //!
-//! An administrator checks a configuration as root, who can read everything, and the daemon then fails to read its key.
-//! So `--check` by root takes the service's user and groups first, as far as a unit is installed.
+//! An administrator checks a configuration as root, which can read every file; the daemon may then fail to read its key.
+//! So `--check` run by root first changes to the user and groups of the service, if its unit is installed.
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use super::*;
 use crate::config;
 use crate::log::{self, LogTarget};
 
-/// Runs one of the tests below in a process of its own, and gives its exit status and what it wrote.
+/// Runs one of the tests below in a process of its own; returns its exit status and its output.
 fn elsewhere(test: &str) -> (Option<i32>, String) {
     let name = format!("exit::tests::{test}");
     let mut command = Command::new(env::current_exe().unwrap());

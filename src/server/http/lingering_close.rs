@@ -1,7 +1,7 @@
 //! Lingering close of an HTTP connection: the last answer, and time for the peer to receive it.
 //!
-//! Closing a socket while received bytes are unread resets the connection, and the peer may lose the answer that says
-//! what was wrong. So after the last answer, input is read and discarded until the peer closes, for a bounded time and
+//! Closing a socket while received bytes are unread resets the connection, and the peer may lose the answer that explains
+//! the error. So after the last answer, input is read and discarded until the peer closes, for a bounded time and
 //! amount (nginx's `lingering_close`, RFC 9112 section 9.6).
 
 use std::io;

@@ -23,7 +23,7 @@ pub struct Socket {
 impl Socket {
     /// Takes over a connection without TLS that the old process served.
     pub fn handed_over(descriptor: OwnedFd, peer: Peer, gate: &ConnectionGate) -> Self {
-        // The peer doesn't tell the kind of the socket: behind a proxy on a Unix socket, the peer is an IP address.
+        // The peer's address doesn't determine the kind of the socket: behind a proxy on a Unix socket, the peer is an IP address.
         let is_unix = SockRef::from(&descriptor).domain().is_ok_and(|domain| domain == Domain::UNIX);
         let plain =
             if is_unix { Plain::Unix(UnixStream::from(descriptor)) } else { Plain::Tcp(TcpStream::from(descriptor)) };

@@ -1,4 +1,4 @@
-//! Detection of whether the service manager is stopping or restarting this service, which TERM doesn't tell.
+//! Detection of whether the service manager is stopping or restarting this service, which SIGTERM alone doesn't show.
 //!
 //! While systemd stops or restarts a unit, `systemctl list-jobs` shows the job (systemctl(1)). This also works in a sandbox
 //! from which the bus can be reached.

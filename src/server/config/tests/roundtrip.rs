@@ -167,7 +167,7 @@ fn log() -> impl Strategy<Value = Log> {
     (select(levels.to_vec()), select(formats.to_vec())).prop_map(|(level, format)| Log { level, format })
 }
 
-/// A rule that asks for something, so that it is in no other's way, and bounds what it can.
+/// Returns a rule with a condition, so that it doesn't make later rules unreachable, and with all its limits.
 fn rule() -> impl Strategy<Value = Rule> {
     let rate = || {
         let per = select(vec![Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600)]);

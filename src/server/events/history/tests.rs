@@ -74,7 +74,7 @@ fn an_id_that_is_registered_again_keeps_its_history() {
 }
 
 #[test]
-fn those_that_are_removed_with_members_are_forgotten_as_the_others_are() {
+fn registrations_that_were_removed_with_members_are_dropped_like_others() {
     let mut history = History::default();
     for number in 0..MAX_ENDED as u64 + 100 {
         let name = format!("device-{number}");
@@ -91,7 +91,7 @@ fn those_that_are_removed_with_members_are_forgotten_as_the_others_are() {
 }
 
 #[test]
-fn how_a_crowd_lost_its_registration_is_not_forgotten_for_all_who_left_then() {
+fn the_removal_of_a_registration_is_kept_when_many_members_leave_after_it() {
     let crowd = 0..100u64;
     let mut events: Vec<_> = crowd.clone().map(|member| joined(member, "my-device", member)).collect();
     events.push(removed(100, "my-device"));
@@ -112,7 +112,7 @@ fn a_join_after_the_end_of_an_empty_registration_belongs_to_the_next_one() {
 }
 
 #[test]
-fn the_ended_make_room_and_then_each_keeps_its_last_events() {
+fn ended_registrations_are_dropped_first_and_then_the_oldest_events_of_others() {
     let mut history = history(&[registered(0, "ended-device"), ended(0, "ended-device")]);
     for number in 0..MAX_TOTAL / MAX_PER_REGISTRATION + 1 {
         for member in 0..MAX_PER_REGISTRATION as u64 {

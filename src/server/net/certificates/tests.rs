@@ -36,7 +36,7 @@ fn a_key_that_does_not_fit_is_refused_by_name() {
 }
 
 #[test]
-fn files_that_are_missing_empty_or_garbled_are_named_with_the_mend() {
+fn missing_empty_and_garbled_files_are_reported_with_the_fix() {
     let (folder, good) = files();
     let path = |name: &str| -> PathBuf { folder.path().join(name) };
     fs::write(path("empty"), "").unwrap();
@@ -66,7 +66,7 @@ fn a_renewed_pair_is_noticed_and_taken_over() {
 }
 
 #[test]
-fn a_half_done_renewal_leaves_the_old_pair_in_use_until_it_is_whole() {
+fn an_incomplete_renewal_leaves_the_old_pair_in_use() {
     let (_folder, files) = files();
     let certificates = Certificates::load(&files, Accept::Any).unwrap();
     let in_use = Arc::clone(&certificates.current.0.read());
@@ -98,7 +98,7 @@ fn the_end_of_a_certificate_is_known() {
 }
 
 #[test]
-fn a_chain_of_joined_files_is_read_whole_or_refused_with_its_line() {
+fn a_chain_of_joined_files_is_read_completely_or_rejected_with_its_line() {
     let (folder, good) = files();
     let (_other_folder, other) = files();
     let chain = folder.path().join("chain.pem");

@@ -16,7 +16,7 @@ async fn an_unspecified_ipv6_address_takes_ipv4_too() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named_with_the_mend() {
+async fn an_address_in_use_is_reported_with_the_fix() {
     let first =
         Listener::bind(&ListenAddress::Inet("127.0.0.1:0".parse().unwrap()), &SocketPermissions::default(), None)
             .unwrap();

@@ -20,7 +20,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_file_has_its_mode_and_goes_with_its_guard() {
+fn the_file_has_its_mode_and_is_removed_with_its_guard() {
     let (_folder, path) = folder();
     for wanted in ["0660", "0600", "0666"] {
         let (_socket, file) = bind_unix(&path, &permissions(wanted), 1).unwrap();
@@ -43,7 +43,7 @@ fn the_file_is_given_to_its_group() {
 }
 
 #[test]
-fn a_socket_that_is_taken_over_gets_the_permissions_of_now() {
+fn a_socket_that_is_taken_over_gets_the_configured_permissions() {
     let (_folder, path) = folder();
     let (socket, file) = bind_unix(&path, &permissions("0600"), 1).unwrap();
     // The old process exits without running a destructor.

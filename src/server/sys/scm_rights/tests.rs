@@ -49,7 +49,7 @@ fn an_empty_and_a_closed_stream_have_errors_of_their_own() {
 }
 
 #[test]
-fn descriptors_arrive_in_order_and_what_was_sent_meanwhile_waits_in_them() {
+fn descriptors_arrive_in_order_with_the_data_that_was_sent_meanwhile() {
     // Copies of a few sockets: an ordinary user may have 1,024 open and in flight, and the other tests need some too.
     const SOCKETS: usize = 20;
     const COUNT: usize = IN_A_MESSAGE + 47;
