@@ -117,7 +117,7 @@ impl History {
     }
 }
 
-/// Shows a number by up to six characters: `0.5`, `12`, `1234`, `12.3k`, `4.56M`.
+/// Shows a number in at most six characters: `0.5`, `12`, `1234`, `12.3k`, `4.56M`.
 pub(super) fn count(number: f64) -> String {
     match number {
         small if small < 0.05 => "0".into(),
@@ -167,7 +167,7 @@ pub(super) fn round_trip(micros: u64) -> String {
 pub(super) const SMOOTHED: usize = 3;
 /// Number of samples kept: as many as the widest terminal shows.
 const KEPT: usize = 512;
-/// Factor of sparkline values, which are integers, so that rates below one per second are visible.
+/// Factor by which rates are multiplied for a sparkline, whose values are integers, so that rates below one are visible.
 const SCALE: f64 = 100.0;
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_the_difference_by_the_time() {
+    fn a_rate_is_the_difference_divided_by_the_time() {
         let before = Counts { messages_in: 10, bytes_in: 1000, ..Counts::default() };
         let now = Counts { messages_in: 30, bytes_in: 5000, messages_out: 4, ..Counts::default() };
         let rates = Rates::between(before, now, Duration::from_secs(2)).unwrap();

@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_there_twice_is_not_single() {
+    fn a_repeated_header_has_no_single_value() {
         let mut headers = HeaderMap::new();
         assert_eq!(single(&headers, &header::HOST), None);
         headers.append(header::HOST, HeaderValue::from_static("a"));

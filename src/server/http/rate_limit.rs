@@ -36,14 +36,14 @@ pub(super) fn check_request_rate(
         return Ok(());
     }
     let Some(network) = ClientLimits::network_of(&client.peer, &config.http) else { return Ok(()) };
-    let counted = server.clients().connect(network, &config.limits.connection_rate);
+    let counted = server.clients().count_connection(network, &config.limits.connection_rate);
     counted.map_err(|wait| HttpError::too_often("too many requests from your network; wait before the next one", wait))
 }
 
 /// Counts a request for a registration for `limits.register-rate`.
 pub(super) fn check_register_rate(server: &Server, client: &Peer, config: &Config) -> Result<(), HttpError> {
     let Some(network) = ClientLimits::network_of(client, &config.http) else { return Ok(()) };
-    let counted = server.clients().register(network, &config.limits.register_rate);
+    let counted = server.clients().count_registration(network, &config.limits.register_rate);
     counted.map_err(|wait| {
         HttpError::too_often("too many registrations from your network; wait before the next one", wait)
     })

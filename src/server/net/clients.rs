@@ -2,9 +2,9 @@
 //!
 //! A network is an IPv4 address or an IPv6 /64, since a host that has one address in a /64 can usually use all of them.
 //! All devices behind one NAT share a network, so the limits must stop floods without rejecting crowds: the default
-//! bursts admit tens of thousands of devices that reconnect at the same moment. No network is ever banned: its bucket refills at
-//! the configured rate, even while requests are being rejected. Peers on this machine and trusted proxies have no
-//! network, and these limits don't apply to them.
+//! bursts admit tens of thousands of devices that reconnect at the same moment. No network is ever banned: its bucket
+//! refills at the configured rate, even while requests are being rejected. Peers on this machine and trusted proxies have
+//! no network, and these limits don't apply to them.
 //!
 //! Wrong keys are counted per network *and* registration id. A correct key is rejected only while its network has tried
 //! too many wrong keys for the same registration; if it were accepted even then, guessing could continue at full speed.
@@ -67,12 +67,12 @@ impl ClientLimits {
 
     /// Counts a new connection, or a request that a proxy forwards for a client. Returns the time to wait if the rate is
     /// exceeded.
-    pub fn connect(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
+    pub fn count_connection(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
         take(&self.connects, network, limit, self.now())
     }
 
     /// Counts a request to register. Returns the time to wait if the rate is exceeded.
-    pub fn register(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
+    pub fn count_registration(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
         take(&self.registers, network, limit, self.now())
     }
 
@@ -120,7 +120,7 @@ impl ClientLimits {
         let OpenConnections { total, by_network } = &mut *open;
         let count = by_network.entry(network).or_default();
         if *count >= limit(*total - *count) {
-            // A limit is never zero, so the entry existed before, and no empty one is left behind.
+            // The limit is at least one, so `count` isn't zero, and the entry existed before this call.
             return Err(TooManyConnections);
         }
         *count += 1;
@@ -129,7 +129,7 @@ impl ClientLimits {
     }
 
     /// Returns the number of open connections from a network.
-    pub fn open(&self, network: Network) -> usize {
+    pub fn open_connections(&self, network: Network) -> usize {
         self.open.lock().by_network.get(&network).copied().unwrap_or_default()
     }
 
@@ -170,7 +170,7 @@ impl Drop for NetworkSlot {
 ///
 /// When the table is full, refilled buckets are dropped, since they are equivalent to missing ones. If more than half
 /// of the table remains, the buckets closest to full are dropped as well, since they restrict the least. An attacker
-/// gains nothing by filling the table on purpose: each network needed for that comes with a full bucket anyway.
+/// gains nothing by filling the table: that takes many networks, each of which has a full bucket of its own.
 #[derive(Debug)]
 struct RateTable<K>(HashMap<K, Bucket>);
 

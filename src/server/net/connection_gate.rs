@@ -92,7 +92,7 @@ impl ConnectionGate {
         let network = ClientLimits::network_of(&peer, &config.http);
         connection.assign(network, self.pending_limit(&config.limits)).map_err(|why| self.reject(&peer, why))?;
         let Some(network) = network else { return Ok(()) };
-        if self.clients.connect(network, &config.limits.connection_rate).is_err() {
+        if self.clients.count_connection(network, &config.limits.connection_rate).is_err() {
             return Err(self.reject(&peer, Rejection::Rate));
         }
         match self.clients.hold(&peer, &config) {

@@ -72,8 +72,8 @@ mod tests {
         assert!(matches!(socket.transport, Transport::Plain(Plain::Unix(_))), "{socket:?}");
         assert_eq!(socket.peer, peer);
         let network = crate::peer::Network::of("192.0.2.1".parse().unwrap());
-        assert_eq!((gate.metrics.connections.value(), gate.clients.open(network)), (1, 1));
+        assert_eq!((gate.metrics.connections.value(), gate.clients.open_connections(network)), (1, 1));
         drop(socket);
-        assert_eq!((gate.metrics.connections.value(), gate.clients.open(network)), (0, 0));
+        assert_eq!((gate.metrics.connections.value(), gate.clients.open_connections(network)), (0, 0));
     }
 }

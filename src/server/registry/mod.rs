@@ -90,7 +90,7 @@ pub struct Terms {
     pub client_key: Option<Key>,
     /// A key that admits members that only receive.
     pub receive_key: Option<Key>,
-    /// Most members.
+    /// Maximum number of members.
     pub max_members: Option<usize>,
     /// Time after which the registration ends, whether or not it has members.
     pub expires_in: Option<Duration>,

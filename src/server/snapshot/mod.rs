@@ -80,7 +80,7 @@ pub struct RestartCounts {
 pub struct DrainState {
     /// Duration of draining, over which the closing of members is spread, in milliseconds.
     pub over_ms: u64,
-    /// Part of that duration that has passed, in milliseconds.
+    /// Elapsed part of `over_ms`.
     pub spent_ms: u64,
     /// Number of members when draining started.
     pub members_before: u64,
@@ -124,7 +124,7 @@ impl Snapshot {
         rmp_serde::to_vec_named(events).unwrap_or_default()
     }
 
-    /// Decodes the events. Returns none if this program doesn't know a kind of event among them.
+    /// Decodes the events. Returns no events at all if this program doesn't know the kind of one of them.
     pub fn decode_events(&self) -> Vec<Event> {
         rmp_serde::from_slice(&self.history).unwrap_or_default()
     }

@@ -7,6 +7,6 @@ use nix::sys::prctl;
 ///
 /// The kernel resets the setting to the default when a program is executed (PR_SET_DUMPABLE(2const)).
 pub fn set_debuggable(is_debuggable: bool) {
-    // Fails only for a value that is neither.
+    // prctl(2) fails only for values other than 0 and 1.
     let _ = prctl::set_dumpable(is_debuggable);
 }

@@ -244,9 +244,9 @@ fn without_colors_nothing_is_colored_and_nothing_is_lost() {
         state.apply(Command::Remove);
         let plain = drawn(&mut state, (80, 24), &theme(&[("LANG", "C.UTF-8"), ("NO_COLOR", "1")]), begin);
         assert!(plain.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
-        let coloured = drawn(&mut state, (80, 24), &theme(UNICODE), begin);
-        assert!(coloured.content().iter().any(|cell| cell.fg != Color::Reset));
-        assert_eq!(read(&plain), read(&coloured));
+        let colored = drawn(&mut state, (80, 24), &theme(UNICODE), begin);
+        assert!(colored.content().iter().any(|cell| cell.fg != Color::Reset));
+        assert_eq!(read(&plain), read(&colored));
         // The selected row and the question are still highlighted, and the mark is shown.
         assert!(plain.content().iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)));
     }

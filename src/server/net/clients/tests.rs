@@ -17,21 +17,21 @@ fn limit(text: &str) -> RateLimit {
 #[test]
 fn neighbors_in_an_ipv6_network_share_a_bucket_and_ipv4_addresses_do_not() {
     let (clients, limit) = (ClientLimits::default(), limit("1/h"));
-    assert_eq!(clients.connect(network("2001:db8::1"), &limit), Ok(()));
-    assert!(clients.connect(network("2001:db8::ffff:2"), &limit).is_err());
-    assert_eq!(clients.connect(network("2001:db8:0:1::1"), &limit), Ok(()));
-    assert_eq!(clients.connect(network("192.0.2.1"), &limit), Ok(()));
-    assert_eq!(clients.connect(network("192.0.2.2"), &limit), Ok(()));
-    assert!(clients.connect(network("::ffff:192.0.2.2"), &limit).is_err());
+    assert_eq!(clients.count_connection(network("2001:db8::1"), &limit), Ok(()));
+    assert!(clients.count_connection(network("2001:db8::ffff:2"), &limit).is_err());
+    assert_eq!(clients.count_connection(network("2001:db8:0:1::1"), &limit), Ok(()));
+    assert_eq!(clients.count_connection(network("192.0.2.1"), &limit), Ok(()));
+    assert_eq!(clients.count_connection(network("192.0.2.2"), &limit), Ok(()));
+    assert!(clients.count_connection(network("::ffff:192.0.2.2"), &limit).is_err());
 }
 
 #[test]
 fn connections_registrations_and_wrong_keys_have_separate_limits() {
     let (clients, limit, here) = (ClientLimits::default(), limit("1/h"), network("192.0.2.1"));
-    assert_eq!(clients.connect(here, &limit), Ok(()));
-    assert_eq!(clients.register(here, &limit), Ok(()));
+    assert_eq!(clients.count_connection(here, &limit), Ok(()));
+    assert_eq!(clients.count_registration(here, &limit), Ok(()));
     assert_eq!(clients.check_key_attempts(&peer_of("192.0.2.1"), "my-device", &limit), Ok(()));
-    assert!(clients.connect(here, &limit).is_err() && clients.register(here, &limit).is_err());
+    assert!(clients.count_connection(here, &limit).is_err() && clients.count_registration(here, &limit).is_err());
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn wrong_keys_delay_only_requests_for_the_same_registration_from_the_same_networ
 fn without_a_limit_nothing_is_counted() {
     let (clients, here) = (ClientLimits::default(), network("192.0.2.1"));
     for _ in 0..10 {
-        assert_eq!(clients.connect(here, &RateLimit(None)), Ok(()));
+        assert_eq!(clients.count_connection(here, &RateLimit(None)), Ok(()));
         clients.record_failed_key(&peer_of("192.0.2.1"), "my-device", &RateLimit(None));
     }
     assert_eq!(clients.check_key_attempts(&peer_of("192.0.2.1"), "my-device", &limit("1/h")), Ok(()));
@@ -61,9 +61,9 @@ fn without_a_limit_nothing_is_counted() {
 fn the_default_rates_admit_a_crowd_that_reconnects_at_once() {
     let (clients, limits, school) = (ClientLimits::default(), config::Limits::default(), network("192.0.2.1"));
     for _ in 0..30_000 {
-        assert_eq!(clients.connect(school, &limits.connection_rate), Ok(()));
-        assert_eq!(clients.register(school, &limits.register_rate), Ok(()));
-        assert_eq!(clients.connect(school, &limits.connection_rate), Ok(()));
+        assert_eq!(clients.count_connection(school, &limits.connection_rate), Ok(()));
+        assert_eq!(clients.count_registration(school, &limits.register_rate), Ok(()));
+        assert_eq!(clients.count_connection(school, &limits.connection_rate), Ok(()));
     }
 }
 
@@ -88,7 +88,7 @@ fn several_networks_leave_connections_free_for_others() {
             slots.push(slot);
         }
     }
-    let held = [1, 2, 3].map(|number| clients.open(Network::of([192, 0, 2, number].into())));
+    let held = [1, 2, 3].map(|number| clients.open_connections(Network::of([192, 0, 2, number].into())));
     assert_eq!(held, [75, 18, 3]);
     assert!(clients.slot(network("192.0.2.4"), |others| network_limit(&limits, others)).is_ok());
 }
@@ -101,10 +101,10 @@ fn connections_are_counted_while_their_slots_are_held() {
     assert!(first.is_ok() && second.is_ok() && clients.slot(here, |_| 2).is_err());
     assert!(clients.slot(network("192.0.2.2"), |_| 2).is_ok());
     drop(first);
-    assert_eq!(clients.open(here), 1);
+    assert_eq!(clients.open_connections(here), 1);
     assert!(clients.slot(here, |_| 2).is_ok());
     drop(second);
-    assert_eq!(clients.open(here), 0);
+    assert_eq!(clients.open_connections(here), 0);
     assert!(clients.open.lock().by_network.is_empty());
 }
 
