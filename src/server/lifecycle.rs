@@ -122,10 +122,10 @@ impl Lifecycle {
         }
     }
 
-    /// Starts a reload. One that a signal asks for while files are being read starts afterwards.
+    /// Starts a reload; if files are being read for another one, as soon as that has finished.
     fn reload(&mut self, reply: Option<ReloadReply>) {
         if self.reload.reading.is_some() {
-            self.reload.is_wanted_again = true;
+            self.reload.then_reload = true;
             return;
         }
         self.restart.notify.reloading();
@@ -148,7 +148,7 @@ impl Lifecycle {
             }
             (None, None) => {}
         }
-        if std::mem::take(&mut self.reload.is_wanted_again) {
+        if std::mem::take(&mut self.reload.then_reload) {
             self.reload(None);
         }
     }
@@ -226,7 +226,7 @@ pub struct Reload {
     reading: Option<Reading>,
     reply: Option<ReloadReply>,
     /// Whether another reload was requested meanwhile.
-    is_wanted_again: bool,
+    then_reload: bool,
     /// Whether a restart was requested meanwhile.
     then_restart: bool,
 }

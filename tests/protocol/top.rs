@@ -306,7 +306,7 @@ async fn a_daemon_that_hangs_delays_no_key() {
 async fn without_color_no_color_is_written() {
     let admin = Admin::start(Config::default()).await;
     let _members = busy(&admin).await;
-    let mut colours = Vec::new();
+    let mut colors = Vec::new();
     for variables in [&[][..], &[("NO_COLOR", "1")]] {
         let mut terminal = Terminal::start(&admin.socket, variables);
         terminal.shows(&["living-room"]).await;
@@ -315,14 +315,14 @@ async fn without_color_no_color_is_written() {
         terminal.press("nq");
         let written = Arc::clone(&terminal.written);
         terminal.end().await;
-        colours.push(has_colour(&String::from_utf8_lossy(&written.lock().unwrap())));
+        colors.push(has_color(&String::from_utf8_lossy(&written.lock().unwrap())));
     }
-    assert_eq!(colours, [true, false]);
+    assert_eq!(colors, [true, false]);
 }
 
 /// Returns whether a color is set: a sequence that ends in `m` with a number from 30 to 49 or 90 to 107, except those
 /// that reset it.
-fn has_colour(written: &str) -> bool {
+fn has_color(written: &str) -> bool {
     let sequences = written.split("\x1b[").skip(1).filter_map(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';')?;
         rest[end..].starts_with('m').then(|| &rest[..end])

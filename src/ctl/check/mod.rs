@@ -2,8 +2,8 @@
 //!
 //! For each kind of registration it registers, joins twice, passes a message each way, removes the registration, and
 //! verifies that both members are closed with 4000. It uses the public routes only, through any proxy and TLS in front
-//! of them, and removes what it created also after a failure. A failed step ends its kind; the other kind is tried
-//! nevertheless.
+//! of them, and removes what it created even after a failure. After a failed step, the remaining steps of that kind are
+//! skipped, and the other kind is still checked.
 
 mod report;
 
@@ -61,16 +61,16 @@ async fn monitor(arguments: &cli::Check, format: Format, out: &mut impl Write) -
 }
 
 async fn run<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, url: &str) -> Result<(), Error> {
-    let answers = match reach(dialer, steps).await {
+    let answers = match check_router(dialer, steps).await {
         Err(Stop::Unreachable(error)) => {
             steps.summary(url)?;
             return Err(error.into());
         }
-        reached => passed(reached)?,
+        checked => passed(checked)?,
     };
     if answers {
         for pair in PAIRS {
-            passed(test(dialer, steps, pair).await)?;
+            passed(check_kind(dialer, steps, pair).await)?;
         }
     }
     if steps.summary(url)? { Ok(()) } else { Err(Error::Reported) }
@@ -91,13 +91,14 @@ const PAIRS: [Pair; 2] = [
 
 /// A registration that the check has created.
 #[derive(Debug)]
-struct Own {
+struct TestRegistration {
     id: String,
     key: String,
     host_key: String,
 }
 
-async fn reach<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Result<(), Stop> {
+/// Connects, and checks that the router admits members.
+async fn check_router<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Result<(), Stop> {
     let connect = async {
         let stream = dialer.tcp().await?;
         let address = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
@@ -117,10 +118,11 @@ async fn reach<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Result<()
         }
         None => Box::new(stream),
     };
-    steps.step("health", silent(dialer.health(stream))).await
+    steps.step("health", without_detail(dialer.health(stream))).await
 }
 
-async fn test<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair) -> Result<(), Stop> {
+/// Checks one kind of registration, and removes the registration even after a failure.
+async fn check_kind<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair) -> Result<(), Stop> {
     let (key, host_key) = (random(), random());
     let register = async {
         let id = dialer.register(pair.kind, &key, &host_key, None).await?;
@@ -128,35 +130,45 @@ async fn test<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair) -
         Ok((id, detail))
     };
     let id = steps.step(&format!("register {}", pair.kind), register).await?;
-    let own = Own { id, key, host_key };
-    let tested = exchange(dialer, steps, pair, &own).await;
+    let registration = TestRegistration { id, key, host_key };
+    let tested = run_pair(dialer, steps, pair, &registration).await;
     if tested.is_err() {
-        // The failure that has been reported may well be the reason for another one here.
-        let _ = tokio::time::timeout(steps.limit(), dialer.remove(&own.id, &own.key, &own.host_key)).await;
+        // A failure here isn't reported, since the earlier one probably causes it.
+        let _ = tokio::time::timeout(
+            steps.limit(),
+            dialer.remove(&registration.id, &registration.key, &registration.host_key),
+        )
+        .await;
     }
     tested
 }
 
-async fn exchange<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair, own: &Own) -> Result<(), Stop> {
+/// Joins both members, passes a message each way, and removes the registration.
+async fn run_pair<W: Write>(
+    dialer: &Dialer,
+    steps: &mut Steps<'_, W>,
+    pair: Pair,
+    registration: &TestRegistration,
+) -> Result<(), Stop> {
     let [one, other] = pair.names;
-    let join = |role| silent(Member::join(dialer, &own.id, &own.key, role));
+    let join = |role| without_detail(Member::join(dialer, &registration.id, &registration.key, role));
     let mut first = steps.step(&format!("join {one}"), join(pair.roles[0])).await?;
     let mut second = steps.step(&format!("join {other}"), join(pair.roles[1])).await?;
-    steps.step(&format!("{one} to {other}"), described(pass_text(&mut first, &mut second))).await?;
-    steps.step(&format!("{other} to {one}"), described(pass_bytes(&mut second, &mut first))).await?;
-    let remove = silent(dialer.remove(&own.id, &own.key, &own.host_key));
+    steps.step(&format!("{one} to {other}"), with_detail(pass_text(&mut first, &mut second))).await?;
+    steps.step(&format!("{other} to {one}"), with_detail(pass_bytes(&mut second, &mut first))).await?;
+    let remove = without_detail(dialer.remove(&registration.id, &registration.key, &registration.host_key));
     steps.step(&format!("remove {}", pair.kind), remove).await?;
-    steps.step(&format!("{one} is closed"), described(first.closed())).await?;
-    steps.step(&format!("{other} is closed"), described(second.closed())).await
+    steps.step(&format!("{one} is closed"), with_detail(first.closed())).await?;
+    steps.step(&format!("{other} is closed"), with_detail(second.closed())).await
 }
 
-/// Gives a step a result without a detail.
-async fn silent<T>(work: impl Future<Output = Result<T, DialError>>) -> Result<(T, String), DialError> {
+/// Converts work to a step whose line has no detail.
+async fn without_detail<T>(work: impl Future<Output = Result<T, DialError>>) -> Result<(T, String), DialError> {
     Ok((work.await?, String::new()))
 }
 
-/// Gives a step a detail without a result.
-async fn described(work: impl Future<Output = Result<String, DialError>>) -> Result<((), String), DialError> {
+/// Converts work to a step without a result, whose output is the detail of its line.
+async fn with_detail(work: impl Future<Output = Result<String, DialError>>) -> Result<((), String), DialError> {
     Ok(((), work.await?))
 }
 

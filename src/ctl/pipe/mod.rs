@@ -26,7 +26,7 @@ use transfer::{Options, Socket, Transfer};
 pub(super) async fn pipe(arguments: &cli::Pipe, format: Format) -> Result<(), Error> {
     let key = Key::find(arguments)?;
     let dialer = Dialer::new(&arguments.deployment)?;
-    // Input is read only once it can be sent, since a thread may take it from the shell.
+    // Standard input isn't read before this end has joined: bytes that are read but not sent would be lost.
     let (id, socket) = join(&dialer, arguments, &key).await?;
     invite(arguments, &id, &key, format);
     let system = |error| Error::System("standard input and output", error);
@@ -79,10 +79,10 @@ async fn join(dialer: &Dialer, arguments: &cli::Pipe, key: &Key) -> Result<(Stri
     let is_host = arguments.host || (!arguments.client && arguments.id.is_none());
     let role = if is_host { Role::Host } else { Role::Client };
     let joining = async {
-        let wish = arguments.id.as_ref().map(|id| id.as_str());
-        let id = match wish {
+        let requested = arguments.id.as_ref().map(|id| id.as_str());
+        let id = match requested {
             Some(id) if !is_host => id.to_owned(),
-            _ => register(dialer, wish, key).await?,
+            _ => register(dialer, requested, key).await?,
         };
         let socket = dialer.join(&id, &key.text, Some(role.as_str())).await?;
         Ok((id, socket))
@@ -92,19 +92,19 @@ async fn join(dialer: &Dialer, arguments: &cli::Pipe, key: &Key) -> Result<(Stri
 }
 
 /// Creates a registration, or finds the one with the requested id.
-async fn register(dialer: &Dialer, wish: Option<&str>, key: &Key) -> Result<String, DialError> {
+async fn register(dialer: &Dialer, requested: Option<&str>, key: &Key) -> Result<String, DialError> {
     let kind = Kind::HostClient.as_str();
-    let created = dialer.register(kind, &key.text, &key.host_key(), wish).await;
-    let Some(wish) = wish else { return created };
+    let created = dialer.register(kind, &key.text, &key.host_key(), requested).await;
+    let Some(requested) = requested else { return created };
     match created {
-        Ok(id) if id == wish => {}
+        Ok(id) if id == requested => {}
         // The requested id belongs to another device, so this registration is of no use.
         Ok(id) => dialer.remove(&id, &key.text, &key.host_key()).await?,
         Err(error) if error.is_unreachable() => return Err(error),
         // Registering may not be allowed here; joining shows whether the registration exists.
         Err(_) => {}
     }
-    Ok(wish.to_owned())
+    Ok(requested.to_owned())
 }
 
 /// Prints on standard error what to run at the other end, if this one has created the registration.

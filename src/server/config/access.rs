@@ -85,7 +85,7 @@ pub enum ClientNames {
 }
 
 /// Positions of a rule and of its parts that may conflict with other settings.
-pub(super) struct Placed {
+pub(super) struct RulePositions {
     pub(super) at: Position,
     name: Option<Position>,
     certificates: Option<Position>,
@@ -111,7 +111,7 @@ pub(super) fn read_all(
     value: &Spanned<DeValue<'_>>,
     around: &Surroundings<'_>,
     found: &mut Found,
-    rules: &mut Vec<(Placed, Rule)>,
+    rules: &mut Vec<(RulePositions, Rule)>,
 ) {
     let DeValue::Array(tables) = value.get_ref() else {
         let fix = "write [[access]] with two brackets on each side, since there may be several";
@@ -134,15 +134,15 @@ pub(super) fn read_all(
 
 /// Reports rules with the same name, rules that are never reached, and rules that require a client certificate although no
 /// listener requests one.
-pub(super) fn report_conflicts(rules: &[(Placed, Rule)], listeners: &[Listener], found: &mut Found) {
+pub(super) fn report_conflicts(rules: &[(RulePositions, Rule)], listeners: &[Listener], found: &mut Found) {
     let asks_for_certificates = listeners.iter().flat_map(|listener| &listener.tls).any(|tls| tls.client_ca.is_some());
     let (mut decided, mut names) = ((None, None), HashMap::new());
-    for (placed, rule) in rules {
+    for (positions, rule) in rules {
         if found.is_full() {
             return;
         }
-        if let (Some(name), Some(at)) = (&rule.name, placed.name)
-            && let Some(first) = names.insert(name, placed.at)
+        if let (Some(name), Some(at)) = (&rule.name, positions.name)
+            && let Some(first) = names.insert(name, positions.at)
         {
             let line = found.seen_from(first, at);
             found.semantic_error_at(
@@ -150,7 +150,7 @@ pub(super) fn report_conflicts(rules: &[(Placed, Rule)], listeners: &[Listener],
                 format!("access.name: {name:?} is already used by the rule in {line}; rename one of them"),
             );
         }
-        if let Some(at) = placed.certificates.filter(|_| !asks_for_certificates) {
+        if let Some(at) = positions.certificates.filter(|_| !asks_for_certificates) {
             let problem = "access.client-certificates: no listener requests certificates; add client-ca to its tls";
             found.semantic_error_at(at, problem.into());
         }
@@ -161,14 +161,14 @@ pub(super) fn report_conflicts(rules: &[(Placed, Rule)], listeners: &[Listener],
             (None, None) => None,
         };
         if let Some(before) = before {
-            let line = found.seen_from(before, placed.at);
+            let line = found.seen_from(before, positions.at);
             let problem =
                 format!("access: this rule is never reached, since the one in {line} applies to all requests");
-            found.semantic_error_at(placed.at, format!("{problem}; move or remove one of them"));
+            found.semantic_error_at(positions.at, format!("{problem}; move or remove one of them"));
         }
-        if placed.is_unconditional {
-            decided.0 = decided.0.or(registers.then_some(placed.at));
-            decided.1 = decided.1.or(connects.then_some(placed.at));
+        if positions.is_unconditional {
+            decided.0 = decided.0.or(registers.then_some(positions.at));
+            decided.1 = decided.1.or(connects.then_some(positions.at));
         }
     }
 }
@@ -202,7 +202,7 @@ fn listed<'a, T>(all: &'a [T], show: impl Fn(&'a T) -> String) -> Option<String>
     (!shown.is_empty()).then(|| format!("[{}]", shown.join(", ")))
 }
 
-fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Found) -> (Placed, Rule) {
+fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Found) -> (RulePositions, Rule) {
     unknown_keys(ACCESS, &ACCESS_KEYS, keys, found);
     let start = |name: &str| keys.get(name).map(|value| value.span().start);
     let position = |name: &str, found: &Found| start(name).map(|at| found.position(at));
@@ -258,7 +258,7 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
         found.named_file(at, path);
     }
     let certificates = position("client-certificates", found).filter(|_| rule.client_certificates.is_some());
-    (Placed { at: found.position(at), name: position("name", found), certificates, is_unconditional }, rule)
+    (RulePositions { at: found.position(at), name: position("name", found), certificates, is_unconditional }, rule)
 }
 
 /// A rule's table that is being read.

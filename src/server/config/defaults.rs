@@ -111,8 +111,8 @@ impl Default for Limits {
             // A school behind one address: 30,000 devices that reconnect at once, each with two or three connections. A
             // flood at this rate costs a fraction of a processor.
             connection_rate: RateLimit(Some(Rate::per_second(1_000, 90_000))),
-            // The same school, but one network can't use up all registrations: in the ten minutes for which an unclaimed
-            // one is kept, it can create 90,000.
+            // The same school. One network still can't use up `registrations`: it can create 90,000 in the ten minutes
+            // for which unclaimed ones are kept.
             register_rate: RateLimit(Some(Rate::per_second(100, 30_000))),
             // Some devices may keep trying an old key, and trying a million weak keys still takes two days.
             wrong_key_rate: RateLimit(Some(Rate::per_second(5, 100))),

@@ -164,7 +164,7 @@ struct Loader<'v> {
     config: Config,
     found: Found,
     listeners: Vec<PlacedListener>,
-    rules: Vec<(access::Placed, super::Rule)>,
+    rules: Vec<(access::RulePositions, super::Rule)>,
     origins: HashMap<(String, usize), Position>,
 }
 
@@ -314,16 +314,16 @@ impl<'v> Loader<'v> {
         }
         self.config.listeners = self.listeners.into_iter().map(|(_, listener)| listener).collect();
         access::report_conflicts(&self.rules, &self.config.listeners, &mut self.found);
-        if let Some((placed, _)) = self.rules.first()
+        if let Some((positions, _)) = self.rules.first()
             && self.config.open_access
         {
-            let open = self.origins.get(&(ACCESS.into(), 0)).copied().unwrap_or(placed.at);
-            let rule = self.found.seen_from(placed.at, open);
+            let open = self.origins.get(&(ACCESS.into(), 0)).copied().unwrap_or(positions.at);
+            let rule = self.found.seen_from(positions.at, open);
             let problem = format!("{ACCESS}: an empty list, although {rule} has a rule; remove one of them");
             self.found.semantic_error_at(open, problem);
         }
-        for (index, (placed, _)) in self.rules.iter().enumerate() {
-            self.origins.insert((ACCESS.into(), index), placed.at);
+        for (index, (positions, _)) in self.rules.iter().enumerate() {
+            self.origins.insert((ACCESS.into(), index), positions.at);
         }
         self.config.access = self.rules.into_iter().map(|(_, rule)| rule).collect();
         Loaded { config: self.config, found: self.found, origins: self.origins }

@@ -31,7 +31,7 @@ use crate::config;
 use crate::net::{self, ClientCertificate, Connection};
 use crate::server::Server;
 
-/// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is cancelled. After `stop`, the
+/// Answers the requests of one connection until it ends, becomes a websocket, or `stop` is canceled. After `stop`, the
 /// request in progress is still answered, and a client that hasn't sent a request yet has [`net::LAST_CALL`] for it.
 pub async fn serve_connection(server: &Server, mut connection: Connection, stop: CancellationToken) {
     let (peer, certificate) = (connection.peer(), connection.client_certificate());

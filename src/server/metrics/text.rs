@@ -1,7 +1,6 @@
 //! Prometheus's text format, version 0.0.4: for each metric family a line of help, a line of type, and its samples.
 //!
-//! No library is used, since it would own the counters, which belong to the code that counts and are only read for a
-//! response. Nothing needs to be escaped: labels and help texts are constants of this program.
+//! No library is used: its registry would have to own the counters, which belong to the code that counts. Nothing needs to be escaped: labels and help texts are constants of this program.
 
 use std::fmt::{Display, Write};
 
@@ -16,13 +15,13 @@ impl Exposition {
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
     /// Writes a family with a single sample.
-    pub fn one(&mut self, family: &Family, value: impl Display) {
+    pub fn single(&mut self, family: &Family, value: impl Display) {
         self.head(family);
         self.line(format_args!("{} {value}", family.name));
     }
 
     /// Writes a family with a sample for each value of a label.
-    pub fn each<'a>(&mut self, family: &Family, label: &str, values: impl IntoIterator<Item = (&'a str, u64)>) {
+    pub fn labeled<'a>(&mut self, family: &Family, label: &str, values: impl IntoIterator<Item = (&'a str, u64)>) {
         self.head(family);
         for (name, value) in values {
             self.line(format_args!("{}{{{label}=\"{name}\"}} {value}", family.name));
@@ -75,8 +74,8 @@ mod tests {
     #[test]
     fn a_family_has_its_help_its_type_and_its_numbers() {
         let mut text = Exposition::default();
-        text.one(&FAMILY, 7);
-        text.each(&FAMILY, "reason", [("left", 1), ("lost", 2)]);
+        text.single(&FAMILY, 7);
+        text.labeled(&FAMILY, "reason", [("left", 1), ("lost", 2)]);
         let head = "# HELP x_total Things.\n# TYPE x_total counter\n";
         let expected = format!("{head}x_total 7\n{head}x_total{{reason=\"left\"}} 1\nx_total{{reason=\"lost\"}} 2\n");
         assert_eq!(text.into_text(), expected);

@@ -1,6 +1,6 @@
 //! The accept loop: admits connections within the limits, runs their handshake, and passes them on.
 //!
-//! The loop ends only when it is cancelled. When the process or the system is out of descriptors or memory, it retries
+//! The loop ends only when it is canceled. When the process or the system is out of descriptors or memory, it retries
 //! after a pause that grows with each failure; the kernel queues the connections meanwhile. A connection above a
 //! configured limit is closed at once, so that its peer can retry.
 
@@ -15,7 +15,7 @@ use super::handshake::Handshaker;
 use super::{Connection, ConnectionGate, Listener, yield_budget};
 use crate::log::{RateLimitedLog, messages};
 
-/// Accepts connections until `stop` is cancelled, and runs `serve` for each of them in a task of `tasks`.
+/// Accepts connections until `stop` is canceled, and runs `serve` for each of them in a task of `tasks`.
 pub async fn accept<S, F>(
     listener: Listener,
     gate: ConnectionGate,

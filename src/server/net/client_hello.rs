@@ -1,7 +1,7 @@
 //! The server name in a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3), for the log.
 //!
 //! A client that puts a port or brackets into the name (`example.com:443`, `[::1]`) is rejected by rustls with an alert,
-//! and its error doesn't contain the name.
+//! and the error of rustls doesn't contain the name.
 
 /// Returns the server name as it was sent, if the bytes contain it.
 pub(super) fn server_name(bytes: &[u8]) -> Option<String> {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_name_is_found_however_wrong_it_is() {
+    fn valid_and_invalid_server_names_are_found() {
         assert_eq!(server_name(&hello("example.com")).as_deref(), Some("example.com"));
         let mut wrong = hello("example.com-443");
         let at = wrong.windows(4).position(|window| window == b"-443").unwrap();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_cut_off_or_something_else_have_no_name() {
+    fn truncated_and_other_bytes_have_no_server_name() {
         let hello = hello("example.com");
         let whole = (0..hello.len()).filter(|len| server_name(&hello[..*len]).is_some()).min().unwrap();
         assert!(hello[..whole].ends_with(b"example.com"));
