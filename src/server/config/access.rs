@@ -16,7 +16,7 @@ use ws_router_core::rate::Rate;
 
 use super::Listener;
 use super::authorizer::AuthorizerAddress;
-use super::keys::{ACCESS, ACCESS_KEYS, DAY, MANY, MOMENT, unknown_keys};
+use super::keys::{ACCESS, ACCESS_KEYS, DAY, MANY, MOMENT, each_table, unknown_keys};
 use super::reader::{Found, Position, Surroundings};
 use super::value::{self, Setting, ValueError, quoted, type_error};
 use crate::peer::{Peers, Range};
@@ -113,23 +113,7 @@ pub(super) fn read_all(
     found: &mut Found,
     rules: &mut Vec<(RulePositions, Rule)>,
 ) {
-    let DeValue::Array(tables) = value.get_ref() else {
-        let fix = "write [[access]] with two brackets on each side, since there may be several";
-        found.semantic_error(value.span().start, format!("{ACCESS}: {}", type_error(value.get_ref(), "a list", fix)));
-        return;
-    };
-    for table in tables {
-        if found.is_full() {
-            return;
-        }
-        match table.get_ref() {
-            DeValue::Table(keys) => rules.push(read(table.span().start, keys, around, found)),
-            other => {
-                let fix = "write [[access]] above its keys";
-                found.semantic_error(table.span().start, format!("{ACCESS}: {}", type_error(other, "a table", fix)));
-            }
-        }
-    }
+    each_table(ACCESS, value, found, |at, keys, found| rules.push(read(at, keys, around, found)));
 }
 
 /// Reports rules with the same name, rules that are never reached, and rules that require a client certificate although no

@@ -8,15 +8,18 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use ws_router_admin_api::ListenAddress;
 
 use super::Config;
 use super::permissions::{GROUP, MODE};
 use super::reader::Found;
-use super::value::{Setting, ValueError, any, auto_or, between, each, host_name, nearest, origin, path_prefix};
+use super::value::{
+    Setting, ValueError, any, auto_or, between, each, host_name, nearest, origin, path_prefix, type_error,
+};
 
-/// What applies a changed key.
+/// Way in which a changed key is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
     /// A reload, while connections stay open.
@@ -233,6 +236,33 @@ fn heading(section: &str) -> String {
         LISTENER | ACCESS => format!("[[{section}]]"),
         "listener.tls" => "a listener's tls".into(),
         _ => format!("[{section}]"),
+    }
+}
+
+/// Calls `read` for each table of an array such as `[[listener]]`, with the offset of its header. Reports a value that
+/// isn't such an array.
+pub(super) fn each_table(
+    section: &str,
+    value: &Spanned<DeValue<'_>>,
+    found: &mut Found,
+    mut read: impl FnMut(usize, &DeTable<'_>, &mut Found),
+) {
+    let DeValue::Array(tables) = value.get_ref() else {
+        let fix = format!("write [[{section}]] with two brackets on each side, since there may be several");
+        found.semantic_error(value.span().start, format!("{section}: {}", type_error(value.get_ref(), "a list", fix)));
+        return;
+    };
+    for table in tables {
+        if found.is_full() {
+            return;
+        }
+        match table.get_ref() {
+            DeValue::Table(keys) => read(table.span().start, keys, found),
+            other => {
+                let fix = format!("write [[{section}]] above its keys");
+                found.semantic_error(table.span().start, format!("{section}: {}", type_error(other, "a table", fix)));
+            }
+        }
     }
 }
 

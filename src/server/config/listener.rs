@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use ws_router_admin_api::ListenAddress;
 
-use super::keys::{LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS, unknown_keys};
+use super::keys::{LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS, each_table, unknown_keys};
 use super::permissions::{self, GROUP, MODE};
 use super::reader::{Found, Position, Surroundings};
 use super::value::{Setting, ValueError, type_error};
@@ -27,23 +27,7 @@ pub(super) fn read_all(
     found: &mut Found,
     listeners: &mut Vec<PlacedListener>,
 ) {
-    let DeValue::Array(tables) = value.get_ref() else {
-        let fix = "write [[listener]] with two brackets on each side, since there may be several";
-        found.semantic_error(value.span().start, format!("{LISTENER}: {}", type_error(value.get_ref(), "a list", fix)));
-        return;
-    };
-    for table in tables {
-        if found.is_full() {
-            return;
-        }
-        match table.get_ref() {
-            DeValue::Table(keys) => listeners.extend(read(table.span().start, keys, around, found)),
-            other => {
-                let fix = "write [[listener]] above its keys";
-                found.semantic_error(table.span().start, format!("{LISTENER}: {}", type_error(other, "a table", fix)));
-            }
-        }
-    }
+    each_table(LISTENER, value, found, |at, keys, found| listeners.extend(read(at, keys, around, found)));
 }
 
 /// Reports listeners with the same address as another listener, an admin socket or the metrics, and listeners that
