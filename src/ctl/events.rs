@@ -1,6 +1,6 @@
 //! `events` and `why`: what happens now, and what happened to a registration.
 //!
-//! Events of a newer daemon that aren't known here are shown as they are.
+//! Events that only a newer daemon knows are shown with all their fields.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -63,7 +63,7 @@ pub(super) async fn why(
         Answer::Document(text) => text,
         Answer::Unknown(_) => {
             // If standard error is closed, the exit status remains.
-            let _ = writeln!(std::io::stderr(), "ws-routerctl: nothing is remembered of {id}");
+            let _ = writeln!(std::io::stderr(), "ws-routerctl: no history of {id}");
             return Err(Error::Reported);
         }
         Answer::Refused(_, refused) => return Err(Error::UnexpectedAnswer(refused.error)),
@@ -112,7 +112,8 @@ fn verdict(events: &[Option<Event>], now: u64) -> String {
     format!("ended {ago} ago: {end}")
 }
 
-/// Finds the end of the last life unless another one has begun. The members of a removed registration leave after it.
+/// Finds the end of the registration, unless the id has been registered again since. Members of a removed registration
+/// leave after its end.
 fn end(events: &[Option<Event>]) -> Option<(usize, &Event, EndReason)> {
     let known = events.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref()?)));
     known.fold(None, |end, (at, event)| match event.kind {
@@ -166,7 +167,7 @@ fn departure(event: &Event, in_full: bool) -> String {
         (CloseReason::Left, None) => "closed its connection".into(),
         (CloseReason::Lost, _) => "its connection broke".into(),
         (CloseReason::NoPong, _) => format!("no pong for {}", age(*silent_ms)),
-        (CloseReason::TooSlow, _) => "too slow in receiving".into(),
+        (CloseReason::TooSlow, _) => "received too slowly".into(),
         (reason, _) => format!("{}{by}", reason.text()),
     };
     if in_full {

@@ -355,7 +355,7 @@ async fn why_reports_how_a_registration_ended() {
     let (_, json, _) = ask(&admin.socket, &["why", "my-device", "--json"]).await;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["events"][2]["reason"], "lost");
     let (status, _, errors) = ask(&admin.socket, &["why", "other-device"]).await;
-    assert_eq!((status, errors.as_str()), (1, "ws-routerctl: nothing is remembered of other-device\n"));
+    assert_eq!((status, errors.as_str()), (1, "ws-routerctl: no history of other-device\n"));
 }
 
 #[tokio::test]

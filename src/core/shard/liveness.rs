@@ -33,7 +33,7 @@ pub(super) enum Verdict {
     MessageStalled,
 }
 
-/// What the peer's machine has acknowledged since the query before.
+/// Bytes that the peer's machine has acknowledged since the previous query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Growth {
     /// More of what precedes the ping, or the ping itself.
@@ -52,12 +52,12 @@ pub(super) struct AckProgress {
 }
 
 impl AckProgress {
-    /// Takes what the kernel reports about the connection for the first time.
+    /// Starts with the kernel's first report about the connection.
     pub(super) fn new(transit: TcpTransit) -> Self {
         Self { acknowledged: transit.acknowledged, ping: transit.written }
     }
 
-    /// Takes what it reports now; returns what that shows, if it is more than before.
+    /// Updates the state by a later report; returns the growth, if there is enough of it.
     pub(super) fn update(&mut self, transit: TcpTransit) -> Option<Growth> {
         let had_ping = self.acknowledged >= self.ping;
         let grows = transit.acknowledged.saturating_sub(self.acknowledged) >= LEAST_GROWTH;
@@ -86,7 +86,7 @@ impl Activity {
     }
 }
 
-/// Time for which a member must be behind before the kernel is queried: few ever are.
+/// Time for which a pong or an outbox must be overdue before the kernel is queried. Few ever are.
 pub(super) const ASK_AFTER: Duration = Duration::from_millis(500);
 /// Acknowledged bytes that count as progress: a line that takes 20 seconds for them is slower than any in use.
 const LEAST_GROWTH: u64 = 16 << 10;

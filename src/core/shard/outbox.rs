@@ -73,7 +73,7 @@ impl Outbox {
         self.progress
     }
 
-    /// Records progress of the peer's machine, or that something waits from now on.
+    /// Records that the peer's machine has acknowledged bytes, or that the outbox is no longer empty.
     pub(super) fn note_progress(&mut self, now: Moment) {
         self.progress = now;
     }
@@ -87,7 +87,7 @@ impl Outbox {
         self.slices.push_back(Slice { chunk, range, boundary });
     }
 
-    /// Adds the rest of a chunk's part of which `taken` bytes have been sent.
+    /// Adds a part of a chunk, without its first `taken` bytes, which have been sent.
     pub(super) fn push_rest(&mut self, chunk: &Chunk, range: Range<usize>, taken: usize) {
         self.ends_with_pong = false;
         self.queued += range.len() - taken;
@@ -96,7 +96,7 @@ impl Outbox {
         self.slices.push_back(Slice { chunk: Rc::clone(chunk), range: range.start + taken..range.end, boundary });
     }
 
-    /// Adds pongs; where one is the newest already, it is replaced by the newest of these (RFC 6455 section 5.5.3).
+    /// Adds the last of some pongs, which replaces a waiting pong at the end of the outbox (RFC 6455 section 5.5.3).
     pub(super) fn push_pong(&mut self, pongs: &[u8], last: usize) {
         if self.ends_with_pong
             && self.slices.len() > 1
@@ -155,7 +155,7 @@ impl Outbox {
         self.kept = self.slices.iter().map(|slice| slice.chunk.capacity()).sum();
     }
 
-    /// Empties it for the next use.
+    /// Clears the outbox for its next use.
     pub(super) fn clear(&mut self, buffers: &mut Buffers) {
         for slice in self.slices.drain(..) {
             buffers.give_shared(slice.chunk);
@@ -198,7 +198,7 @@ pub(super) fn rest_of_begun_frame(slices: &[IoSlice<'_>], mut sent: usize) -> us
     0
 }
 
-/// Overhead of a slice: itself, and a chunk's two allocations, which it may be the only one to use.
+/// Overhead of a slice: the slice itself, and the two allocations of its chunk, which may be used by this slice alone.
 const SLICE_WEIGHT: usize = 128;
 /// Slices in one system call; the kernel takes 1,024 at most (IOV_MAX).
 const SLICES_A_WRITE: usize = 64;
