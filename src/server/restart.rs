@@ -49,7 +49,7 @@ pub async fn try_out(parts: &Restart) -> Result<Program, TrialError> {
     parts.phases.enter(HandoverPhase::Trying);
     let tried = async {
         let program = Program::open()?;
-        program.try_out(&export::rehearse(&parts.server, parts.front.listeners()).await).await?;
+        program.try_out(&export::trial_snapshot(&parts.server, parts.front.listeners()).await).await?;
         Ok(program)
     };
     let tried = tried.await;
@@ -97,7 +97,7 @@ pub async fn through_store(parts: &mut Restart) {
     }
     tracing::info!(message_id = messages::HANDING_OVER, "handing over to the next process");
     let close_timeout = parts.server.config().websocket.close_timeout;
-    parts.notify.stopping(export::patience(close_timeout));
+    parts.notify.stopping(export::max_duration(close_timeout));
     let stored = match export(parts).await {
         Ok(bundle) => {
             parts.phases.enter(HandoverPhase::Storing);
@@ -126,12 +126,12 @@ pub async fn through_store(parts: &mut Restart) {
 async fn export(parts: &mut Restart) -> io::Result<HandoverBundle> {
     systemd::alive();
     parts.phases.enter(HandoverPhase::FinishingRequests);
-    if parts.front.close(export::REQUESTS).await.is_err() {
+    if parts.front.close(export::REQUESTS_TIME).await.is_err() {
         tracing::warn!("some requests were not finished in time");
     }
     parts.phases.enter(HandoverPhase::ReleasingMembers);
     parts.server.release_immovable().await;
-    if parts.front.close_admin(export::REQUESTS).await.is_err() {
+    if parts.front.close_admin(export::REQUESTS_TIME).await.is_err() {
         tracing::warn!("some requests of administrators were not finished in time");
     }
     parts.phases.enter(HandoverPhase::Exporting);

@@ -45,8 +45,8 @@ pub(super) struct Spec {
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) specs: &'static [Spec],
-    /// The column that takes the remaining width, its minimum width, and its minimum width before less important columns
-    /// are added.
+    /// The column that takes the remaining width. Its first minimum is for important columns only; less important ones are
+    /// added as long as it keeps the second.
     flexible: (Column, u16, u16),
 }
 

@@ -122,6 +122,7 @@ async fn act(client: &Client, action: &Action) -> String {
     }
 }
 
+/// Removes a registration or closes a connection; returns `done`, or `gone` if it doesn't exist.
 async fn delete(client: &Client, folder: &str, name: &impl Display, done: String, gone: String) -> String {
     let path = format!("/v1/{folder}/{name}");
     match client.ask(Method::DELETE, &path).await {

@@ -53,15 +53,15 @@ async fn send_command(session: &Session, command: impl FnOnce(oneshot::Sender<wi
 /// Parses `over`; returns the default if the query doesn't have it, and `None` if it is invalid.
 fn parse_over(query: &str) -> Option<Duration> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix("over="));
-    let over = value.map_or(Ok(DEFAULT), humantime::parse_duration).ok()?;
-    (over <= LONGEST).then_some(over)
+    let over = value.map_or(Ok(DEFAULT_OVER), humantime::parse_duration).ok()?;
+    (over <= MAX_OVER).then_some(over)
 }
 
 /// Default of `over`: spreads the reconnects of ten thousand devices well enough, and is short for an administrator.
-const DEFAULT: Duration = Duration::from_secs(60);
+const DEFAULT_OVER: Duration = Duration::from_secs(60);
 
 /// Longest accepted `over`. A longer one is taken for a typing error.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_time_of_a_drain_is_parsed_and_bounded() {
-        assert_eq!(parse_over(""), Some(DEFAULT));
+        assert_eq!(parse_over(""), Some(DEFAULT_OVER));
         assert_eq!(parse_over("x=1&over=0s"), Some(Duration::ZERO));
         assert_eq!(parse_over("over=90s"), Some(Duration::from_secs(90)));
         for bad in ["over=", "over=60", "over=soon", "over=2days"] {

@@ -16,7 +16,7 @@ use ws_router_core::rate::Rate;
 
 use super::Listener;
 use super::authorizer::AuthorizerAddress;
-use super::keys::{ACCESS, ACCESS_KEYS, DAY, MANY, MOMENT, each_table, unknown_keys};
+use super::keys::{ACCESS, ACCESS_KEYS, DAY, MAX_COUNT, MIN_TIMEOUT, each_table, unknown_keys};
 use super::reader::{Found, Position, Surroundings};
 use super::value::{self, Setting, ValueError, quoted, type_error};
 use crate::peer::{Peers, Range};
@@ -219,7 +219,7 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
         ask: table.one("ask", |value| Ok(String::read(value)?.parse()?)),
         ask_timeout: table.one("ask-timeout", |value| {
             let time = Duration::read(value)?;
-            value::between(MOMENT, DAY)(&time).map(|()| time)
+            value::between(MIN_TIMEOUT, DAY)(&time).map(|()| time)
         }),
     };
     let (registers, connects) = match rule.allow {
@@ -342,17 +342,17 @@ impl User {
 fn name(text: String) -> Result<String, ValueError> {
     let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let fits =
-        text.len() <= LONGEST_NAME && text.chars().all(is_valid) && text.starts_with(|c: char| c.is_ascii_alphabetic());
+        text.len() <= MAX_NAME_LEN && text.chars().all(is_valid) && text.starts_with(|c: char| c.is_ascii_alphabetic());
     if fits {
         return Ok(text);
     }
-    let fix = format!("write a letter and up to {} letters, digits and - _ .", LONGEST_NAME - 1);
+    let fix = format!("write a letter and up to {} letters, digits and - _ .", MAX_NAME_LEN - 1);
     Err(ValueError::Invalid { text, expected: "a name", fix: fix.into() })
 }
 
 /// Checks a limit.
 fn at_least_one(number: usize) -> Result<usize, ValueError> {
-    value::between(1, MANY)(&number).map(|()| number)
+    value::between(1, MAX_COUNT)(&number).map(|()| number)
 }
 
 /// Reads a rate. `number` parses its amounts.
@@ -382,4 +382,4 @@ const CONDITIONS: [&str; 5] = ["networks", "users", "tokens", "client-certificat
 const MAX_AMOUNT: u64 = 1 << 50;
 
 /// Maximum length of a rule's name, which is part of each log message about the rule.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LEN: usize = 64;

@@ -84,15 +84,15 @@ pub(super) const KEYS: &[Key] = keys! {
 
     [websocket]
     "max-message" max_message, Live between(ByteSize::kib(1), ByteSize::gib(1));
-    "ping-interval" ping_interval, Live between(MOMENT, DAY);
-    "pong-timeout" pong_timeout, Live between(MOMENT, DAY);
+    "ping-interval" ping_interval, Live between(MIN_TIMEOUT, DAY);
+    "pong-timeout" pong_timeout, Live between(MIN_TIMEOUT, DAY);
     "outbox" outbox, Live between(ByteSize::kib(16), ByteSize::gib(1));
-    "stall-timeout" stall_timeout, Live between(MOMENT, DAY);
+    "stall-timeout" stall_timeout, Live between(MIN_TIMEOUT, DAY);
     "slow-receiver" slow_receiver, Live any;
-    "close-timeout" close_timeout, Live between(MOMENT, DAY);
+    "close-timeout" close_timeout, Live between(MIN_TIMEOUT, DAY);
 
     [relay]
-    "threads" threads, Restart auto_or(between(NonZeroUsize::MIN, MOST_THREADS));
+    "threads" threads, Restart auto_or(between(NonZeroUsize::MIN, MAX_THREADS));
     "busy-poll" busy_poll, Live between(Duration::ZERO, Duration::from_millis(10));
 
     [http]
@@ -104,8 +104,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "forwarded-header" forwarded_header, Live any;
     "require-forwarded" require_forwarded, Live any;
     "hosts" hosts, Live each(|name: &String| host_name(name));
-    "request-timeout" request_timeout, Live between(MOMENT, DAY);
-    "idle-timeout" idle_timeout, Live between(MOMENT, DAY);
+    "request-timeout" request_timeout, Live between(MIN_TIMEOUT, DAY);
+    "idle-timeout" idle_timeout, Live between(MIN_TIMEOUT, DAY);
     // A browser says that much about itself, with a few cookies.
     "max-head" max_head, Live between(ByteSize::kib(8), ByteSize::mib(1));
     "max-body" max_body, Live between(ByteSize::kib(1), ByteSize::mib(1));
@@ -126,11 +126,11 @@ pub(super) const KEYS: &[Key] = keys! {
     "format" format, Restart any;
 
     [limits]
-    "connections" connections, Live auto_or(between(1, MANY));
-    "connections-per-address" connections_per_address, Live auto_or(between(1, MANY));
-    "registrations" registrations, Live between(1, MANY);
-    "members" members, Live between(1, MANY);
-    "pending" pending, Live between(1, MANY);
+    "connections" connections, Live auto_or(between(1, MAX_COUNT));
+    "connections-per-address" connections_per_address, Live auto_or(between(1, MAX_COUNT));
+    "registrations" registrations, Live between(1, MAX_COUNT);
+    "members" members, Live between(1, MAX_COUNT);
+    "pending" pending, Live between(1, MAX_COUNT);
     "memory" memory, Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
     "connection-rate" connection_rate, Live any;
     "register-rate" register_rate, Live any;
@@ -277,11 +277,11 @@ pub(super) fn unknown_keys(section: &str, known: &[&'static str], keys: &DeTable
 }
 
 /// Minimum of timeouts: within a shorter time, no peer can respond.
-pub(super) const MOMENT: Duration = Duration::from_millis(10);
+pub(super) const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A year of 365.25 days, as in humantime. A longer time is a typing error, and might exceed the clock's range.
 const YEAR: Duration = Duration::from_secs(31_557_600);
 /// Maximum number of relay threads. More threads than cores only compete with each other.
-const MOST_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
+const MAX_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// Maximum of counts: more than any machine can hold, and far below an overflow.
-pub(super) const MANY: usize = 1_000_000_000;
+pub(super) const MAX_COUNT: usize = 1_000_000_000;

@@ -18,9 +18,9 @@ pub struct HandoverBundle {
     server: FrozenServer,
 }
 
-/// Returns the sealed state of a running router, for the trial of a new program. The relay threads are stopped only while
+/// Returns a snapshot of the running router, for the trial of a new program. The relay threads are stopped only while
 /// their state is copied.
-pub async fn rehearse(server: &Server, listeners: &[ListenerHandle]) -> Snapshot {
+pub async fn trial_snapshot(server: &Server, listeners: &[ListenerHandle]) -> Snapshot {
     let mut snapshot = server.snapshot().await.thaw();
     snapshot.listeners = keys(listeners);
     snapshot
@@ -49,16 +49,16 @@ impl HandoverBundle {
     pub fn store(&self) -> io::Result<()> {
         Notify::store(STATE, self.state.as_fd())?;
         Notify::store(CONNECTIONS, self.connections.as_fd())?;
-        Notify::barrier(STORED)
+        Notify::barrier(STORE_TIME)
     }
 }
 
 /// Returns the maximum duration of a hand-over through the service manager's store.
-pub fn patience(close_timeout: Duration) -> Duration {
-    REQUESTS * 2 + RELEASE_TIME + close_timeout + STORED
+pub fn max_duration(close_timeout: Duration) -> Duration {
+    REQUESTS_TIME * 2 + RELEASE_TIME + close_timeout + STORE_TIME
 }
 
 /// Time for finishing requests in progress.
-pub const REQUESTS: Duration = Duration::from_secs(2);
+pub const REQUESTS_TIME: Duration = Duration::from_secs(2);
 /// Time for the service manager to store the descriptors.
-const STORED: Duration = Duration::from_secs(5);
+const STORE_TIME: Duration = Duration::from_secs(5);

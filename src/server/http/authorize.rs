@@ -158,12 +158,12 @@ async fn decide_externally(
         Action::Connect => (parameter("id"), None, parameter("sock_type")),
         Action::Remove => (parameter("id"), None, None),
     };
-    yield_budget::spend(yield_budget::QUESTION);
+    yield_budget::spend(yield_budget::AUTH_REQUEST);
     let network = ClientLimits::network_of(&caller.peer, &server.config().http);
     let request = AuthRequest { id: id.as_deref(), kind: kind.as_deref(), role: role.as_deref() };
     let decision = authorizer.authorize(action, caller, &request, network).await;
     // Many requests to an authorizer that hangs time out at the same moment.
-    yield_budget::spend(yield_budget::QUESTION);
+    yield_budget::spend(yield_budget::AUTH_REQUEST);
     decision
 }
 

@@ -22,14 +22,14 @@ pub enum ParamError {
     /// A parameter has no value.
     #[error("parameter {0} is empty; give it a value")]
     Empty(&'static str),
-    /// A decoded value is longer than 1024 bytes.
+    /// A decoded value is longer than 1,024 bytes.
     #[error("parameter {0} is too long; the limit is {MAX_VALUE} bytes")]
     TooLong(&'static str),
     /// A percent sign isn't followed by two hex digits.
-    #[error("parameter {0} has a broken escape; write a percent sign as %25")]
+    #[error("parameter {0} has an invalid percent escape; write a percent sign as %25")]
     Escape(&'static str),
     /// A decoded value isn't UTF-8.
-    #[error("parameter {0} is not UTF-8; escape the bytes of its UTF-8 form")]
+    #[error("parameter {0} is not UTF-8; percent-encode its UTF-8 form")]
     NotUtf8(&'static str),
 }
 

@@ -38,8 +38,8 @@ struct Memory {
     proc_mem: u64,
 }
 
-/// Returns the statistics. The caller has checked that they are public. All responses share one document, so that
-/// many slow readers hold only one in memory.
+/// Returns the statistics. The caller has checked that they are public. All responses share one document, so that many
+/// slow readers hold only one in memory.
 pub(super) async fn stats(server: &Server) -> Result<Response, HttpError> {
     server.stats().get_or_try_make(|| document(server)).await.map(json).map_err(|_| {
         HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, Refusal::Malformed, "the statistics can't be written as JSON")

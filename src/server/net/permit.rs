@@ -31,7 +31,7 @@ pub fn connections_within(descriptors: u64) -> u64 {
 pub(super) fn evicted_limit() -> usize {
     let descriptors = descriptor_limit();
     let reserve = descriptors.saturating_sub(connections_within(descriptors));
-    usize::try_from(reserve / 4).unwrap_or(usize::MAX).min(EVICTED_AT_ONCE)
+    usize::try_from(reserve / 4).unwrap_or(usize::MAX).min(MAX_EVICTED)
 }
 
 /// Returns the limit of open connections for one client network, while all others have `others`:
@@ -99,7 +99,7 @@ impl Drop for ConnectionPermit {
 pub const RESERVED_DESCRIPTORS: u64 = 256;
 
 /// Maximum number of evicted connections that are still open. Each is closed within moments.
-const EVICTED_AT_ONCE: usize = 64;
+const MAX_EVICTED: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -68,7 +68,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => {
                 socket.set_nodelay(true)?;
-                SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)
+                SockRef::from(socket).set_tcp_notsent_lowat(MAX_UNSENT)
             }
             Self::Unix(_) => Ok(()),
         }
@@ -158,4 +158,4 @@ impl AsyncWrite for Stream {
 
 /// Maximum number of unsent bytes in the kernel (TCP_NOTSENT_LOWAT, tcp(7)). The kernel's default is megabytes; a much
 /// lower limit than this makes large messages take more writes than necessary (tests/bench/README.md).
-const UNSENT: u32 = 512 << 10;
+const MAX_UNSENT: u32 = 512 << 10;

@@ -33,6 +33,6 @@ pub const REQUEST: u32 = 1;
 /// Cost of a join, with the connection that is made for it.
 pub const JOIN: u32 = 4;
 /// Cost of a request to an external authorizer, and again that of its answer, with the connection that is made for it.
-pub const QUESTION: u32 = 4;
+pub const AUTH_REQUEST: u32 = 4;
 /// Work between two yields: about fifty microseconds.
 const BUDGET: u32 = 8;

@@ -43,7 +43,7 @@ pub fn send_fds(descriptors: &[RawFd]) -> io::Result<OwnedFd> {
     let (near, far) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
     // As much as the system allows; the kernel takes less without an error.
     setsockopt(&near, sockopt::SndBuf, &SEND_BUFFER)?;
-    for some in descriptors.chunks(IN_A_MESSAGE) {
+    for some in descriptors.chunks(SCM_MAX_FD) {
         send(&near, some)?;
     }
     Ok(far)
@@ -69,7 +69,7 @@ fn send(socket: &impl AsFd, descriptors: &[RawFd]) -> io::Result<()> {
 fn recv(socket: &impl AsFd, flags: MsgFlags) -> io::Result<Option<Vec<OwnedFd>>> {
     let mut byte = [0];
     let mut data = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([RawFd; IN_A_MESSAGE]);
+    let mut space = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut data, Some(&mut space), flags)?;
     let mut received = Vec::new();
@@ -83,9 +83,9 @@ fn recv(socket: &impl AsFd, flags: MsgFlags) -> io::Result<Option<Vec<OwnedFd>>>
     Ok((message.bytes > 0).then_some(received))
 }
 
-/// SCM_MAX_FD, the maximum number of descriptors in a message. With space for this many a message is never truncated,
+/// Maximum number of descriptors in a message (unix(7)). With space for this many a message is never truncated,
 /// which could leave unknown descriptors open.
-const IN_A_MESSAGE: usize = 253;
+const SCM_MAX_FD: usize = 253;
 /// Size of the send buffer: some hundred messages, with some ten thousand descriptors.
 const SEND_BUFFER: usize = 8 << 20;
 

@@ -52,7 +52,7 @@ fn an_empty_and_a_closed_stream_have_errors_of_their_own() {
 fn descriptors_arrive_in_order_with_the_data_that_was_sent_meanwhile() {
     // Copies of a few sockets: an ordinary user may have 1,024 open and in flight, and the other tests need some too.
     const SOCKETS: usize = 20;
-    const COUNT: usize = IN_A_MESSAGE + 47;
+    const COUNT: usize = SCM_MAX_FD + 47;
     let (mut near, far): (Vec<_>, Vec<_>) = (0..SOCKETS).map(|_| UnixStream::pair().unwrap()).unzip();
     let raw: Vec<RawFd> = far.iter().map(AsRawFd::as_raw_fd).cycle().take(COUNT).collect();
     let socket = send_fds(&raw).unwrap();
