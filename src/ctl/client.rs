@@ -58,21 +58,21 @@ impl Client {
 
     /// Reads a document that must exist, and returns it parsed and as text.
     pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Bytes), Error> {
-        match self.ask(Method::GET, path).await? {
+        match self.request(Method::GET, path).await? {
             Answer::Document(text) => Ok((serde_json::from_slice(&text)?, text)),
             Answer::Unknown(refused) | Answer::Refused(_, refused) => Err(Error::UnexpectedAnswer(refused.error)),
         }
     }
 
     /// Sends a request and waits for the whole answer, at most [`ANSWER_TIMEOUT`].
-    pub(super) async fn ask(&self, method: Method, path: &str) -> Result<Answer, Error> {
+    pub(super) async fn request(&self, method: Method, path: &str) -> Result<Answer, Error> {
         self.within(ANSWER_TIMEOUT, self.exchange(method, path)).await
     }
 
-    /// Sends a request whose answer may take up to [`ORDER_TIMEOUT`]. Verifies first that the daemon answers at all.
-    pub(super) async fn order(&self, path: &str) -> Result<Bytes, Error> {
-        self.ask(Method::GET, "/v1/status").await?;
-        match self.within(ORDER_TIMEOUT, self.exchange(Method::POST, path)).await? {
+    /// Sends a command (`POST`), whose answer may take up to [`COMMAND_TIMEOUT`]. Verifies first that the daemon answers.
+    pub(super) async fn command(&self, path: &str) -> Result<Bytes, Error> {
+        self.request(Method::GET, "/v1/status").await?;
+        match self.within(COMMAND_TIMEOUT, self.exchange(Method::POST, path)).await? {
             Answer::Document(text) => Ok(text),
             Answer::Unknown(refused) => Err(Error::UnexpectedAnswer(refused.error)),
             Answer::Refused(StatusCode::UNPROCESSABLE_ENTITY, refused) => {
@@ -165,7 +165,7 @@ impl Lines {
 /// Time within which a running daemon answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a reload, which may wait for slow file systems, and for an upgrade, which tries the new program.
-const ORDER_TIMEOUT: Duration = Duration::from_secs(90);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
 const BACKLOG_RETRY: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
@@ -191,8 +191,8 @@ mod tests {
         for _ in 0..2 {
             let begun = tokio::time::Instant::now();
             let errors = [
-                client.ask(Method::GET, "/v1/status").await.map(drop).unwrap_err(),
-                client.order("/v1/reload").await.map(drop).unwrap_err(),
+                client.request(Method::GET, "/v1/status").await.map(drop).unwrap_err(),
+                client.command("/v1/reload").await.map(drop).unwrap_err(),
                 client.lines("/v1/events").await.map(drop).unwrap_err(),
             ];
             assert_eq!(begun.elapsed().as_secs(), 30);

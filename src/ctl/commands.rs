@@ -226,7 +226,7 @@ async fn one(
     name: &impl Display,
     noun: &str,
 ) -> Result<Option<Bytes>, Error> {
-    match client.ask(method, &format!("/v1/{folder}/{name}")).await? {
+    match client.request(method, &format!("/v1/{folder}/{name}")).await? {
         Answer::Document(text) => Ok(Some(text)),
         Answer::Unknown(_) => {
             report_unknown(noun, name);
@@ -363,7 +363,7 @@ impl<W: Write> Fields<'_, W> {
 
 /// Replaces the running daemon with the program that is on the disk now.
 pub(super) async fn upgrade(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
-    let text = client.order("/v1/upgrade").await?;
+    let text = client.command("/v1/upgrade").await?;
     match format {
         Format::Json => out.write_all(&text)?,
         Format::Text(_) => writeln!(out, "the new program takes over")?,
@@ -373,7 +373,7 @@ pub(super) async fn upgrade(client: &Client, format: Format, out: &mut impl Writ
 
 /// Reloads the configuration, and prints what that changed.
 pub(super) async fn reload(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
-    let text = client.order("/v1/reload").await?;
+    let text = client.command("/v1/reload").await?;
     let report: wire::ReloadReport = serde_json::from_slice(&text)?;
     if format.is_json() {
         return Ok(out.write_all(&text)?);

@@ -51,7 +51,7 @@ pub(super) async fn undo(client: &Client, format: Format, out: &mut impl Write) 
 }
 
 async fn request(client: &Client, method: Method, path: &str) -> Result<Bytes, Error> {
-    match client.ask(method, path).await? {
+    match client.request(method, path).await? {
         Answer::Document(text) => Ok(text),
         Answer::Unknown(refused) => Err(Error::UnexpectedAnswer(refused.error)),
         Answer::Refused(_, refused) => Err(Error::Unavailable(refused.error)),

@@ -59,7 +59,7 @@ pub(super) async fn why(
     format: Format,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    let text = match client.ask(Method::GET, &format!("/v1/registrations/{id}/history")).await? {
+    let text = match client.request(Method::GET, &format!("/v1/registrations/{id}/history")).await? {
         Answer::Document(text) => text,
         Answer::Unknown(_) => {
             // If standard error is closed, the exit status remains.

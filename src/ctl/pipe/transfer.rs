@@ -77,7 +77,7 @@ pub(super) enum TransferError {
 
 /// Instruction from the receiving half to the sending half.
 #[derive(Debug)]
-enum Order {
+enum Instruction {
     /// Start sending data; the other end wants heartbeats at this interval, if it knows them.
     Start(Option<Duration>),
     Send(ControlMessage),
@@ -98,12 +98,12 @@ pub(super) async fn run(
     options: Options,
 ) -> Result<Transfer, TransferError> {
     let (mut sink, mut stream) = socket.split();
-    let (orders, received_orders) = mpsc::channel(MAX_ORDERS);
+    let (instructions, received_instructions) = mpsc::channel(MAX_INSTRUCTIONS);
     // The digest that the sending half has announced, with which the receiving half compares the answer.
     let (announce, announced) = watch::channel(None);
     let ended = {
-        let send = Sender::new(&mut sink, options, announce).run(input, received_orders);
-        let receive = Receiver::new(output, orders, options, announced).run(&mut stream);
+        let send = Sender::new(&mut sink, options, announce).run(input, received_instructions);
+        let receive = Receiver::new(output, instructions, options, announced).run(&mut stream);
         tokio::pin!(send, receive);
         tokio::select! {
             biased;
@@ -154,7 +154,11 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends until the receiving half has ended, or, if plain, until the input ends; then closes.
-    async fn run(mut self, input: Option<Input>, mut orders: mpsc::Receiver<Order>) -> Result<Digest, TransferError> {
+    async fn run(
+        mut self,
+        input: Option<Input>,
+        mut instructions: mpsc::Receiver<Instruction>,
+    ) -> Result<Digest, TransferError> {
         let mut input = input;
         // If plain, nothing would end a pipe that sends nothing.
         let mut has_ended = input.is_none() && !self.options.plain;
@@ -174,10 +178,10 @@ impl<'a> Sender<'a> {
             }
             tokio::select! {
                 biased;
-                order = orders.recv() => match order {
-                    Some(Order::Start(interval)) => self.start(interval),
-                    Some(Order::Send(message)) => self.send(&message).await?,
-                    Some(Order::End) => has_ended = input.is_some(),
+                instruction = instructions.recv() => match instruction {
+                    Some(Instruction::Start(interval)) => self.start(interval),
+                    Some(Instruction::Send(message)) => self.send(&message).await?,
+                    Some(Instruction::End) => has_ended = input.is_some(),
                     None if input.is_some() => return Err(TransferError::EndedBeforeInput),
                     None => break,
                 },
@@ -217,7 +221,7 @@ impl<'a> Sender<'a> {
 #[derive(Debug)]
 struct Receiver {
     output: Output,
-    orders: mpsc::Sender<Order>,
+    instructions: mpsc::Sender<Instruction>,
     options: Options,
     /// Digest of all data, once the sending half has announced it.
     announced: watch::Receiver<Option<Digest>>,
@@ -245,12 +249,12 @@ enum Peer {
 impl Receiver {
     fn new(
         output: Output,
-        orders: mpsc::Sender<Order>,
+        instructions: mpsc::Sender<Instruction>,
         options: Options,
         announced: watch::Receiver<Option<Digest>>,
     ) -> Self {
         let (digester, peer) = (Digester::default(), Peer::Absent);
-        Self { output, orders, options, announced, digester, peer, has_ended: false, is_confirmed: false }
+        Self { output, instructions, options, announced, digester, peer, has_ended: false, is_confirmed: false }
     }
 
     /// Receives until everything has arrived here and there, or, if plain, until the connection ends.
@@ -300,7 +304,7 @@ impl Receiver {
     async fn data(&mut self, bytes: Bytes) -> Result<(), TransferError> {
         if self.peer == Peer::Absent && !self.options.plain {
             self.peer = Peer::Unknown;
-            self.order(Order::Start(None)).await;
+            self.instruct(Instruction::Start(None)).await;
         }
         self.digester.update(&bytes);
         self.output.write(bytes).await.map_err(TransferError::Output)
@@ -314,7 +318,7 @@ impl Receiver {
                 }
                 self.meet(Peer::Greeted, beat_ms).await;
                 let ready = ControlMessage::Ready { beat_ms: heartbeat_ms(self.options.timeout) };
-                self.order(Order::Send(ready)).await;
+                self.instruct(Instruction::Send(ready)).await;
             }
             ControlMessage::Ready { beat_ms } => {
                 if self.peer != Peer::Greeted {
@@ -336,7 +340,7 @@ impl Receiver {
 
     async fn meet(&mut self, peer: Peer, beat_ms: u64) {
         self.peer = peer;
-        self.order(Order::Start(Some(Duration::from_millis(beat_ms)))).await;
+        self.instruct(Instruction::Start(Some(Duration::from_millis(beat_ms)))).await;
     }
 
     async fn ended(&mut self, digest: &Digest) -> Result<(), TransferError> {
@@ -346,9 +350,9 @@ impl Receiver {
         }
         self.output.flush().await.map_err(TransferError::Output)?;
         self.has_ended = true;
-        self.order(Order::Send(ControlMessage::Received(received))).await;
+        self.instruct(Instruction::Send(ControlMessage::Received(received))).await;
         if self.options.ends_with_peer {
-            self.order(Order::End).await;
+            self.instruct(Instruction::End).await;
         }
         Ok(())
     }
@@ -367,9 +371,9 @@ impl Receiver {
         })
     }
 
-    async fn order(&self, order: Order) {
+    async fn instruct(&self, instruction: Instruction) {
         // The sending half has ended only if it failed, and then its error is returned.
-        let _ = self.orders.send(order).await;
+        let _ = self.instructions.send(instruction).await;
     }
 }
 
@@ -395,7 +399,7 @@ async fn next(input: &mut Option<Input>) -> Option<io::Result<Bytes>> {
 }
 
 /// Capacity of the channel of instructions: more than one received message causes.
-const MAX_ORDERS: usize = 8;
+const MAX_INSTRUCTIONS: usize = 8;
 /// Time for closing the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Lower bound of the interval that the other end may ask for.

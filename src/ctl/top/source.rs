@@ -72,7 +72,7 @@ pub(super) async fn sample(client: &Client, watched: Option<&str>) -> Result<Sam
 }
 
 async fn members(client: &Client, id: &str) -> Result<Option<ws_router_admin_api::RegistrationDetail>, Error> {
-    match client.ask(Method::GET, &format!("/v1/registrations/{id}")).await? {
+    match client.request(Method::GET, &format!("/v1/registrations/{id}")).await? {
         Answer::Document(text) => Ok(Some(serde_json::from_slice(&text)?)),
         Answer::Unknown(_) => Ok(None),
         Answer::Refused(_, refused) => Err(Error::UnexpectedAnswer(refused.error)),
@@ -125,7 +125,7 @@ async fn act(client: &Client, action: &Action) -> String {
 /// Removes a registration or closes a connection; returns `done`, or `gone` if it doesn't exist.
 async fn delete(client: &Client, folder: &str, name: &impl Display, done: String, gone: String) -> String {
     let path = format!("/v1/{folder}/{name}");
-    match client.ask(Method::DELETE, &path).await {
+    match client.request(Method::DELETE, &path).await {
         Ok(Answer::Document(_)) => done,
         Ok(Answer::Unknown(_)) => format!("{gone} already"),
         Ok(Answer::Refused(_, refused)) => refused.error,
