@@ -113,7 +113,7 @@ impl Assembly {
     pub(super) fn spare_capacity(&mut self, at_most: usize, buffers: &mut Buffers) -> &mut [u8] {
         let want = self.remaining().min(at_most);
         if self.buffer.len() - self.filled < want.min(MIN_READ) {
-            self.grow(buffers);
+            self.grow(want, buffers);
         }
         let end = self.buffer.len().min(self.filled + want);
         &mut self.buffer[self.filled..end]
@@ -180,15 +180,17 @@ impl Assembly {
     /// Grows the buffer towards the announced length of the frame, in proportion to the bytes that have arrived. If more
     /// fragments follow, the size at least doubles, so that small fragments don't each cause a copy of the message. A
     /// buffer of [`STEP`] bytes or more is reallocated in place: the allocator remaps its pages (mremap(2)) instead of
-    /// copying them, and a single step doesn't take long enough to delay other members.
-    fn grow(&mut self, buffers: &mut Buffers) {
+    /// copying them. Only what the next `want` bytes need is touched, since the kernel takes long to provide pages.
+    fn grow(&mut self, want: usize, buffers: &mut Buffers) {
         let whole = self.filled + self.remaining();
         let is_final = self.frame.as_ref().is_none_or(|frame| frame.is_final);
         if self.buffer.len() >= STEP {
             let room = if is_final { self.remaining().min(STEP) } else { STEP };
             self.buffer.truncate(self.filled);
-            self.buffer.reserve_exact(room);
-            self.buffer.resize(self.filled + room, 0);
+            if self.buffer.capacity() - self.filled < room.min(want) {
+                self.buffer.reserve_exact(room);
+            }
+            self.buffer.resize(self.filled + room.min(want), 0);
             return;
         }
         let most = if is_final { whole } else { whole.max(self.filled * 2) };

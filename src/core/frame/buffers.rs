@@ -19,6 +19,8 @@ pub struct Buffers {
     /// Boxed, since they are moved into decoders and back.
     #[allow(clippy::vec_box)]
     incompletes: Vec<Box<Incomplete>>,
+    /// Very large buffers that are being freed, some of it at a time: the kernel takes a while for that.
+    excess: Vec<Vec<u8>>,
 }
 
 impl Buffers {
@@ -48,7 +50,10 @@ impl Buffers {
 
     /// Returns a buffer to the pool. A full pool keeps the largest buffers, which are the most expensive to allocate.
     pub fn give(&mut self, buffer: Vec<u8>) {
-        if !(MIN_POOLED..=MAX_POOLED_BYTES).contains(&buffer.len()) {
+        if buffer.len() > MAX_POOLED_BYTES {
+            return self.excess.push(buffer);
+        }
+        if buffer.len() < MIN_POOLED {
             return;
         }
         self.bytes += buffer.len();
@@ -61,7 +66,22 @@ impl Buffers {
         }
     }
 
-    /// Wraps a buffer so that several outboxes can share it.
+    /// Frees some of the memory of very large buffers that nobody uses any more.
+    pub fn free_some(&mut self) {
+        let Some(buffer) = self.excess.last_mut() else { return };
+        buffer.truncate(buffer.len().saturating_sub(FREED_AT_ONCE));
+        buffer.shrink_to_fit();
+        if buffer.is_empty() {
+            self.excess.pop();
+        }
+    }
+
+    /// Returns whether there is something for [`Self::free_some`] to free.
+    pub fn has_excess(&self) -> bool {
+        !self.excess.is_empty()
+    }
+
+    /// Wraps a buffer so that several can share it.
     pub fn share(&mut self, buffer: Vec<u8>) -> Rc<Vec<u8>> {
         let mut shell = self.shells.pop().unwrap_or_default();
         match Rc::get_mut(&mut shell) {
@@ -96,6 +116,8 @@ impl Buffers {
 
 /// Maximum number of bytes in the pool.
 const MAX_POOLED_BYTES: usize = 8 << 20;
+/// Bytes freed by one call of [`Buffers::free_some`]: some ten microseconds.
+const FREED_AT_ONCE: usize = 512 << 10;
 /// Maximum number of buffers in the pool, so that searching it stays fast.
 const MAX_POOLED: usize = 64;
 /// Maximum number of shells, of 40 bytes each.
@@ -129,6 +151,19 @@ mod tests {
         buffers.give(vec![0; 4 << 20]);
         assert!(buffers.take(100, 100).len() < 4 << 20);
         assert_eq!(buffers.take(256 << 10, 1 << 20).len(), 4 << 20);
+    }
+
+    #[test]
+    fn a_very_large_buffer_is_freed_piece_by_piece() {
+        let mut buffers = Buffers::default();
+        buffers.give(vec![0; MAX_POOLED_BYTES + 10]);
+        assert_eq!(buffers.bytes, 0);
+        let mut calls = 0;
+        while buffers.has_excess() {
+            buffers.free_some();
+            calls += 1;
+        }
+        assert_eq!(calls, MAX_POOLED_BYTES / FREED_AT_ONCE + 1);
     }
 
     #[test]
