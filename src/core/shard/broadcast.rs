@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::outbox::{Chunk, Outbox};
+use super::outbox::{Chunk, Outbox, next_slice};
 use crate::frame::{Batch, Buffers, Piece};
 
 /// Messages for all members of a side but their senders.
@@ -137,21 +137,22 @@ impl PendingBroadcast {
         self.parts.iter().map(|part| part.sender)
     }
 
-    /// Returns the parts for a member from `first` on, without its own.
-    pub(super) fn slices(&self, receiver: u32, first: usize) -> Slices<'_> {
+    /// Returns the parts for a member from `first` on, without its own, and `at_most` bytes in all.
+    pub(super) fn slices(&self, receiver: u32, first: usize, mut at_most: usize) -> Slices<'_> {
         let mut slices = Slices::new();
+        let mut push = |bytes| slices.extend(next_slice(bytes, &mut at_most));
         let mut run = 0..0;
         for part in self.parts[first..].iter().filter(|part| part.sender != receiver) {
             match &part.place {
                 Place::Small(range) if range.start == run.end => run.end = range.end,
                 place => {
                     if !run.is_empty() {
-                        slices.push(IoSlice::new(&self.small[run.clone()]));
+                        push(&self.small[run.clone()]);
                     }
                     match place {
                         Place::Small(range) => run = range.clone(),
                         Place::Large(chunk, range) => {
-                            slices.push(IoSlice::new(&chunk[range.clone()]));
+                            push(&chunk[range.clone()]);
                             run = 0..0;
                         }
                     }
@@ -159,7 +160,7 @@ impl PendingBroadcast {
             }
         }
         if !run.is_empty() {
-            slices.push(IoSlice::new(&self.small[run]));
+            push(&self.small[run]);
         }
         slices
     }

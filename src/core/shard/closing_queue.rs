@@ -52,8 +52,8 @@ impl ClosingQueue {
     }
 
     /// Starts the budget of the next iteration.
-    pub(super) fn start_iteration(&mut self) {
-        self.budget = PER_ITERATION;
+    pub(super) fn start_iteration(&mut self, budget: usize) {
+        self.budget = budget;
     }
 
     /// Lifts the limit for this iteration.
@@ -87,4 +87,4 @@ pub(super) fn delivers_queue(reason: CloseReason) -> bool {
 }
 
 /// Members closed per iteration, with up to three writes for each: what the other members can wait for.
-const PER_ITERATION: usize = 64;
+pub(super) const PER_ITERATION: usize = 64;

@@ -10,8 +10,9 @@ use std::rc::Rc;
 use super::broadcast::{PendingBroadcast, Slices};
 use super::fanout::Transmission;
 use super::member::{Phase, Watermark};
-use super::outbox::rest_of_begun_frame;
-use super::{LEAST_SHARE, Link, Moment, READ, Received, Shard, WRITE_COST, receivers_of, side_of};
+use super::outbox::{next_slice, rest_of_begun_frame};
+use super::run_queue::Lane;
+use super::{LEAST_SHARE, Link, Moment, READ, Received, Shard, WRITE_COST, closing_queue, receivers_of, side_of};
 use crate::close::CloseReason;
 use crate::frame::{Batch, Discarded, Opcode, Piece, ServerHeader};
 
@@ -19,8 +20,10 @@ impl<L: Link> Shard<L> {
     /// Begins an iteration in which so many connections are to be read. They and those with more to be read share what
     /// is read in it, so that a few that send without end don't make it long for the others.
     pub fn begin_iteration(&mut self, readable: usize) {
-        let turns = self.run_queue.len().min(TURNS_PER_ITERATION);
-        self.share = (READ / readable.max(turns).max(1)).max(LEAST_SHARE);
+        self.quantum.start_iteration();
+        self.buffers.free_some();
+        let turns = self.run_queue.len(Lane::Usual).min(TURNS_PER_ITERATION);
+        self.share = (self.quantum.read() / readable.max(turns).max(1)).max(LEAST_SHARE);
     }
 
     /// Reads once from a member whose connection is ready; `ending` says that the end of its stream is announced.
@@ -33,6 +36,7 @@ impl<L: Link> Shard<L> {
     pub fn writable(&mut self, slot: usize, now: Moment) {
         let Some(member) = self.members.get_mut(slot) else { return };
         match member.link.flush() {
+            Ok(true) if member.outbox.is_some() && self.quantum.is_used_up() => self.write_later(slot),
             Ok(true) => _ = self.drain(slot, now),
             Ok(false) => {}
             Err(_) => self.mark(slot, CloseReason::Lost),
@@ -43,7 +47,9 @@ impl<L: Link> Shard<L> {
     /// Reads again from members that had more than one read's worth or are no longer paused, and continues with what
     /// was left of the last iteration.
     pub fn resume(&mut self, now: Moment) {
-        self.closing.start_iteration();
+        self.quantum.note_time(now);
+        self.closing.start_iteration(self.quantum.calls(closing_queue::PER_ITERATION));
+        self.sweep_some();
         self.send_due_pings(now);
         while let Some(slot) = self.throttled.release(&mut self.members, now) {
             self.throttle(slot, now);
@@ -56,24 +62,52 @@ impl<L: Link> Shard<L> {
         self.reap(now);
     }
 
-    /// Gives scheduled members a turn each, as many as one iteration allows. Members that are scheduled by that have
-    /// theirs in a later iteration.
+    /// Gives scheduled members a turn each, as many as one iteration allows, but one of each queue at least. Members that
+    /// are scheduled by that have theirs in a later iteration.
     fn take_turns(&mut self, now: Moment) {
+        let at_most = self.quantum.calls(TURNS_PER_ITERATION);
         let mut writes = 0;
-        for _ in 0..self.run_queue.len().min(TURNS_PER_ITERATION) {
-            let Some(slot) = self.run_queue.pop() else { return };
-            let Some(member) = self.members.get_mut(slot) else { continue };
-            if !std::mem::take(&mut member.flags.is_scheduled) {
-                continue;
-            }
-            if std::mem::take(&mut member.flags.write_pending) {
-                writes += self.drain(slot, now);
-            }
-            self.read_if_due(slot, false, now);
-            if writes >= TURNS_PER_ITERATION {
-                return;
+        for lane in Lane::ALL {
+            for _ in 0..self.run_queue.len(lane).min(at_most) {
+                let Some(slot) = self.run_queue.pop(lane) else { break };
+                writes += self.take_turn(slot, now);
+                if writes >= at_most || self.quantum.is_used_up() {
+                    break;
+                }
             }
         }
+    }
+
+    /// Reads once from a scheduled member and continues to write to it; returns the number of writes.
+    fn take_turn(&mut self, slot: usize, now: Moment) -> usize {
+        let Some(member) = self.members.get_mut(slot) else { return 0 };
+        if !std::mem::take(&mut member.flags.is_scheduled) {
+            return 0;
+        }
+        let is_to_write = std::mem::take(&mut member.flags.write_pending);
+        // Reading comes first: a member that is to be written to again isn't read before its next turn.
+        self.read_if_due(slot, false, now);
+        if is_to_write { self.drain(slot, now) } else { 0 }
+    }
+
+    /// Continues to write to a member in a later iteration.
+    fn write_later(&mut self, slot: usize) {
+        let lane = self.lane_of(slot);
+        let member = &mut self.members[slot];
+        member.flags.write_pending = true;
+        self.run_queue.schedule_in(lane, slot, member);
+    }
+
+    /// Returns the queue for a member that is written to. One of a large room is in the usual queue if it has taken more
+    /// than fits a socket's buffer: then it reads.
+    fn lane_of(&self, slot: usize) -> Lane {
+        let member = &self.members[slot];
+        if !member.is_present() {
+            return Lane::Closing;
+        }
+        let reads = member.outbox.as_deref().is_some_and(|outbox| outbox.taken() > SOCKET_BUFFER);
+        let side = &self.rooms[member.room as usize].sides[side_of(member.role)];
+        if reads || side.len() <= LARGE_ROOM { Lane::Usual } else { Lane::Filling }
     }
 
     fn read_if_due(&mut self, slot: usize, ending: bool, now: Moment) {
@@ -92,6 +126,7 @@ impl<L: Link> Shard<L> {
 
     fn read(&mut self, slot: usize, now: Moment) {
         let member = &mut self.members[slot];
+        self.quantum.note_read(member.room, now);
         let at_once = member.rate.as_deref().map_or(self.share, |rate| rate.at_once(now).min(self.share));
         let plan = member.decoder.plan_read(&mut self.scratch, at_once, &mut self.buffers);
         let (room_in_direct, staged) = (plan.direct.len(), plan.staged);
@@ -104,6 +139,7 @@ impl<L: Link> Shard<L> {
         match received {
             Ok(Received { bytes: 0, .. }) => self.mark(slot, CloseReason::Lost),
             Ok(Received { bytes, more }) => {
+                self.quantum.note_moved(bytes);
                 if more || member.flags.is_ending {
                     self.run_queue.schedule(slot, member);
                 }
@@ -210,8 +246,16 @@ impl<L: Link> Shard<L> {
             return self.recycle(batch);
         }
         member.count_sent(batch.messages, batch.bytes, &mut self.tally);
-        let slices: Slices = batch.pieces.iter().map(|piece| IoSlice::new(bytes_of(piece, &self.scratch))).collect();
-        let sent = if member.can_be_written_to() { send_all(&mut member.link, &slices) } else { Ok(0) };
+        let slices = slices_of(batch, &self.scratch, usize::MAX);
+        let at_most = self.quantum.hand_over();
+        let sent = if !member.can_be_written_to() {
+            Ok(0)
+        } else if batch.bytes <= at_most {
+            send_all(&mut member.link, &slices)
+        } else {
+            send_all(&mut member.link, &slices_of(batch, &self.scratch, at_most))
+        };
+        self.quantum.note_moved(*sent.as_ref().unwrap_or(&0));
         match sent {
             Ok(sent) if sent == batch.bytes => {
                 drop(slices);
@@ -221,6 +265,9 @@ impl<L: Link> Shard<L> {
                 let begun = rest_of_begun_frame(&slices, sent);
                 drop(slices);
                 self.queue(receiver, batch, sent, begun, now);
+                if sent == at_most {
+                    self.write_later(receiver);
+                }
             }
             Err(_) => {
                 drop(slices);
@@ -275,7 +322,10 @@ impl<L: Link> Shard<L> {
     /// Continues broadcasts for about `work` small writes, as many as the other members can wait for;
     /// [`Shard::has_work`] returns whether something is left.
     pub fn flush_some(&mut self, work: usize, now: Moment) {
-        self.run_fan_outs(work, now);
+        // Sockets that are being filled come first.
+        if self.run_queue.len(Lane::Filling) == 0 {
+            self.run_fan_outs(if self.quantum.is_used_up() { 1 } else { work }, now);
+        }
         self.reap(now);
     }
 
@@ -295,7 +345,7 @@ impl<L: Link> Shard<L> {
     /// Serves the next members as far as `work` allows; returns the work that is left.
     fn transmit(&mut self, current: &mut Transmission, mut work: usize, now: Moment) -> usize {
         let broadcast = &*current.broadcast;
-        let everything = broadcast.slices(NOBODY, 0);
+        let everything = broadcast.slices(NOBODY, 0, self.quantum.write());
         while work > 0 && !current.is_through() {
             let place = current.next;
             current.next += 1;
@@ -331,8 +381,9 @@ impl<L: Link> Shard<L> {
         let sent = match everything {
             _ if !member.can_be_written_to() => Ok(0),
             Some(everything) if is_for_all => send_all(&mut member.link, everything),
-            _ => send_all(&mut member.link, &broadcast.slices(slot as u32, first)),
+            _ => send_all(&mut member.link, &broadcast.slices(slot as u32, first, self.quantum.write())),
         };
+        self.quantum.note_moved(*sent.as_ref().unwrap_or(&0));
         match sent {
             Ok(sent) if sent == bytes => sent,
             Ok(sent) => {
@@ -340,6 +391,9 @@ impl<L: Link> Shard<L> {
                 broadcast.enqueue_rest(slot as u32, first, sent, outbox, &mut self.buffers);
                 self.enforce_outbox_limit(slot);
                 self.account(slot);
+                if sent == self.quantum.write() {
+                    self.write_later(slot);
+                }
                 sent
             }
             Err(_) => {
@@ -384,19 +438,24 @@ impl<L: Link> Shard<L> {
 
     /// Sends a member its outbox, as far as its socket takes it; returns the number of writes.
     fn drain(&mut self, slot: usize, now: Moment) -> usize {
-        let member = &mut self.members[slot];
+        let member = &self.members[slot];
         if matches!(member.phase, Phase::Away(_) | Phase::Leaving(_) | Phase::Closed) {
             return 0;
         }
-        let mut writes = 0;
+        let at_most = match member.outbox {
+            None => 0,
+            Some(_) if self.lane_of(slot) == Lane::Usual => self.quantum.hand_over(),
+            Some(_) => self.quantum.write(),
+        };
+        let (mut writes, mut written) = (0, 0);
+        let member = &mut self.members[slot];
         while let Some(outbox) = &mut member.outbox {
-            if writes == WRITES_PER_TURN {
-                member.flags.write_pending = true;
-                self.run_queue.schedule(slot, member);
+            if writes == WRITES_PER_TURN || written == at_most {
+                self.write_later(slot);
                 break;
             }
             writes += 1;
-            let slices = outbox.front();
+            let slices = outbox.front(at_most - written);
             let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
             let sent = member.link.send(&slices);
             drop(slices);
@@ -404,6 +463,8 @@ impl<L: Link> Shard<L> {
                 self.mark(slot, CloseReason::Lost);
                 return writes;
             };
+            written += sent;
+            self.quantum.note_moved(sent);
             outbox.consume(sent, now, &mut self.buffers);
             if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
                 self.pools.give_outbox(outbox, &mut self.buffers);
@@ -587,6 +648,11 @@ fn bytes_of<'a>(piece: &'a Piece, scratch: &'a [u8]) -> &'a [u8] {
     }
 }
 
+/// Returns the bytes of a batch for one write, `at_most` in all.
+fn slices_of<'a>(batch: &'a Batch, scratch: &'a [u8], mut at_most: usize) -> Slices<'a> {
+    batch.pieces.iter().map_while(|piece| next_slice(bytes_of(piece, scratch), &mut at_most)).collect()
+}
+
 /// Sends slices, however many there are, until the socket takes no more.
 fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
     if slices.len() <= SLICES_PER_WRITE {
@@ -608,6 +674,10 @@ fn send_all<L: Link>(link: &mut L, slices: &[IoSlice<'_>]) -> std::io::Result<us
 const NOBODY: u32 = u32::MAX;
 /// Slices that the kernel takes in one call (IOV_MAX, limits.h).
 const SLICES_PER_WRITE: usize = 1024;
+/// Most bytes that the kernel holds for a member that doesn't read.
+const SOCKET_BUFFER: usize = 1 << 20;
+/// Members on a side above which sockets are filled one after the other.
+const LARGE_ROOM: usize = 16;
 /// Scheduled members that have a turn in an iteration, and writes to them from which no further one has: what the other
 /// members can wait for.
 const TURNS_PER_ITERATION: usize = 64;

@@ -11,8 +11,11 @@
 //! have a rate of its own ([`Rates`]), above which it isn't read from for a while.
 //!
 //! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does the work. So
-//! code in the middle of a member's turn can rely on it, its room and the other members until it returns. Broadcasts,
-//! closing and pings are bounded in each call; what is left continues in the next iteration ([`Shard::has_work`]).
+//! code in the middle of a member's turn can rely on it, its room and the other members until it returns.
+//!
+//! Broadcasts, closing, pings, sweeps and the freeing of large buffers are bounded in each call, by calls and by bytes;
+//! what is left continues in the next iteration ([`Shard::has_work`]). The bounds are low while members of several
+//! registrations are active ([`Shard::is_shared`]).
 //!
 //! Connections are behind [`Link`], time comes as an argument, and nothing is random: so a history of joins, sends and
 //! leaves can be run as a simulation and gives the same each time.
@@ -29,6 +32,7 @@ mod member;
 mod memory_account;
 mod outbox;
 mod pools;
+mod quantum;
 mod rate;
 mod room;
 mod run_queue;
@@ -56,9 +60,10 @@ use liveness::Verdict;
 use member::{Cause, Member, Phase};
 use memory_account::MemoryAccount;
 use pools::Pools;
+use quantum::{Quantum, READ};
 use rate::RateLimiter;
 use room::{Room, receivers_of, side_of};
-use run_queue::RunQueue;
+use run_queue::{Lane, RunQueue};
 use throttled::Throttled;
 
 /// A point in time: milliseconds since a start that all moments of a shard share.
@@ -111,12 +116,14 @@ pub struct Shard<L> {
     pools: Pools,
     /// Bytes read from each member in this iteration.
     share: usize,
+    quantum: Quantum,
     run_queue: RunQueue,
     throttled: Throttled,
     fan_out: FanOut,
     closing: ClosingQueue,
     /// Members to be pinged in later iterations, since the number of pings per iteration is limited.
     due_pings: VecDeque<u32>,
+    sweep: Option<Sweep>,
     tally: ShardTally,
     memory: MemoryAccount,
 }
@@ -134,11 +141,13 @@ impl<L: Link> Shard<L> {
             buffers: Buffers::default(),
             pools: Pools::default(),
             share: READ,
+            quantum: Quantum::default(),
             run_queue: RunQueue::default(),
             throttled: Throttled::default(),
             fan_out: FanOut::default(),
             closing: ClosingQueue::default(),
             due_pings: VecDeque::new(),
+            sweep: None,
             tally: ShardTally::default(),
             memory: MemoryAccount::default(),
         }
@@ -202,7 +211,18 @@ impl<L: Link> Shard<L> {
 
     /// Returns whether there is work that no readiness will announce.
     pub fn has_work(&self) -> bool {
-        !(self.run_queue.is_empty() && self.fan_out.is_empty() && self.closing.is_empty() && self.due_pings.is_empty())
+        !(self.run_queue.is_empty()
+            && self.fan_out.is_empty()
+            && self.closing.is_empty()
+            && self.due_pings.is_empty()
+            && self.sweep.is_none()
+            && !self.buffers.has_excess())
+    }
+
+    /// Returns whether members of several registrations have been active lately, so that each can be served only little
+    /// at a time.
+    pub fn is_shared(&self) -> bool {
+        self.quantum.is_shared()
     }
 
     /// Returns the next time at which a member must be read from that no readiness will announce.
@@ -301,14 +321,29 @@ impl<L: Link> Shard<L> {
         self.run_fan_outs(usize::MAX, now);
         self.closing.lift_limit();
         self.reap(now);
-        self.closing.start_iteration();
+        self.closing.start_iteration(closing_queue::PER_ITERATION);
     }
 
     /// Sends pings to silent members, closes dead and stalled ones, and drops connections whose closing takes too long.
-    /// To be called about once a second.
+    /// To be called about once a second. The first members are looked at within the call, and the others in the next
+    /// iterations.
     pub fn sweep(&mut self, now: Moment) {
-        let were_pings_due = !self.due_pings.is_empty();
-        for (slot, member) in &mut self.members {
+        let may_ask = self.due_pings.is_empty();
+        self.sweep.get_or_insert(Sweep { next: 0, now, may_ask });
+        self.sweep_some();
+        self.send_due_pings(now);
+        self.reap(now);
+    }
+
+    /// Continues the sweep in progress.
+    fn sweep_some(&mut self) {
+        let Some(Sweep { next, now, may_ask }) = self.sweep.take() else { return };
+        let end = self.members.capacity().min(next + SWEPT_PER_ITERATION);
+        if end < self.members.capacity() {
+            self.sweep = Some(Sweep { next: end, now, may_ask });
+        }
+        for slot in next..end {
+            let Some(member) = self.members.get_mut(slot) else { continue };
             match member.phase {
                 Phase::Closing(deadline) | Phase::Finishing(deadline) if deadline <= now => {
                     self.tally.close_timeouts += u64::from(member.counts);
@@ -317,9 +352,8 @@ impl<L: Link> Shard<L> {
                 Phase::Away(deadline) if deadline <= now => self.closing.mark(slot, member, CloseReason::Lost),
                 Phase::Open => match member.check_liveness(&self.rules, now) {
                     Verdict::Alive => {}
-                    // Pings of the sweep before come first; the next sweep finds the others again.
-                    Verdict::SendPing if were_pings_due => {}
-                    Verdict::SendPing => self.due_pings.push_back(slot as u32),
+                    Verdict::SendPing if may_ask => self.due_pings.push_back(slot as u32),
+                    Verdict::SendPing => {}
                     Verdict::NoPong => self.closing.mark(slot, member, CloseReason::NoPong),
                     Verdict::Stalled => self.closing.mark(slot, member, CloseReason::TooSlow),
                     Verdict::MessageStalled => {
@@ -330,13 +364,11 @@ impl<L: Link> Shard<L> {
                 _ => {}
             }
         }
-        self.send_due_pings(now);
-        self.reap(now);
     }
 
     /// Sends some of the pings that are due.
     fn send_due_pings(&mut self, now: Moment) {
-        for _ in 0..PINGS_PER_ITERATION {
+        for _ in 0..self.quantum.calls(PINGS_PER_ITERATION) {
             let Some(slot) = self.due_pings.pop_front() else { return };
             let Some(member) = self.members.get_mut(slot as usize).filter(|member| member.is_open()) else { continue };
             // It may have sent something in the meantime, or the slot may be another member's.
@@ -506,7 +538,7 @@ impl<L: Link> Shard<L> {
         // member was marked.
         let member = &mut self.members[slot];
         member.flags.write_pending = true;
-        self.run_queue.schedule(slot, member);
+        self.run_queue.schedule_in(Lane::Closing, slot, member);
     }
 
     /// Sends a member that is about to be closed its part of pending broadcasts; returns how many bytes it took.
@@ -540,7 +572,7 @@ impl<L: Link> Shard<L> {
         {
             member.phase = Phase::Finishing(deadline);
             member.link.finish();
-            self.run_queue.schedule(slot, member);
+            self.run_queue.schedule_in(Lane::Closing, slot, member);
         }
     }
 
@@ -550,6 +582,8 @@ impl<L: Link> Shard<L> {
         member.link.finish();
         member.decoder.abandon(&mut self.buffers);
         if let Some(outbox) = member.outbox.take() {
+            // The kernel holds as much as it takes, and frees that now.
+            self.closing.spend(FULL_SOCKET_COST);
             self.pools.give_outbox(outbox, &mut self.buffers);
         }
         member.account(&mut self.memory, &mut self.tally);
@@ -612,6 +646,17 @@ impl<L: Link> Shard<L> {
     }
 }
 
+/// A sweep in progress.
+#[derive(Debug)]
+struct Sweep {
+    /// The first slot that is left.
+    next: usize,
+    /// Time of its start, by which all members are judged: after a standstill they haven't been read yet.
+    now: Moment,
+    /// Whether silent members are to be pinged. Pings of the sweep before come first; the next one finds the others.
+    may_ask: bool,
+}
+
 /// Members of a registration or a client network that hold memory, each with its share.
 #[derive(Debug, Default)]
 struct Holders {
@@ -626,20 +671,22 @@ impl Holders {
     }
 }
 
-/// Bytes read at once: few enough to stay in a core's own cache.
-const READ: usize = 256 << 10;
 /// Bytes read at once from each of many members.
 const LEAST_SHARE: usize = 16 << 10;
 /// Size of the read buffer: a read, and what a member may have left incomplete.
 const SCRATCH: usize = READ + (20 << 10);
 /// Bytes whose writing counts as a unit of work: they take a few times as long as the system call itself.
-const WRITE_COST: usize = 64 << 10;
+const WRITE_COST: usize = 16 << 10;
 /// Registrations and networks that hold less aren't closed for memory: thousands of members would be disconnected for little.
 const WORTH_A_SEAT: u64 = 64 << 10;
 /// Members that hold less aren't closed for memory: they have nothing but a header or two in progress.
 const WORTH_CLOSING: u64 = 1 << 10;
 /// Pings sent per iteration, a few microseconds each.
 const PINGS_PER_ITERATION: usize = 64;
+/// Members looked at per iteration by a sweep: some ten microseconds, or some hundred if the kernel is asked about each.
+const SWEPT_PER_ITERATION: usize = 128;
+/// Units of work for which a connection is dropped whose socket holds unsent data.
+const FULL_SOCKET_COST: usize = 8;
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,8 @@ pub(super) type Chunk = Rc<Vec<u8>>;
 pub(super) struct Outbox {
     slices: VecDeque<Slice>,
     queued: usize,
+    /// Bytes that the socket has taken since the outbox was empty.
+    taken: usize,
     /// Memory of the slices' chunks; a chunk counts for each slice of it.
     kept: usize,
     /// Time of the last progress: the socket took something, the peer's machine acknowledged something, or the outbox
@@ -43,7 +45,7 @@ struct Slice {
 impl Outbox {
     /// Creates an empty outbox.
     pub(super) fn new(now: Moment) -> Self {
-        Self { slices: VecDeque::new(), queued: 0, kept: 0, progress: now, ends_with_pong: false }
+        Self { slices: VecDeque::new(), queued: 0, taken: 0, kept: 0, progress: now, ends_with_pong: false }
     }
 
     /// Returns the number of bytes that wait.
@@ -66,6 +68,11 @@ impl Outbox {
     pub(super) fn share(&self) -> usize {
         let part = |slice: &Slice| slice.chunk.capacity() / Rc::strong_count(&slice.chunk).max(1) + SLICE_WEIGHT;
         self.slices.iter().map(part).sum()
+    }
+
+    /// Returns the number of bytes that the socket has taken since the outbox was empty.
+    pub(super) fn taken(&self) -> usize {
+        self.taken
     }
 
     /// Returns the time of the last progress.
@@ -110,9 +117,10 @@ impl Outbox {
         self.ends_with_pong = true;
     }
 
-    /// Returns the bytes to send next.
-    pub(super) fn front(&self) -> SmallVec<[IoSlice<'_>; SLICES_A_WRITE]> {
-        self.slices.iter().take(SLICES_A_WRITE).map(|slice| IoSlice::new(&slice.chunk[slice.range.clone()])).collect()
+    /// Returns the bytes to send next, `at_most` in all.
+    pub(super) fn front(&self, mut at_most: usize) -> SmallVec<[IoSlice<'_>; SLICES_A_WRITE]> {
+        let slices = self.slices.iter().take(SLICES_A_WRITE);
+        slices.map_while(|slice| next_slice(&slice.chunk[slice.range.clone()], &mut at_most)).collect()
     }
 
     /// Removes bytes that have been sent.
@@ -120,6 +128,7 @@ impl Outbox {
         if bytes > 0 {
             self.progress = now;
             self.queued -= bytes;
+            self.taken += bytes;
         }
         while let Some(slice) = self.slices.front_mut() {
             if slice.range.len() > bytes {
@@ -160,7 +169,7 @@ impl Outbox {
         for slice in self.slices.drain(..) {
             buffers.give_shared(slice.chunk);
         }
-        (self.queued, self.kept, self.ends_with_pong) = (0, 0, false);
+        (self.queued, self.taken, self.kept, self.ends_with_pong) = (0, 0, 0, false);
         self.slices.shrink_to(SLICES_A_WRITE);
     }
 }
@@ -177,6 +186,13 @@ impl Slice {
         }
         boundary
     }
+}
+
+/// Returns the next slice of a write that is `at_most` bytes long from there on; `None` if it is long enough.
+pub(super) fn next_slice<'a>(bytes: &'a [u8], at_most: &mut usize) -> Option<IoSlice<'a>> {
+    let len = bytes.len().min(*at_most);
+    *at_most -= len;
+    (len > 0).then(|| IoSlice::new(&bytes[..len]))
 }
 
 /// Returns how many bytes complete the current frame after `sent` bytes of `slices`, which start with a frame.

@@ -119,7 +119,7 @@ impl Thread {
                     self.handle(command);
                 }
             }
-            self.shard.flush_some(WRITES_PER_ITERATION, self.now);
+            self.shard.flush_some(self.writes_per_iteration(), self.now);
             self.record_latency(woken);
             if self.now >= next_sweep {
                 // After a standstill, pongs may be waiting in sockets. Read all of them before members are timed out.
@@ -141,6 +141,11 @@ impl Thread {
                 return Ok(());
             }
         }
+    }
+
+    /// Returns the writes at the end of an iteration.
+    fn writes_per_iteration(&self) -> usize {
+        if self.shard.is_shared() { WRITES_PER_ITERATION_SHARED } else { WRITES_PER_ITERATION }
     }
 
     /// Returns the longest time for which the thread may sleep.
@@ -237,6 +242,8 @@ const COMMANDS_PER_ITERATION: usize = 32;
 /// Maximum number of writes at the end of an iteration, at a few microseconds each, so that a large fan-out doesn't delay
 /// other registrations.
 const WRITES_PER_ITERATION: usize = 32;
+/// The same while members of other registrations are active.
+const WRITES_PER_ITERATION_SHARED: usize = 4;
 /// Interval at which timeouts are checked.
 const SWEEP: Duration = Duration::from_millis(500);
 /// Shortest interval between measurements of memory under pressure: measuring takes time, and memory can't grow by much

@@ -1,4 +1,4 @@
-//! No call does unbounded work: thousands of links that only count the writes.
+//! No call does unbounded work: thousands of links that only count the writes and their bytes.
 
 use super::*;
 
@@ -7,6 +7,7 @@ struct Crowd {
     slots: Vec<usize>,
     sent: Rc<SendCounter>,
     most: usize,
+    most_bytes: u64,
 }
 
 const NOW: Moment = Moment(1_000_000);
@@ -15,18 +16,20 @@ impl Crowd {
     /// Creates a lobby whose sockets accept `room` bytes each.
     fn new(members: usize, room: usize) -> Self {
         let rules = Rules { max_message: 64 << 20, outbox: 64 << 20, ..rules() };
-        let mut crowd = Self { shard: Shard::new(rules), slots: Vec::new(), sent: Rc::default(), most: 0 };
+        let mut crowd =
+            Self { shard: Shard::new(rules), slots: Vec::new(), sent: Rc::default(), most: 0, most_bytes: 0 };
         for _ in 0..members {
             crowd.join(room);
         }
         crowd
     }
 
-    /// Makes a call, and records the number of its writes.
+    /// Makes a call, and records the number of its writes and their bytes.
     fn call(&mut self, call: impl FnOnce(&mut Shard<InMemoryLink>)) {
-        let before = self.sent.calls.get();
+        let (calls, bytes) = (self.sent.calls.get(), self.sent.bytes.get());
         call(&mut self.shard);
-        self.most = self.most.max(self.sent.calls.get() - before);
+        self.most = self.most.max(self.sent.calls.get() - calls);
+        self.most_bytes = self.most_bytes.max(self.sent.bytes.get() - bytes);
     }
 
     fn join(&mut self, room: usize) {
@@ -48,6 +51,14 @@ impl Crowd {
         let mut frame = vec![0x82, 0x80 | 127];
         frame.extend((size as u64).to_be_bytes());
         frame.resize(frame.len() + 4 + size, 0);
+        self.send_frame(index, &frame);
+    }
+
+    fn send_small(&mut self, index: usize) {
+        self.send_frame(index, &client_frame(0x82, [0; 4], &[0; 10]));
+    }
+
+    fn send_frame(&mut self, index: usize, frame: &[u8]) {
         let slot = self.slots[index];
         self.shard.link_mut(slot).unwrap().0.borrow_mut().inbound.extend(frame);
         self.call(|shard| shard.readable(slot, false, NOW));
@@ -73,6 +84,89 @@ fn a_message_above_a_mebibyte_to_a_thousand_members_that_do_not_read_is_sent_in_
     crowd.settle();
     assert_eq!(crowd.shard.tally().deliveries, 999);
     assert!(crowd.most <= 256, "{} writes in a call", crowd.most);
+}
+
+#[test]
+fn a_call_sends_bounded_bytes_and_few_while_another_registration_is_active() {
+    for with_others in [false, true] {
+        let mut crowd = Crowd::new(1000, 512 << 10);
+        let reader = crowd.slots[1];
+        crowd.shard.link_mut(reader).unwrap().0.borrow_mut().room = usize::MAX;
+        let host = crowd.join_as(Serial(2), Role::Host, usize::MAX);
+        let client = crowd.join_as(Serial(2), Role::Client, usize::MAX);
+        let received = |crowd: &mut Crowd| crowd.shard.link_mut(crowd.slots[client]).unwrap().0.borrow().sends;
+        crowd.send_small(host);
+        let mut exchanged = received(&mut crowd);
+        assert_eq!(exchanged, 1);
+        let now = if with_others { NOW } else { NOW.after(Duration::from_secs(2)) };
+        crowd.call(|shard| shard.resume(now));
+        crowd.send(0, 16 << 20);
+        let mut iterations = 0;
+        while crowd.shard.has_work() {
+            if with_others {
+                crowd.send_small(host);
+                exchanged += 1;
+                assert_eq!(received(&mut crowd), exchanged);
+            }
+            crowd.call(|shard| shard.begin_iteration(1));
+            crowd.call(|shard| shard.resume(now));
+            crowd.call(|shard| shard.flush_some(if with_others { 4 } else { 32 }, now));
+            iterations += 1;
+        }
+        assert!(crowd.shard.link_mut(reader).unwrap().0.borrow().room <= usize::MAX - (16 << 20));
+        assert_eq!(crowd.sent.bytes.get() - 998 * (512 << 10) - 12 * exchanged as u64, (16 << 20) + 10);
+        let most = if with_others { 128 << 10 } else { 5 << 19 };
+        assert!(crowd.most_bytes <= most, "{} bytes in a call", crowd.most_bytes);
+        assert!(iterations > (500 << 20) / most, "{iterations} iterations");
+    }
+}
+
+#[test]
+fn a_member_that_reads_is_served_before_those_whose_sockets_are_full() {
+    let mut crowd = Crowd::new(1000, 512 << 10);
+    let reader = crowd.slots[1];
+    crowd.shard.link_mut(reader).unwrap().0.borrow_mut().room = usize::MAX;
+    let host = crowd.join_as(Serial(2), Role::Host, usize::MAX);
+    crowd.send_small(host);
+    crowd.send(0, 16 << 20);
+    let received = |crowd: &mut Crowd| usize::MAX - crowd.shard.link_mut(reader).unwrap().0.borrow().room;
+    let mut iterations = 0;
+    while received(&mut crowd) < 16 << 20 {
+        crowd.iterate();
+        iterations += 1;
+    }
+    assert!(iterations < 1500, "{iterations} iterations");
+    assert!(crowd.shard.has_work(), "all others have been served before");
+}
+
+#[test]
+fn a_message_of_a_single_receiver_is_sent_in_pieces_while_another_registration_is_active() {
+    let mut crowd = Crowd::new(0, 0);
+    let [host, _, other, _] = [(1, Role::Host), (1, Role::Client), (2, Role::Host), (2, Role::Client)]
+        .map(|(serial, role)| crowd.join_as(Serial(serial), role, usize::MAX));
+    crowd.send_small(other);
+    crowd.send(host, 16 << 20);
+    crowd.settle();
+    assert_eq!(crowd.sent.bytes.get(), 12 + (16 << 20) + 10);
+    assert!(crowd.most_bytes <= 128 << 10, "{} bytes in a call", crowd.most_bytes);
+}
+
+#[test]
+fn a_sweep_looks_at_some_members_in_each_call() {
+    let mut crowd = Crowd::new(1000, usize::MAX);
+    let later = NOW.after(Duration::from_secs(60));
+    for slot in &crowd.slots {
+        crowd.shard.members[*slot].pinged = Some(NOW);
+    }
+    crowd.shard.closing.start_iteration(0);
+    crowd.shard.sweep(later);
+    let marked = |crowd: &Crowd| crowd.shard.members.iter().filter(|(_, member)| !member.is_present()).count();
+    assert_eq!(marked(&crowd), SWEPT_PER_ITERATION);
+    assert!(crowd.shard.has_work());
+    while crowd.shard.has_work() {
+        crowd.call(|shard| shard.resume(later));
+    }
+    assert_eq!(crowd.shard.tally().closes[CloseReason::NoPong as usize], 1000);
 }
 
 #[test]
@@ -188,7 +282,7 @@ fn the_departure_of_a_receiver_wakes_no_sender_while_others_are_as_far_behind() 
     let mut leave = |index: usize| {
         let (slot, id) = (crowd.slots[index], MemberId(index as u64));
         crowd.call(|shard| shard.close(slot, id, CloseReason::Lost, NOW));
-        crowd.shard.run_queue.len()
+        crowd.shard.run_queue.len(Lane::Usual) + crowd.shard.run_queue.len(Lane::Closing)
     };
     // A member that leaves is itself scheduled, so that its connection ends.
     assert!(leave(stuck[0]) <= 1 && leave(stuck[1]) <= 2, "two of three leave");
