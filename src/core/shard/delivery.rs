@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::broadcast::{PendingBroadcast, Slices};
 use super::fanout::Transmission;
-use super::member::{Phase, Watermark};
+use super::member::{OptionalMoment, Phase, Watermark};
 use super::outbox::{next_slice, rest_of_begun_frame};
 use super::run_queue::Lane;
 use super::{LEAST_SHARE, Link, Moment, READ, Received, Shard, WRITE_COST, closing_queue, receivers_of, side_of};
@@ -182,7 +182,7 @@ impl<L: Link> Shard<L> {
     /// Decodes the bytes in the message's own buffer and in the read buffer, and routes the resulting messages.
     fn decode(&mut self, slot: usize, direct: usize, filled: usize, now: Moment) {
         let member = &mut self.members[slot];
-        (member.last_received, member.pinged) = (now, None);
+        (member.last_received, member.pinged) = (now, OptionalMoment::NONE);
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
@@ -469,7 +469,8 @@ impl<L: Link> Shard<L> {
             if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
                 self.pools.give_outbox(outbox, &mut self.buffers);
                 // A ping that waited in the outbox is only sent now.
-                (member.pinged, member.ack_progress) = (member.pinged.map(|_| now), None);
+                member.pinged.renew(now);
+                member.ack_progress = None;
             }
             if sent < wanted {
                 break;
@@ -498,7 +499,7 @@ impl<L: Link> Shard<L> {
     /// Sends a ping.
     pub(super) fn ping(&mut self, slot: usize, now: Moment) {
         let member = &mut self.members[slot];
-        (member.pinged, member.ack_progress) = (Some(now), None);
+        (member.pinged, member.ack_progress) = (now.into(), None);
         self.send_control(slot, ServerHeader::new(Opcode::Ping, 0).as_bytes(), now);
     }
 

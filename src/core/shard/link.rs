@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::MemberTally;
 use crate::close::CloseReason;
+use crate::ids::MemberId;
 
 /// A member's connection. Nothing here ever waits.
 pub trait Link {
@@ -42,6 +43,8 @@ pub trait Link {
 /// How a membership ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Departure {
+    /// The member's number.
+    pub member: MemberId,
     /// The reason.
     pub reason: CloseReason,
     /// The close code that the member sent, if any.

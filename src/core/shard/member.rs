@@ -46,7 +46,7 @@ pub(super) struct Member<L> {
     pub(super) joined: Moment,
     pub(super) last_received: Moment,
     /// Time of the last ping, while it is unanswered.
-    pub(super) pinged: Option<Moment>,
+    pub(super) pinged: OptionalMoment,
     /// Progress of acknowledgments, while a pong or its outbox has been overdue for some time.
     pub(super) ack_progress: Option<Box<AckProgress>>,
     pub(super) decoder: Decoder,
@@ -88,6 +88,38 @@ pub(super) struct Cause {
 impl From<CloseReason> for Cause {
     fn from(reason: CloseReason) -> Self {
         Self { reason, received: None, frees_memory: false }
+    }
+}
+
+/// A moment or none, in the size of a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OptionalMoment(Moment);
+
+impl OptionalMoment {
+    /// No moment; no clock reaches the one that stands for it.
+    pub(super) const NONE: Self = Self(Moment(u64::MAX));
+
+    pub(super) fn get(self) -> Option<Moment> {
+        (self != Self::NONE).then_some(self.0)
+    }
+
+    /// Replaces the moment by a later one, if there is one.
+    pub(super) fn renew(&mut self, now: Moment) {
+        if *self != Self::NONE {
+            self.0 = now;
+        }
+    }
+}
+
+impl From<Moment> for OptionalMoment {
+    fn from(moment: Moment) -> Self {
+        Self(moment)
+    }
+}
+
+impl From<Option<Moment>> for OptionalMoment {
+    fn from(moment: Option<Moment>) -> Self {
+        moment.map_or(Self::NONE, Self)
     }
 }
 
@@ -227,7 +259,7 @@ impl<L> Member<L> {
             flags: Flags::default(),
             joined: now,
             last_received: now,
-            pinged: None,
+            pinged: OptionalMoment::NONE,
             ack_progress: None,
             decoder: Decoder::default(),
             outbox: None,
@@ -350,7 +382,7 @@ impl<L: Link> Member<L> {
     pub(super) fn check_liveness(&mut self, rules: &Rules, now: Moment) -> Verdict {
         if !self.is_read() {
             // Its pong may have arrived without being read, so the timeout starts when it is read again.
-            self.pinged = self.pinged.map(|_| now);
+            self.pinged.renew(now);
         }
         let is_read = self.is_read();
         if self.decoder.stalled(is_read, now.0).is_some_and(|ms| Duration::from_millis(ms) >= rules.stall_timeout) {
@@ -358,17 +390,17 @@ impl<L: Link> Member<L> {
         }
         self.note_acknowledgments(now);
         let last_taken = self.outbox.as_deref().map(Outbox::progress);
-        Activity { last_received: self.last_received, pinged: self.pinged, last_taken }.judge(rules, now)
+        Activity { last_received: self.last_received, pinged: self.pinged.get(), last_taken }.judge(rules, now)
     }
 
     /// Queries what was acknowledged since the last sweep, if the member is behind, and takes that as a sign of life.
     fn note_acknowledgments(&mut self, now: Moment) {
         let outbox = self.outbox.as_deref_mut();
-        if outbox.is_none() && self.pinged.is_none() {
+        if outbox.is_none() && self.pinged.get().is_none() {
             self.ack_progress = None;
             return;
         }
-        let last_sign = outbox.as_deref().map(Outbox::progress).max(self.pinged);
+        let last_sign = outbox.as_deref().map(Outbox::progress).max(self.pinged.get());
         if last_sign.is_some_and(|sign| now.since(sign) < ASK_AFTER) {
             return;
         }
@@ -380,7 +412,7 @@ impl<L: Link> Member<L> {
         match (progress.update(transit), outbox) {
             (None, _) | (Some(Growth::Further), None) => {}
             (Some(_), Some(outbox)) => outbox.note_progress(now),
-            (Some(Growth::TowardsPing), None) => self.pinged = Some(now),
+            (Some(Growth::TowardsPing), None) => self.pinged = now.into(),
         }
     }
 }
@@ -401,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_member_and_its_room_stay_small() {
-        assert!(size_of::<Member<()>>() <= 152);
+        assert!(size_of::<Member<()>>() <= 144);
         assert!(size_of::<Room>() <= 160);
     }
 }

@@ -209,6 +209,11 @@ impl<L: Link> Shard<L> {
         self.members.get_mut(slot).map(|member| &mut member.link)
     }
 
+    /// Returns a member's connection; `None` if its slot has become another member's.
+    pub fn link_of(&mut self, slot: usize, id: MemberId) -> Option<&mut L> {
+        self.members.get_mut(slot).filter(|member| member.id == id).map(|member| &mut member.link)
+    }
+
     /// Returns whether there is work that no readiness will announce.
     pub fn has_work(&self) -> bool {
         !(self.run_queue.is_empty()
@@ -518,7 +523,7 @@ impl<L: Link> Shard<L> {
         member.flags.is_undecodable =
             matches!(reason, CloseReason::Protocol | CloseReason::InvalidUtf8 | CloseReason::TooBig);
         let (code, silent) = (received.and_then(|received| received.code), now.since(member.last_received));
-        member.link.on_close(&Departure { reason, code, silent, tally: member.tally });
+        member.link.on_close(&Departure { member: member.id, reason, code, silent, tally: member.tally });
         member.decoder.start_discarding(&mut self.buffers);
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);

@@ -51,7 +51,7 @@ impl MemberState {
             receives_only: member.receives_only,
             age_ms: ago(member.joined),
             silent_ms: ago(member.last_received),
-            pinged_ms: member.pinged.map(ago),
+            pinged_ms: member.pinged.get().map(ago),
             tally: member.tally,
             unparsed: member.decoder.state(),
             queued,
@@ -98,7 +98,7 @@ pub(super) struct Restored {
 impl Restored {
     /// Moves the parts into a member that has just joined.
     pub(super) fn put_into<L>(self, member: &mut Member<L>) {
-        (member.joined, member.last_received, member.pinged) = (self.joined, self.last_received, self.pinged);
+        (member.joined, member.last_received, member.pinged) = (self.joined, self.last_received, self.pinged.into());
         (member.tally, member.decoder) = (self.tally, self.decoder);
         (member.outbox, member.rate) = (self.outbox, self.rate);
     }

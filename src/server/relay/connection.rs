@@ -37,7 +37,6 @@ pub(super) struct ThreadContext {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
-    pub(super) id: MemberId,
     pub(super) peer: Peer,
     /// Released as soon as the membership ends; self-test connections have none.
     pub(super) seat: Option<Seat>,
@@ -55,8 +54,8 @@ enum Stream {
 
 impl Connection {
     /// Creates the connection of a member whose handshake is in progress.
-    pub(super) fn away(id: MemberId, seat: Seat, peer: Peer, context: &Rc<ThreadContext>) -> Self {
-        Self { stream: Stream::Away, id, peer, seat: Some(seat), _permit: None, context: Rc::clone(context) }
+    pub(super) fn away(seat: Seat, peer: Peer, context: &Rc<ThreadContext>) -> Self {
+        Self { stream: Stream::Away, peer, seat: Some(seat), _permit: None, context: Rc::clone(context) }
     }
 
     /// Attaches the socket once the handshake is done.
@@ -69,10 +68,10 @@ impl Connection {
     }
 
     /// Creates a connection of a self-test.
-    pub(super) fn self_test(id: MemberId, stream: std::os::unix::net::UnixStream, context: &Rc<ThreadContext>) -> Self {
+    pub(super) fn self_test(stream: std::os::unix::net::UnixStream, context: &Rc<ThreadContext>) -> Self {
         let stream = Stream::Plain(PlainStream::Unix(UnixStream::from_std(stream)));
         let peer = Peer::Unix { uid: 0, pid: 0 };
-        Self { stream, id, peer, seat: None, _permit: None, context: Rc::clone(context) }
+        Self { stream, peer, seat: None, _permit: None, context: Rc::clone(context) }
     }
 
     /// Returns the descriptor if the connection can move to a new process. TLS connections can't, since their keys stay
@@ -175,8 +174,8 @@ impl Link for Connection {
 
     fn on_close(&mut self, departure: &Departure) {
         let Some(seat) = self.seat.take() else { return };
-        let (registration, role, member) = (seat.registration.id.clone(), seat.role, self.id);
-        let Departure { reason, code, silent, tally } = *departure;
+        let (registration, role) = (seat.registration.id.clone(), seat.role);
+        let Departure { member, reason, code, silent, tally } = *departure;
         // Another reason may have come first.
         let by = self.context.closed_by.borrow_mut().remove(&member).filter(|_| reason == CloseReason::ClosedByAdmin);
         self.context.events.publish(EventKind::Left {
@@ -200,7 +199,7 @@ mod tests {
     #[test]
     fn an_idle_connection_stays_small() {
         // In debug builds mio keeps more state with a socket.
-        assert!(size_of::<Connection>() <= if cfg!(debug_assertions) { 120 } else { 104 });
+        assert!(size_of::<Connection>() <= if cfg!(debug_assertions) { 112 } else { 96 });
         assert!(size_of::<Seat>() <= 24);
     }
 }

@@ -156,7 +156,7 @@ fn a_sweep_looks_at_some_members_in_each_call() {
     let mut crowd = Crowd::new(1000, usize::MAX);
     let later = NOW.after(Duration::from_secs(60));
     for slot in &crowd.slots {
-        crowd.shard.members[*slot].pinged = Some(NOW);
+        crowd.shard.members[*slot].pinged = NOW.into();
     }
     crowd.shard.closing.start_iteration(0);
     crowd.shard.sweep(later);

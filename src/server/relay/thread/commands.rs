@@ -38,7 +38,7 @@ impl Thread {
             Command::SelfTest { ids, serial, ends } => {
                 for (id, end) in ids.into_iter().zip(*ends) {
                     let newcomer = Newcomer { id, serial, role: Role::Peer, receives_only: false, counts: false };
-                    let slot = self.shard.join(&newcomer, Connection::self_test(id, end, &self.context), self.now);
+                    let slot = self.shard.join(&newcomer, Connection::self_test(end, &self.context), self.now);
                     self.watch(slot, id);
                 }
             }
@@ -106,7 +106,7 @@ impl Thread {
             role,
             peer,
         });
-        let connection = Connection::away(id, seat, peer, &self.context);
+        let connection = Connection::away(seat, peer, &self.context);
         let slot = self.shard.join_away(&newcomer, connection, self.now.after(HANDSHAKE), self.now);
         self.away.insert(id, slot);
         let end = registration.end().map(ws_router_admin_api::event::EndReason::close_reason);
@@ -119,7 +119,7 @@ impl Thread {
     fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
         let Some(slot) = self.away.remove(&id) else { return };
         // The member may have been removed, and its slot reused by another one.
-        let Some(connection) = self.shard.link_mut(slot).filter(|connection| connection.id == id) else { return };
+        let Some(connection) = self.shard.link_of(slot, id) else { return };
         connection.attach(socket);
         self.watch(slot, id);
         self.shard.arrived(slot, early, self.now);
@@ -144,7 +144,7 @@ impl Thread {
     fn restore(&mut self, member: RestoredMember) -> (usize, MemberId) {
         let RestoredMember { seat, state, socket } = member;
         let (id, serial, role, receives_only) = (state.id, seat.registration.serial, seat.role, seat.receives_only);
-        let mut connection = Connection::away(id, seat, socket.peer, &self.context);
+        let mut connection = Connection::away(seat, socket.peer, &self.context);
         connection.attach(socket);
         let slot = self.shard.restore(state, connection, self.now).unwrap_or_else(|connection| {
             let newcomer = Newcomer { id, serial, role, receives_only, counts: true };
