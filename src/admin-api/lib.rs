@@ -247,6 +247,9 @@ pub struct Registration {
     /// Whether it has a key that admits members that only receive (`receive_key`).
     #[serde(default)]
     pub receive_key: bool,
+    /// Websocket subprotocol that is chosen for members that offer it; `null` if its device has named none (`subprotocol`).
+    #[serde(default)]
+    pub subprotocol: Option<String>,
     /// Access rule under which it was created, by name or number; `null` if there were no rules.
     #[serde(default)]
     pub rule: Option<String>,

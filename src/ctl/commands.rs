@@ -121,6 +121,9 @@ pub(super) async fn show(
     if !keys.is_empty() {
         fields.field("Other keys", keys.join(", "))?;
     }
+    if let Some(subprotocol) = &registration.subprotocol {
+        fields.field("Subprotocol", subprotocol)?;
+    }
     fields.field("Members", detail.members.len())?;
     if detail.members.is_empty() {
         return Ok(());

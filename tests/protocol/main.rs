@@ -17,6 +17,7 @@ mod pipe;
 mod registrations;
 mod routes;
 mod shares;
+mod subprotocol;
 mod terms;
 mod tls;
 mod tls_relay;

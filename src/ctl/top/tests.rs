@@ -33,6 +33,7 @@ pub(super) fn known(id: &str, seats: u64, messages: u64) -> wire::Registration {
         max_members: None,
         client_key: false,
         receive_key: false,
+        subprotocol: None,
         rule: None,
         messages_in: messages,
         bytes_in: messages * 100,

@@ -88,6 +88,7 @@ pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) ->
         max_members: registration.max_members.map(|most| most as u64),
         client_key: registration.has_client_key(),
         receive_key: registration.has_receive_key(),
+        subprotocol: registration.subprotocol.as_deref().map(str::to_owned),
         rule: registration.rule.as_deref().map(str::to_owned),
         messages_in: traffic.tally.messages_in,
         bytes_in: traffic.tally.bytes_in,

@@ -108,11 +108,17 @@ pub(super) async fn authorize(
     })
 }
 
-/// Chooses a subprotocol for a client that offers `ws-router`: a browser that offers any fails the connection when none
-/// is chosen.
-pub(super) fn subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut offered = list(headers, &header::SEC_WEBSOCKET_PROTOCOL);
-    offered.any(|offered| offered == SUBPROTOCOL).then(|| HeaderValue::from_static(SUBPROTOCOL))
+/// Chooses one of the subprotocols that a client offers: that of the registration, else `ws-router`. A browser that offers
+/// any fails the connection when none is chosen.
+pub(super) fn choose_subprotocol(headers: &HeaderMap, registered: Option<&str>) -> Option<HeaderValue> {
+    let is_offered = |name: &&str| list(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == *name);
+    let chosen = registered.filter(is_offered).or_else(|| Some(SUBPROTOCOL).filter(is_offered))?;
+    HeaderValue::from_str(chosen).ok()
+}
+
+/// Returns whether a subprotocol has a meaning for the router itself.
+pub(super) fn is_reserved_subprotocol(name: &str) -> bool {
+    name == SUBPROTOCOL || name.starts_with(TOKEN_PROTOCOL)
 }
 
 /// Returns the request's origin. If the header is repeated or isn't visible ASCII, the origin is empty, which matches no

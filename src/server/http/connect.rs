@@ -68,7 +68,7 @@ pub(super) fn reject_over_websocket(
     error: &HttpError,
 ) -> Option<Upgrade> {
     let code = error.close_code()?;
-    authorize::subprotocol(request.headers())?;
+    authorize::choose_subprotocol(request.headers(), None)?;
     let accept = check_upgrade(request).ok()?;
     let slot = if client.is_forwarded { server.clients().hold(&client.peer, &server.config()).ok()? } else { None };
     Some(Upgrade::reject(request.headers(), accept, code, &error.close_reason(), slot))

@@ -9,7 +9,8 @@ use ws_router_core::ids::RegistrationId;
 use ws_router_core::kind::Kind;
 use ws_router_core::secret::Key;
 
-use super::authorize::Grant;
+use super::authorize::{self, Grant};
+use super::headers::is_token;
 use super::query::Form;
 use super::responses::{HttpError, Response, text};
 use crate::config::Config;
@@ -77,8 +78,21 @@ fn terms(form: Form<'_>, kind: Kind, others: [&str; 2], config: &Config) -> Resu
         client_key: client_key.map(|key| Key::new(key.into_owned())),
         receive_key: receive_key.map(|key| Key::new(key.into_owned())),
         max_members: max_members.and_then(|most| usize::try_from(most).ok()),
+        subprotocol: subprotocol(form)?,
         expires_in: expires_in.map(Duration::from_secs),
     })
+}
+
+/// Parses the optional websocket subprotocol. Those that the router itself gives a meaning are reserved.
+fn subprotocol(form: Form<'_>) -> Result<Option<Box<str>>, HttpError> {
+    let Some(name) = form.optional("subprotocol")? else { return Ok(None) };
+    if !is_token(&name) || name.len() > MAX_SUBPROTOCOL {
+        return Err(HttpError::malformed("subprotocol must be a token of at most 64 bytes, such as mqtt"));
+    }
+    if authorize::is_reserved_subprotocol(&name) {
+        return Err(HttpError::malformed("subprotocol must not be ws-router or begin with token."));
+    }
+    Ok(Some(name.into()))
 }
 
 /// Parses an optional number in a range, in decimal digits.
@@ -104,6 +118,9 @@ fn wanted_id(form: Form<'_>, reject: bool) -> Result<Option<RegistrationId>, Htt
         wanted => Ok(wanted.ok()),
     }
 }
+
+/// Longest name of a subprotocol, in bytes.
+const MAX_SUBPROTOCOL: usize = 64;
 
 /// Seconds of 365 days.
 const YEAR: u64 = 31_536_000;

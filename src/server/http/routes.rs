@@ -268,10 +268,10 @@ fn preflight(route: Route, request: &HeaderMap, is_readable: bool) -> Response {
 /// Returns the request headers that a page may send. These are the ones that it asks for: allowing a header grants
 /// nothing, and tracing libraries add their own. A list that is too long or malformed is replaced by a default.
 fn allowed_headers(request: &HeaderMap) -> HeaderValue {
-    let is_token = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
     let names: Vec<_> = headers::list(request, &header::ACCESS_CONTROL_REQUEST_HEADERS).collect();
     let list = names.join(", ");
-    let is_valid = !list.is_empty() && list.len() <= MAX_ALLOWED_HEADERS && names.iter().all(|name| is_token(name));
+    let is_valid =
+        !list.is_empty() && list.len() <= MAX_ALLOWED_HEADERS && names.iter().all(|name| headers::is_token(name));
     (is_valid.then(|| HeaderValue::from_str(&list).ok()).flatten())
         .unwrap_or(HeaderValue::from_static("Authorization, Content-Type"))
 }

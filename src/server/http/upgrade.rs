@@ -36,7 +36,8 @@ enum Next {
 impl Upgrade {
     /// Creates the upgrade of a device that joins. `accept` is the value of Sec-WebSocket-Accept.
     pub(super) fn join(request: &HeaderMap, accept: HeaderValue, reservation: Reservation) -> Self {
-        Self { headers: headers(request, accept), next: Next::Join(reservation) }
+        let headers = headers(request, accept, reservation.registration.subprotocol.as_deref());
+        Self { headers, next: Next::Join(reservation) }
     }
 
     /// Creates an upgrade to a websocket that is closed at once. The reason is truncated to [`MAX_REASON`].
@@ -49,7 +50,7 @@ impl Upgrade {
     ) -> Self {
         let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
         let payload = [&code.to_be_bytes(), &reason.as_bytes()[..end]].concat();
-        Self { headers: headers(request, accept), next: Next::Close(payload, slot) }
+        Self { headers: headers(request, accept, None), next: Next::Close(payload, slot) }
     }
 
     /// Sends the 101, and passes the connection on or closes it. `early` contains the bytes received after the request.
@@ -92,12 +93,12 @@ impl Upgrade {
     }
 }
 
-fn headers(request: &HeaderMap, accept: HeaderValue) -> HeaderMap {
+fn headers(request: &HeaderMap, accept: HeaderValue, registered_subprotocol: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(chosen) = authorize::subprotocol(request) {
+    if let Some(chosen) = authorize::choose_subprotocol(request, registered_subprotocol) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
     }
     headers

@@ -40,6 +40,8 @@ pub struct Registration {
     pub rule: Option<Arc<str>>,
     /// Maximum number of members, if the device has chosen one.
     pub max_members: Option<usize>,
+    /// The websocket subprotocol that is chosen for members that offer it, if the device has named one.
+    pub subprotocol: Option<Box<str>>,
     key: KeyHash,
     host_key: KeyHash,
     client_key: Option<KeyHash>,
@@ -92,6 +94,8 @@ pub struct Terms {
     pub receive_key: Option<Key>,
     /// Maximum number of members.
     pub max_members: Option<usize>,
+    /// The websocket subprotocol to choose for members that offer it.
+    pub subprotocol: Option<Box<str>>,
     /// Time after which the registration ends, whether or not it has members.
     pub expires_in: Option<Duration>,
 }
@@ -175,7 +179,7 @@ impl Registry {
     /// and terms, except for the time at which it ends).
     pub fn register(&self, request: &Request, now: Instant) -> Result<RegistrationId, RegisterError> {
         let (key, host_key) = (self.hasher.hash(&request.key), self.hasher.hash(&request.host_key));
-        let Terms { client_key, receive_key, max_members, expires_in } = &request.terms;
+        let Terms { client_key, receive_key, max_members, subprotocol, expires_in } = &request.terms;
         let hash = |key: &Option<Key>| key.as_ref().map(|key| self.hasher.hash(key));
         let (client_key, receive_key) = (hash(client_key), hash(receive_key));
         let expires_at = expires_in.map(|time| SystemTime::now() + time);
@@ -184,8 +188,10 @@ impl Registry {
             && let Some(entry) = inner.entries.get(id)
         {
             let known = &entry.registration;
-            let has_same_terms =
-                known.client_key == client_key && known.receive_key == receive_key && known.max_members == *max_members;
+            let has_same_terms = known.client_key == client_key
+                && known.receive_key == receive_key
+                && known.max_members == *max_members
+                && known.subprotocol == *subprotocol;
             if known.kind == request.kind && known.key == key && known.host_key == host_key && has_same_terms {
                 inner.renew(id, now);
                 if expires_at.is_some() {
@@ -216,6 +222,7 @@ impl Registry {
             created: SystemTime::now(),
             rule: request.rule.clone(),
             max_members: *max_members,
+            subprotocol: subprotocol.clone(),
             key,
             host_key,
             client_key,

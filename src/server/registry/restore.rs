@@ -37,13 +37,15 @@ struct RegistrationSnapshot {
     /// Remaining time for which the registration is kept without members. Missing in snapshots of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expected_for_ms: Option<u64>,
-    /// Missing in snapshots of versions without terms, like the next three fields.
+    /// Missing in snapshots of versions without terms, like the next four fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_key: Option<KeyHash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     receive_key: Option<KeyHash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_members: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subprotocol: Option<Box<str>>,
     /// Milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at_ms: Option<u64>,
@@ -69,6 +71,7 @@ impl Registry {
                 client_key: known.client_key.clone(),
                 receive_key: known.receive_key.clone(),
                 max_members: known.max_members,
+                subprotocol: known.subprotocol.clone(),
                 expires_at_ms: entry.expires_at.map(since_epoch),
                 rule: known.rule.clone(),
                 ends_in_ms: entry.deadline.map(|deadline| remaining_ms(deadline, now)),
@@ -99,6 +102,7 @@ impl Registry {
                 created: at(known.created_ms),
                 rule: known.rule,
                 max_members: known.max_members,
+                subprotocol: known.subprotocol,
                 key: known.key,
                 host_key: known.host_key,
                 client_key: known.client_key,

@@ -236,8 +236,13 @@ fn a_registration_ends_at_its_own_time_with_its_members_and_after_a_restart() {
 #[test]
 fn a_new_process_knows_the_terms() {
     let (old, now) = (registry(rules()), Instant::now());
-    let terms =
-        || Terms { client_key: Some(key("c")), receive_key: Some(key("r")), max_members: Some(2), expires_in: None };
+    let terms = || Terms {
+        client_key: Some(key("c")),
+        receive_key: Some(key("r")),
+        max_members: Some(2),
+        subprotocol: Some("mqtt".into()),
+        expires_in: None,
+    };
     let id = old.register(&with_terms(Kind::HostClient, Some("my-device"), terms()), now).unwrap();
     let serial = old.find(id.as_str()).unwrap().registration.serial;
     let bytes = rmp_serde::to_vec_named(&old.snapshot(now)).unwrap();
@@ -245,6 +250,7 @@ fn a_new_process_knows_the_terms() {
     let host = new.restore_seat(id.as_str(), serial, Role::Host, false).unwrap();
     let client = new.seat(id.as_str(), Credential::ClientKey(&key("c")), Some(Role::Client)).unwrap();
     assert_eq!(new.seat(id.as_str(), &key("k"), Some(Role::Client)).unwrap_err(), SeatError::Full);
+    assert_eq!(new.find(id.as_str()).unwrap().registration.subprotocol.as_deref(), Some("mqtt"));
     assert_eq!(new.register(&with_terms(Kind::HostClient, Some("my-device"), terms()), now), Ok(id));
     drop((host, client));
 }

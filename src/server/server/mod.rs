@@ -124,8 +124,9 @@ impl Server {
                 self.record_failed_key(&client, id);
             }
         })?;
+        let registration = Arc::clone(&seat.registration);
         let member = self.relay.reserve(seat, client, rates).await.map_err(|relay::Busy| JoinError::Busy)?;
-        Ok(Reservation { member, slot })
+        Ok(Reservation { registration, member, slot })
     }
 
     /// Ends a registration for a device that has both keys. The id is free at once, and the members are closed.
@@ -391,6 +392,8 @@ pub struct Join<'a> {
 /// A member whose connection has not been attached yet. If this is dropped before, the member leaves again.
 #[derive(Debug)]
 pub struct Reservation {
+    /// The registration that the member has joined.
+    pub registration: Arc<Registration>,
     member: relay::Reservation,
     slot: Option<NetworkSlot>,
 }
