@@ -345,7 +345,7 @@ impl<L: Link> Shard<L> {
     /// Serves the next members as far as `work` allows; returns the work that is left.
     fn transmit(&mut self, current: &mut Transmission, mut work: usize, now: Moment) -> usize {
         let broadcast = &*current.broadcast;
-        let everything = broadcast.slices(NOBODY, 0, self.quantum.write());
+        let everything = broadcast.slices(NOBODY, 0, self.quantum.first_write(broadcast.bytes));
         while work > 0 && !current.is_through() {
             let place = current.next;
             current.next += 1;
@@ -378,10 +378,11 @@ impl<L: Link> Shard<L> {
             return 0;
         }
         member.count_sent(messages, bytes, &mut self.tally);
+        let at_most = self.quantum.first_write(broadcast.bytes);
         let sent = match everything {
             _ if !member.can_be_written_to() => Ok(0),
             Some(everything) if is_for_all => send_all(&mut member.link, everything),
-            _ => send_all(&mut member.link, &broadcast.slices(slot as u32, first, self.quantum.write())),
+            _ => send_all(&mut member.link, &broadcast.slices(slot as u32, first, at_most)),
         };
         self.quantum.note_moved(*sent.as_ref().unwrap_or(&0));
         match sent {
@@ -391,7 +392,7 @@ impl<L: Link> Shard<L> {
                 broadcast.enqueue_rest(slot as u32, first, sent, outbox, &mut self.buffers);
                 self.enforce_outbox_limit(slot);
                 self.account(slot);
-                if sent == self.quantum.write() {
+                if sent == at_most {
                     self.write_later(slot);
                 }
                 sent
@@ -444,8 +445,8 @@ impl<L: Link> Shard<L> {
         }
         let at_most = match member.outbox {
             None => 0,
-            Some(_) if self.lane_of(slot) == Lane::Usual => self.quantum.hand_over(),
-            Some(_) => self.quantum.write(),
+            Some(_) if self.lane_of(slot) == Lane::Usual => self.quantum.write_usual(),
+            Some(_) => self.quantum.write_filling(),
         };
         let (mut writes, mut written) = (0, 0);
         let member = &mut self.members[slot];

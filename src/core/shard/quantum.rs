@@ -53,14 +53,24 @@ impl Quantum {
         if self.is_shared() { READ_SHARED } else { READ }
     }
 
-    /// Returns the bytes that a member of a large room is sent at once.
-    pub(super) fn write(&self) -> usize {
+    /// Returns the bytes that a member of a large room is sent at once of its outbox.
+    pub(super) fn write_filling(&self) -> usize {
         if self.is_shared() { WRITE_SHARED } else { WRITE }
     }
 
-    /// Returns the bytes that any other member is sent at once.
-    pub(super) fn hand_over(&self) -> usize {
+    /// Returns the bytes that a member is sent at once of a broadcast of so many bytes.
+    pub(super) fn first_write(&self, of: usize) -> usize {
+        if of <= WHOLE { of } else { self.write_filling() }
+    }
+
+    /// Returns the bytes that any other member is sent at once of its outbox.
+    pub(super) fn write_usual(&self) -> usize {
         if self.is_shared() { READ_SHARED } else { LARGEST_WRITE }
+    }
+
+    /// Returns the bytes that a single receiver is sent at once of what was read, which may complete a message.
+    pub(super) fn hand_over(&self) -> usize {
+        if self.is_shared() { 2 * READ_SHARED } else { LARGEST_WRITE }
     }
 
     /// Returns whether so much has been moved in this iteration that the rest should wait.
@@ -82,10 +92,12 @@ const WRITE: usize = 256 << 10;
 /// The same while others wait. The kernel takes far longer to copy into memory that it hasn't used lately, as for
 /// thousands of members that don't read.
 const WRITE_SHARED: usize = 16 << 10;
+/// Bytes up to which a broadcast isn't divided.
+const WHOLE: usize = 64 << 10;
 /// Most bytes of a write: a message of 1 MiB is sent at once.
 const LARGEST_WRITE: usize = 2 << 20;
 /// Bytes after which what can wait is left to the next iteration.
 const PER_ITERATION: usize = 512 << 10;
-const PER_ITERATION_SHARED: usize = 32 << 10;
+const PER_ITERATION_SHARED: usize = 64 << 10;
 /// Time for which a registration that was active is expected to be so again.
 const SHARED_FOR: Duration = Duration::from_secs(1);

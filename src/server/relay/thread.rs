@@ -243,7 +243,7 @@ const COMMANDS_PER_ITERATION: usize = 32;
 /// other registrations.
 const WRITES_PER_ITERATION: usize = 32;
 /// The same while members of other registrations are active.
-const WRITES_PER_ITERATION_SHARED: usize = 4;
+const WRITES_PER_ITERATION_SHARED: usize = 8;
 /// Interval at which timeouts are checked.
 const SWEEP: Duration = Duration::from_millis(500);
 /// Shortest interval between measurements of memory under pressure: measuring takes time, and memory can't grow by much

@@ -110,7 +110,7 @@ fn a_call_sends_bounded_bytes_and_few_while_another_registration_is_active() {
             }
             crowd.call(|shard| shard.begin_iteration(1));
             crowd.call(|shard| shard.resume(now));
-            crowd.call(|shard| shard.flush_some(if with_others { 4 } else { 32 }, now));
+            crowd.call(|shard| shard.flush_some(if with_others { 8 } else { 32 }, now));
             iterations += 1;
         }
         assert!(crowd.shard.link_mut(reader).unwrap().0.borrow().room <= usize::MAX - (16 << 20));
