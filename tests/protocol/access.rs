@@ -108,7 +108,7 @@ async fn networks_are_those_of_the_client_behind_a_trusted_proxy() {
 async fn a_rule_can_allow_connecting_to_all_and_registering_to_some() {
     let tokens = Tokens::new();
     let rules =
-        vec![Rule { allow: Allow::Register, ..tokens.rule() }, Rule { allow: Allow::Connect, ..Rule::default() }];
+        vec![Rule { allow: Allow::REGISTER, ..tokens.rule() }, Rule { allow: Allow::CONNECT, ..Rule::default() }];
     let server = server(rules).await;
     assert_eq!(server.get(&format!("/register?{LOBBY}")).await.status, 401);
     let id = server.request("GET", &format!("/register?{LOBBY}"), &tokens.bearer(), "").await.body;

@@ -1,4 +1,4 @@
-//! Access rules: which clients may register, connect and remove, according to `[[access]]` in the configuration and the
+//! Access rules: which clients may register, connect, remove, and so on, according to `[[access]]` in the configuration and the
 //! files that it names.
 //!
 //! The first rule that applies decides: it concerns the action, and all its conditions are met. If no rule applies, access
@@ -18,7 +18,7 @@ use ws_router_core::shard::Rates;
 pub use external::{AuthRequest, AuthorizerError, Decision, ExternalAuthorizer};
 pub use tokens::TokenProblem;
 
-use crate::config::{self, Allow, ClientNames, Problems};
+use crate::config::{self, Allow, ClientNames, Operation, Problems};
 use crate::files::Accept;
 use crate::peer::{ClientIdentity, Peer, Peers};
 use tokens::Tokens;
@@ -37,6 +37,8 @@ pub struct Access {
 pub struct Rule {
     name: Arc<str>,
     allow: Allow,
+    /// Operations that the rules name; the others follow one of these.
+    named: Allow,
     networks: Peers,
     users: Vec<u32>,
     tokens: Option<Arc<Tokens>>,
@@ -55,6 +57,10 @@ pub enum Action {
     Connect,
     /// Ending a registration; allowed to clients that may register.
     Remove,
+    /// Asking for the number of members; allowed to clients that may connect, unless a rule names it.
+    Members,
+    /// Sending a message without being a member; allowed to clients that may connect, unless a rule names it.
+    Send,
 }
 
 impl Action {
@@ -64,6 +70,18 @@ impl Action {
             Self::Register => "register",
             Self::Connect => "connect",
             Self::Remove => "remove",
+            Self::Members => "members",
+            Self::Send => "send",
+        }
+    }
+
+    /// Returns the operation by whose rules the action is decided.
+    fn operation(self) -> Operation {
+        match self {
+            Self::Register | Self::Remove => Operation::Register,
+            Self::Connect => Operation::Connect,
+            Self::Members => Operation::Members,
+            Self::Send => Operation::Send,
         }
     }
 }
@@ -147,11 +165,12 @@ impl Access {
 
     /// Loads rules like [`Access::load`], and names the rule of each problem.
     pub fn load_rules(rules: &[config::Rule], accept: Accept) -> Result<Self, Vec<AccessProblem>> {
-        let (mut problems, mut read) = (Vec::new(), Vec::new());
+        let (mut problems, mut read, named) = (Vec::new(), Vec::new(), Allow::named_by(rules));
         let rules = rules.iter().enumerate().map(|(index, rule)| {
             let name = rule.title(index);
             Rule {
                 allow: rule.allow,
+                named,
                 networks: rule.networks.clone(),
                 users: (rule.users.iter())
                     .filter_map(|user| {
@@ -185,9 +204,9 @@ impl Access {
         let mut token_would_help = false;
         for rule in self.rules.iter().filter(|rule| rule.concerns(action) && rule.holds_except_token(caller)) {
             match (rule.knows_token(caller), rule.allow) {
-                (true, Allow::None) => return Verdict::Denied { rule: Some(rule), token_would_help },
+                (true, Allow::NONE) => return Verdict::Denied { rule: Some(rule), token_would_help },
                 (true, _) => return Verdict::Allowed(rule),
-                (false, Allow::None) => {}
+                (false, Allow::NONE) => {}
                 (false, _) => token_would_help = true,
             }
         }
@@ -201,7 +220,7 @@ impl Access {
 
     /// Returns whether a rule names this origin and allows an action.
     pub fn names_origin(&self, origin: &str) -> bool {
-        self.rules.iter().any(|rule| rule.allow != Allow::None && rule.has_origin(origin))
+        self.rules.iter().any(|rule| rule.allow != Allow::NONE && rule.has_origin(origin))
     }
 
     /// Returns the token files whose contents differ from those of an earlier load.
@@ -232,8 +251,7 @@ impl Rule {
     }
 
     fn concerns(&self, action: Action) -> bool {
-        let (registers, connects) = self.allow.concerns();
-        if action == Action::Connect { connects } else { registers }
+        self.allow.concerns(action.operation(), self.named)
     }
 
     fn holds_except_token(&self, caller: &Caller<'_>) -> bool {
@@ -248,7 +266,7 @@ impl Rule {
             || match (caller.origin, self.allow) {
                 (Some(origin), _) => self.has_origin(origin),
                 // A rule that denies some pages doesn't concern a client that isn't known to be one of them.
-                (None, Allow::None) => false,
+                (None, Allow::NONE) => false,
                 // Devices send neither header.
                 (None, _) => !caller.is_cross_site,
             };

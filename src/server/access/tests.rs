@@ -54,9 +54,9 @@ fn without_rules_all_is_allowed_and_with_rules_what_one_of_them_allows() {
 fn the_first_rule_that_concerns_the_action_decides() {
     let named = |name: &str, allow| RuleConfig { name: Some(name.into()), allow, ..RuleConfig::default() };
     let access = access(vec![
-        RuleConfig { networks: networks(&["192.0.2.66/32"]), ..named("banned", Allow::None) },
-        RuleConfig { networks: networks(&["192.0.2.0/24"]), ..named("near", Allow::Register) },
-        named("all", Allow::Connect),
+        RuleConfig { networks: networks(&["192.0.2.66/32"]), ..named("banned", Allow::NONE) },
+        RuleConfig { networks: networks(&["192.0.2.0/24"]), ..named("near", Allow::REGISTER) },
+        named("all", Allow::CONNECT),
     ]);
     let decide = |action, address: &str| allowed(&access, action, &from(address));
     assert_eq!(decide(Action::Register, "192.0.2.66"), None);
@@ -66,6 +66,30 @@ fn the_first_rule_that_concerns_the_action_decides() {
     assert_eq!(decide(Action::Connect, "192.0.2.1"), Some("all"));
     assert_eq!(decide(Action::Remove, "198.51.100.1"), None);
     assert_eq!(decide(Action::Connect, "198.51.100.1"), Some("all"));
+}
+
+#[test]
+fn a_rule_for_connecting_covers_members_and_sending_unless_a_rule_names_them() {
+    let caller = from("192.0.2.1");
+    let named = |name: &str, allow| RuleConfig { name: Some(name.into()), allow, ..RuleConfig::default() };
+    let decide = |rules: &[RuleConfig]| {
+        let access = access(rules.to_vec());
+        let all = [Action::Register, Action::Connect, Action::Members, Action::Send];
+        all.map(|action| allowed(&access, action, &caller).unwrap_or("denied").to_owned())
+    };
+    let (members, send) = (Allow::NONE.and(Operation::Members), Allow::NONE.and(Operation::Send));
+    assert_eq!(decide(&[named("a", Allow::CONNECT)]), ["denied", "a", "a", "a"]);
+    assert_eq!(decide(&[named("a", Allow::BOTH)]), ["a", "a", "a", "a"]);
+    assert_eq!(decide(&[named("a", Allow::REGISTER)]), ["a", "denied", "denied", "denied"]);
+    assert_eq!(decide(&[named("a", Allow::CONNECT), named("b", send)]), ["denied", "a", "a", "b"]);
+    assert_eq!(decide(&[named("a", members), named("b", Allow::BOTH)]), ["b", "b", "a", "b"]);
+    assert_eq!(decide(&[named("a", Allow::CONNECT.and(Operation::Send))]), ["denied", "a", "a", "a"]);
+    assert_eq!(decide(&[named("a", send)]), ["denied", "denied", "denied", "a"]);
+    // A rule that names an operation does so for all clients, even those to whom it doesn't apply.
+    let elsewhere = RuleConfig { networks: networks(&["198.51.100.0/24"]), ..named("b", members) };
+    assert_eq!(decide(&[named("a", Allow::BOTH), elsewhere]), ["a", "a", "denied", "a"]);
+    let banned = RuleConfig { networks: networks(&["192.0.2.0/24"]), ..named("b", Allow::NONE) };
+    assert_eq!(decide(&[banned, named("a", Allow::BOTH), named("c", members)]), ["denied"; 4]);
 }
 
 #[test]
@@ -105,7 +129,7 @@ fn all_conditions_of_a_rule_must_hold() {
 fn a_rule_that_denies_origins_concerns_only_pages_of_them() {
     let denied = vec!["https://example.com".into()];
     let access = access(vec![
-        RuleConfig { allow: Allow::None, origins: denied, ..RuleConfig::default() },
+        RuleConfig { allow: Allow::NONE, origins: denied, ..RuleConfig::default() },
         RuleConfig { name: Some("all".into()), ..RuleConfig::default() },
     ]);
     let device = from("192.0.2.1");
@@ -126,7 +150,7 @@ fn a_token_would_help_only_where_nothing_else_is_missing() {
     std::fs::write(&path, format!("# devices\n\n phone:{}\n", token.hash())).unwrap();
     let access = access(vec![
         RuleConfig { networks: networks(&["192.0.2.0/24"]), tokens: Some(path.clone()), ..RuleConfig::default() },
-        RuleConfig { networks: networks(&["192.0.2.0/25"]), allow: Allow::None, ..RuleConfig::default() },
+        RuleConfig { networks: networks(&["192.0.2.0/25"]), allow: Allow::NONE, ..RuleConfig::default() },
     ]);
     let would_help = |caller: &Caller<'_>| match access.decide(Action::Connect, caller) {
         Verdict::Denied { token_would_help, .. } => token_would_help,

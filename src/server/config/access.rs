@@ -1,6 +1,6 @@
 //! Reads the `[[access]]` tables: which clients may register and connect.
 //!
-//! Each table is one rule, with the actions that it allows and conditions that must all be met. The first rule that applies
+//! Each table is one rule, with the operations that it allows and conditions that must all be met. The first rule that applies
 //! decides; if there are rules and none applies, access is denied. Conditions that can never be met and rules that are
 //! never reached are reported as problems, since they may allow access that the administrator believes to be denied.
 //! `crate::access` evaluates the rules and reads the files that they name.
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use ws_router_core::rate::Rate;
@@ -26,7 +27,7 @@ use crate::peer::{Peers, Range};
 pub struct Rule {
     /// Name in logs; without it, the number of the rule is used.
     pub name: Option<String>,
-    /// Actions that the rule allows.
+    /// Operations that the rule allows.
     pub allow: Allow,
     /// Networks of the client, one of which must match; empty requires none.
     pub networks: Peers,
@@ -52,19 +53,23 @@ pub struct Rule {
     pub ask_timeout: Option<Duration>,
 }
 
-/// Actions that a rule allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Allow {
+/// Operation that access rules decide about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Operation {
     /// Registering and removing.
     Register,
     /// Connecting.
     Connect,
-    /// Registering, removing and connecting.
-    #[default]
-    Both,
-    /// Nothing: requests to which the rule applies are denied.
-    None,
+    /// Asking for the number of members.
+    Members,
+    /// Sending a message without being a member.
+    Send,
 }
+
+/// Operations that a rule allows. With none, the rule denies the requests to which it applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allow([bool; Operation::COUNT]);
 
 /// A user on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,9 +105,80 @@ impl Rule {
 }
 
 impl Allow {
-    /// Returns whether a rule decides about registering (and removing), and about connecting.
-    pub fn concerns(self) -> (bool, bool) {
-        (self != Self::Connect, self != Self::Register)
+    /// No operation.
+    pub const NONE: Self = Self([false; Operation::COUNT]);
+    /// Registering and removing.
+    pub const REGISTER: Self = Self::NONE.and(Operation::Register);
+    /// Connecting.
+    pub const CONNECT: Self = Self::NONE.and(Operation::Connect);
+    /// Registering, removing and connecting.
+    pub const BOTH: Self = Self::REGISTER.and(Operation::Connect);
+
+    /// Adds an operation.
+    pub const fn and(mut self, operation: Operation) -> Self {
+        self.0[operation as usize] = true;
+        self
+    }
+
+    /// Returns the operations that at least one of the rules names.
+    pub fn named_by(rules: &[Rule]) -> Self {
+        rules.iter().fold(Self::NONE, |named, rule| named.union(rule.allow))
+    }
+
+    /// Returns whether a rule decides about an operation. A rule that allows nothing decides about all of them, and one
+    /// for connecting also about members and sending, unless a rule names them; `named` are the operations that any rule
+    /// names.
+    pub fn concerns(self, operation: Operation, named: Self) -> bool {
+        let follows_connect = matches!(operation, Operation::Members | Operation::Send) && !named.contains(operation);
+        self == Self::NONE || self.contains(if follows_connect { Operation::Connect } else { operation })
+    }
+
+    pub(super) fn contains(self, operation: Operation) -> bool {
+        self.0[operation as usize]
+    }
+
+    fn union(self, other: Self) -> Self {
+        Operation::VARIANTS.iter().filter(|one| other.contains(**one)).fold(self, |all, one| all.and(*one))
+    }
+
+    /// Reads an operation, `both`, `none`, or a list of operations.
+    fn read(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        let single = |one: &Operation| (one.label(), Self::NONE.and(*one));
+        let DeValue::Array(all) = value else {
+            let words = Operation::VARIANTS.iter().map(single).chain([("both", Self::BOTH), ("none", Self::NONE)]);
+            return value::word(value, &words.collect::<Vec<_>>());
+        };
+        if all.is_empty() {
+            return Err(ValueError::Useless("an empty list allows nothing; add an operation, or write \"none\""));
+        }
+        let words: Vec<_> = Operation::VARIANTS.iter().map(|one| (one.label(), *one)).collect();
+        all.iter().try_fold(Self::NONE, |named, one| match value::word(one.get_ref(), &words)? {
+            one if named.contains(one) => Err(ValueError::Useless("an operation is repeated; name it once")),
+            one => Ok(named.and(one)),
+        })
+    }
+
+    fn show(self) -> String {
+        let named = || Operation::VARIANTS.iter().copied().filter(|one| self.contains(*one));
+        match (self, named().count()) {
+            (Self::NONE, _) => quoted("none"),
+            (Self::BOTH, _) => quoted("both"),
+            (_, 1) => named().map(|one| quoted(one.label())).collect(),
+            _ => format!("[{}]", named().map(|one| quoted(one.label())).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        Self::BOTH
+    }
+}
+
+impl Operation {
+    /// Returns the name in the configuration, in logs and for external authorizers.
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -120,7 +196,8 @@ pub(super) fn read_all(
 /// listener requests one.
 pub(super) fn report_conflicts(rules: &[(RulePositions, Rule)], listeners: &[Listener], found: &mut Found) {
     let asks_for_certificates = listeners.iter().flat_map(|listener| &listener.tls).any(|tls| tls.client_ca.is_some());
-    let (mut decided, mut names) = ((None, None), HashMap::new());
+    let (mut decided, mut names) = ([None; Operation::COUNT], HashMap::new());
+    let named = rules.iter().fold(Allow::NONE, |named, (_, rule)| named.union(rule.allow));
     for (positions, rule) in rules {
         if found.is_full() {
             return;
@@ -138,21 +215,20 @@ pub(super) fn report_conflicts(rules: &[(RulePositions, Rule)], listeners: &[Lis
             let problem = "access.client-certificates: no listener requests certificates; add client-ca to its tls";
             found.semantic_error_at(at, problem.into());
         }
-        let (registers, connects) = rule.allow.concerns();
-        let before = match (registers.then_some(decided.0), connects.then_some(decided.1)) {
-            (Some(before), None) | (None, Some(before)) => before,
-            (Some(one), Some(other)) => one.and(other),
-            (None, None) => None,
-        };
-        if let Some(before) = before {
-            let line = found.seen_from(before, positions.at);
+        let concerned: Vec<_> = Operation::VARIANTS
+            .iter()
+            .filter(|one| rule.allow.concerns(**one, named))
+            .map(|one| *one as usize)
+            .collect();
+        let before = concerned.iter().map(|index| decided[*index]).collect::<Option<Vec<Position>>>();
+        if let Some(before) = before.as_ref().and_then(|all| all.last()) {
+            let line = found.seen_from(*before, positions.at);
             let problem =
                 format!("access: this rule is never reached, since the one in {line} applies to all requests");
             found.semantic_error_at(positions.at, format!("{problem}; move or remove one of them"));
         }
-        if positions.is_unconditional {
-            decided.0 = decided.0.or(registers.then_some(positions.at));
-            decided.1 = decided.1.or(connects.then_some(positions.at));
+        for index in concerned.into_iter().filter(|_| positions.is_unconditional) {
+            decided[index].get_or_insert(positions.at);
         }
     }
 }
@@ -222,11 +298,8 @@ fn read(at: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut Fo
             value::between(MIN_TIMEOUT, DAY)(&time).map(|()| time)
         }),
     };
-    let (registers, connects) = match rule.allow {
-        Allow::None => (false, false),
-        some => some.concerns(),
-    };
-    let useful = [registers, registers, connects, connects, registers || connects];
+    let (registers, connects) = (rule.allow.contains(Operation::Register), rule.allow.contains(Operation::Connect));
+    let useful = [registers, registers, connects, connects, rule.allow != Allow::NONE];
     for (name, is_useful) in ["registrations", "members", "messages", "bytes", "ask"].into_iter().zip(useful) {
         if let Some(at) = start(name).filter(|_| !is_useful) {
             let allow = rule.allow.show();

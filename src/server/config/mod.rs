@@ -31,7 +31,7 @@ mod reader;
 mod show;
 mod value;
 
-pub use access::{Allow, ClientNames, Rule, User};
+pub use access::{Allow, ClientNames, Operation, Rule, User};
 pub use authorizer::{AuthorizerAddress, AuthorizerEndpoint, AuthorizerError};
 pub use keys::{Reload, names};
 pub use load::{DEFAULT_PATH, Loaded, Source, load, parse};

@@ -18,7 +18,7 @@ use ws_router_core::rate::RateError;
 
 use super::authorizer::AuthorizerError;
 use super::reader::PathError;
-use super::{Allow, ForwardedHeader, LogFormat, LogLevel, OptionalSocket, RateLimit, SlowReceiver};
+use super::{ForwardedHeader, LogFormat, LogLevel, OptionalSocket, RateLimit, SlowReceiver};
 use crate::peer::{Peers, Range, RangeError};
 
 /// A type of values in the configuration.
@@ -295,10 +295,17 @@ macro_rules! words {
 }
 
 words!(SlowReceiver { "close" = Close, "pace" = Pace });
-words!(Allow { "register" = Register, "connect" = Connect, "both" = Both, "none" = None });
 words!(ForwardedHeader { "x-forwarded-for" = XForwardedFor, "forwarded" = Forwarded });
 words!(LogLevel { "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace });
 words!(LogFormat { "auto" = Auto, "text" = Text, "json" = Json, "journal" = Journal });
+
+/// Reads one of several words, each of which stands for a value.
+pub(super) fn word<T: Copy>(value: &DeValue<'_>, known: &[(&'static str, T)]) -> Result<T, ValueError> {
+    let words = || known.iter().map(|(word, _)| *word).collect::<Vec<_>>();
+    let Some(text) = value.as_str() else { return Err(type_error(value, "a string", one_of(&words()))) };
+    let found = known.iter().find(|(word, _)| *word == text);
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| unknown_word(text, &words()))
+}
 
 /// Returns the known word that was probably meant.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -161,8 +161,8 @@ async fn decide_externally(
     let parameter = |name| form.optional(name).ok().flatten();
     let (id, kind, role) = match action {
         Action::Register => (parameter("id_req"), parameter("reg_type"), None),
-        Action::Connect => (parameter("id"), None, parameter("sock_type")),
-        Action::Remove => (parameter("id"), None, None),
+        Action::Connect | Action::Send => (parameter("id"), None, parameter("sock_type")),
+        Action::Remove | Action::Members => (parameter("id"), None, None),
     };
     yield_budget::spend(yield_budget::AUTH_REQUEST);
     let network = ClientLimits::network_of(&caller.peer, &server.config().http);

@@ -96,6 +96,8 @@ impl HttpError {
             Action::Register => "the access rules don't allow you to register; ask the operator",
             Action::Connect => "the access rules don't allow you to connect; ask the operator",
             Action::Remove => "the access rules don't allow you to remove registrations; ask the operator",
+            Action::Members => "the access rules don't allow you to ask for members; ask the operator",
+            Action::Send => "the access rules don't allow you to send; ask the operator",
         };
         Self::new(StatusCode::FORBIDDEN, Refusal::Access, text)
     }

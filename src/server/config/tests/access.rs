@@ -33,7 +33,7 @@ fn rules_are_read_in_order_with_all_their_conditions() {
                 .map(|text| text.parse::<Range>().unwrap())
                 .into_iter()
                 .collect(),
-            allow: Allow::None,
+            allow: Allow::NONE,
             ..Rule::default()
         },
         Rule {
@@ -46,7 +46,7 @@ fn rules_are_read_in_order_with_all_their_conditions() {
         Rule {
             tokens: Some("/etc/tokens".into()),
             client_certificates: Some(ClientNames::Any),
-            allow: Allow::Register,
+            allow: Allow::REGISTER,
             ..Rule::default()
         },
     ];
@@ -222,4 +222,42 @@ fn an_unreachable_rule_is_reported() {
 fn two_rules_with_the_same_name_are_reported() {
     let text = "[[access]]\nname = \"a\"\nusers = [0]\n[[access]]\nname = \"a\"\n";
     has_one(text, "5:8: access.name: \"a\" is already used by the rule in line 1; rename one of them");
+}
+
+#[test]
+fn a_rule_may_name_one_operation_or_several() {
+    let allow = |value: &str| read(&format!("[[access]]\nallow = {value}\n")).unwrap().access[0].allow;
+    assert_eq!(allow("\"members\""), Allow::NONE.and(Operation::Members));
+    assert_eq!(allow("[\"send\"]"), allow("\"send\""));
+    assert_eq!(allow("[\"connect\", \"register\"]"), Allow::BOTH);
+    assert_eq!(allow("[\"send\", \"connect\"]"), Allow::CONNECT.and(Operation::Send));
+    for (value, problem) in [
+        ("[]", "an empty list allows nothing; add an operation, or write \"none\""),
+        ("[\"send\", \"send\"]", "an operation is repeated; name it once"),
+        ("[\"member\"]", "\"member\" is not a known value; did you mean \"members\"?"),
+        ("[\"both\"]", "\"both\" is not a known value; write one of \"register\", \"connect\", \"members\", \"send\""),
+        ("[1]", "expected a string, not a number; write one of \"register\", \"connect\", \"members\", \"send\""),
+    ] {
+        let found = problems(&format!("[[access]]\nallow = {value}\n"));
+        assert!(found.len() == 1 && found[0].ends_with(&format!(" access.allow: {problem}")), "{found:?}");
+    }
+    has_one(
+        "[[access]]\nallow = \"send\"\nbytes = \"1B/s\"\n",
+        "3:9: access.bytes: has no effect with allow = \"send\"; remove one of them",
+    );
+}
+
+#[test]
+fn a_rule_for_an_operation_is_reached_unless_one_that_names_it_applies_to_all() {
+    let rules = |all: &[&str]| all.iter().map(|rule| format!("[[access]]\n{rule}\n")).collect::<String>();
+    let unreached = "access: this rule is never reached, since the one in line";
+    assert!(read(&rules(&["allow = \"connect\"", "allow = \"members\""])).is_ok());
+    has_one(
+        &rules(&["users = [0]", "allow = \"send\"", "users = [1]\nallow = \"send\""]),
+        &format!("5:1: {unreached} 3 applies to all requests; move or remove one of them"),
+    );
+    has_one(
+        &rules(&["allow = \"both\"", "allow = [\"members\", \"send\"]", "allow = \"none\""]),
+        &format!("5:1: {unreached} 3 applies to all requests; move or remove one of them"),
+    );
 }

@@ -1,6 +1,7 @@
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
+use strum::{EnumCount, VariantArray};
 use ws_router_core::rate::Rate;
 
 use super::*;
@@ -96,7 +97,7 @@ prop_compose! {
 
 fn peers() -> impl Strategy<Value = Peers> {
     let networks = ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "::1", "unix"];
-    let networks = proptest::sample::subsequence(networks.to_vec(), 0..=networks.len());
+    let networks = subsequence(networks.to_vec(), 0..=networks.len());
     networks.prop_map(|texts| texts.iter().filter_map(|text| text.parse::<Range>().ok()).collect())
 }
 
@@ -179,11 +180,16 @@ fn rule() -> impl Strategy<Value = Rule> {
     (who(), number(), number(), option::of(rate()), option::of(rate()), ask).prop_map(
         |(rule, registrations, members, messages, bytes, ask)| {
             let (ask, ask_timeout) = ask.map_or((None, None), |(ask, timeout)| (ask.parse().ok(), timeout));
-            match rule.allow {
-                Allow::None => rule,
-                Allow::Register => Rule { registrations, members, ask, ask_timeout, ..rule },
-                Allow::Connect => Rule { messages, bytes, ask, ask_timeout, ..rule },
-                Allow::Both => Rule { registrations, members, messages, bytes, ask, ask_timeout, ..rule },
+            let (registers, connects) =
+                (rule.allow.contains(Operation::Register), rule.allow.contains(Operation::Connect));
+            Rule {
+                registrations: registrations.filter(|_| registers),
+                members: members.filter(|_| registers),
+                messages: messages.filter(|_| connects),
+                bytes: bytes.filter(|_| connects),
+                ask: ask.filter(|_| rule.allow != Allow::NONE),
+                ask_timeout: ask_timeout.filter(|_| rule.allow != Allow::NONE),
+                ..rule
             }
         },
     )
@@ -194,7 +200,8 @@ fn who() -> impl Strategy<Value = Rule> {
     let lists = (proptest::collection::vec(user, 0..3), proptest::collection::vec("https?://[a-z]{1,9}", 0..3));
     let names = proptest::collection::vec("[a-z'\"\\\\ .]{0,9}[a-z]", 1..3);
     let certificates = option::of(prop_oneof![Just(ClientNames::Any), names.prop_map(ClientNames::Of)]);
-    let allow = select(vec![Allow::Register, Allow::Connect, Allow::Both, Allow::None]);
+    let allow = subsequence(Operation::VARIANTS.to_vec(), 0..=Operation::COUNT)
+        .prop_map(|named| named.into_iter().fold(Allow::NONE, Allow::and));
     (
         option::of("[a-zA-Z][a-z0-9._-]{20,63}"),
         allow,
@@ -270,7 +277,7 @@ fn a_printed_configuration_names_every_key() {
     let tls = Tls { client_ca: Some("/ca".into()), client_crl: Some("/crl".into()), ..Tls::new("/c", "/k") };
     let rule = Rule {
         name: Some("office".into()),
-        allow: Allow::Both,
+        allow: Allow::BOTH,
         networks: ["10.0.0.0/8".parse::<Range>().unwrap()].into_iter().collect(),
         users: vec![User::Id(1000), User::Name("proxy".into())],
         tokens: Some("/t".into()),
