@@ -1,5 +1,7 @@
 //! Events of registrations and members, in the form of `GET /v1/events` and of the history.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 use ws_router_core::close::CloseReason;
@@ -42,6 +44,9 @@ pub enum EventKind {
         role: Role,
         #[serde(with = "peer::shown")]
         peer: Peer,
+        /// The access rule and token that admitted it; `None` without access rules.
+        #[serde(default, flatten)]
+        admission: Option<Arc<Admission>>,
     },
     /// A member's connection ended.
     Left {
@@ -61,9 +66,18 @@ pub enum EventKind {
         /// Messages received from it.
         #[serde(default)]
         messages_in: u64,
+        /// Payload bytes received from it.
+        #[serde(default)]
+        bytes_in: u64,
         /// Messages delivered to it.
         #[serde(default)]
         messages_out: u64,
+        /// Bytes delivered to it, frame headers included.
+        #[serde(default)]
+        bytes_out: u64,
+        /// The access rule and token that admitted it; `None` without access rules.
+        #[serde(default, flatten)]
+        admission: Option<Arc<Admission>>,
     },
     /// The configuration was reloaded.
     Reloaded,
@@ -73,6 +87,16 @@ pub enum EventKind {
     Drained,
     /// The router is back in service.
     DrainUndone,
+}
+
+/// The access rule and the token by which a member was admitted. All members that were admitted alike share one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Admission {
+    /// Name of the access rule, or its number.
+    pub rule: Arc<str>,
+    /// Name of the token, if the rule requires one; the token itself is nowhere kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_name: Option<Arc<str>>,
 }
 
 /// Reason for which a registration ended.

@@ -12,12 +12,13 @@ mod listen_address;
 pub mod peer;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 use ws_router_core::kind::{Kind, Role};
 
-use event::Event;
+use event::{Admission, Event};
 pub use listen_address::{AddressError, ListenAddress, socket_path};
 
 /// Answer to `GET /v1/status`.
@@ -304,6 +305,9 @@ pub struct Member {
     /// Whether it may only receive.
     #[serde(default)]
     pub receives_only: bool,
+    /// Access rule that admitted it, by name or number, and the name of its token; both are missing if there were no rules.
+    #[serde(default, flatten)]
+    pub admission: Option<Arc<Admission>>,
     /// Address of the peer.
     pub address: String,
     /// Whether the connection uses TLS.

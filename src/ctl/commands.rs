@@ -47,7 +47,7 @@ pub(super) async fn list(
         let documents: Vec<_> = listed.into_iter().map(|(_, document)| document).collect();
         return Ok(writeln!(out, "{}", Value::from(documents))?);
     }
-    let mut table = Table::new([
+    let mut columns = vec![
         ("ID", Align::Left),
         ("KIND", Align::Left),
         ("MEMBERS", Align::Right),
@@ -56,9 +56,12 @@ pub(super) async fn list(
         ("RECEIVED", Align::Right),
         ("DELIVERED", Align::Right),
         ("OUTBOX", Align::Right),
-    ]);
+    ];
+    let has_terms = listed.iter().any(|(registration, _)| !terms(registration).is_empty());
+    columns.extend(has_terms.then_some(("TERMS", Align::Left)));
+    let mut table = Table::new(&columns);
     for (registration, _) in &listed {
-        table.row([
+        let cells = [
             id_argument(&registration.id),
             registration.kind.as_str().into(),
             registration.seats.to_string(),
@@ -67,7 +70,8 @@ pub(super) async fn list(
             size(registration.bytes_in),
             size(registration.bytes_out),
             size(registration.outbox_bytes),
-        ]);
+        ];
+        table.row(cells.into_iter().chain(has_terms.then(|| terms(registration).join(", "))));
     }
     Ok(table.print(format.colors(), out)?)
 }
@@ -83,6 +87,17 @@ fn compare(one: &wire::Registration, other: &wire::Registration, key: SortKey) -
         SortKey::Outbox => of.outbox_bytes,
     };
     (Reverse(number(one)), &one.id).cmp(&(Reverse(number(other)), &other.id))
+}
+
+/// Describes what a registration's device has chosen, in a few words each.
+pub(super) fn terms(registration: &wire::Registration) -> Vec<String> {
+    let mut terms = Vec::new();
+    terms.extend(registration.client_key.then(|| "client_key".to_owned()));
+    terms.extend(registration.receive_key.then(|| "receive_key".to_owned()));
+    terms.extend(registration.max_members.map(|most| format!("at most {}", plural(most, "member"))));
+    terms.extend(registration.ends_in_ms.map(|left| format!("ends in {}", age(left))));
+    terms.extend(registration.subprotocol.as_ref().map(|name| format!("subprotocol {name}")));
+    terms
 }
 
 /// Shows a registration with its members.
@@ -113,18 +128,19 @@ pub(super) async fn show(
     if let Some(left) = registration.ends_in_ms {
         fields.field("Ends in", format!("{}, whether or not it has members", age(left)))?;
     }
-    if let Some(most) = registration.max_members {
-        fields.field("Most members", most)?;
-    }
-    let keys = [("client_key", registration.client_key), ("receive_key", registration.receive_key)];
-    let keys: Vec<_> = keys.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect();
+    let keys = [
+        (registration.client_key, "client_key (admits clients only)"),
+        (registration.receive_key, "receive_key (admits members that only receive)"),
+    ];
+    let keys: Vec<_> = keys.into_iter().filter_map(|(is_there, name)| is_there.then_some(name)).collect();
     if !keys.is_empty() {
-        fields.field("Other keys", keys.join(", "))?;
+        fields.field("Further keys", keys.join(", "))?;
     }
     if let Some(subprotocol) = &registration.subprotocol {
-        fields.field("Subprotocol", subprotocol)?;
+        fields.field("Subprotocol", format!("{subprotocol}, for members that offer it"))?;
     }
-    fields.field("Members", detail.members.len())?;
+    let limit = registration.max_members.map(|most| format!(" of at most {most}")).unwrap_or_default();
+    fields.field("Members", format!("{}{limit}", detail.members.len()))?;
     if detail.members.is_empty() {
         return Ok(());
     }
@@ -133,7 +149,8 @@ pub(super) async fn show(
 }
 
 fn members(members: &[wire::Member]) -> Table {
-    let mut table = Table::new([
+    let has_rules = members.iter().any(|member| member.admission.is_some());
+    let mut columns = vec![
         ("NUMBER", Align::Right),
         ("ROLE", Align::Left),
         ("ADDRESS", Align::Left),
@@ -146,11 +163,15 @@ fn members(members: &[wire::Member]) -> Table {
         ("UNSENT", Align::Right),
         ("ROUND TRIP", Align::Right),
         ("RESENT", Align::Right),
-    ]);
+    ];
+    if has_rules {
+        columns.extend([("RULE", Align::Left), ("TOKEN", Align::Left)]);
+    }
+    let mut table = Table::new(&columns);
     for member in members {
-        table.row([
+        let cells = [
             member.id.to_string(),
-            member.role.as_str().into(),
+            role(member),
             member.address.clone(),
             if member.tls { "yes" } else { "no" }.into(),
             age(member.age_ms),
@@ -162,9 +183,19 @@ fn members(members: &[wire::Member]) -> Table {
             member.unsent_bytes.map_or("-".into(), size),
             member.round_trip_us.map_or("-".into(), |rtt| format!("{:.2}ms", rtt as f64 / 1000.0)),
             member.retransmits.map_or("-".into(), |count| count.to_string()),
-        ]);
+        ];
+        let admission = member.admission.as_deref();
+        let rule = admission.map_or("-", |admission| &admission.rule);
+        let token = admission.and_then(|admission| admission.token_name.as_deref()).unwrap_or("-");
+        table.row(cells.into_iter().chain([rule, token].into_iter().filter(|_| has_rules).map(str::to_owned)));
     }
     table
+}
+
+/// Shows the role of a member, and whether it may only receive.
+fn role(member: &wire::Member) -> String {
+    let role = member.role.as_str();
+    if member.receives_only { format!("{role} (receives only)") } else { role.into() }
 }
 
 /// Removes registrations. Reports those that don't exist on standard error, and removes the others nevertheless.

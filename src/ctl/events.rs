@@ -8,13 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use ws_router_admin_api::event::{EndReason, Event, EventKind};
+use ws_router_admin_api::event::{Admission, EndReason, Event, EventKind};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::RegistrationId;
 
 use super::client::{Answer, Client};
 use super::error::Error;
-use super::output::{Format, age, plural, time};
+use super::output::{Format, age, plural, time, traffic};
 
 /// Prints events as they happen, until the daemon stops.
 pub(super) async fn events(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
@@ -128,7 +128,10 @@ fn describe(event: &Event, left: Option<&Event>) -> String {
     match &event.kind {
         EventKind::Registered { kind, .. } => format!("registered as {}", kind.as_str()),
         EventKind::Reclaimed { .. } => "registered again by its device".into(),
-        EventKind::Joined { member, role, peer, .. } => format!("{} {member} joined from {peer}", role.as_str()),
+        EventKind::Joined { member, role, peer, admission, .. } => {
+            let admitted = admission.as_deref().map(admitted_by).unwrap_or_default();
+            format!("{} {member} joined from {peer}{admitted}", role.as_str())
+        }
         EventKind::Left { .. } => departure(event, true),
         EventKind::Ended { reason, .. } => match reason {
             EndReason::Lingered => {
@@ -147,6 +150,12 @@ fn describe(event: &Event, left: Option<&Event>) -> String {
     }
 }
 
+/// Names the access rule and the token that admitted a member.
+fn admitted_by(admission: &Admission) -> String {
+    let token = admission.token_name.as_ref().map(|name| format!(" and token {name}")).unwrap_or_default();
+    format!(", admitted by rule {}{token}", admission.rule)
+}
+
 /// Names the administrator if the daemon reports who it was.
 fn removed_by_admin(event: &Event) -> String {
     match &event.kind {
@@ -157,8 +166,7 @@ fn removed_by_admin(event: &Event) -> String {
 
 /// Describes a departure and its reason; with the member's number and traffic if `in_full`.
 fn departure(event: &Event, in_full: bool) -> String {
-    let EventKind::Left { member, role, reason, by, code, silent_ms, messages_in, messages_out, .. } = &event.kind
-    else {
+    let EventKind::Left { member, role, reason, by, code, silent_ms, .. } = &event.kind else {
         return String::new();
     };
     let by = by.map_or(String::new(), |by| format!(" ({by})"));
@@ -171,10 +179,16 @@ fn departure(event: &Event, in_full: bool) -> String {
         (reason, _) => format!("{}{by}", reason.text()),
     };
     if in_full {
-        format!("{} {member} left, {why} ({messages_in} messages in, {messages_out} out)", role.as_str())
+        format!("{} {member} left, {why} ({})", role.as_str(), moved(&event.kind))
     } else {
         format!("{} left, {why}", role.as_str())
     }
+}
+
+/// Shows what was received from a member that has left, and what was delivered to it.
+fn moved(kind: &EventKind) -> String {
+    let EventKind::Left { messages_in, bytes_in, messages_out, bytes_out, .. } = *kind else { return String::new() };
+    traffic((messages_in, bytes_in), (messages_out, bytes_out))
 }
 
 /// Finds the last departure.
@@ -183,7 +197,8 @@ fn left_before(events: &[Option<Event>]) -> Option<&Event> {
 }
 
 /// Order in which an event's fields are shown.
-const FIRST: [&str; 8] = ["event", "registration", "kind", "member", "role", "peer", "reason", "by"];
+const FIRST: [&str; 10] =
+    ["event", "registration", "kind", "member", "role", "peer", "rule", "token_name", "reason", "by"];
 
 #[cfg(test)]
 mod tests {
@@ -204,7 +219,7 @@ mod tests {
 
     fn left() -> Value {
         json!({ "at_ms": 100_000, "event": "left", "registration": "my-device", "member": 7, "role": "host",
-            "reason": "no-pong", "silent_ms": 50_400, "messages_in": 3, "messages_out": 4 })
+            "reason": "no-pong", "silent_ms": 50_400, "messages_in": 3, "bytes_in": 2048, "messages_out": 1, "bytes_out": 12 })
     }
 
     fn ended(at_ms: u64, reason: &str) -> Value {
@@ -235,8 +250,23 @@ mod tests {
     fn each_event_says_what_happened() {
         let all = events(json!([left(), ended(400_000, "lingered")]));
         let lines: Vec<_> = all.iter().flatten().map(|event| describe(event, left_before(&all))).collect();
-        assert_eq!(lines[0], "host 7 left, no pong for 50s (3 messages in, 4 out)");
+        assert_eq!(lines[0], "host 7 left, no pong for 50s (3 messages, 2.0 KiB in; 1 message, 12 B out)");
         assert_eq!(lines[1], "ended, nobody came back within 5m (registration.linger)");
+    }
+
+    #[test]
+    fn a_member_that_joined_is_shown_with_the_rule_and_token_that_admitted_it() {
+        let mut joined = json!({ "at_ms": 0, "event": "joined", "registration": "my-device", "member": 7, "role": "host",
+            "peer": "192.0.2.7:5000" });
+        let shown = |joined: &Value| describe(&serde_json::from_value(joined.clone()).unwrap(), None);
+        assert_eq!(shown(&joined), "host 7 joined from 192.0.2.7:5000");
+        joined["rule"] = "devices".into();
+        assert_eq!(shown(&joined), "host 7 joined from 192.0.2.7:5000, admitted by rule devices");
+        joined["token_name"] = "phone".into();
+        assert_eq!(shown(&joined), "host 7 joined from 192.0.2.7:5000, admitted by rule devices and token phone");
+        let Value::Object(line) = joined else { panic!() };
+        let line = fields(line);
+        assert!(line.ends_with("peer=192.0.2.7:5000 rule=devices token_name=phone"), "{line}");
     }
 
     #[test]

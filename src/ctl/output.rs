@@ -99,11 +99,11 @@ pub(super) struct Table(comfy_table::Table);
 
 impl Table {
     /// Creates a table with these headings.
-    pub(super) fn new<const N: usize>(columns: [(&str, Align); N]) -> Self {
+    pub(super) fn new(columns: &[(&str, Align)]) -> Self {
         let mut table = comfy_table::Table::new();
         // Ids and addresses are copied from tables, so no cell is ever wrapped.
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(columns.map(|(heading, _)| heading));
+        table.set_header(columns.iter().map(|(heading, _)| heading));
         for (column, (_, align)) in table.column_iter_mut().zip(columns) {
             column.set_padding((0, GAP));
             column.set_cell_alignment(match align {
@@ -115,7 +115,7 @@ impl Table {
     }
 
     /// Adds a row.
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.add_row(cells);
     }
 
@@ -153,6 +153,13 @@ pub(super) fn id_argument(id: &str) -> String {
     if id.starts_with('-') { format!("-- {id}") } else { id.to_owned() }
 }
 
+/// Shows the traffic of a member: `9 messages, 1.5 KiB in; 12 messages, 2 KiB out`.
+pub(super) fn traffic(received: (u64, u64), delivered: (u64, u64)) -> String {
+    let [received, delivered] =
+        [received, delivered].map(|(messages, bytes)| format!("{}, {}", plural(messages, "message"), size(bytes)));
+    format!("{received} in; {delivered} out")
+}
+
 /// Shows the progress of a drain: `12 of 40 members left, 23s`.
 pub(super) fn progress(drain: &Drain) -> String {
     format!("{} of {} members left, {}", drain.members, drain.members_before, age(drain.left_ms))
@@ -187,7 +194,7 @@ mod tests {
 
     #[test]
     fn words_are_left_and_numbers_right_and_no_line_ends_in_spaces() {
-        let mut table = Table::new([("ID", Align::Left), ("MEMBERS", Align::Right), ("KIND", Align::Left)]);
+        let mut table = Table::new(&[("ID", Align::Left), ("MEMBERS", Align::Right), ("KIND", Align::Left)]);
         table.row(["my-device".into(), "2".into(), "lobby".into()]);
         table.row(["x".into(), "10000".into(), "".into()]);
         let mut out = Vec::new();

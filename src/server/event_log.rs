@@ -11,7 +11,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
-use ws_router_admin_api::event::{Event, EventKind};
+use ws_router_admin_api::event::{Admission, Event, EventKind};
 use ws_router_core::rate::Rate;
 
 use crate::events::Events;
@@ -79,16 +79,40 @@ fn log(kind: &EventKind) {
         EventKind::Ended { registration, reason, .. } => {
             tracing::info!(message_id = messages::ENDED, %registration, reason = reason.label(), "registration ended");
         }
-        EventKind::Joined { registration, member, role, peer } => {
-            tracing::info!(message_id = messages::JOINED, %registration, %member, role = role.as_str(), %peer, "member joined");
+        EventKind::Joined { registration, member, role, peer, admission } => {
+            let (role, (rule, token_name)) = (role.as_str(), names(admission.as_deref()));
+            tracing::info!(message_id = messages::JOINED, %registration, %member, role, %peer, rule, token_name, "member joined");
         }
-        EventKind::Left { registration, member, role, reason, code, silent_ms, .. } => {
-            let (role, reason) = (role.as_str(), reason.label());
-            tracing::info!(message_id = messages::LEFT, %registration, %member, role, reason, code, silent_ms, "member left");
+        EventKind::Left {
+            registration,
+            member,
+            role,
+            reason,
+            by: _,
+            code,
+            silent_ms,
+            messages_in,
+            bytes_in,
+            messages_out,
+            bytes_out,
+            admission,
+        } => {
+            let (role, reason, (rule, token_name)) = (role.as_str(), reason.label(), names(admission.as_deref()));
+            tracing::info!(
+                message_id = messages::LEFT,
+                %registration, %member, role, reason, code, silent_ms, rule, token_name,
+                messages_in, bytes_in, messages_out, bytes_out,
+                "member left"
+            );
         }
         // Logged by the code that publishes them.
         EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {}
     }
+}
+
+/// Returns the names of the access rule and the token that admitted a member.
+fn names(admission: Option<&Admission>) -> (Option<&str>, Option<&str>) {
+    (admission.map(|admission| &*admission.rule), admission.and_then(|admission| admission.token_name.as_deref()))
 }
 
 /// Maximum rate of messages: more than a person reads, and far below the journal's own limit (journald.conf(5),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use ws_router_core::secret::Token;
 use ws_router_server::log::messages;
 
 use super::client::{Member, ask, connect, connect_narrow, connect_tls, register};
@@ -384,5 +385,33 @@ fn the_history_of_a_registration_survives() {
         restart(&mut router);
         assert_eq!((history(&router, &ended), history(&router, &kept)), before);
         assert_eq!(before.0["events"][3]["event"], "ended");
+    });
+}
+
+#[test]
+fn the_rule_and_token_that_admitted_a_member_survive() {
+    each_way(|restart| {
+        let (folder, token) = (tempfile::tempdir().unwrap(), Token::from_bits([7; 32]));
+        let tokens = folder.path().join("tokens");
+        std::fs::write(&tokens, format!("phone:{}\n", token.hash())).unwrap();
+        let rules = format!("[[access]]\ntokens = \"{}\"\n[[access]]\n", tokens.display());
+        let mut router = Setup::on_loopback().config(&rules).start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let _host = Member::join(connect(address), &id, "key");
+        let phone = Member::join(connect(address), &id, &format!("key&token={}", token.reveal()));
+        let before = shown(&router, &id);
+        assert_eq!((&before["members"][0]["rule"], &before["members"][0].get("token_name")), (&"2".into(), &None));
+        assert_eq!(
+            (&before["members"][1]["rule"], &before["members"][1]["token_name"]),
+            (&"1".into(), &"phone".into())
+        );
+        restart(&mut router);
+        assert_eq!(shown(&router, &id)["members"], before["members"]);
+        drop(phone);
+        let left =
+            || router.admin(&format!("/v1/registrations/{id}/history"))["events"].as_array().unwrap().last().cloned();
+        until("the phone has left", || left().is_some_and(|last| last["event"] == "left"));
+        assert_eq!(left().unwrap()["token_name"], "phone");
     });
 }

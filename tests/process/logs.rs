@@ -1,8 +1,11 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use nix::sys::signal::Signal;
+use serde_json::{Map, Value};
+use ws_router_core::secret::Token;
 use ws_router_server::log::messages;
 
 use super::client::{Member, ask, connect, register};
@@ -68,27 +71,106 @@ fn holds(entry: &[u8], name: &str, value: &str) -> bool {
     entry.windows(field.len()).any(|window| window == field)
 }
 
+/// A router that logs to a journal of the test's.
+struct Journaled {
+    journal: UnixDatagram,
+    stderr: PathBuf,
+    _router: Running,
+    _setup: Setup,
+}
+
+impl Journaled {
+    /// Starts the router; `None` if that is impossible here, which is printed.
+    fn start(setup: Setup) -> Option<Self> {
+        if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
+            println!("skipped: no mount namespace can be made here");
+            return None;
+        }
+        let setup = setup.log("");
+        setup.write_config();
+        let run = setup.folder.path().join("run");
+        fs::create_dir_all(run.join("systemd/journal")).unwrap();
+        let journal = UnixDatagram::bind(run.join("systemd/journal/socket")).unwrap();
+        journal.set_read_timeout(Some(PATIENCE)).unwrap();
+        let stderr = setup.folder.path().join("stderr");
+        let script = "mount --bind \"$1\" /run && exec 2>\"$2\" && \
+            JOURNAL_STREAM=$(stat -Lc %d:%i \"$2\") exec \"$0\" --config \"$3\"";
+        let mut command = unshare();
+        command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_ws-router")]).args([&run, &stderr, &setup.file()]);
+        let router = Running(command.spawn().unwrap());
+        Some(Self { journal, stderr, _router: router, _setup: setup })
+    }
+
+    /// Waits for the next entry with a message id, and returns its fields as `journalctl -o json` prints them.
+    fn wait_for(&self, message_id: &str) -> Map<String, Value> {
+        let mut entry = vec![0; 65_536];
+        loop {
+            let len = self.journal.recv(&mut entry).unwrap();
+            if holds(&entry[..len], "MESSAGE_ID", message_id) {
+                return fields(&entry[..len]);
+            }
+        }
+    }
+}
+
+/// Parses an entry in the journal's native protocol.
+fn fields(mut entry: &[u8]) -> Map<String, Value> {
+    let mut fields = Map::new();
+    while let Some(end) = entry.iter().position(|byte| *byte == b'\n') {
+        let (name, rest) = (&entry[..end], &entry[end + 1..]);
+        let (len, rest) = rest.split_first_chunk::<8>().unwrap();
+        let (value, rest) = rest.split_at(u64::from_le_bytes(*len) as usize);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        fields.insert(text(name), text(value).into());
+        entry = &rest[1..];
+    }
+    fields
+}
+
+#[test]
+fn usage_by_token_is_added_up_from_the_journal() {
+    let (folder, token) = (tempfile::tempdir().unwrap(), Token::from_bits([7; 32]));
+    let tokens = folder.path().join("tokens");
+    fs::write(&tokens, format!("phone:{}\n", token.hash())).unwrap();
+    let rules =
+        format!("[[access]]\nname = \"devices\"\ntokens = \"{}\"\n[[access]]\nname = \"local\"\n", tokens.display());
+    let Some(router) = Journaled::start(Setup::on_loopback().config(&rules)) else { return };
+    let listening = router.wait_for(messages::LISTENING);
+    let address = listening["WSROUTER_LISTENER"].as_str().unwrap().parse().unwrap();
+    router.wait_for(messages::READY);
+    let id = register(connect(address), KEY);
+    let _host = Member::join(connect(address), &id, KEY);
+    let (with_token, mut entries) = (format!("{KEY}&token={}", token.reveal()), Vec::new());
+    for (key, text) in [(with_token.as_str(), "hello"), (KEY, "welcome"), (&with_token, "hello again")] {
+        let mut member = Member::join(connect(address), &id, key);
+        member.send_text(text);
+        drop(member);
+        entries.push(router.wait_for(messages::LEFT));
+    }
+    let names = [&entries[0]["WSROUTER_RULE"], &entries[0]["WSROUTER_TOKEN_NAME"], &entries[1]["WSROUTER_RULE"]];
+    assert_eq!(names, ["devices", "phone", "local"]);
+    assert_eq!((entries[1].get("WSROUTER_TOKEN_NAME"), &entries[1]["WSROUTER_BYTES_IN"]), (None, &"7".into()));
+    let recorded: String = entries.iter().map(|entry| format!("{}\n", Value::from(entry.clone()))).collect();
+    assert!(!recorded.contains(token.reveal()));
+    let input = folder.path().join("journal.json");
+    fs::write(&input, recorded).unwrap();
+    let mut jq = Command::new("jq");
+    jq.args(["-nrf", "packaging/examples/journal/usage-by-token.jq"]).stdin(fs::File::open(input).unwrap());
+    let Ok(output) = jq.output() else {
+        println!("skipped: there is no jq here");
+        return;
+    };
+    let table = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows[1..], [["devices", "phone", "2", "2", "16", "0", "0"], ["local", "-", "1", "1", "7", "0", "0"]]);
+}
+
 #[test]
 fn messages_go_to_a_connected_journal_with_their_fields() {
-    if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
-        println!("skipped: no mount namespace can be made here");
-        return;
-    }
-    let setup = Setup::on_loopback().log("");
-    setup.write_config();
-    let run = setup.folder.path().join("run");
-    fs::create_dir_all(run.join("systemd/journal")).unwrap();
-    let journal = UnixDatagram::bind(run.join("systemd/journal/socket")).unwrap();
-    journal.set_read_timeout(Some(PATIENCE)).unwrap();
-    let stderr = setup.folder.path().join("stderr");
-    let script = "mount --bind \"$1\" /run && exec 2>\"$2\" && \
-        JOURNAL_STREAM=$(stat -Lc %d:%i \"$2\") exec \"$0\" --config \"$3\"";
-    let mut command = unshare();
-    command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_ws-router")]).args([&run, &stderr, &setup.file()]);
-    let _router = Running(command.spawn().unwrap());
+    let Some(router) = Journaled::start(Setup::on_loopback()) else { return };
     let (mut entry, mut has_listener) = (vec![0; 65_536], false);
     loop {
-        let len = journal.recv(&mut entry).unwrap();
+        let len = router.journal.recv(&mut entry).unwrap();
         let has = |name: &str, value: &str| holds(&entry[..len], name, value);
         has_listener |= has("WSROUTER_TLS", "false") && has("MESSAGE_ID", messages::LISTENING);
         if has("MESSAGE_ID", messages::READY) {
@@ -99,7 +181,7 @@ fn messages_go_to_a_connected_journal_with_their_fields() {
         }
     }
     assert!(has_listener);
-    assert_eq!(fs::read_to_string(stderr).unwrap(), "", "messages were written to standard error, too");
+    assert_eq!(fs::read_to_string(&router.stderr).unwrap(), "", "messages were written to standard error, too");
 }
 
 #[test]

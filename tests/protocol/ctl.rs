@@ -15,20 +15,20 @@ use ws_router_server::config::{Config, Listener, Problems, Rule, Tls};
 use crate::support::admin::Admin;
 use crate::support::{plain, until};
 
-fn program(arguments: &[impl AsRef<OsStr>]) -> Program {
+pub(crate) fn program(arguments: &[impl AsRef<OsStr>]) -> Program {
     let mut program = Program::new(env!("CARGO_BIN_EXE_ws-routerctl"));
     program.args(arguments).stdin(Stdio::null());
     program
 }
 
 /// Runs the program to its end, while the router runs in this process.
-async fn run(mut program: Program) -> (i32, String, String) {
+pub(crate) async fn run(mut program: Program) -> (i32, String, String) {
     let Output { status, stdout, stderr } = spawn_blocking(move || program.output().unwrap()).await.unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
 /// Runs a command on an admin socket.
-async fn ask(socket: &Path, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn ask(socket: &Path, arguments: &[&str]) -> (i32, String, String) {
     let mut program = program(arguments);
     program.arg("--socket").arg(socket);
     run(program).await

@@ -23,4 +23,5 @@ mod tls;
 mod tls_relay;
 mod top;
 mod upgrade;
+mod views;
 mod websocket;

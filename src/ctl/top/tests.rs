@@ -50,6 +50,7 @@ pub(super) fn member(id: u64, role: Role) -> wire::Member {
         registration: "living-room".into(),
         role,
         receives_only: false,
+        admission: None,
         address: format!("192.0.2.7:{}", 50_000 + id),
         tls: id.is_multiple_of(2),
         since_ms: 0,

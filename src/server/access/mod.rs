@@ -8,10 +8,12 @@
 mod external;
 mod tokens;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::unistd::User;
+use ws_router_admin_api::event::Admission;
 use ws_router_core::secret::Token;
 use ws_router_core::shard::Rates;
 
@@ -36,6 +38,9 @@ pub struct Access {
 #[derive(Debug)]
 pub struct Rule {
     name: Arc<str>,
+    /// The admissions that the rule's members share: those with a token by its name, and that of all others.
+    by_token: HashMap<Arc<str>, Arc<Admission>>,
+    without_token: Arc<Admission>,
     allow: Allow,
     /// Operations that the rules name; the others follow one of these.
     named: Allow,
@@ -168,7 +173,14 @@ impl Access {
         let (mut problems, mut read, named) = (Vec::new(), Vec::new(), Allow::named_by(rules));
         let rules = rules.iter().enumerate().map(|(index, rule)| {
             let name = rule.title(index);
+            let tokens = rule.tokens.as_ref().map(|path| load_tokens(path, accept, &mut read, &mut problems));
+            let title: Arc<str> = name.as_str().into();
+            let admission = |token_name| Arc::new(Admission { rule: Arc::clone(&title), token_name });
             Rule {
+                by_token: (tokens.iter().flat_map(|tokens| tokens.names()))
+                    .map(|name| (Arc::clone(name), admission(Some(Arc::clone(name)))))
+                    .collect(),
+                without_token: admission(None),
                 allow: rule.allow,
                 named,
                 networks: rule.networks.clone(),
@@ -182,14 +194,14 @@ impl Access {
                         found.map_err(|problem| problems.push(problem)).ok()
                     })
                     .collect(),
-                tokens: rule.tokens.as_ref().map(|path| load_tokens(path, accept, &mut read, &mut problems)),
+                tokens,
                 certificates: rule.client_certificates.clone(),
                 origins: rule.origins.clone(),
                 rates: (rule.messages.is_some() || rule.bytes.is_some())
                     .then_some(Rates { messages: rule.messages, bytes: rule.bytes }),
                 authorizer: (rule.ask.as_ref())
                     .map(|ask| ExternalAuthorizer::new(ask, rule.ask_timeout.unwrap_or(ASK_TIMEOUT))),
-                name: name.into(),
+                name: title,
             }
         });
         let rules = rules.collect();
@@ -243,6 +255,12 @@ impl Rule {
     /// The external authorizer that has to allow a request as well.
     pub fn authorizer(&self) -> Option<&ExternalAuthorizer> {
         self.authorizer.as_ref()
+    }
+
+    /// Returns how the rule admits a client with this token.
+    pub fn admission(&self, token: Option<&Token>) -> &Arc<Admission> {
+        let known = self.tokens.as_ref().zip(token).and_then(|(known, token)| known.name(token));
+        known.and_then(|name| self.by_token.get(name)).unwrap_or(&self.without_token)
     }
 
     /// Rates of the messages and bytes that a member may send under the rule.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ws_router_core::secret::{Token, TokenHash};
 
@@ -43,7 +44,7 @@ pub enum TokenProblem {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tokens {
     path: PathBuf,
-    names: HashMap<TokenHash, String>,
+    names: HashMap<TokenHash, Arc<str>>,
 }
 
 impl Tokens {
@@ -65,8 +66,13 @@ impl Tokens {
     }
 
     /// Returns the name of a token, if the file contains it.
-    pub(super) fn name(&self, token: &Token) -> Option<&str> {
-        self.names.get(&token.hash()).map(String::as_str)
+    pub(super) fn name(&self, token: &Token) -> Option<&Arc<str>> {
+        self.names.get(&token.hash())
+    }
+
+    /// Returns the names of all tokens. Several tokens may have the same one.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.names.values()
     }
 
     fn parse(&mut self, bytes: &[u8]) -> Vec<TokenProblem> {
@@ -94,7 +100,7 @@ impl Tokens {
         }
         let hash =
             hash.trim().parse().map_err(|_| "the hash is not 64 hex digits; \"ws-routerctl token NAME\" makes one")?;
-        match self.names.insert(hash, name.to_owned()) {
+        match self.names.insert(hash, name.into()) {
             None => Ok(()),
             Some(_) => Err("another line has the same hash; remove one of them"),
         }

@@ -105,6 +105,7 @@ pub(super) fn member(view: &MemberView) -> wire::Member {
         registration: view.registration.to_string(),
         role: view.role,
         receives_only: view.receives_only,
+        admission: view.admission.clone(),
         address: view.peer.to_string(),
         tls: view.tls,
         // If the clock was set back to before the age allows, the earliest time that the field can express.

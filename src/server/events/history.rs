@@ -3,12 +3,13 @@
 //! Memory is bounded in three ways. For each registration, the last [`MAX_PER_REGISTRATION`] events are kept. Of the
 //! registrations that have ended, the latest [`MAX_ENDED`] are kept, for at most [`RETENTION`]. In total, [`MAX_TOTAL`]
 //! events are kept: beyond that, the registrations that ended first are dropped, and then only the last
-//! [`MIN_PER_REGISTRATION`] events of each registration are kept. A registration takes some hundred bytes, and an event 56.
+//! [`MIN_PER_REGISTRATION`] events of each registration are kept. A registration takes some hundred bytes, and an event 80.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ws_router_admin_api::event::{EndReason, Event, EventKind};
+use ws_router_admin_api::event::{Admission, EndReason, Event, EventKind};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::kind::{Kind, Role};
@@ -36,13 +37,13 @@ struct Timeline {
 }
 
 /// An event without the id, which is the key of its timeline.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Entry {
     at_ms: u64,
     kind: EntryKind,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum EntryKind {
     Registered(Kind),
     Reclaimed,
@@ -54,6 +55,7 @@ enum EntryKind {
         member: MemberId,
         role: Role,
         peer: Peer,
+        admission: Option<Arc<Admission>>,
     },
     Left {
         member: MemberId,
@@ -63,7 +65,10 @@ enum EntryKind {
         code: Option<u16>,
         silent_ms: u32,
         messages_in: u64,
+        bytes_in: u64,
         messages_out: u64,
+        bytes_out: u64,
+        admission: Option<Arc<Admission>>,
     },
 }
 
@@ -98,10 +103,11 @@ impl History {
         }
         let is_full = self.total >= MAX_TOTAL;
         let timeline = self.registrations.entry(registration.clone()).or_default();
+        let is_end = matches!(kind, EntryKind::Ended { .. });
         timeline.add(Entry { at_ms: event.at_ms, kind });
         self.total += 1;
         self.total -= timeline.trim(if is_full { MIN_PER_REGISTRATION } else { MAX_PER_REGISTRATION });
-        if matches!(kind, EntryKind::Ended { .. }) {
+        if is_end {
             timeline.events.shrink_to_fit();
             self.ended.push_back((event.at_ms, registration.clone()));
         }
@@ -153,8 +159,8 @@ impl History {
 
 impl Timeline {
     fn add(&mut self, entry: Entry) {
-        self.ended = match (entry.kind, self.ended) {
-            (EntryKind::Ended { reason, .. }, _) => Some((entry.at_ms, reason)),
+        self.ended = match (&entry.kind, self.ended) {
+            (EntryKind::Ended { reason, .. }, _) => Some((entry.at_ms, *reason)),
             (EntryKind::Registered(_) | EntryKind::Reclaimed, _) => None,
             (EntryKind::Joined { .. } | EntryKind::Left { .. }, ended) => {
                 ended.filter(|(_, reason)| reason.may_have_members())
@@ -200,10 +206,24 @@ impl EntryKind {
             EventKind::Registered { registration, kind } => (registration, Self::Registered(*kind)),
             EventKind::Reclaimed { registration } => (registration, Self::Reclaimed),
             EventKind::Ended { registration, reason, by } => (registration, Self::Ended { reason: *reason, by: *by }),
-            EventKind::Joined { registration, member, role, peer } => {
-                (registration, Self::Joined { member: *member, role: *role, peer: *peer })
+            EventKind::Joined { registration, member, role, peer, admission } => {
+                let admission = admission.clone();
+                (registration, Self::Joined { member: *member, role: *role, peer: *peer, admission })
             }
-            EventKind::Left { registration, member, role, reason, by, code, silent_ms, messages_in, messages_out } => {
+            EventKind::Left {
+                registration,
+                member,
+                role,
+                reason,
+                by,
+                code,
+                silent_ms,
+                messages_in,
+                bytes_in,
+                messages_out,
+                bytes_out,
+                admission,
+            } => {
                 let left = Self::Left {
                     member: *member,
                     role: *role,
@@ -212,7 +232,10 @@ impl EntryKind {
                     code: *code,
                     silent_ms: u32::try_from(*silent_ms).unwrap_or(u32::MAX),
                     messages_in: *messages_in,
+                    bytes_in: *bytes_in,
                     messages_out: *messages_out,
+                    bytes_out: *bytes_out,
+                    admission: admission.clone(),
                 };
                 (registration, left)
             }
@@ -226,15 +249,39 @@ impl EntryKind {
 impl Entry {
     fn event(&self, id: &RegistrationId) -> Event {
         let registration = id.clone();
-        let kind = match self.kind {
+        let kind = match self.kind.clone() {
             EntryKind::Registered(kind) => EventKind::Registered { registration, kind },
             EntryKind::Reclaimed => EventKind::Reclaimed { registration },
             EntryKind::Ended { reason, by } => EventKind::Ended { registration, reason, by },
-            EntryKind::Joined { member, role, peer } => EventKind::Joined { registration, member, role, peer },
-            EntryKind::Left { member, role, reason, by, code, silent_ms, messages_in, messages_out } => {
-                let (by, silent_ms) = (by.map(Process::peer), silent_ms.into());
-                EventKind::Left { registration, member, role, reason, by, code, silent_ms, messages_in, messages_out }
+            EntryKind::Joined { member, role, peer, admission } => {
+                EventKind::Joined { registration, member, role, peer, admission }
             }
+            EntryKind::Left {
+                member,
+                role,
+                reason,
+                by,
+                code,
+                silent_ms,
+                messages_in,
+                bytes_in,
+                messages_out,
+                bytes_out,
+                admission,
+            } => EventKind::Left {
+                registration,
+                member,
+                role,
+                reason,
+                by: by.map(Process::peer),
+                code,
+                silent_ms: silent_ms.into(),
+                messages_in,
+                bytes_in,
+                messages_out,
+                bytes_out,
+                admission,
+            },
         };
         Event { at_ms: self.at_ms, kind }
     }
@@ -248,7 +295,7 @@ const MIN_PER_REGISTRATION: usize = 8;
 const MAX_ENDED: usize = 10_000;
 /// Time for which registrations that have ended are kept: long enough for an inquiry.
 const RETENTION: Duration = Duration::from_secs(6 * 60 * 60);
-/// Maximum number of all events, which take seven megabytes.
+/// Maximum number of all events, which take ten megabytes.
 const MAX_TOTAL: usize = 131_072;
 /// Maximum number of events that are handed over to a new process, since members wait until they are encoded.
 const MAX_HANDED_OVER: usize = 32_768;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ws_router_admin_api::event::Admission;
 use ws_router_core::secret::Token;
 use ws_router_core::shard::Rates;
 
@@ -53,6 +54,8 @@ impl<'a> ClientInfo<'a> {
 pub(super) struct Grant {
     /// Name of the rule that allows the request.
     pub(super) rule: Option<Arc<str>>,
+    /// The rule and the token's name, for members that the request adds.
+    pub(super) admission: Option<Arc<Admission>>,
     /// Rates of the messages and bytes that the client may send as a member.
     pub(super) rates: Option<Box<Rates>>,
 }
@@ -80,7 +83,11 @@ pub(super) async fn authorize(
         Verdict::Allowed(rule) => match decide_externally(server, rule, action, &caller, form).await {
             Ok(Decision::Allow) => {
                 tracing::debug!(peer = %client.peer, action = action.as_str(), rule = %rule.name(), "access granted");
-                return Ok(Grant { rule: Some(Arc::clone(rule.name())), rates: rule.rates().map(Box::new) });
+                return Ok(Grant {
+                    rule: Some(Arc::clone(rule.name())),
+                    admission: Some(Arc::clone(rule.admission(token.as_ref()))),
+                    rates: rule.rates().map(Box::new),
+                });
             }
             Ok(Decision::Deny) => (Some(rule), false),
             Ok(Decision::DenyToken) => (Some(rule), true),

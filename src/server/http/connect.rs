@@ -36,8 +36,15 @@ pub(super) async fn connect(
     // A lobby ignores the role, so the registry reports one that is missing or invalid.
     let role = form.optional("sock_type").ok().flatten().and_then(|text| Role::from_param(&text));
     let accept = check_upgrade(request)?;
-    let join =
-        Join { id: &id, credential, role, client: client.peer, is_forwarded: client.is_forwarded, rates: grant.rates };
+    let join = Join {
+        id: &id,
+        credential,
+        role,
+        client: client.peer,
+        is_forwarded: client.is_forwarded,
+        admission: grant.admission,
+        rates: grant.rates,
+    };
     Ok(Upgrade::join(request.headers(), accept, server.join(join).await?))
 }
 

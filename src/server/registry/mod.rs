@@ -19,7 +19,7 @@ use crate::events::Events;
 use crate::metrics::Counter;
 use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering};
 use entries::{Entries, Entry};
-use ws_router_admin_api::event::{EndReason, EventKind};
+use ws_router_admin_api::event::{Admission, EndReason, EventKind};
 use ws_router_admin_api::peer::Peer;
 use ws_router_core::ids::{RegistrationId, Sequence, Serial};
 use ws_router_core::kind::{Kind, Role};
@@ -139,6 +139,8 @@ pub struct Seat {
     pub role: Role,
     /// Whether the member may only receive.
     pub receives_only: bool,
+    /// The access rule and token that admitted the member; `None` without access rules.
+    pub admission: Option<Arc<Admission>>,
     /// Whether the holder has become a member.
     is_active: bool,
     registry: Arc<Registry>,
@@ -277,7 +279,8 @@ impl Registry {
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
         let receives_only = matches!(credential, Credential::ReceiveKey(_));
-        Ok(Seat { registration, role, receives_only, is_active: false, registry: Arc::clone(self) })
+        let registry = Arc::clone(self);
+        Ok(Seat { registration, role, receives_only, admission: None, is_active: false, registry })
     }
 
     /// Ends a registration for a device that has both keys; the caller then closes its members.

@@ -136,7 +136,8 @@ impl Registry {
         entry.take_seat(role);
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
-        Some(Seat { registration, role, receives_only, is_active: true, registry: Arc::clone(self) })
+        let registry = Arc::clone(self);
+        Some(Seat { registration, role, receives_only, admission: None, is_active: true, registry })
     }
 
     /// Sets deadlines for the registrations whose members couldn't be handed over. `patience` is the time for these

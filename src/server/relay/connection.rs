@@ -174,7 +174,7 @@ impl Link for Connection {
 
     fn on_close(&mut self, departure: &Departure) {
         let Some(seat) = self.seat.take() else { return };
-        let (registration, role) = (seat.registration.id.clone(), seat.role);
+        let (registration, role, admission) = (seat.registration.id.clone(), seat.role, seat.admission.clone());
         let Departure { member, reason, code, silent, tally } = *departure;
         // Another reason may have come first.
         let by = self.context.closed_by.borrow_mut().remove(&member).filter(|_| reason == CloseReason::ClosedByAdmin);
@@ -187,7 +187,10 @@ impl Link for Connection {
             code,
             silent_ms: silent.as_millis() as u64,
             messages_in: tally.messages_in,
+            bytes_in: tally.bytes_in,
             messages_out: tally.messages_out,
+            bytes_out: tally.bytes_out,
+            admission,
         });
     }
 }
@@ -199,7 +202,7 @@ mod tests {
     #[test]
     fn an_idle_connection_stays_small() {
         // In debug builds mio keeps more state with a socket.
-        assert!(size_of::<Connection>() <= if cfg!(debug_assertions) { 112 } else { 96 });
-        assert!(size_of::<Seat>() <= 24);
+        assert!(size_of::<Connection>() <= if cfg!(debug_assertions) { 120 } else { 104 });
+        assert!(size_of::<Seat>() <= 32);
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Sequence, Serial};
 use ws_router_core::kind::Role;
@@ -62,6 +63,8 @@ pub struct MemberView {
     pub id: MemberId,
     /// The registration that it belongs to.
     pub registration: RegistrationId,
+    /// The access rule and token that admitted it; `None` without access rules.
+    pub admission: Option<Arc<Admission>>,
     /// The role that it joined with.
     pub role: Role,
     /// Whether it may only receive.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use ws_router_admin_api::event::EventKind;
+use ws_router_admin_api::event::{Admission, EventKind};
 use ws_router_admin_api::{self as wire, ReloadReport};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Serial};
@@ -115,16 +115,17 @@ impl Server {
     /// Takes a seat in a registration. The member receives all messages that are sent from now on, as soon as
     /// [`Reservation::attach`] has passed its connection.
     pub async fn join(&self, request: Join<'_>) -> Result<Reservation, JoinError> {
-        let Join { id, credential, role, client, is_forwarded, rates } = request;
+        let Join { id, credential, role, client, is_forwarded, admission, rates } = request;
         self.check_available()?;
         self.check_key_attempts(&client, id).map_err(JoinError::TooManyWrongKeys)?;
         let slot = if is_forwarded { self.network_slot(&client)? } else { None };
-        let seat = self.registry.seat(id, credential, role).inspect_err(|error| {
+        let mut seat = self.registry.seat(id, credential, role).inspect_err(|error| {
             if *error == SeatError::WrongKey {
                 self.record_failed_key(&client, id);
             }
         })?;
         let registration = Arc::clone(&seat.registration);
+        seat.admission = admission;
         let member = self.relay.reserve(seat, client, rates).await.map_err(|relay::Busy| JoinError::Busy)?;
         Ok(Reservation { registration, member, slot })
     }
@@ -385,6 +386,8 @@ pub struct Join<'a> {
     pub client: Peer,
     /// Whether a trusted proxy reported the address, so that the connection isn't counted for its network yet.
     pub is_forwarded: bool,
+    /// The access rule and token that admit the device; `None` without access rules.
+    pub admission: Option<Arc<Admission>>,
     /// Rates of the messages and bytes that the device may send.
     pub rates: Option<Box<Rates>>,
 }

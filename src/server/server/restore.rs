@@ -4,6 +4,7 @@
 //! is taken, and their registrations are kept for them. From the snapshot on, the relay threads are stopped. The new
 //! process restores all members before it accepts the first connection.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::net::Shutdown;
 use std::os::fd::{OwnedFd, RawFd};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket as RawSocket;
 use tokio::time::{interval, timeout};
+use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::frame::close_frame;
 
@@ -116,13 +118,15 @@ impl Server {
         let (gate, total) = (self.connection_gate(), state.members.len());
         self.relay.skip_members(state.last_member);
         let mut restored = Vec::with_capacity(total);
+        let mut admissions = HashSet::new();
         for (member, descriptor) in state.members.into_iter().zip(members) {
             let (id, known) = (member.registration.as_str(), &member.member);
             let seat = self.registry.restore_seat(id, known.serial, known.role, known.receives_only);
-            let Some(seat) = seat else {
+            let Some(mut seat) = seat else {
                 ask_to_reconnect(descriptor);
                 continue;
             };
+            seat.admission = member.admission.map(|admission| shared(admission, &mut admissions));
             restored.push((seat, member.member, Socket::handed_over(descriptor, member.peer, &gate)));
         }
         let count = restored.len();
@@ -142,6 +146,15 @@ impl Server {
             self.drain.resume(drain, Instant::now());
         }
     }
+}
+
+/// Returns the one of equal admissions that all members share.
+fn shared(admission: Arc<Admission>, known: &mut HashSet<Arc<Admission>>) -> Arc<Admission> {
+    let shared = known.get(&admission).cloned();
+    shared.unwrap_or_else(|| {
+        known.insert(Arc::clone(&admission));
+        admission
+    })
 }
 
 /// Sends a close frame (1012) to a device whose stream state is unknown. The device may not receive it.

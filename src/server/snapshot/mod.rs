@@ -23,11 +23,12 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Cursor, Read, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
-use ws_router_admin_api::event::Event;
+use ws_router_admin_api::event::{Admission, Event};
 use ws_router_core::ids::RegistrationId;
 use ws_router_core::shard::MemberState;
 
@@ -95,6 +96,9 @@ pub struct MemberSnapshot {
     pub member: MemberState,
     /// The other end of its connection.
     pub peer: Peer,
+    /// The access rule and token that admitted it; missing in snapshots of versions that didn't record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Arc<Admission>>,
 }
 
 /// Error when decoding a snapshot.

@@ -96,6 +96,7 @@ fn full() -> Snapshot {
         registration: RegistrationId::parse("my-device").unwrap(),
         member: serde_json::from_value(member).unwrap(),
         peer: Peer::inet("127.0.0.1:5000".parse().unwrap()),
+        admission: None,
     };
     Snapshot { members: vec![member], ..snapshot() }
 }

@@ -12,7 +12,13 @@ fn joined(at_ms: u64, name: &str, member: u64) -> Event {
     let peer = Peer::inet("127.0.0.1:5000".parse().unwrap());
     Event {
         at_ms,
-        kind: EventKind::Joined { registration: id(name), member: MemberId(member), role: Role::Peer, peer },
+        kind: EventKind::Joined {
+            registration: id(name),
+            member: MemberId(member),
+            role: Role::Peer,
+            peer,
+            admission: None,
+        },
     }
 }
 
@@ -34,7 +40,10 @@ fn left(at_ms: u64, name: &str, member: u64) -> Event {
         code: None,
         silent_ms: 0,
         messages_in: 0,
+        bytes_in: 0,
         messages_out: 0,
+        bytes_out: 0,
+        admission: None,
     };
     Event { at_ms, kind }
 }
@@ -141,5 +150,5 @@ fn a_new_process_has_the_last_events_in_the_same_form() {
 
 #[test]
 fn an_event_is_small() {
-    assert!(size_of::<Entry>() <= 56);
+    assert!(size_of::<Entry>() <= 80);
 }

@@ -105,6 +105,7 @@ impl Thread {
             member: id,
             role,
             peer,
+            admission: seat.admission.clone(),
         });
         let connection = Connection::away(seat, peer, &self.context);
         let slot = self.shard.join_away(&newcomer, connection, self.now.after(HANDSHAKE), self.now);
@@ -158,8 +159,10 @@ impl Thread {
     /// Copies all members whose connections can move to a new process.
     fn export(&self) -> Vec<(MemberSnapshot, RawFd)> {
         let carry = |(connection, member): (&Connection, MemberState)| {
-            let registration = connection.seat.as_ref()?.registration.id.clone();
-            Some((MemberSnapshot { registration, member, peer: connection.peer }, connection.movable()?))
+            let seat = connection.seat.as_ref()?;
+            let (registration, admission) = (seat.registration.id.clone(), seat.admission.clone());
+            let member = MemberSnapshot { registration, member, peer: connection.peer, admission };
+            Some((member, connection.movable()?))
         };
         self.shard.export(self.now).filter_map(carry).collect()
     }
@@ -176,9 +179,11 @@ impl Thread {
 
     /// Describes a member for administrators, with the kernel's TCP_INFO if `with_tcp`; `None` for those of a self-test.
     fn view(&self, summary: &MemberSummary<'_, Connection>, with_tcp: bool) -> Option<MemberView> {
+        let seat = summary.link.seat.as_ref()?;
         Some(MemberView {
             id: summary.id,
-            registration: summary.link.seat.as_ref()?.registration.id.clone(),
+            registration: seat.registration.id.clone(),
+            admission: seat.admission.clone(),
             role: summary.role,
             receives_only: summary.receives_only,
             peer: summary.link.peer,
