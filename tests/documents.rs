@@ -10,6 +10,7 @@ use clap::{Command, CommandFactory};
 use ws_router_admin_api::cli::{Control, Router};
 use ws_router_admin_api::event::EndReason;
 use ws_router_core::close::CloseReason;
+use ws_router_core::shard::DiscardReason;
 use ws_router_server::config::{Config, names};
 use ws_router_server::metrics::{MetricKind, Refusal, Rejection, families};
 
@@ -163,6 +164,7 @@ fn each_limit_stands_in_the_operators_guide_with_its_default_and_counters_that_a
     let reasons = Refusal::ALL.iter().map(|reason| reason.label());
     let reasons = reasons.chain(CloseReason::ALL.iter().map(|reason| reason.label()));
     let reasons = reasons.chain(Rejection::ALL.iter().map(|reason| reason.label()));
+    let reasons = reasons.chain(DiscardReason::ALL.iter().map(|reason| reason.label()));
     let reasons: BTreeSet<_> = reasons.chain([EndReason::Unclaimed.label()]).collect();
     for row in &rows {
         let defaults: Vec<_> = named(row).into_iter().filter(|key| key.contains('.')).map(default_of).collect();

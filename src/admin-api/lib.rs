@@ -270,6 +270,18 @@ pub struct Registration {
     /// Bytes that currently wait for the members' sockets.
     #[serde(default)]
     pub outbox_bytes: u64,
+    /// Time for which messages wait for a receiver at most; `null` if its device has not asked for that (`wait`).
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+    /// Messages that currently wait for a receiver.
+    #[serde(default)]
+    pub waiting_messages: u64,
+    /// Bytes of these messages, frame headers included.
+    #[serde(default)]
+    pub waiting_bytes: u64,
+    /// Time until the oldest of these messages is discarded; `null` if none waits.
+    #[serde(default)]
+    pub waiting_left_ms: Option<u64>,
 }
 
 /// Answer to `GET /v1/registrations/{id}`.

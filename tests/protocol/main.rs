@@ -24,4 +24,5 @@ mod tls_relay;
 mod top;
 mod upgrade;
 mod views;
+mod waiting;
 mod websocket;

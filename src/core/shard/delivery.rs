@@ -50,6 +50,7 @@ impl<L: Link> Shard<L> {
         self.quantum.note_time(now);
         self.closing.start_iteration(self.quantum.calls(closing_queue::PER_ITERATION));
         self.sweep_some();
+        self.expire_some();
         self.send_due_pings(now);
         while let Some(slot) = self.throttled.release(&mut self.members, now) {
             self.throttle(slot, now);
@@ -224,15 +225,36 @@ impl<L: Link> Shard<L> {
         let side = &mut self.rooms[room as usize].sides[target];
         // Pending broadcasts go first, so that a sender's messages stay in order when other members leave in the
         // meantime.
-        match (side.as_slice(), is_peer, is_busy || side.pending.is_some()) {
+        let is_collecting = is_busy || side.pending.is_some();
+        match (side.as_slice(), is_peer, is_collecting | (side.receive_only > 0)) {
             (&[receiver], false, false) => self.hand_over(receiver as usize, batch, now),
             (&[one, other], true, false) => {
                 let receiver = if one as usize == sender { other } else { one };
                 self.hand_over(receiver as usize, batch, now);
             }
-            _ if side.len() == usize::from(is_peer) => {
-                self.tally.undelivered += batch.messages;
+            _ if side.senders() == usize::from(is_peer) => self.route_to_listeners(sender, is_collecting, batch, now),
+            _ => self.collect(sender, room, target, batch),
+        }
+    }
+
+    /// Delivers the messages of one read to members that only receive, while there is no other receiver. Where messages
+    /// wait for one, these do as well.
+    fn route_to_listeners(&mut self, sender: usize, is_collecting: bool, batch: &mut Batch, now: Moment) {
+        let (room, role) = (self.members[sender].room, self.members[sender].role);
+        let target = receivers_of(role);
+        let listeners = self.rooms[room as usize].sides[target].receive_only;
+        let waits = self.wait(sender, (room, target), batch, listeners > 0, now);
+        match listeners {
+            0 => {
+                self.tally.undelivered += if waits { 0 } else { batch.messages };
                 self.recycle(batch);
+            }
+            1 if !is_collecting => {
+                let listener = self.rooms[room as usize].sides[target].slots().find(|slot| *slot != sender);
+                match listener.filter(|listener| !waits || self.members[*listener].is_present()) {
+                    Some(listener) => self.hand_over(listener, batch, now),
+                    None => self.recycle(batch),
+                }
             }
             _ => self.collect(sender, room, target, batch),
         }
@@ -242,7 +264,9 @@ impl<L: Link> Shard<L> {
     fn hand_over(&mut self, receiver: usize, batch: &mut Batch, now: Moment) {
         let member = &mut self.members[receiver];
         if !member.is_present() {
-            self.tally.undelivered += batch.messages;
+            let place = (member.room, side_of(member.role));
+            let waits = !member.receives_only && self.wait(receiver, place, batch, false, now);
+            self.tally.undelivered += if waits { 0 } else { batch.messages };
             return self.recycle(batch);
         }
         member.count_sent(batch.messages, batch.bytes, &mut self.tally);
@@ -643,7 +667,7 @@ impl<L: Link> Shard<L> {
     }
 }
 
-fn bytes_of<'a>(piece: &'a Piece, scratch: &'a [u8]) -> &'a [u8] {
+pub(super) fn bytes_of<'a>(piece: &'a Piece, scratch: &'a [u8]) -> &'a [u8] {
     match piece {
         Piece::InPlace(range) => &scratch[range.clone()],
         Piece::Assembled(buffer, range) => &buffer[range.clone()],

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Departure, Link, Received, TcpTransit};
 use crate::close::CloseReason;
@@ -37,6 +38,8 @@ pub struct Pipe {
     pub transit: Option<TcpTransit>,
     /// Number of the client network that the peer belongs to.
     pub network: Option<u64>,
+    /// How long messages wait for a receiver in the registration, and what is cloned to keep it from ending meanwhile.
+    pub wait: Option<(Duration, Rc<()>)>,
     /// Whether the connection is lost: nothing can be sent, and nothing follows the bytes in `inbound`.
     pub is_broken: bool,
     /// Reason for the end of the membership, once it has ended.
@@ -73,6 +76,7 @@ impl Pipe {
             sends: 0,
             transit: None,
             network: None,
+            wait: None,
             is_broken: false,
             left: None,
             received_when_left: None,
@@ -88,6 +92,8 @@ impl Pipe {
 }
 
 impl Link for InMemoryLink {
+    type Hold = Rc<()>;
+
     fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
         let mut pipe = self.0.borrow_mut();
         let mut bytes = 0;
@@ -146,6 +152,10 @@ impl Link for InMemoryLink {
 
     fn network(&self) -> Option<u64> {
         self.0.borrow().network
+    }
+
+    fn hold(&self) -> Option<(Duration, Rc<()>)> {
+        self.0.borrow().wait.clone()
     }
 
     fn finish(&mut self) {

@@ -9,6 +9,9 @@ use crate::ids::MemberId;
 
 /// A member's connection. Nothing here ever waits.
 pub trait Link {
+    /// Keeps the registration from ending as empty while messages wait for a receiver.
+    type Hold: std::fmt::Debug;
+
     /// Receives available bytes into the buffers, one after the other. Zero bytes mean the end of the stream, and
     /// [`io::ErrorKind::WouldBlock`] that none are available.
     fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received>;
@@ -30,6 +33,12 @@ pub trait Link {
 
     /// Returns a number of the client network that the peer belongs to; `None` if the peer has no address.
     fn network(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns how long messages wait for a receiver in the member's registration, and what keeps it from ending
+    /// meanwhile; `None` if messages without a receiver are dropped. Called when the first message begins to wait.
+    fn hold(&self) -> Option<(Duration, Self::Hold)> {
         None
     }
 

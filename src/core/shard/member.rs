@@ -9,6 +9,7 @@ use super::liveness::{ASK_AFTER, AckProgress, Activity, Growth, Verdict};
 use super::memory_account::MemoryAccount;
 use super::outbox::Outbox;
 use super::rate::RateLimiter;
+use super::waiting::{DiscardReason, WaitingTotals};
 use super::{Link, Moment, Rules};
 use crate::close::CloseReason;
 use crate::frame::{CloseFrame, Decoder};
@@ -195,6 +196,8 @@ pub struct Traffic {
     pub tally: MemberTally,
     /// Bytes that currently wait for the members' sockets.
     pub outbox: u64,
+    /// What currently waits for a receiver.
+    pub waiting: WaitingTotals,
 }
 
 /// Counters of a shard.
@@ -214,6 +217,12 @@ pub struct ShardTally {
     pub undelivered: u64,
     /// Bytes that currently wait in outboxes.
     pub outbox_bytes: u64,
+    /// Messages that currently wait for a receiver.
+    pub waiting_messages: u64,
+    /// Bytes of these messages, frame headers included.
+    pub waiting_bytes: u64,
+    /// Messages that were discarded while they waited for a receiver, by reason.
+    pub waiting_discarded: [u64; DiscardReason::COUNT],
     /// Number of times that a member exceeded its rate and wasn't read from for a while.
     pub reads_throttled: u64,
     /// Members closed because a message that they had started didn't grow for the stall timeout.
@@ -417,14 +426,15 @@ impl<L: Link> Member<L> {
     }
 }
 
-fn saturated(bytes: usize) -> u32 {
+/// Returns a number of bytes, saturating at 4 GiB.
+pub(super) fn saturated(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Weight of an outbox above which the receiver's senders are no longer read from.
 pub(super) const HIGH_WATER: usize = 256 << 10;
 /// Weight of an outbox below which they are read from again.
-const LOW_WATER: usize = 64 << 10;
+pub(super) const LOW_WATER: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,9 @@
 //! for the stall timeout, is closed. A stream between two is thereby paced by TCP from end to end. A member may also
 //! have a rate of its own ([`Rates`]), above which it isn't read from for a while.
 //!
+//! In registrations that have messages wait (the term `wait`), what has no receiver waits for the next member: see
+//! [`Link::hold`].
+//!
 //! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does the work. So
 //! code in the middle of a member's turn can rely on it, its room and the other members until it returns.
 //!
@@ -38,6 +41,7 @@ mod room;
 mod run_queue;
 mod snapshot;
 mod throttled;
+mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -50,6 +54,7 @@ pub use link::{Departure, Link, Received, TcpTransit};
 pub use member::{MemberSummary, MemberTally, Newcomer, ShardTally, Traffic};
 pub use rate::Rates;
 pub use snapshot::MemberState;
+pub use waiting::{DiscardReason, WaitingState, WaitingTotals};
 
 use crate::close::CloseReason;
 use crate::frame::{Batch, Buffers, CloseFrame, close_frame};
@@ -65,6 +70,7 @@ use rate::RateLimiter;
 use room::{Room, receivers_of, side_of};
 use run_queue::{Lane, RunQueue};
 use throttled::Throttled;
+use waiting::WaitingQueues;
 
 /// A point in time: milliseconds since a start that all moments of a shard share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -104,7 +110,7 @@ pub struct Rules {
 
 /// The members of some registrations and their connections.
 #[derive(Debug)]
-pub struct Shard<L> {
+pub struct Shard<L: Link> {
     rules: Rules,
     members: Slab<Member<L>>,
     rooms: Slab<Room>,
@@ -121,6 +127,7 @@ pub struct Shard<L> {
     throttled: Throttled,
     fan_out: FanOut,
     closing: ClosingQueue,
+    waiting: WaitingQueues<L::Hold>,
     /// Members to be pinged in later iterations, since the number of pings per iteration is limited.
     due_pings: VecDeque<u32>,
     sweep: Option<Sweep>,
@@ -146,6 +153,7 @@ impl<L: Link> Shard<L> {
             throttled: Throttled::default(),
             fan_out: FanOut::default(),
             closing: ClosingQueue::default(),
+            waiting: WaitingQueues::default(),
             due_pings: VecDeque::new(),
             sweep: None,
             tally: ShardTally::default(),
@@ -174,6 +182,9 @@ impl<L: Link> Shard<L> {
         member.phase = phase;
         self.rooms[room as usize].sides[side].receive_only += u32::from(newcomer.receives_only);
         self.tally.members += u64::from(newcomer.counts);
+        if !self.waiting.is_empty() && !newcomer.receives_only {
+            self.give_waiting(slot, (room, side), now);
+        }
         self.wake_senders(room, side);
         slot
     }
@@ -221,6 +232,7 @@ impl<L: Link> Shard<L> {
             && self.closing.is_empty()
             && self.due_pings.is_empty()
             && self.sweep.is_none()
+            && !self.waiting.is_expiring()
             && !self.buffers.has_excess())
     }
 
@@ -266,7 +278,13 @@ impl<L: Link> Shard<L> {
     /// Reports each room's sums from a place on (0 is the first), until so many rooms and members have been looked at;
     /// returns the place to go on at, or `None` behind the last room. Rooms that come and go between two calls may be
     /// reported or not.
-    pub fn traffic(&self, from: usize, at_most: usize, mut report: impl FnMut(Serial, Traffic)) -> Option<usize> {
+    pub fn traffic(
+        &self,
+        from: usize,
+        at_most: usize,
+        now: Moment,
+        mut report: impl FnMut(Serial, Traffic),
+    ) -> Option<usize> {
         let (mut looked_at, end) = (0, self.rooms.capacity());
         for place in from..end {
             if looked_at >= at_most {
@@ -275,20 +293,21 @@ impl<L: Link> Shard<L> {
             looked_at += 1;
             if let Some(room) = self.rooms.get(place) {
                 looked_at += room.sides.iter().map(room::Side::len).sum::<usize>();
-                report(room.serial, self.sum(room));
+                report(room.serial, self.sum(place as u32, room, now));
             }
         }
         None
     }
 
     /// Returns one registration's sums.
-    pub fn traffic_of(&self, serial: Serial) -> Traffic {
-        let room = self.by_serial.get(&serial).and_then(|place| self.rooms.get(*place as usize));
-        room.map(|room| self.sum(room)).unwrap_or_default()
+    pub fn traffic_of(&self, serial: Serial, now: Moment) -> Traffic {
+        let room = self.by_serial.get(&serial).and_then(|place| Some((*place, self.rooms.get(*place as usize)?)));
+        room.map(|(place, room)| self.sum(place, room, now)).unwrap_or_default()
     }
 
-    fn sum(&self, room: &Room) -> Traffic {
-        let mut sum = Traffic { tally: room.departed.as_deref().copied().unwrap_or_default(), outbox: 0 };
+    fn sum(&self, place: u32, room: &Room, now: Moment) -> Traffic {
+        let tally = room.departed.as_deref().copied().unwrap_or_default();
+        let mut sum = Traffic { tally, outbox: 0, waiting: self.waiting.totals(place, now) };
         for member in room.slots().filter_map(|slot| self.members.get(slot)) {
             sum.tally.add(&member.tally);
             sum.outbox += member.queued() as u64;
@@ -336,6 +355,7 @@ impl<L: Link> Shard<L> {
         let may_ask = self.due_pings.is_empty();
         self.sweep.get_or_insert(Sweep { next: 0, now, may_ask });
         self.sweep_some();
+        self.start_expiring(now);
         self.send_due_pings(now);
         self.reap(now);
     }
@@ -390,19 +410,23 @@ impl<L: Link> Shard<L> {
 
     /// Measures the memory exactly; takes time in proportion to the length of the outboxes.
     pub fn measure(&mut self) {
-        self.memory.set_measured(self.members.iter().map(|(_, member)| member.share()).sum());
+        let members: u64 = self.members.iter().map(|(_, member)| member.share()).sum();
+        self.memory.set_measured(members + self.waiting.memory());
     }
 
-    /// Closes the members that hold most, in the registrations and client networks that hold most together, until so many
-    /// bytes are or will be free; returns how many. Shared chunks count in parts, since they aren't free before all their
-    /// holders are gone.
-    pub fn shed_load(&mut self, bytes: u64, now: Moment) -> u64 {
+    /// Discards messages that wait for a receiver, the largest queues first. If that isn't enough, closes the members that
+    /// hold most, in the registrations and client networks that hold most together, until so many bytes are or will be
+    /// free; returns how much was given up. Shared chunks count in parts, since they aren't free before all their holders
+    /// are gone.
+    pub fn shed_load(&mut self, bytes: u64, now: Moment) -> Shed {
         self.measure();
         // Pending broadcasts are about to be sent or queued in outboxes, and what marked members hold is about to be
         // freed, too.
         let marked = self.members.iter().filter(|(_, member)| matches!(member.phase, Phase::Leaving(_)));
         let (mut freed, mut closed) =
             (self.memory.broadcasts + marked.map(|(_, member)| member.share()).sum::<u64>(), 0);
+        let (discarded, messages) = self.shed_waiting(bytes.saturating_sub(freed));
+        freed += discarded;
         for Holders { mut members, .. } in self.largest_holders() {
             // Some may be marked already, as members of another group.
             members.retain(|(_, slot)| self.members[*slot].is_present());
@@ -416,7 +440,7 @@ impl<L: Link> Shard<L> {
             }
         }
         self.reap(now);
-        closed
+        Shed { members: closed, messages }
     }
 
     /// Returns the registrations and client networks whose members hold much, those that hold most first. A network's
@@ -439,10 +463,11 @@ impl<L: Link> Shard<L> {
         all
     }
 
-    /// Closes all members of a registration, after sending what was queued for them.
+    /// Closes all members of a registration, after sending what was queued for them, and discards what waits for others.
     pub fn end(&mut self, serial: Serial, reason: CloseReason, now: Moment) {
-        let Some(room) = self.by_serial.get(&serial) else { return };
-        for slot in self.rooms[*room as usize].slots() {
+        let Some(room) = self.by_serial.get(&serial).copied() else { return };
+        self.discard_waiting(room, DiscardReason::Ended);
+        for slot in self.rooms.get(room as usize).into_iter().flat_map(Room::slots) {
             self.closing.mark(slot, &mut self.members[slot], reason);
         }
         self.reap(now);
@@ -466,8 +491,9 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Closes every member.
+    /// Closes every member, and discards what waits for others.
     pub fn close_all(&mut self, reason: CloseReason, now: Moment) {
+        self.discard_all_waiting(DiscardReason::Ended);
         for (slot, member) in &mut self.members {
             self.closing.mark(slot, member, reason);
         }
@@ -609,7 +635,7 @@ impl<L: Link> Shard<L> {
         if let Some(moved) = left.remove(place, self.fan_out.serves(at, side)) {
             self.members[moved].place = place as u32;
         }
-        if room.is_empty() {
+        if room.is_empty() && !self.waiting.contains(at) {
             self.drop_room(at);
         } else {
             room.keep_tally(&self.members[slot].tally);
@@ -621,6 +647,14 @@ impl<L: Link> Shard<L> {
             if left.senders() == usize::from(is_lobby) || is_paced {
                 self.wake_senders(at, side);
             }
+        }
+    }
+
+    /// Drops a room in which nobody is and nothing waits.
+    fn drop_room_if_unused(&mut self, at: u32) {
+        let is_unused = self.rooms.get(at as usize).is_some_and(Room::is_empty) && !self.waiting.contains(at);
+        if is_unused {
+            self.drop_room(at);
         }
     }
 
@@ -649,6 +683,15 @@ impl<L: Link> Shard<L> {
     fn room(&mut self, serial: Serial) -> u32 {
         *self.by_serial.entry(serial).or_insert_with(|| self.rooms.insert(Room::new(serial)) as u32)
     }
+}
+
+/// What was given up for memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shed {
+    /// Number of members closed.
+    pub members: u64,
+    /// Number of messages discarded that waited for a receiver.
+    pub messages: u64,
 }
 
 /// A sweep in progress.

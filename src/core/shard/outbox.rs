@@ -124,12 +124,22 @@ impl Outbox {
     }
 
     /// Removes bytes that have been sent.
-    pub(super) fn consume(&mut self, mut bytes: usize, now: Moment, buffers: &mut Buffers) {
+    pub(super) fn consume(&mut self, bytes: usize, now: Moment, buffers: &mut Buffers) {
         if bytes > 0 {
             self.progress = now;
             self.queued -= bytes;
             self.taken += bytes;
         }
+        self.remove_front(bytes, buffers);
+    }
+
+    /// Discards frames at the front of which nothing has been sent, so many bytes.
+    pub(super) fn discard_front(&mut self, bytes: usize, buffers: &mut Buffers) {
+        self.queued -= bytes;
+        self.remove_front(bytes, buffers);
+    }
+
+    fn remove_front(&mut self, mut bytes: usize, buffers: &mut Buffers) {
         while let Some(slice) = self.slices.front_mut() {
             if slice.range.len() > bytes {
                 slice.range.start += bytes;

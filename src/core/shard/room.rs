@@ -25,7 +25,8 @@ pub(super) struct Side {
     /// Their slots, in no order; [`HOLE`] where one has left while positions must not change.
     members: SmallVec<[u32; 4]>,
     holes: u32,
-    /// Number of members above the high-water mark, without those that only receive.
+    /// Number of members above the high-water mark, without those that only receive, and one more if what waits for a
+    /// receiver is above it.
     pub(super) above: u32,
     /// Number of members that only receive. They set the pace only if there are no others.
     pub(super) receive_only: u32,
@@ -77,13 +78,15 @@ impl Side {
 
     /// Returns whether all receivers are too far behind for a member of a side to send more; with `pace`, whether one
     /// is. `is_above` says whether the member, which is one of them in a lobby, is itself above the high-water mark.
+    /// Messages that wait for a receiver count as one if they are above it.
     pub(super) fn is_behind(&self, is_lobby: bool, is_above: bool, pace: bool) -> bool {
         let senders = self.senders() - usize::from(is_lobby);
+        let above = self.above as usize - usize::from(is_lobby && is_above);
         let (receivers, above) = match senders {
-            0 => (self.receive_only as usize, self.receive_only_above as usize),
-            _ => (senders, self.above as usize - usize::from(is_lobby && is_above)),
+            0 if above == 0 => (self.receive_only as usize, self.receive_only_above as usize),
+            _ => (senders, above),
         };
-        receivers > 0 && (above == receivers || (pace && above > 0))
+        above > 0 && (above >= receivers || pace)
     }
 
     /// Returns the length of the list, holes included.

@@ -22,6 +22,7 @@ mod memory;
 mod rates;
 mod receive_only;
 mod traffic;
+mod waiting;
 
 /// Device with its end of a connection, and the messages that it has sent and received.
 struct Device {
@@ -39,6 +40,8 @@ struct Device {
     until: Option<HashMap<usize, usize>>,
     inbox: Vec<u8>,
     received: HashMap<usize, Vec<usize>>,
+    /// Senders and numbers of the messages received, in order.
+    order: Vec<(usize, usize)>,
     pongs: usize,
     close_code: Option<u16>,
 }
@@ -52,6 +55,8 @@ struct World {
     work: usize,
     /// Number of other ready links in each iteration.
     ready: usize,
+    /// How long messages wait for a receiver, and the hold of which a clone exists for each room in which some do.
+    wait: Option<(Duration, Rc<()>)>,
 }
 
 fn rules() -> Rules {
@@ -68,7 +73,8 @@ fn rules() -> Rules {
 
 impl World {
     fn new(rules: Rules) -> Self {
-        Self { shard: Shard::new(rules), now: Moment(1000), devices: Vec::new(), ids: 0, work: usize::MAX, ready: 0 }
+        let (shard, devices) = (Shard::new(rules), Vec::new());
+        Self { shard, now: Moment(1000), devices, ids: 0, work: usize::MAX, ready: 0, wait: None }
     }
 
     fn join(&mut self, room: u64, role: Role, socket: usize) -> usize {
@@ -91,7 +97,7 @@ impl World {
     ) -> usize {
         self.ids += 1;
         let transit = self.ids.is_multiple_of(2).then(TcpTransit::default);
-        let pipe = Pipe { transit, ..Pipe::with_room(socket) }.shared();
+        let pipe = Pipe { transit, wait: self.wait.clone(), ..Pipe::with_room(socket) }.shared();
         let id = MemberId(self.ids);
         let newcomer = Newcomer { id, serial: Serial(room), role, receives_only: false, counts: true };
         let from = self.received();
@@ -108,6 +114,7 @@ impl World {
             until: None,
             inbox: Vec::new(),
             received: HashMap::new(),
+            order: Vec::new(),
             pongs: 0,
             close_code: None,
         });
@@ -179,6 +186,9 @@ impl World {
         let bytes = rmp_serde::to_vec_named(&states).unwrap();
         let read: Vec<MemberState> = rmp_serde::from_slice(&bytes).unwrap();
         assert_eq!(read, states);
+        let waiting: Vec<WaitingState> = self.shard.export_waiting(self.now).map(|(_, state)| state).collect();
+        let bytes = rmp_serde::to_vec_named(&waiting).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Vec<WaitingState>>(&bytes).unwrap(), waiting);
         let rules = self.shard.rules.clone();
         self.shard = Shard::new(rules);
         for state in read {
@@ -186,6 +196,10 @@ impl World {
             device.pipe.borrow_mut().is_dropped = false;
             let link = InMemoryLink(Rc::clone(&device.pipe));
             device.slot = self.shard.restore(state, link, self.now).unwrap();
+        }
+        for state in waiting {
+            let (wait, hold) = self.wait.clone().unwrap();
+            self.shard.restore_waiting(state, wait, || Some(Rc::clone(&hold)), self.now);
         }
     }
 
@@ -220,6 +234,7 @@ impl World {
                 0x82 => {
                     let number = |at: usize| u64::from_be_bytes(payload[at..at + 8].try_into().unwrap()) as usize;
                     device.received.entry(number(0)).or_default().push(number(8));
+                    device.order.push((number(0), number(8)));
                 }
                 0x88 => device.close_code = Some(u16::from_be_bytes([payload[0], payload[1]])),
                 0x8a => device.pongs += 1,

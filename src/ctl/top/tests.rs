@@ -40,6 +40,10 @@ pub(super) fn known(id: &str, seats: u64, messages: u64) -> wire::Registration {
         messages_out: messages,
         bytes_out: messages * 100,
         outbox_bytes: 0,
+        wait_ms: None,
+        waiting_messages: 0,
+        waiting_bytes: 0,
+        waiting_left_ms: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use ws_router_core::close::CloseReason;
+use ws_router_core::shard::DiscardReason;
 
 use super::{Context, wire};
 use crate::metrics::{Exposition, HistogramSnapshot, Refusal, Rejection, ThreadTotals, families};
@@ -85,6 +86,11 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.single(&families::MESSAGES_OUT, all(|thread| thread.deliveries.value()));
     text.single(&families::BYTES_OUT, all(|thread| thread.bytes_out.value()));
     text.single(&families::UNDELIVERED, all(|thread| thread.messages_undelivered.value()));
+    text.single(&families::WAITING_MESSAGES, all(|thread| thread.waiting_messages.value()));
+    text.single(&families::WAITING, all(|thread| thread.waiting_bytes.value()));
+    let discarded = |why| threads.iter().map(|thread| thread.waiting_discarded(why)).sum();
+    let discarded = DiscardReason::ALL.iter().map(|&why| (why.label(), discarded(why)));
+    text.labeled(&families::WAITING_DISCARDED, "reason", discarded);
     text.single(&families::READS_THROTTLED, all(|thread| thread.reads_throttled.value()));
     text.single(&families::OUTBOX, all(|thread| thread.outbox_bytes.value()));
     text.single(&families::BUFFERED, context.server.memory().used());

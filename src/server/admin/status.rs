@@ -95,6 +95,10 @@ pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) ->
         messages_out: traffic.tally.messages_out,
         bytes_out: traffic.tally.bytes_out,
         outbox_bytes: traffic.outbox,
+        wait_ms: registration.wait().map(millis),
+        waiting_messages: traffic.waiting.messages,
+        waiting_bytes: traffic.waiting.bytes,
+        waiting_left_ms: traffic.waiting.left.map(millis),
     }
 }
 

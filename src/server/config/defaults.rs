@@ -40,6 +40,8 @@ impl Default for Registration {
             unclaimed_timeout: Duration::from_secs(600),
             // Existing devices accept any id, and don't handle a rejection.
             reject_taken_ids: false,
+            // Long enough for a phone that changes its network, and short enough that nobody takes it for a mailbox.
+            max_wait: Duration::from_secs(120),
         }
     }
 }

@@ -81,6 +81,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "linger" linger, Live between(Duration::ZERO, YEAR);
     "unclaimed-timeout" unclaimed_timeout, Live between(Duration::from_secs(1), YEAR);
     "reject-taken-ids" reject_taken_ids, Live any;
+    "max-wait" max_wait, Live between(Duration::ZERO, DAY);
 
     [websocket]
     "max-message" max_message, Live between(ByteSize::kib(1), ByteSize::gib(1));

@@ -132,6 +132,8 @@ pub struct Registration {
     pub unclaimed_timeout: Duration,
     /// Whether a request for an id in use (`id_req`) is rejected, instead of answered with another id.
     pub reject_taken_ids: bool,
+    /// The longest time for which a device may have messages wait for a receiver; zero if none may.
+    pub max_wait: Duration,
 }
 
 /// Timeouts and limits of websockets.

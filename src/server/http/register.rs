@@ -1,5 +1,6 @@
 //! `/register`, `/remove` and `/healthz`: creating and removing a registration, and whether new ones are accepted.
 
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -74,12 +75,14 @@ fn terms(form: Form<'_>, kind: Kind, others: [&str; 2], config: &Config) -> Resu
     let least = if kind == Kind::HostClient { 2 } else { 1 };
     let max_members = number(form, "max_members", least..=config.limits.members as u64)?;
     let expires_in = number(form, "expires_in", 1..=YEAR)?;
+    let wait_s = wait(form, config)?;
     Ok(Terms {
         client_key: client_key.map(|key| Key::new(key.into_owned())),
         receive_key: receive_key.map(|key| Key::new(key.into_owned())),
         max_members: max_members.and_then(|most| usize::try_from(most).ok()),
         subprotocol: subprotocol(form)?,
         expires_in: expires_in.map(Duration::from_secs),
+        wait_s,
     })
 }
 
@@ -93,6 +96,16 @@ fn subprotocol(form: Form<'_>) -> Result<Option<Box<str>>, HttpError> {
         return Err(HttpError::malformed("subprotocol must not be ws-router or begin with token."));
     }
     Ok(Some(name.into()))
+}
+
+/// Parses `wait`, in seconds up to `registration.max-wait`.
+fn wait(form: Form<'_>, config: &Config) -> Result<Option<NonZeroU32>, HttpError> {
+    let most = config.registration.max_wait.as_secs();
+    if most == 0 && form.optional("wait")?.is_some() {
+        return Err(HttpError::malformed("wait is turned off on this router; leave it out"));
+    }
+    let seconds = number(form, "wait", 1..=most)?;
+    Ok(seconds.and_then(|seconds| u32::try_from(seconds).ok()).and_then(NonZeroU32::new))
 }
 
 /// Parses an optional number in a range, in decimal digits.

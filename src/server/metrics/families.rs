@@ -71,6 +71,9 @@ families! {
     MESSAGES_OUT Counter "wsrouter_messages_delivered_total" "Messages handed to receivers, each receiver counted.";
     BYTES_OUT Counter "wsrouter_delivered_bytes_total" "Bytes handed to receivers, frame headers included.";
     UNDELIVERED Counter "wsrouter_messages_undelivered_total" "Messages without a receiver.";
+    WAITING_MESSAGES Gauge "wsrouter_waiting_messages" "Messages that wait for a receiver now.";
+    WAITING Gauge "wsrouter_waiting_bytes" "Bytes of messages that wait for a receiver now.";
+    WAITING_DISCARDED Counter "wsrouter_waiting_messages_discarded_total" "Messages discarded while they waited for a receiver, by reason.";
     READS_THROTTLED Counter "wsrouter_reads_throttled_total" "Times that reading from a member paused because it exceeded the rate of its access rule.";
     OUTBOX Gauge "wsrouter_outbox_bytes" "Bytes that wait for receivers that read slowly.";
     BUFFERED Gauge "wsrouter_buffered_bytes" "Memory that the daemon uses to buffer peers' data now.";

@@ -10,6 +10,7 @@ mod text;
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 use ws_router_core::close::CloseReason;
+use ws_router_core::shard::DiscardReason;
 
 pub use families::{Family, MetricKind};
 pub use latency::{BOUNDS, HistogramSnapshot, Latency};
@@ -259,7 +260,12 @@ pub struct ThreadTotals {
     pub close_timeouts: Counter,
     /// Bytes in outboxes now.
     pub outbox_bytes: Gauge,
-    /// Bytes of memory that members' streams take now: outboxes, unfinished messages and pending broadcasts.
+    /// Messages that wait for a receiver now.
+    pub waiting_messages: Gauge,
+    /// Bytes of these messages, frame headers included.
+    pub waiting_bytes: Gauge,
+    /// Bytes of memory that members' streams take now: outboxes, unfinished messages and pending broadcasts, and what
+    /// waits for a receiver.
     pub held: Gauge,
     /// Members closed because a message that they had started didn't grow for `websocket.stall-timeout`.
     pub stalled_messages: Counter,
@@ -268,12 +274,23 @@ pub struct ThreadTotals {
     /// Time that messages took through the thread.
     pub latency: Latency,
     closes: [Counter; CloseReason::COUNT],
+    waiting_discarded: [Counter; DiscardReason::COUNT],
 }
 
 impl ThreadTotals {
     /// Sets how many memberships ended for this reason; the thread is the only writer.
     pub fn set_closes(&self, reason: CloseReason, count: u64) {
         self.closes[reason as usize].set(count);
+    }
+
+    /// Sets how many waiting messages were discarded for this reason; the thread is the only writer.
+    pub fn set_waiting_discarded(&self, reason: DiscardReason, count: u64) {
+        self.waiting_discarded[reason as usize].set(count);
+    }
+
+    /// Returns how many waiting messages were discarded for this reason.
+    pub fn waiting_discarded(&self, reason: DiscardReason) -> u64 {
+        self.waiting_discarded[reason as usize].value()
     }
 
     /// Returns how many memberships ended for this reason.

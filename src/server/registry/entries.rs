@@ -35,12 +35,15 @@ pub(super) struct Entry {
     pub(super) seats: usize,
     /// Number of these seats that belong to hosts.
     pub(super) hosts: usize,
+    /// Number of holds: each keeps the registration from ending as empty, but isn't a seat.
+    pub(super) holds: usize,
     /// Whether the registration has had a member since its device registered.
     pub(super) ever_joined: bool,
     /// Time until which the registration is kept without members, because its device has registered again and is expected
     /// to join.
     pub(super) expected_until: Option<Instant>,
-    /// Time at which the registration ends if no device joins; `None` while a seat is occupied.
+    /// Time at which the registration ends if no device joins; `None` while a seat is occupied or something holds the
+    /// registration.
     pub(super) deadline: Option<Instant>,
     /// Time at which the registration ends, whether or not it has members. It is a time of the wall clock, so that
     /// suspending the machine or restarting the router doesn't postpone it.
@@ -107,10 +110,10 @@ impl Entries {
         }
     }
 
-    /// Sets the deadline of an empty registration, or none if the rules keep empty registrations.
+    /// Sets the deadline of an empty registration, or none if something holds it or the rules keep empty registrations.
     pub(super) fn set_deadline(&mut self, id: &RegistrationId, now: Instant) {
         self.clear_deadline(id.as_str());
-        let Some(entry) = self.entries.get_mut(id) else { return };
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.holds == 0) else { return };
         let deadline = match (entry.ever_joined, self.rules.auto_remove) {
             (false, _) => now + self.rules.unclaimed_timeout,
             (true, true) => entry.expected_until.into_iter().fold(now + self.rules.linger, Instant::max),
@@ -148,6 +151,7 @@ impl Entry {
             registration,
             seats: 0,
             hosts: 0,
+            holds: 0,
             ever_joined: false,
             expected_until: None,
             deadline: None,
@@ -177,7 +181,7 @@ impl Entry {
     /// Returns whether the registration ends as soon as it is empty.
     pub(super) fn ends_when_empty(&self, rules: &Rules, now: Instant) -> bool {
         let is_expected = self.expected_until.is_some_and(|until| until > now);
-        rules.auto_remove && rules.linger.is_zero() && self.ever_joined && !is_expected
+        rules.auto_remove && rules.linger.is_zero() && self.ever_joined && !is_expected && self.holds == 0
     }
 
     /// Returns the registration with its current state.

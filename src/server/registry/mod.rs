@@ -11,6 +11,7 @@ mod restore;
 pub use entries::{Quota, Rules};
 pub use restore::RegistrySnapshot;
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
 
 use strum::EnumCount;
@@ -42,6 +43,8 @@ pub struct Registration {
     pub max_members: Option<usize>,
     /// The websocket subprotocol that is chosen for members that offer it, if the device has named one.
     pub subprotocol: Option<Box<str>>,
+    /// Seconds for which messages wait for a receiver, if the device has chosen that.
+    wait_s: Option<NonZeroU32>,
     key: KeyHash,
     host_key: KeyHash,
     client_key: Option<KeyHash>,
@@ -58,6 +61,11 @@ impl Registration {
     /// Returns whether the registration has a key that admits members that only receive.
     pub fn has_receive_key(&self) -> bool {
         self.receive_key.is_some()
+    }
+
+    /// Returns the time for which messages wait for a receiver; `None` if they don't wait.
+    pub fn wait(&self) -> Option<Duration> {
+        self.wait_s.map(|seconds| Duration::from_secs(seconds.get().into()))
     }
 
     /// Returns the reason for which the registration ended; `None` while it exists.
@@ -98,6 +106,8 @@ pub struct Terms {
     pub subprotocol: Option<Box<str>>,
     /// Time after which the registration ends, whether or not it has members.
     pub expires_in: Option<Duration>,
+    /// Seconds for which messages wait for a receiver.
+    pub wait_s: Option<NonZeroU32>,
 }
 
 /// A key that a device presents, and the request parameter that contains it.
@@ -152,11 +162,34 @@ impl Seat {
     pub fn activate(&mut self) {
         self.is_active = true;
     }
+
+    /// Returns how long messages wait for a receiver in the registration, and a hold on it for that time; `None` if they
+    /// don't wait.
+    pub fn hold(&self) -> Option<(Duration, Hold)> {
+        Some((self.registration.wait()?, self.registry.hold(&self.registration)?))
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.registry.release(&self.registration, self.role, self.is_active, Instant::now());
+    }
+}
+
+/// Keeps a registration from ending as empty while messages wait in it, until dropped; it isn't a seat.
+///
+/// It changes nothing about a removal or about the end of the registration's own lifetime. When it is dropped and no member
+/// is there, the registration ends or lingers as if its last member had left then.
+#[derive(Debug)]
+pub struct Hold {
+    /// The registration.
+    pub registration: Arc<Registration>,
+    registry: Arc<Registry>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.registry.release_hold(&self.registration, Instant::now());
     }
 }
 
@@ -181,7 +214,7 @@ impl Registry {
     /// and terms, except for the time at which it ends).
     pub fn register(&self, request: &Request, now: Instant) -> Result<RegistrationId, RegisterError> {
         let (key, host_key) = (self.hasher.hash(&request.key), self.hasher.hash(&request.host_key));
-        let Terms { client_key, receive_key, max_members, subprotocol, expires_in } = &request.terms;
+        let Terms { client_key, receive_key, max_members, subprotocol, expires_in, wait_s } = &request.terms;
         let hash = |key: &Option<Key>| key.as_ref().map(|key| self.hasher.hash(key));
         let (client_key, receive_key) = (hash(client_key), hash(receive_key));
         let expires_at = expires_in.map(|time| SystemTime::now() + time);
@@ -193,7 +226,8 @@ impl Registry {
             let has_same_terms = known.client_key == client_key
                 && known.receive_key == receive_key
                 && known.max_members == *max_members
-                && known.subprotocol == *subprotocol;
+                && known.subprotocol == *subprotocol
+                && known.wait_s == *wait_s;
             if known.kind == request.kind && known.key == key && known.host_key == host_key && has_same_terms {
                 inner.renew(id, now);
                 if expires_at.is_some() {
@@ -225,6 +259,7 @@ impl Registry {
             rule: request.rule.clone(),
             max_members: *max_members,
             subprotocol: subprotocol.clone(),
+            wait_s: *wait_s,
             key,
             host_key,
             client_key,
@@ -383,7 +418,47 @@ impl Registry {
         if entry.seats > 0 {
             return;
         }
-        let ended = if entry.ends_when_empty(rules, now) {
+        let ends = entry.ends_when_empty(rules, now);
+        self.note_empty(inner, registration, ends, now);
+    }
+
+    /// Holds a registration while messages wait in it; `None` if it has ended.
+    pub fn hold(self: &Arc<Self>, registration: &Arc<Registration>) -> Option<Hold> {
+        let mut inner = self.lock();
+        let entry = inner.entries.get_mut(registration.id.as_str())?;
+        if entry.registration.serial != registration.serial {
+            return None;
+        }
+        entry.holds += 1;
+        inner.clear_deadline(registration.id.as_str());
+        Some(Hold { registration: Arc::clone(registration), registry: Arc::clone(self) })
+    }
+
+    /// Releases a hold. If the registration has no member either, ends it or sets its deadline, as the rules require.
+    fn release_hold(&self, registration: &Arc<Registration>, now: Instant) {
+        let mut inner = self.lock();
+        let Entries { rules, entries, .. } = &mut *inner;
+        let Some(entry) = entries.get_mut(registration.id.as_str()) else { return };
+        if entry.registration.serial != registration.serial {
+            return;
+        }
+        entry.holds -= 1;
+        if entry.seats > 0 || entry.holds > 0 {
+            return;
+        }
+        let ends = entry.ends_when_empty(rules, now);
+        self.note_empty(inner, registration, ends, now);
+    }
+
+    /// Ends an empty registration, or sets its deadline.
+    fn note_empty(
+        &self,
+        mut inner: MutexGuard<'_, Entries>,
+        registration: &Arc<Registration>,
+        ends: bool,
+        now: Instant,
+    ) {
+        let ended = if ends {
             inner.end(registration.id.as_str(), EndReason::Emptied)
         } else {
             inner.set_deadline(&registration.id, now);

@@ -2,6 +2,7 @@
 //! is never written to a disk.
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{KeyHash, KeyHasher};
 
 use super::entries::{Entries, Entry};
-use super::{EndCounts, EndMark, Registration, Registry, Rules, Seat};
+use super::{EndCounts, EndMark, Hold, Registration, Registry, Rules, Seat};
 use crate::events::Events;
 use crate::sync::{Arc, Mutex};
 
@@ -46,6 +47,9 @@ struct RegistrationSnapshot {
     max_members: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subprotocol: Option<Box<str>>,
+    /// Seconds. Missing in snapshots of versions without this term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wait_s: Option<NonZeroU32>,
     /// Milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at_ms: Option<u64>,
@@ -72,6 +76,7 @@ impl Registry {
                 receive_key: known.receive_key.clone(),
                 max_members: known.max_members,
                 subprotocol: known.subprotocol.clone(),
+                wait_s: known.wait_s,
                 expires_at_ms: entry.expires_at.map(since_epoch),
                 rule: known.rule.clone(),
                 ends_in_ms: entry.deadline.map(|deadline| remaining_ms(deadline, now)),
@@ -103,6 +108,7 @@ impl Registry {
                 rule: known.rule,
                 max_members: known.max_members,
                 subprotocol: known.subprotocol,
+                wait_s: known.wait_s,
                 key: known.key,
                 host_key: known.host_key,
                 client_key: known.client_key,
@@ -140,13 +146,20 @@ impl Registry {
         Some(Seat { registration, role, receives_only, admission: None, is_active: true, registry })
     }
 
+    /// Holds a registration in which messages waited in the old process. Returns `None` if it doesn't exist.
+    pub fn restore_hold(self: &Arc<Self>, id: &str, serial: Serial) -> Option<Hold> {
+        let registration = self.find(id)?.registration;
+        if registration.serial == serial { self.hold(&registration) } else { None }
+    }
+
     /// Sets deadlines for the registrations whose members couldn't be handed over. `patience` is the time for these
     /// members to reconnect.
     pub fn finish_restore(&self, patience: Duration, now: Instant) {
         let mut inner = self.lock();
         let (auto_remove, linger) = (inner.rules.auto_remove, inner.rules.linger);
         let deadline = now + linger.max(patience);
-        let orphans = inner.entries.values_mut().filter(|entry| entry.seats == 0 && entry.deadline.is_none());
+        let is_orphan = |entry: &&mut Entry| entry.seats == 0 && entry.holds == 0 && entry.deadline.is_none();
+        let orphans = inner.entries.values_mut().filter(is_orphan);
         let mut deadlines = Vec::new();
         for entry in orphans.filter(|entry| auto_remove || !entry.ever_joined) {
             let deadline = entry.expected_until.into_iter().fold(deadline, Instant::max);

@@ -242,6 +242,7 @@ fn a_new_process_knows_the_terms() {
         max_members: Some(2),
         subprotocol: Some("mqtt".into()),
         expires_in: None,
+        wait_s: NonZeroU32::new(60),
     };
     let id = old.register(&with_terms(Kind::HostClient, Some("my-device"), terms()), now).unwrap();
     let serial = old.find(id.as_str()).unwrap().registration.serial;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::UnixStream;
@@ -19,7 +20,7 @@ use super::tls::Tls;
 use crate::events::Events;
 use crate::net::{ConnectionPermit, Socket, Transport};
 use crate::peer::{Network, Peer};
-use crate::registry::Seat;
+use crate::registry::{Hold, Seat};
 use crate::sys::{self, TcpState};
 
 /// State that all connections of a thread share.
@@ -121,6 +122,8 @@ impl Connection {
 }
 
 impl Link for Connection {
+    type Hold = Hold;
+
     fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
         match &mut self.stream {
             Stream::Away => Err(io::ErrorKind::WouldBlock.into()),
@@ -162,6 +165,10 @@ impl Link for Connection {
 
     fn network(&self) -> Option<u64> {
         self.peer.ip().and_then(|address| Network::of(address).number())
+    }
+
+    fn hold(&self) -> Option<(Duration, Hold)> {
+        self.seat.as_ref()?.hold()
     }
 
     fn finish(&mut self) {

@@ -9,14 +9,14 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, Serial};
-use ws_router_core::shard::{MemberState, Rates, Rules, Traffic};
+use ws_router_core::shard::{MemberState, Rates, Rules, Traffic, WaitingState};
 
 use super::MemberView;
 use crate::log::messages;
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::registry::Seat;
-use crate::snapshot::MemberSnapshot;
+use crate::registry::{Hold, Seat};
+use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 
 /// A command to a relay thread.
 #[derive(Debug)]
@@ -43,10 +43,13 @@ pub(super) enum Command {
     Disconnect(MemberId, Peer, oneshot::Sender<bool>),
     /// Adds all members of an old process at once, so that none is read from before the others can receive.
     Restore(Vec<RestoredMember>),
+    /// Adds what waited for a receiver in an old process, with how long messages wait in each registration. It follows
+    /// the members, which would take it over otherwise.
+    RestoreWaiting(Vec<(Hold, Duration, WaitingState)>),
     /// Closes some of the members that can't be handed over. The reply is the number of such members that are left.
     Release { reason: CloseReason, at_most: usize, left: oneshot::Sender<usize> },
-    /// Copies all members for a new process, and stops the thread until the sender of `thaw` is dropped.
-    Freeze { copies: oneshot::Sender<Vec<(MemberSnapshot, RawFd)>>, thaw: std::sync::mpsc::Receiver<()> },
+    /// Copies all members and what waits for others for a new process, and stops the thread until the sender of `thaw` is dropped.
+    Freeze { copies: oneshot::Sender<FrozenThread>, thaw: std::sync::mpsc::Receiver<()> },
     /// Applies new limits and timeouts, and how long the thread polls without sleeping.
     Reconfigure(Box<Rules>, Duration),
     /// Closes all members, and ends the thread when their connections are gone or the time is over; then the sender is
@@ -60,6 +63,13 @@ pub(super) struct TrafficPart {
     pub(super) of: Vec<(Serial, Traffic)>,
     /// Position at which the next command continues; messages are relayed in between.
     pub(super) next: Option<usize>,
+}
+
+/// A copy of a thread's members, each with its descriptor, and of what waits for others.
+#[derive(Debug, Default)]
+pub(super) struct FrozenThread {
+    pub(super) members: Vec<(MemberSnapshot, RawFd)>,
+    pub(super) waiting: Vec<WaitingSnapshot>,
 }
 
 /// A member of an old process, with its connection and the state of its stream.

@@ -24,15 +24,15 @@ use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Sequence, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{MemberState, Rates, Rules, Traffic};
+use ws_router_core::shard::{MemberState, Rates, Rules, Traffic, WaitingState};
 
 use crate::config;
 use crate::events::Events;
 use crate::metrics::{FrontendMetrics, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::registry::{Registration, Seat};
-use crate::snapshot::MemberSnapshot;
+use crate::registry::{Hold, Registration, Seat};
+use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 use crate::sys::TcpState;
 use inbox::{Command, Inbox, RestoredMember, TrafficPart};
 pub use memory_budget::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
@@ -120,6 +120,8 @@ impl Drop for Reservation {
 pub struct Frozen {
     /// Each member and its descriptor, which the relay thread continues to own.
     pub members: Vec<(MemberSnapshot, RawFd)>,
+    /// What waits for a receiver, by registration.
+    pub waiting: Vec<WaitingSnapshot>,
     /// The threads resume when these are dropped.
     _hold: Vec<std::sync::mpsc::Sender<()>>,
 }
@@ -272,6 +274,17 @@ impl Relay {
         }
     }
 
+    /// Adds what waited for a receiver in an old process. To be called after [`Relay::restore`].
+    pub fn restore_waiting(&self, all: impl IntoIterator<Item = (Hold, Duration, WaitingState)>) {
+        let mut by_thread: Vec<Vec<_>> = self.0.threads.iter().map(|_| Vec::new()).collect();
+        for waiting in all {
+            by_thread[self.thread_of(waiting.0.registration.serial)].push(waiting);
+        }
+        for (thread, waiting) in self.0.threads.iter().zip(by_thread).filter(|(_, waiting)| !waiting.is_empty()) {
+            thread.inbox.push(Command::RestoreWaiting(waiting));
+        }
+    }
+
     /// Skips the member ids up to `last`, which the old process has assigned.
     pub fn skip_members(&self, last: u64) {
         self.0.members.skip(last);
@@ -304,9 +317,11 @@ impl Relay {
             (answer, hold)
         };
         let asked: Vec<_> = self.0.threads.iter().map(freeze).collect();
-        let mut frozen = Frozen { members: Vec::new(), _hold: Vec::new() };
+        let mut frozen = Frozen { members: Vec::new(), waiting: Vec::new(), _hold: Vec::new() };
         for (answer, hold) in asked {
-            frozen.members.extend(answer.await.unwrap_or_default());
+            let copy = answer.await.unwrap_or_default();
+            frozen.members.extend(copy.members);
+            frozen.waiting.extend(copy.waiting);
             frozen._hold.push(hold);
         }
         frozen

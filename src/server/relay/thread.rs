@@ -13,7 +13,7 @@ use mio::{Events as Readiness, Poll, Token};
 use tokio::sync::oneshot;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, Serial};
-use ws_router_core::shard::{Moment, Rules, Shard};
+use ws_router_core::shard::{DiscardReason, Moment, Rules, Shard, Shed};
 
 use super::connection::{Connection, ThreadContext};
 use super::inbox::Inbox;
@@ -178,7 +178,7 @@ impl Thread {
         has_commands
     }
 
-    /// Closes the members that hold the most memory if the limit is nearly reached.
+    /// Discards waiting messages and closes the members that hold the most memory if the limit is nearly reached.
     fn shed_load(&mut self) {
         let memory = &self.stats.memory;
         if memory.excess(self.shard.held()) == 0 || self.now < self.next_shed {
@@ -188,12 +188,19 @@ impl Thread {
         self.shard.measure();
         self.stats.totals.held.set(self.shard.held());
         let bytes = memory.excess(self.shard.held());
-        let closed = if bytes > 0 { self.shard.shed_load(bytes, self.now) } else { 0 };
-        if closed > 0 {
+        let shed = if bytes > 0 { self.shard.shed_load(bytes, self.now) } else { Shed::default() };
+        if shed.messages > 0
+            && let Some(suppressed) = WAITING_SHED.should_log(Instant::now())
+        {
+            let messages = shed.messages;
+            tracing::warn!(messages, bytes, suppressed, "waiting messages discarded for memory; see limits.memory");
+        }
+        if shed.members > 0 {
             let relieved = &self.stats.totals.relieved;
-            relieved.set(relieved.value() + closed);
+            relieved.set(relieved.value() + shed.members);
             if let Some(suppressed) = LOAD_SHED.should_log(Instant::now()) {
-                tracing::warn!(members = closed, bytes, suppressed, "members closed for memory; see limits.memory");
+                let members = shed.members;
+                tracing::warn!(members, bytes, suppressed, "members closed for memory; see limits.memory");
             }
         }
     }
@@ -221,6 +228,11 @@ impl Thread {
         totals.stalled_messages.set(tally.stalled_messages);
         totals.close_timeouts.set(tally.close_timeouts);
         totals.outbox_bytes.set(tally.outbox_bytes);
+        totals.waiting_messages.set(tally.waiting_messages);
+        totals.waiting_bytes.set(tally.waiting_bytes);
+        for &reason in DiscardReason::ALL {
+            totals.set_waiting_discarded(reason, tally.waiting_discarded[reason as usize]);
+        }
         for &reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);
         }
@@ -251,6 +263,8 @@ const SWEEP: Duration = Duration::from_millis(500);
 const SHED_INTERVAL: Duration = Duration::from_millis(20);
 /// Rate limit for a warning that peers can trigger.
 static LOAD_SHED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
+/// The same for messages that wait for a receiver.
+static WAITING_SHED: RateLimitedLog = RateLimitedLog::every(Duration::from_secs(10));
 /// Delay of a sweep that shows a standstill: the process was stopped, or the machine suspended.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// Sweeps that may be skipped in a row. On an overloaded machine, every sweep is late.

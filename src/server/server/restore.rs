@@ -23,7 +23,7 @@ use crate::log::messages;
 use crate::net::Socket;
 use crate::registry::{self, Registry};
 use crate::relay::Frozen;
-use crate::snapshot::{RestartCounts, Snapshot};
+use crate::snapshot::{RestartCounts, Snapshot, WaitingSnapshot};
 
 /// State and connections that an old process handed over.
 #[derive(Debug)]
@@ -93,6 +93,7 @@ impl Server {
         let history = Snapshot::encode_events(&events);
         let mut frozen = self.relay.freeze().await;
         let (members, descriptors) = std::mem::take(&mut frozen.members).into_iter().unzip();
+        let waiting = std::mem::take(&mut frozen.waiting);
         let (now, metrics) = (Instant::now(), &self.metrics);
         let snapshot = Snapshot {
             program: env!("CARGO_PKG_VERSION").into(),
@@ -100,6 +101,7 @@ impl Server {
             last_member: self.relay.last_member(),
             listeners: Vec::new(),
             members,
+            waiting,
             drain: self.drain.state(now),
             restarts: RestartCounts {
                 count: metrics.restarts.value(),
@@ -134,6 +136,13 @@ impl Server {
         self.metrics.handed_over.set(state.restarts.handed_over + count as u64);
         self.metrics.lost.set(state.restarts.lost + (total - count) as u64);
         self.relay.restore(restored);
+        self.relay.restore_waiting(state.waiting.into_iter().filter_map(
+            |WaitingSnapshot { registration, waiting }| {
+                let hold = self.registry.restore_hold(registration.as_str(), waiting.serial)?;
+                let wait = hold.registration.wait()?;
+                Some((hold, wait, waiting))
+            },
+        ));
         self.registry.finish_restore(COME_BACK, Instant::now());
         tracing::info!(
             message_id = messages::MEMBERS_HANDED_OVER,

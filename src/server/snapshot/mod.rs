@@ -30,7 +30,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use ws_router_admin_api::event::{Admission, Event};
 use ws_router_core::ids::RegistrationId;
-use ws_router_core::shard::MemberState;
+use ws_router_core::shard::{MemberState, WaitingState};
 
 use crate::peer::Peer;
 use crate::registry::RegistrySnapshot;
@@ -49,6 +49,9 @@ pub struct Snapshot {
     pub listeners: Vec<String>,
     /// Members, each with a descriptor.
     pub members: Vec<MemberSnapshot>,
+    /// Messages that wait for a receiver, by registration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<WaitingSnapshot>,
     /// Progress of draining; `None` if the router isn't draining.
     #[serde(default)]
     pub drain: Option<DrainState>,
@@ -99,6 +102,15 @@ pub struct MemberSnapshot {
     /// The access rule and token that admitted it; missing in snapshots of versions that didn't record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<Arc<Admission>>,
+}
+
+/// Messages that wait for a receiver in a registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingSnapshot {
+    /// The registration.
+    pub registration: RegistrationId,
+    /// The messages, with the time for which each has waited.
+    pub waiting: WaitingState,
 }
 
 /// Error when decoding a snapshot.

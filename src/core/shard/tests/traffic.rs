@@ -4,7 +4,7 @@ use super::*;
 fn traffic(world: &World, at_most: usize) -> (HashMap<Serial, Traffic>, usize) {
     let (mut all, mut next, mut steps) = (HashMap::new(), Some(0), 0);
     while let Some(from) = next {
-        next = world.shard.traffic(from, at_most, |serial, traffic| {
+        next = world.shard.traffic(from, at_most, world.now, |serial, traffic| {
             assert_eq!(all.insert(serial, traffic), None, "{serial:?} is reported twice");
         });
         steps += 1;
@@ -27,7 +27,7 @@ fn the_traffic_of_a_registration_is_the_sum_of_its_members() {
     assert_eq!(all[&Serial(2)], Traffic::default());
     assert_eq!(
         (all[&Serial(1)], Traffic::default()),
-        (world.shard.traffic_of(Serial(1)), world.shard.traffic_of(Serial(3)))
+        (world.shard.traffic_of(Serial(1), world.now), world.shard.traffic_of(Serial(3), world.now))
     );
 }
 
@@ -37,15 +37,15 @@ fn the_traffic_of_a_member_that_left_counts_until_the_room_is_empty() {
     let (one, other) = (world.join(1, Role::Host, 1 << 20), world.join(1, Role::Client, 1 << 20));
     world.send(one, 100, 1);
     world.round();
-    let before = world.shard.traffic_of(Serial(1)).tally;
+    let before = world.shard.traffic_of(Serial(1), world.now).tally;
     assert_eq!((before.messages_in, before.messages_out), (1, 1));
     world.devices[one].pipe.borrow_mut().has_ended = true;
     world.round();
-    assert_eq!(world.shard.traffic_of(Serial(1)).tally, before);
+    assert_eq!(world.shard.traffic_of(Serial(1), world.now).tally, before);
     world.devices[other].pipe.borrow_mut().has_ended = true;
     world.round();
     world.join(1, Role::Host, 1 << 20);
-    assert_eq!(world.shard.traffic_of(Serial(1)), Traffic::default());
+    assert_eq!(world.shard.traffic_of(Serial(1), world.now), Traffic::default());
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn the_outboxes_of_the_members_are_summed_up() {
     let (one, _) = (world.join(1, Role::Peer, 1 << 20), world.join(1, Role::Peer, 0));
     world.send(one, 1000, 1);
     world.round();
-    assert_eq!(world.shard.traffic_of(Serial(1)).outbox, 1004);
+    assert_eq!(world.shard.traffic_of(Serial(1), world.now).outbox, 1004);
 }
 
 #[test]

@@ -76,8 +76,9 @@ prop_compose! {
         linger in years(),
         unclaimed_timeout in years(),
         reject_taken_ids in any::<bool>(),
+        max_wait in (0u64..86_400).prop_map(Duration::from_secs),
     ) -> Registration {
-        Registration { auto_remove, linger, unclaimed_timeout, reject_taken_ids }
+        Registration { auto_remove, linger, unclaimed_timeout, reject_taken_ids, max_wait }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Handlers of the commands that a relay thread receives through its inbox.
 
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use ws_router_core::shard::{MemberState, MemberSummary, Newcomer};
 
 use super::super::MemberView;
 use super::super::connection::Connection;
-use super::super::inbox::{Command, RestoredMember, TrafficPart};
+use super::super::inbox::{Command, FrozenThread, RestoredMember, TrafficPart};
 use super::{Stop, Thread};
 use crate::net::Socket;
 use crate::peer::Peer;
 use crate::registry::Seat;
-use crate::snapshot::MemberSnapshot;
+use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 
 impl Thread {
     /// Handles a command.
@@ -50,11 +51,13 @@ impl Thread {
             }
             Command::Traffic { from, answer } => {
                 let mut of = Vec::new();
-                let next = self.shard.traffic(from, TRAFFIC_PER_COMMAND, |serial, traffic| of.push((serial, traffic)));
+                let next = self.shard.traffic(from, TRAFFIC_PER_COMMAND, self.now, |serial, traffic| {
+                    of.push((serial, traffic));
+                });
                 let _ = answer.send(TrafficPart { of, next });
             }
             Command::TrafficOf(serial, answer) => {
-                let _ = answer.send(self.shard.traffic_of(serial));
+                let _ = answer.send(self.shard.traffic_of(serial, self.now));
             }
             Command::Find(id, answer) => {
                 let _ = answer.send(self.shard.find(id).and_then(|(_, summary)| self.view(&summary, true)));
@@ -68,12 +71,19 @@ impl Thread {
                     self.watch(slot, id);
                 }
             }
+            Command::RestoreWaiting(all) => {
+                for (hold, wait, state) in all {
+                    let hold = Cell::new(Some(hold));
+                    self.shard.restore_waiting(state, wait, || hold.take(), self.now);
+                }
+            }
             Command::Release { reason, at_most, left } => {
                 let _ = left.send(self.shard.close_some(Connection::is_tls, at_most, reason, self.now));
             }
             Command::Freeze { copies, thaw } => {
                 self.shard.flush(self.now);
-                if copies.send(self.export()).is_ok() {
+                let copy = FrozenThread { members: self.export(), waiting: self.export_waiting() };
+                if copies.send(copy).is_ok() {
                     // Returns when the sender is dropped. Bytes that arrive until then wait in the kernel.
                     let _ = thaw.recv();
                 }
@@ -165,6 +175,12 @@ impl Thread {
             Some((member, connection.movable()?))
         };
         self.shard.export(self.now).filter_map(carry).collect()
+    }
+
+    /// Copies everything that waits for a receiver.
+    fn export_waiting(&self) -> Vec<WaitingSnapshot> {
+        let all = self.shard.export_waiting(self.now);
+        all.map(|(hold, waiting)| WaitingSnapshot { registration: hold.registration.id.clone(), waiting }).collect()
     }
 
     /// Registers a connection with the event loop.
