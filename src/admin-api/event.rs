@@ -1,5 +1,6 @@
 //! Events of registrations and members, in the form of `GET /v1/events` and of the history.
 
+use std::ops::Not;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,12 @@ pub struct Event {
 #[allow(missing_docs)]
 pub enum EventKind {
     /// A device asked for a registration.
-    Registered { registration: RegistrationId, kind: Kind },
+    Registered {
+        registration: RegistrationId,
+        kind: Kind,
+        #[serde(default, flatten)]
+        terms: Terms,
+    },
     /// A device registered again with the keys of its registration.
     Reclaimed { registration: RegistrationId },
     /// A registration ended.
@@ -87,6 +93,26 @@ pub enum EventKind {
     Drained,
     /// The router is back in service.
     DrainUndone,
+}
+
+/// The terms that a device has chosen for its registration. Keys are known, but never shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Terms {
+    /// Whether there is a key that admits clients only.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub client_key: bool,
+    /// Whether there is a key that admits members that only receive.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub receive_key: bool,
+    /// Most members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_members: Option<u64>,
+    /// Time until it ends, whether or not it has members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_in_ms: Option<u64>,
+    /// Websocket subprotocol that is chosen for members that offer it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subprotocol: Option<Box<str>>,
 }
 
 /// The access rule and the token by which a member was admitted. All members that were admitted alike share one.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 use ws_router_core::kind::{Kind, Role};
 
-use event::{Admission, Event};
+use event::{Admission, Event, Terms};
 pub use listen_address::{AddressError, ListenAddress, socket_path};
 
 /// Answer to `GET /v1/status`.
@@ -282,6 +282,19 @@ pub struct Registration {
     /// Time until the oldest of these messages is discarded; `null` if none waits.
     #[serde(default)]
     pub waiting_left_ms: Option<u64>,
+}
+
+impl Registration {
+    /// Returns the terms that its device has chosen.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            client_key: self.client_key,
+            receive_key: self.receive_key,
+            max_members: self.max_members,
+            ends_in_ms: self.ends_in_ms,
+            subprotocol: self.subprotocol.as_deref().map(Into::into),
+        }
+    }
 }
 
 /// Answer to `GET /v1/registrations/{id}`.

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use ws_router_admin_api as wire;
 use ws_router_admin_api::cli::{ListOptions, SortKey};
+use ws_router_admin_api::event::Terms;
 use ws_router_admin_api::finding::{Finding, Severity};
 use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::secret::Token;
@@ -19,7 +20,9 @@ use ws_router_core::secret::Token;
 use super::client::{Answer, Client};
 use super::doctor;
 use super::error::{Error, with_causes};
-use super::output::{Align, Colors, Format, Table, age, id_argument, nonzero, plural, progress, reasons, size, time};
+use super::output::{
+    Align, Colors, Format, Table, age, id_argument, in_words, nonzero, plural, progress, reasons, size, time,
+};
 
 /// Lists the registrations.
 pub(super) async fn list(
@@ -57,7 +60,7 @@ pub(super) async fn list(
         ("DELIVERED", Align::Right),
         ("OUTBOX", Align::Right),
     ];
-    let has_terms = listed.iter().any(|(registration, _)| !terms(registration).is_empty());
+    let has_terms = listed.iter().any(|(registration, _)| registration.terms() != Terms::default());
     columns.extend(has_terms.then_some(("TERMS", Align::Left)));
     let mut table = Table::new(&columns);
     for (registration, _) in &listed {
@@ -71,7 +74,7 @@ pub(super) async fn list(
             size(registration.bytes_out),
             size(registration.outbox_bytes),
         ];
-        table.row(cells.into_iter().chain(has_terms.then(|| terms(registration).join(", "))));
+        table.row(cells.into_iter().chain(has_terms.then(|| in_words(&registration.terms()).join(", "))));
     }
     Ok(table.print(format.colors(), out)?)
 }
@@ -87,17 +90,6 @@ fn compare(one: &wire::Registration, other: &wire::Registration, key: SortKey) -
         SortKey::Outbox => of.outbox_bytes,
     };
     (Reverse(number(one)), &one.id).cmp(&(Reverse(number(other)), &other.id))
-}
-
-/// Describes what a registration's device has chosen, in a few words each.
-pub(super) fn terms(registration: &wire::Registration) -> Vec<String> {
-    let mut terms = Vec::new();
-    terms.extend(registration.client_key.then(|| "client_key".to_owned()));
-    terms.extend(registration.receive_key.then(|| "receive_key".to_owned()));
-    terms.extend(registration.max_members.map(|most| format!("at most {}", plural(most, "member"))));
-    terms.extend(registration.ends_in_ms.map(|left| format!("ends in {}", age(left))));
-    terms.extend(registration.subprotocol.as_ref().map(|name| format!("subprotocol {name}")));
-    terms
 }
 
 /// Shows a registration with its members.

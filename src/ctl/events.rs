@@ -14,7 +14,7 @@ use ws_router_core::ids::RegistrationId;
 
 use super::client::{Answer, Client};
 use super::error::Error;
-use super::output::{Format, age, plural, time, traffic};
+use super::output::{Format, age, in_words, plural, time, traffic};
 
 /// Prints events as they happen, until the daemon stops.
 pub(super) async fn events(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
@@ -126,7 +126,10 @@ fn end(events: &[Option<Event>]) -> Option<(usize, &Event, EndReason)> {
 /// Describes one event; `left` is the last departure before it.
 fn describe(event: &Event, left: Option<&Event>) -> String {
     match &event.kind {
-        EventKind::Registered { kind, .. } => format!("registered as {}", kind.as_str()),
+        EventKind::Registered { kind, terms, .. } => {
+            let words: String = in_words(terms).iter().map(|term| format!(", {term}")).collect();
+            format!("registered as {}{words}", kind.as_str())
+        }
         EventKind::Reclaimed { .. } => "registered again by its device".into(),
         EventKind::Joined { member, role, peer, admission, .. } => {
             let admitted = admission.as_deref().map(admitted_by).unwrap_or_default();
@@ -267,6 +270,16 @@ mod tests {
         let Value::Object(line) = joined else { panic!() };
         let line = fields(line);
         assert!(line.ends_with("peer=192.0.2.7:5000 rule=devices token_name=phone"), "{line}");
+    }
+
+    #[test]
+    fn a_registration_is_shown_with_its_terms() {
+        let line = json!({ "at_ms": 0, "event": "registered", "registration": "my-device", "kind": "hostclient",
+            "client_key": true, "max_members": 5, "ends_in_ms": 3_600_000 });
+        let shown = describe(&serde_json::from_value(line.clone()).unwrap(), None);
+        assert_eq!(shown, "registered as hostclient, client_key, at most 5 members, ends in 1h");
+        let Value::Object(line) = line else { panic!() };
+        assert!(fields(line).ends_with("kind=hostclient client_key=true ends_in_ms=3600000 max_members=5"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 use ws_router_admin_api::Drain;
+use ws_router_admin_api::event::Terms;
 
 /// Form of a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +152,19 @@ pub(super) fn time(millis: u64) -> String {
 /// Shows an id so that it can be pasted after a command: one that begins with a hyphen would be taken for an option.
 pub(super) fn id_argument(id: &str) -> String {
     if id.starts_with('-') { format!("-- {id}") } else { id.to_owned() }
+}
+
+/// Shows the terms of a registration, in a few words each.
+pub(super) fn in_words(terms: &Terms) -> Vec<String> {
+    let Terms { client_key, receive_key, max_members, ends_in_ms, subprotocol } = terms;
+    let words = [
+        client_key.then(|| "client_key".to_owned()),
+        receive_key.then(|| "receive_key".to_owned()),
+        max_members.map(|most| format!("at most {}", plural(most, "member"))),
+        ends_in_ms.map(|left| format!("ends in {}", age(left))),
+        subprotocol.as_ref().map(|name| format!("subprotocol {name}")),
+    ];
+    words.into_iter().flatten().collect()
 }
 
 /// Shows the traffic of a member: `9 messages, 1.5 KiB in; 12 messages, 2 KiB out`.

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
-use ws_router_admin_api::event::{Admission, Event, EventKind};
+use ws_router_admin_api::event::{Admission, Event, EventKind, Terms};
 use ws_router_core::rate::Rate;
 
 use crate::events::Events;
@@ -70,8 +70,15 @@ async fn log_events(mut events: Receiver<Arc<Event>>, mut flush_requests: mpsc::
 
 fn log(kind: &EventKind) {
     match kind {
-        EventKind::Registered { registration, kind } => {
-            tracing::info!(message_id = messages::REGISTERED, %registration, kind = kind.as_str(), "registration created");
+        EventKind::Registered { registration, kind, terms } => {
+            let Terms { client_key, receive_key, max_members, ends_in_ms, subprotocol } = terms;
+            let [client_key, receive_key] = [client_key, receive_key].map(|is_there| is_there.then_some(true));
+            tracing::info!(
+                message_id = messages::REGISTERED,
+                %registration, kind = kind.as_str(),
+                client_key, receive_key, max_members, ends_in_ms, subprotocol = subprotocol.as_deref(),
+                "registration created"
+            );
         }
         EventKind::Reclaimed { registration } => {
             tracing::info!(message_id = messages::RENEWED, %registration, "registration renewed")

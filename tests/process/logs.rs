@@ -198,6 +198,19 @@ fn the_events_of_a_registration_are_logged_with_its_id() {
 }
 
 #[test]
+fn the_terms_of_a_registration_are_logged_without_its_keys() {
+    let mut router = Setup::on_loopback().log("format = \"json\"\n").start().ready();
+    let address = router.address();
+    let terms = format!("client_key={KEY}-2&max_members=5&expires_in=60&subprotocol=mqtt");
+    let path = format!("/register?key={KEY}&host_key={KEY}&reg_type=hostclient&{terms}");
+    assert_eq!(ask(connect(address), &path).0, 200);
+    let logged = ["\"client_key\":true", "\"max_members\":5", "\"ends_in_ms\":60000", "\"subprotocol\":\"mqtt\""];
+    router.logged(&[&[messages::REGISTERED], &logged[..]].concat());
+    let log = router.stopped().log;
+    assert!(!log.iter().any(|line| line.contains("receive_key") || line.contains(KEY)), "{log:#?}");
+}
+
+#[test]
 fn every_departure_is_logged_before_the_daemon_stops() {
     let mut router = Setup::on_loopback().log("format = \"json\"\n").start().ready();
     let address = router.address();

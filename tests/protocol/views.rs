@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -56,6 +56,23 @@ async fn the_terms_of_a_registration_are_listed_and_shown_without_its_keys() {
     for text in [listed, shown, json] {
         assert!(!text.contains("sesame"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn the_event_of_a_registration_has_its_terms_and_why_shows_them() {
+    let admin = Admin::start(Config::default()).await;
+    admin.server.register(&format!("{PAIR}&client_key=sesame-client&max_members=5&expires_in=3600")).await;
+    let history = admin.document("GET", "/v1/registrations/my-device/history").await;
+    let mut event = history["events"][0].clone();
+    event["at_ms"] = 0.into();
+    let expected = json!({ "at_ms": 0, "event": "registered", "registration": "my-device", "kind": "hostclient",
+        "client_key": true, "max_members": 5, "ends_in_ms": 3_600_000 });
+    assert_eq!(event, expected);
+    let (_, shown, _) = ask(&admin.socket, &["why", "my-device"]).await;
+    assert!(shown.contains("registered as hostclient, client_key, at most 5 members, ends in 1h\n"), "{shown}");
+    admin.server.register("key=k&host_key=h&reg_type=lobby&id_req=other-device").await;
+    let history = admin.document("GET", "/v1/registrations/other-device/history").await;
+    assert_eq!(history["events"][0].as_object().unwrap().len(), 4, "no terms: {history}");
 }
 
 #[tokio::test]

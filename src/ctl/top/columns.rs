@@ -16,6 +16,9 @@ pub(super) enum Column {
     Age,
     EndsIn,
     Rule,
+    Terms,
+    Sends,
+    Token,
     Number,
     Role,
     Address,
@@ -132,6 +135,7 @@ pub(super) const REGISTRATIONS: Columns = Columns {
         number(Column::Age, "AGE", 7, 5, Some('a')),
         number(Column::EndsIn, "ENDS IN", 7, 9, None),
         words(Column::Rule, "RULE", 16, 10, None),
+        words(Column::Terms, "TERMS", 48, 11, None),
     ],
 };
 
@@ -153,6 +157,9 @@ pub(super) const MEMBERS: Columns = Columns {
         number(Column::Outbox, "OUTBOX", 8, 2, Some('o')),
         number(Column::Silent, "SILENT", 7, 3, Some('s')),
         number(Column::Age, "AGE", 7, 8, Some('a')),
+        words(Column::Sends, "SENDS", 5, 11, None),
+        words(Column::Rule, "RULE", 16, 12, None),
+        words(Column::Token, "TOKEN", 16, 12, None),
     ],
 };
 
@@ -199,7 +206,7 @@ mod tests {
     fn a_wide_terminal_shows_all_columns() {
         let wide = headings(&REGISTRATIONS, 118, Column::Messages);
         assert!(wide.contains(&"KIND") && wide.contains(&"OUT B/S"), "{wide:?}");
-        assert_eq!(headings(&REGISTRATIONS, 198, Column::Id).len(), REGISTRATIONS.specs.len());
+        assert_eq!(headings(&REGISTRATIONS, 220, Column::Id).len(), REGISTRATIONS.specs.len());
         assert_eq!(headings(&MEMBERS, 198, Column::Number).len(), MEMBERS.specs.len());
     }
 

@@ -18,7 +18,7 @@ use super::rates::{History, Rates, bytes, count, span};
 use super::rows::Row;
 use super::state::{Action, Detail, Dialog, State};
 use super::theme::Theme;
-use crate::output::progress;
+use crate::output::{in_words, progress};
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: &Theme, now: Instant) {
@@ -325,8 +325,12 @@ fn about(detail: &Detail) -> String {
         Some(known) => {
             let (kind, plural) = (known.kind.as_str(), if known.seats == 1 { "" } else { "s" });
             let rule = known.rule.as_ref().map(|rule| format!(", made under rule {rule}")).unwrap_or_default();
-            let ends = known.expires_in_ms.map(|left| format!(", ends in {}", span(left))).unwrap_or_default();
-            format!("{id}: {kind}, {} member{plural}, {} old{rule}{ends}", known.seats, span(known.age_ms))
+            let ends = known
+                .expires_in_ms
+                .map(|left| format!(", ends in {} unless a device joins", span(left)))
+                .unwrap_or_default();
+            let terms: String = in_words(&known.terms()).iter().map(|term| format!(", {term}")).collect();
+            format!("{id}: {kind}, {} member{plural}, {} old{rule}{ends}{terms}", known.seats, span(known.age_ms))
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ws_router_admin_api as wire;
 
+use super::super::output::in_words;
 use super::columns::Column;
 use super::rates::{Counts, Rates, SMOOTHED, bytes, count, mean, round_trip, span};
 
@@ -135,6 +136,7 @@ impl Row for RegistrationRow {
             Column::Age => span(known.age_ms),
             Column::EndsIn => known.expires_in_ms.map_or(UNKNOWN.into(), span),
             Column::Rule => known.rule.clone().unwrap_or(UNKNOWN.into()),
+            Column::Terms => in_words(&known.terms()).join(", "),
             rate => self.pace.cell(rate),
         }
     }
@@ -193,15 +195,30 @@ impl Row for MemberRow {
             Column::Outbox => bytes(known.outbox_bytes as f64),
             Column::Silent => span(known.silent_ms),
             Column::Age => span(known.age_ms),
+            Column::Sends => if known.receives_only { "no" } else { "yes" }.into(),
+            Column::Rule => self.rule().unwrap_or(UNKNOWN).into(),
+            Column::Token => self.token().unwrap_or(UNKNOWN).into(),
             rate => self.pace.cell(rate),
         }
     }
 
     fn contains(&self, text: &str) -> bool {
         let number = self.known.id.to_string();
-        [number.as_str(), self.known.role.as_str(), &self.known.address]
-            .iter()
-            .any(|part| part.to_lowercase().contains(text))
+        let words = [Some(number.as_str()), Some(self.known.role.as_str()), Some(&self.known.address)];
+        let words = words.into_iter().chain([self.rule(), self.token()]).flatten();
+        words.into_iter().any(|part| part.to_lowercase().contains(text))
+    }
+}
+
+impl MemberRow {
+    /// Returns the access rule that admitted the member.
+    fn rule(&self) -> Option<&str> {
+        self.known.admission.as_deref().map(|admission| &*admission.rule)
+    }
+
+    /// Returns the name of the token that admitted the member.
+    fn token(&self) -> Option<&str> {
+        self.known.admission.as_deref().and_then(|admission| admission.token_name.as_deref())
     }
 }
 
@@ -218,6 +235,7 @@ mod tests {
     use super::super::columns::{MEMBERS, REGISTRATIONS};
     use super::super::tests::{known, member};
     use super::*;
+    use ws_router_admin_api::event::Admission;
     use ws_router_core::kind::Role;
 
     fn row(known: wire::Member) -> MemberRow {
@@ -266,6 +284,27 @@ mod tests {
         };
         assert_eq!([after(9), after(9), after(9), after(9)], [Some(9.0), Some(4.5), Some(3.0), Some(0.0)]);
         assert_eq!([after(2), after(4)], [None, Some(2.0)]);
+    }
+
+    #[test]
+    fn a_member_that_only_receives_and_what_admitted_it_are_shown() {
+        let admission = Admission { rule: "devices".into(), token_name: Some("phone".into()) };
+        let known = wire::Member { receives_only: true, admission: Some(admission.into()), ..member(1, Role::Peer) };
+        let row = row(known);
+        assert_eq!(
+            [Column::Sends, Column::Rule, Column::Token].map(|column| row.cell(column)),
+            ["no", "devices", "phone"]
+        );
+        assert!(row.contains("devices") && row.contains("phone"));
+        let row = self::row(member(1, Role::Peer));
+        assert_eq!([Column::Sends, Column::Rule, Column::Token].map(|column| row.cell(column)), ["yes", "-", "-"]);
+    }
+
+    #[test]
+    fn the_terms_of_a_registration_are_shown_in_words() {
+        let known = wire::Registration { receive_key: true, max_members: Some(2), ..known("my-device", 1, 0) };
+        let row = RegistrationRow { known, pace: Pace::default() };
+        assert_eq!(row.cell(Column::Terms), "receive_key, at most 2 members");
     }
 
     #[test]

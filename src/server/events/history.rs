@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ws_router_admin_api::event::{Admission, EndReason, Event, EventKind};
+use ws_router_admin_api::event::{Admission, EndReason, Event, EventKind, Terms};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::kind::{Kind, Role};
@@ -45,7 +45,11 @@ struct Entry {
 
 #[derive(Debug, Clone)]
 enum EntryKind {
-    Registered(Kind),
+    Registered {
+        kind: Kind,
+        /// `None` for a registration without terms.
+        terms: Option<Box<Terms>>,
+    },
     Reclaimed,
     Ended {
         reason: EndReason,
@@ -161,7 +165,7 @@ impl Timeline {
     fn add(&mut self, entry: Entry) {
         self.ended = match (&entry.kind, self.ended) {
             (EntryKind::Ended { reason, .. }, _) => Some((entry.at_ms, *reason)),
-            (EntryKind::Registered(_) | EntryKind::Reclaimed, _) => None,
+            (EntryKind::Registered { .. } | EntryKind::Reclaimed, _) => None,
             (EntryKind::Joined { .. } | EntryKind::Left { .. }, ended) => {
                 ended.filter(|(_, reason)| reason.may_have_members())
             }
@@ -203,7 +207,10 @@ impl EntryKind {
     /// Splits an event into its registration and the rest; `None` if it concerns none.
     fn split(kind: &EventKind) -> Option<(&RegistrationId, Self)> {
         Some(match kind {
-            EventKind::Registered { registration, kind } => (registration, Self::Registered(*kind)),
+            EventKind::Registered { registration, kind, terms } => {
+                let terms = (*terms != Terms::default()).then(|| Box::new(terms.clone()));
+                (registration, Self::Registered { kind: *kind, terms })
+            }
             EventKind::Reclaimed { registration } => (registration, Self::Reclaimed),
             EventKind::Ended { registration, reason, by } => (registration, Self::Ended { reason: *reason, by: *by }),
             EventKind::Joined { registration, member, role, peer, admission } => {
@@ -250,7 +257,9 @@ impl Entry {
     fn event(&self, id: &RegistrationId) -> Event {
         let registration = id.clone();
         let kind = match self.kind.clone() {
-            EntryKind::Registered(kind) => EventKind::Registered { registration, kind },
+            EntryKind::Registered { kind, terms } => {
+                EventKind::Registered { registration, kind, terms: terms.map(|terms| *terms).unwrap_or_default() }
+            }
             EntryKind::Reclaimed => EventKind::Reclaimed { registration },
             EntryKind::Ended { reason, by } => EventKind::Ended { registration, reason, by },
             EntryKind::Joined { member, role, peer, admission } => {

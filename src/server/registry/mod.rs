@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::metrics::Counter;
 use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering};
 use entries::{Entries, Entry};
-use ws_router_admin_api::event::{Admission, EndReason, EventKind};
+use ws_router_admin_api::event::{self, Admission, EndReason, EventKind};
 use ws_router_admin_api::peer::Peer;
 use ws_router_core::ids::{RegistrationId, Sequence, Serial};
 use ws_router_core::kind::{Kind, Role};
@@ -251,6 +251,13 @@ impl Registry {
             Some(id) if !inner.entries.contains_key(id) => id.clone(),
             _ => inner.fresh_id(),
         };
+        let shown = event::Terms {
+            client_key: client_key.is_some(),
+            receive_key: receive_key.is_some(),
+            max_members: max_members.map(|most| most as u64),
+            ends_in_ms: expires_in.map(|time| time.as_millis() as u64),
+            subprotocol: subprotocol.clone(),
+        };
         let registration = Arc::new(Registration {
             serial: Serial(self.serials.next()),
             id: id.clone(),
@@ -270,7 +277,7 @@ impl Registry {
         inner.set_deadline(&id, now);
         inner.set_expiry(id.as_str(), expires_at);
         drop(inner);
-        self.events.publish(EventKind::Registered { registration: id.clone(), kind: request.kind });
+        self.events.publish(EventKind::Registered { registration: id.clone(), kind: request.kind, terms: shown });
         Ok(id)
     }
 

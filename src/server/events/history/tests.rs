@@ -5,7 +5,7 @@ fn id(name: &str) -> RegistrationId {
 }
 
 fn registered(at_ms: u64, name: &str) -> Event {
-    Event { at_ms, kind: EventKind::Registered { registration: id(name), kind: Kind::Lobby } }
+    Event { at_ms, kind: EventKind::Registered { registration: id(name), kind: Kind::Lobby, terms: Terms::default() } }
 }
 
 fn joined(at_ms: u64, name: &str, member: u64) -> Event {
