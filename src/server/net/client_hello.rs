@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn truncated_and_other_bytes_have_no_server_name() {
         let hello = hello("example.com");
-        let whole = (0..hello.len()).filter(|len| server_name(&hello[..*len]).is_some()).min().unwrap();
+        let whole = (0..=hello.len()).filter(|len| server_name(&hello[..*len]).is_some()).min().unwrap();
         assert!(hello[..whole].ends_with(b"example.com"));
         assert_eq!(server_name(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\nand so on, for more than a header"), None);
     }
