@@ -94,17 +94,17 @@ impl Inbox {
 
     /// Adds a command that a peer caused; returns it if the inbox is full.
     pub(super) fn try_push(&self, command: Command) -> Result<(), Command> {
-        let mut waiting = self.lock();
+        let waiting = self.lock();
         if waiting.len() >= CAPACITY {
             return Err(command);
         }
-        self.put(&mut waiting, command);
+        Self::put(waiting, command, &self.waker);
         Ok(())
     }
 
     /// Adds a command that no peer caused, without a limit: there are at most as many as registrations and administrators.
     pub(super) fn push(&self, command: Command) {
-        self.put(&mut self.lock(), command);
+        Self::put(self.lock(), command, &self.waker);
     }
 
     /// Moves the first commands into `into`. Returns whether some are left; the waker will not be called again for these.
@@ -115,11 +115,13 @@ impl Inbox {
         !waiting.is_empty()
     }
 
-    fn put(&self, waiting: &mut VecDeque<Command>, command: Command) {
+    /// Adds a command, and wakes the thread if it is the first one. The lock is released before, since the thread takes
+    /// it as soon as it is awake, which may be at once and in the place of this thread.
+    fn put(mut waiting: MutexGuard<'_, VecDeque<Command>>, command: Command, waker: &mio::Waker) {
         waiting.push_back(command);
-        if waiting.len() == 1
-            && let Err(error) = self.waker.wake()
-        {
+        let is_first = waiting.len() == 1;
+        drop(waiting);
+        if is_first && let Err(error) = waker.wake() {
             tracing::error!(message_id = messages::WAKE_FAILED, %error, "cannot wake a relay thread");
         }
     }
