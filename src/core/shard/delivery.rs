@@ -11,8 +11,9 @@ use super::broadcast::{PendingBroadcast, Slices};
 use super::fanout::Transmission;
 use super::member::{OptionalMoment, Phase, Watermark};
 use super::outbox::{next_slice, rest_of_begun_frame};
+use super::quantum::READ;
 use super::run_queue::Lane;
-use super::{LEAST_SHARE, Link, Moment, READ, Received, Shard, WRITE_COST, closing_queue, receivers_of, side_of};
+use super::{LEAST_SHARE, Link, Moment, Received, Shard, WRITE_COST, closing_queue, receivers_of, side_of};
 use crate::close::CloseReason;
 use crate::frame::{Batch, Discarded, Opcode, Piece, ServerHeader};
 
@@ -23,7 +24,7 @@ impl<L: Link> Shard<L> {
         self.quantum.start_iteration();
         self.buffers.free_some();
         let turns = self.run_queue.len(Lane::Usual).min(TURNS_PER_ITERATION);
-        self.share = (self.quantum.read() / readable.max(turns).max(1)).max(LEAST_SHARE);
+        self.share = (READ / readable.max(turns).max(1)).max(LEAST_SHARE);
     }
 
     /// Reads once from a member whose connection is ready; `ending` says that the end of its stream is announced.
@@ -271,7 +272,7 @@ impl<L: Link> Shard<L> {
         }
         member.count_sent(batch.messages, batch.bytes, &mut self.tally);
         let slices = slices_of(batch, &self.scratch, usize::MAX);
-        let at_most = self.quantum.hand_over();
+        let at_most = self.quantum.write_usual();
         let sent = if !member.can_be_written_to() {
             Ok(0)
         } else if batch.bytes <= at_most {

@@ -48,11 +48,6 @@ impl Quantum {
         self.shared_until.is_some()
     }
 
-    /// Returns the bytes that all members together are read in an iteration.
-    pub(super) fn read(&self) -> usize {
-        if self.is_shared() { READ_SHARED } else { READ }
-    }
-
     /// Returns the bytes that a member of a large room is sent at once of its outbox.
     pub(super) fn write_filling(&self) -> usize {
         if self.is_shared() { WRITE_SHARED } else { WRITE }
@@ -63,30 +58,24 @@ impl Quantum {
         if of <= WHOLE { of } else { self.write_filling() }
     }
 
-    /// Returns the bytes that any other member is sent at once of its outbox.
+    /// Returns the bytes that any other member is sent at once.
     pub(super) fn write_usual(&self) -> usize {
-        if self.is_shared() { READ_SHARED } else { LARGEST_WRITE }
-    }
-
-    /// Returns the bytes that a single receiver is sent at once of what was read, which may complete a message.
-    pub(super) fn hand_over(&self) -> usize {
-        if self.is_shared() { 2 * READ_SHARED } else { LARGEST_WRITE }
+        if self.is_shared() { READ } else { LARGEST_WRITE }
     }
 
     /// Returns whether so much has been moved in this iteration that the rest should wait.
     pub(super) fn is_used_up(&self) -> bool {
-        self.moved >= if self.is_shared() { PER_ITERATION_SHARED } else { PER_ITERATION }
+        self.moved >= PER_ITERATION
     }
 
     /// Returns the calls of an iteration, of which there are `alone` in one for a single registration.
     pub(super) fn calls(&self, alone: usize) -> usize {
-        if self.is_shared() { alone / 4 } else { alone }
+        if self.is_shared() { alone / 8 } else { alone }
     }
 }
 
 /// Bytes read at once: few enough to stay in a core's own cache.
 pub(super) const READ: usize = 256 << 10;
-const READ_SHARED: usize = 64 << 10;
 /// Bytes written at once to a member of a large room.
 const WRITE: usize = 256 << 10;
 /// The same while others wait. The kernel takes far longer to copy into memory that it hasn't used lately, as for
@@ -94,10 +83,9 @@ const WRITE: usize = 256 << 10;
 const WRITE_SHARED: usize = 16 << 10;
 /// Bytes up to which a broadcast isn't divided.
 const WHOLE: usize = 64 << 10;
-/// Most bytes of a write: a message of 1 MiB is sent at once.
+/// Most bytes of a write to any other member: a message of 1 MiB is sent at once.
 const LARGEST_WRITE: usize = 2 << 20;
 /// Bytes after which what can wait is left to the next iteration.
 const PER_ITERATION: usize = 512 << 10;
-const PER_ITERATION_SHARED: usize = 64 << 10;
 /// Time for which a registration that was active is expected to be so again.
 const SHARED_FOR: Duration = Duration::from_secs(1);

@@ -250,7 +250,7 @@ const EPOCH: Moment = Moment(100 * 365 * 86_400_000);
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
 /// Maximum number of commands in an iteration, at a few microseconds each, so that a mass join doesn't delay messages.
-const COMMANDS_PER_ITERATION: usize = 32;
+const COMMANDS_PER_ITERATION: usize = 8;
 /// Maximum number of writes at the end of an iteration, at a few microseconds each, so that a large fan-out doesn't delay
 /// other registrations.
 const WRITES_PER_ITERATION: usize = 32;
