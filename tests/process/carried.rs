@@ -131,6 +131,47 @@ fn a_registration_ends_with_its_last_member() {
 }
 
 #[test]
+fn messages_that_wait_for_a_receiver_survive_with_their_registrations() {
+    each_way(|restart| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let register = |wait: u32| {
+            let (status, id) = ask(connect(address), &format!("/register?key=k&host_key=h&reg_type=lobby&wait={wait}"));
+            assert_eq!(status, 200, "{id}");
+            id
+        };
+        let (left, stays, short) = (register(60), register(60), register(1));
+        let members = [&left, &stays, &short].map(|id| {
+            let mut member = Member::join(connect(address), id, "k");
+            member.send_text("first");
+            member.send_text(&"second".repeat(10_000));
+            until("both wait", || router.admin(&format!("/v1/registrations/{id}"))["waiting_messages"] == 2);
+            member
+        });
+        let [gone, mut there, also_gone] = members;
+        drop((gone, also_gone));
+        let seats = |router: &Router, id: &str| router.admin(&format!("/v1/registrations/{id}"))["seats"].as_u64();
+        until("it has left", || seats(&router, &left) == Some(0) && seats(&router, &short) != Some(1));
+        restart(&mut router);
+        let shown = router.admin(&format!("/v1/registrations/{left}"));
+        assert_eq!((&shown["waiting_messages"], &shown["wait_ms"]), (&2.into(), &60_000.into()));
+        assert!((1..60_000).contains(&shown["waiting_left_ms"].as_u64().unwrap()), "{shown}");
+        assert_eq!(shown["expires_in_ms"], Value::Null);
+        there.send_text("third");
+        until("the third waits", || router.admin(&format!("/v1/registrations/{stays}"))["waiting_messages"] == 3);
+        for (id, count) in [(&left, 2), (&stays, 3)] {
+            let mut late = Member::join_at_once(connect(address), id, "k");
+            let expected = ["first", &"second".repeat(10_000), "third"];
+            for text in &expected[..count] {
+                assert_eq!(late.receive(), *text);
+            }
+        }
+        drop(there);
+        until("all registrations have ended", || router.admin("/v1/status")["registrations"] == 0);
+    });
+}
+
+#[test]
 fn ids_and_counters_of_members_survive() {
     each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();

@@ -65,10 +65,8 @@ pub(crate) struct Member<S>(WebSocket<S>);
 impl<S: Stream> Member<S> {
     /// Joins a lobby, and waits for a pong. The relay thread sends it, so the member receives all messages from then on.
     pub(crate) fn join(stream: S, id: &str, key: &str) -> Self {
-        let url = format!("ws://router/connect?id={id}&key={key}");
-        let (mut socket, _) = tungstenite::client(url, stream).unwrap_or_else(|error| panic!("join failed: {error}"));
-        socket.send(Message::Ping("there?".into())).unwrap();
-        let mut member = Self(socket);
+        let mut member = Self::join_at_once(stream, id, key);
+        member.0.send(Message::Ping("there?".into())).unwrap();
         loop {
             match member.read().unwrap() {
                 // A ping of the router may come first.
@@ -77,6 +75,12 @@ impl<S: Stream> Member<S> {
             }
         }
         member
+    }
+
+    /// Joins a lobby, whose first message may come at once.
+    pub(crate) fn join_at_once(stream: S, id: &str, key: &str) -> Self {
+        let url = format!("ws://router/connect?id={id}&key={key}");
+        Self(tungstenite::client(url, stream).unwrap_or_else(|error| panic!("join failed: {error}")).0)
     }
 
     /// Sends a text.

@@ -36,7 +36,7 @@ pub(super) struct Entry {
     /// Number of these seats that belong to hosts.
     pub(super) hosts: usize,
     /// Number of holds: each keeps the registration from ending as empty, but isn't a seat.
-    pub(super) holds: usize,
+    pub(super) holds: u32,
     /// Whether the registration has had a member since its device registered.
     pub(super) ever_joined: bool,
     /// Time until which the registration is kept without members, because its device has registered again and is expected

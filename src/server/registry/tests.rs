@@ -440,3 +440,82 @@ fn a_state_that_names_an_id_or_a_serial_twice_is_taken_once() {
     new.sweep(now + Duration::from_secs(601));
     assert!(new.is_empty());
 }
+
+#[test]
+fn a_hold_keeps_an_emptied_registration_and_its_end_is_as_the_last_members_leave() {
+    let (registry, now) = (registry(rules()), Instant::now());
+    let terms = || Terms { wait_s: NonZeroU32::new(60), ..Terms::default() };
+    let id = registry.register(&with_terms(Kind::Lobby, Some("my-device"), terms()), now).unwrap();
+    let seat = join(&registry, id.as_str(), None);
+    let (wait, hold) = seat.hold().unwrap();
+    assert_eq!(wait, Duration::from_secs(60));
+    drop(seat);
+    registry.sweep(now + Duration::from_secs(1 << 20));
+    assert_eq!(registry.find(id.as_str()).unwrap().expires, None);
+    // A member that comes and goes changes nothing.
+    drop(join(&registry, id.as_str(), None));
+    let second = registry.hold(&hold.registration).unwrap();
+    drop(hold);
+    assert_eq!(registry.len(), 1);
+    drop(second);
+    assert!(registry.is_empty());
+    let ended: Vec<_> = registry.ended().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(ended, [(EndReason::Emptied, 1)]);
+}
+
+#[test]
+fn a_hold_without_a_member_follows_the_rules_when_it_ends() {
+    for (auto_remove, linger, is_kept) in [(true, 300, true), (false, 0, false)] {
+        let linger = Duration::from_secs(linger);
+        let registry = registry(Rules { auto_remove, linger, ..rules() });
+        let id = registry.register(&request(None), Instant::now()).unwrap();
+        let registration = registry.find(id.as_str()).unwrap().registration;
+        drop(join(&registry, id.as_str(), None));
+        drop(registry.hold(&registration).unwrap());
+        assert_eq!(registry.find(id.as_str()).unwrap().expires.is_some(), is_kept);
+        // Before any member has joined, the registration goes on to wait for one.
+        let fresh = registry.register(&request(None), Instant::now()).unwrap();
+        let registration = registry.find(fresh.as_str()).unwrap().registration;
+        let hold = registry.hold(&registration).unwrap();
+        assert_eq!(registry.find(fresh.as_str()).unwrap().expires, None);
+        drop(hold);
+        assert!(registry.find(fresh.as_str()).unwrap().expires.is_some());
+    }
+}
+
+#[test]
+fn a_hold_outlives_no_removal_and_touches_no_later_registration() {
+    let (registry, now) = (registry(rules()), Instant::now());
+    let id = registry.register(&request(Some("my-device")), now).unwrap();
+    let registration = registry.find(id.as_str()).unwrap().registration;
+    let hold = registry.hold(&registration).unwrap();
+    registry.remove(id.as_str(), &key("k"), &key("h")).unwrap();
+    assert!(registry.hold(&registration).is_none());
+    registry.register(&request(Some("my-device")), now).unwrap();
+    drop(join(&registry, id.as_str(), None));
+    assert!(registry.is_empty(), "the hold was the earlier registration's");
+    drop(hold);
+}
+
+#[test]
+fn a_new_process_holds_the_registrations_in_which_messages_wait() {
+    let (old, now) = (registry(rules()), Instant::now());
+    let terms = || Terms { wait_s: NonZeroU32::new(60), ..Terms::default() };
+    let id = old.register(&with_terms(Kind::Lobby, Some("my-device"), terms()), now).unwrap();
+    let other = old.register(&with_terms(Kind::Lobby, Some("my-other"), terms()), now).unwrap();
+    let (serial, mut holds) = (old.find(id.as_str()).unwrap().registration.serial, Vec::new());
+    for id in [&id, &other] {
+        let seat = join(&old, id.as_str(), None);
+        holds.extend(seat.hold());
+    }
+    let bytes = rmp_serde::to_vec_named(&old.snapshot(now)).unwrap();
+    let new = Registry::restore(rmp_serde::from_slice(&bytes).unwrap(), rules(), Events::new(), now);
+    assert!(new.restore_hold(id.as_str(), Serial(99)).is_none());
+    let hold = new.restore_hold(id.as_str(), serial).unwrap();
+    assert_eq!(hold.registration.wait(), Some(Duration::from_secs(60)));
+    new.finish_restore(Duration::from_secs(60), now);
+    assert!(new.find(id.as_str()).unwrap().expires.is_none());
+    assert!(new.find(other.as_str()).unwrap().expires.is_some(), "what waited there wasn't handed over");
+    drop(hold);
+    assert!(new.find(id.as_str()).is_none());
+}
