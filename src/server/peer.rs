@@ -4,11 +4,15 @@
 //! ([`Peers`]), logs, limits and access rules use the client that the proxy names instead. If the proxy reports an
 //! address without a port, the port is 0 and isn't shown.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 pub use ws_router_admin_api::peer::Peer;
 
 /// Identity from a client certificate that the listener's authorities have signed.
@@ -58,6 +62,75 @@ impl Network {
 /// half of the rest, and at least one. So no network can use up the resource.
 pub fn network_share(limit: usize, others: usize) -> usize {
     (limit.saturating_sub(others) / 2).max(1)
+}
+
+/// A shared resource with a limit, of which no network may hold more than its share ([`network_share`]).
+#[derive(Debug, Clone, Default)]
+pub struct Shares(Arc<Mutex<Holders>>);
+
+/// Numbers of a resource's units in use.
+#[derive(Debug, Default)]
+struct Holders {
+    total: usize,
+    by_network: HashMap<Network, usize>,
+}
+
+impl Shares {
+    /// Takes a unit of the resource until the returned share is dropped. A client without a `network`, such as a process on
+    /// this machine, counts only in the total.
+    pub fn take(&self, network: Option<Network>, limit: usize) -> Result<Share, ShareError> {
+        let mut holders = self.0.lock();
+        if holders.total >= limit {
+            return Err(ShareError::Limit(limit));
+        }
+        if let Some(network) = network {
+            let held = holders.by_network.get(&network).copied().unwrap_or_default();
+            if held >= network_share(limit, holders.total - held) {
+                return Err(ShareError::Network(held));
+            }
+            holders.by_network.insert(network, held + 1);
+        }
+        holders.total += 1;
+        Ok(Share { shares: self.clone(), network })
+    }
+
+    /// Returns the number of units in use.
+    pub fn held(&self) -> usize {
+        self.0.lock().total
+    }
+}
+
+/// Reason why no unit of a shared resource can be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ShareError {
+    /// All units are in use.
+    #[error("all {0} are in use already")]
+    Limit(usize),
+    /// The client's network holds its share.
+    #[error("the client's network has {0} already")]
+    Network(usize),
+}
+
+/// A unit of a shared resource, released when dropped.
+#[derive(Debug)]
+pub struct Share {
+    shares: Shares,
+    network: Option<Network>,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut holders = self.shares.0.lock();
+        holders.total -= 1;
+        if let Some(network) = self.network
+            && let Entry::Occupied(mut held) = holders.by_network.entry(network)
+        {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+    }
 }
 
 /// A set of peers: IP networks, and possibly all processes that connect to a Unix socket.
@@ -168,6 +241,23 @@ mod tests {
         let unix = Peer::Unix { uid: 0, pid: 1 };
         assert!(!some.contain(&unix) && peers(&["unix"]).contain(&unix));
         assert!(peers(&[]).is_empty() && !peers(&[]).contain(&unix));
+    }
+
+    #[test]
+    fn a_network_holds_at_most_half_of_what_the_others_leave_free() {
+        let (shares, network) = (Shares::default(), |last| Some(Network::V4(Ipv4Addr::new(192, 0, 2, last))));
+        let mut held: Vec<_> = (0..4).map(|_| shares.take(network(1), 8).unwrap()).collect();
+        assert_eq!(shares.take(network(1), 8).unwrap_err(), ShareError::Network(4));
+        held.extend((0..2).map(|_| shares.take(network(2), 8).unwrap()));
+        assert_eq!(shares.take(network(2), 8).unwrap_err(), ShareError::Network(2));
+        // A process on this machine has no share.
+        held.extend((0..2).map(|_| shares.take(None, 8).unwrap()));
+        assert_eq!(shares.take(network(3), 8).unwrap_err(), ShareError::Limit(8));
+        assert_eq!(shares.held(), 8);
+        drop(held);
+        assert_eq!(shares.held(), 0);
+        assert!(shares.0.lock().by_network.is_empty());
+        let _only = shares.take(network(1), 1).unwrap();
     }
 
     #[test]

@@ -5,8 +5,6 @@
 //! in time, is no decision, and the request fails. The number of requests in flight is limited in total and per network,
 //! in case the authorizer hangs. It receives the known facts about the client and its token, but never a key.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +15,6 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -25,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Action, Caller};
 use crate::config;
-use crate::peer::{Network, network_share};
+use crate::peer::{Network, ShareError, Shares};
 
 /// External authorizer of a rule.
 #[derive(Debug)]
@@ -33,7 +30,7 @@ pub struct ExternalAuthorizer {
     endpoint: Endpoint,
     path: String,
     timeout: Duration,
-    in_flight: Mutex<InFlight>,
+    in_flight: Shares,
 }
 
 #[derive(Debug)]
@@ -41,14 +38,6 @@ enum Endpoint {
     /// Host and port.
     Tcp(String),
     Unix(PathBuf),
-}
-
-/// Requests that wait for a decision.
-#[derive(Debug, Default)]
-struct InFlight {
-    total: usize,
-    /// Number of waiting requests of each network that has any.
-    networks: HashMap<Network, usize>,
 }
 
 /// Decision of an external authorizer.
@@ -65,12 +54,9 @@ pub enum Decision {
 /// Reason why an external authorizer gives no decision.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizerError {
-    /// As many requests as allowed are in flight.
-    #[error("{MAX_IN_FLIGHT} requests are in flight already")]
-    TooManyRequests,
-    /// The client's network has its share of the requests in flight.
-    #[error("the client's network has {0} requests in flight already")]
-    NetworkShare(usize),
+    /// As many requests as allowed are in flight, or the client's network has its share of them.
+    #[error("requests in flight: {0}")]
+    TooManyRequests(#[from] ShareError),
     /// The authorizer didn't answer within `ask-timeout`.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
@@ -120,7 +106,7 @@ impl ExternalAuthorizer {
             config::AuthorizerEndpoint::Tcp(authority) => Endpoint::Tcp(authority.clone()),
             config::AuthorizerEndpoint::Unix(path) => Endpoint::Unix(path.clone()),
         };
-        Self { endpoint, path: ask.path.clone(), timeout, in_flight: Mutex::default() }
+        Self { endpoint, path: ask.path.clone(), timeout, in_flight: Shares::default() }
     }
 
     /// Asks for a decision about a request. A client without a `network`, such as a process on this machine, counts only in
@@ -132,7 +118,7 @@ impl ExternalAuthorizer {
         request: &AuthRequest<'_>,
         network: Option<Network>,
     ) -> Result<Decision, AuthorizerError> {
-        let _slot = self.slot(network)?;
+        let _share = self.in_flight.take(network, MAX_IN_FLIGHT)?;
         let request = self.request(action, caller, request)?;
         let status = async {
             match &self.endpoint {
@@ -148,23 +134,6 @@ impl ExternalAuthorizer {
             Ok(Ok(status)) if status.is_success() => Ok(Decision::Allow),
             Ok(Ok(status)) => Err(AuthorizerError::Status(status)),
         }
-    }
-
-    /// Counts a request as in flight until the slot is dropped.
-    fn slot(&self, network: Option<Network>) -> Result<Slot<'_>, AuthorizerError> {
-        let mut in_flight = self.in_flight.lock();
-        if in_flight.total >= MAX_IN_FLIGHT {
-            return Err(AuthorizerError::TooManyRequests);
-        }
-        if let Some(network) = network {
-            let held = in_flight.networks.get(&network).copied().unwrap_or_default();
-            if held >= network_share(MAX_IN_FLIGHT, in_flight.total - held) {
-                return Err(AuthorizerError::NetworkShare(held));
-            }
-            in_flight.networks.insert(network, held + 1);
-        }
-        in_flight.total += 1;
-        Ok(Slot { authorizer: self, network })
     }
 
     fn request(
@@ -196,27 +165,6 @@ impl ExternalAuthorizer {
             request.headers_mut().insert(header::AUTHORIZATION, token);
         }
         Ok(request)
-    }
-}
-
-/// Slot of a request in flight.
-struct Slot<'a> {
-    authorizer: &'a ExternalAuthorizer,
-    network: Option<Network>,
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        let mut in_flight = self.authorizer.in_flight.lock();
-        in_flight.total -= 1;
-        if let Some(network) = self.network
-            && let Entry::Occupied(mut held) = in_flight.networks.entry(network)
-        {
-            *held.get_mut() -= 1;
-            if *held.get() == 0 {
-                held.remove();
-            }
-        }
     }
 }
 
