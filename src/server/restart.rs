@@ -14,7 +14,7 @@ use crate::front::Front;
 use crate::handover::exec::{Program, TrialError};
 use crate::handover::{HandoverBundle, HandoverPhase, Phases, export};
 use crate::log::{self, messages};
-use crate::server::Server;
+use crate::server::{Server, WatchEnd};
 use crate::signals;
 use crate::systemd::{self, Job, Notify};
 
@@ -126,6 +126,7 @@ pub async fn through_store(parts: &mut Restart) {
 async fn export(parts: &mut Restart) -> io::Result<HandoverBundle> {
     systemd::alive();
     parts.phases.enter(HandoverPhase::FinishingRequests);
+    parts.server.interrupt_watches(WatchEnd::Restart);
     if parts.front.close(export::REQUESTS_TIME).await.is_err() {
         tracing::warn!("some requests were not finished in time");
     }

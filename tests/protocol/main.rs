@@ -12,6 +12,7 @@ mod authorizer;
 mod ctl;
 mod hostile;
 mod limits;
+mod members;
 mod mutual;
 mod pipe;
 mod registrations;

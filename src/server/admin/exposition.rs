@@ -44,6 +44,7 @@ fn frontend(text: &mut Exposition, context: &Context) {
     let metrics = context.server.metrics();
     text.single(&families::CONNECTIONS, metrics.connections.value());
     text.single(&families::PENDING, metrics.pending.value());
+    text.single(&families::WATCHERS, context.server.watchers());
     text.single(&families::ACCEPTED, metrics.accepted.value());
     text.labeled(
         &families::REJECTED,

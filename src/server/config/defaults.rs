@@ -108,6 +108,8 @@ impl Default for Limits {
             members: 20_000,
             // In a mass reconnect, this many handshakes run at the same time.
             pending: 4_096,
+            // Ten events a second to each take a tenth of a processor.
+            watchers: 1_000,
             // The other half is for socket buffers in the kernel, which count towards the unit's limit, too.
             memory: None,
             // A school behind one address: 30,000 devices that reconnect at once, each with two or three connections. A

@@ -132,6 +132,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "registrations" registrations, Live between(1, MAX_COUNT);
     "members" members, Live between(1, MAX_COUNT);
     "pending" pending, Live between(1, MAX_COUNT);
+    "watchers" watchers, Live between(1, MAX_COUNT);
     "memory" memory, Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
     "connection-rate" connection_rate, Live any;
     "register-rate" register_rate, Live any;

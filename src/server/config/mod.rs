@@ -296,6 +296,8 @@ pub struct Limits {
     pub members: usize,
     /// Maximum number of connections that are not websockets yet: handshakes in progress and HTTP requests.
     pub pending: usize,
+    /// Maximum number of watches of members: streams of `/members`.
+    pub watchers: usize,
     /// Memory for data of peers; `None` for half of the memory that the machine and the control group allow.
     pub memory: Option<ByteSize>,
     /// Rate of new connections from one client network; requests on a connection after the first count as well.

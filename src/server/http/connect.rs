@@ -49,10 +49,10 @@ pub(super) async fn connect(
 }
 
 /// Conversion of a key to a credential of one kind.
-type ToCredential = fn(&Key) -> Credential<'_>;
+pub(super) type ToCredential = fn(&Key) -> Credential<'_>;
 
 /// Returns the key of a request, and its conversion to the kind of credential that the name of the parameter selects.
-fn key(form: Form<'_>) -> Result<(Key, ToCredential), HttpError> {
+pub(super) fn key(form: Form<'_>) -> Result<(Key, ToCredential), HttpError> {
     let [key, client_key, receive_key] = ["key", "client_key", "receive_key"].map(|name| form.optional(name));
     let (key, credential): (_, ToCredential) = match (key?, client_key?, receive_key?) {
         (Some(key), None, None) => (key, |key| Credential::Key(key)),

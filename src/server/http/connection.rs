@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::authorize::ClientInfo;
 use super::lingering_close::{self, Ending};
 use super::rate_limit::RequestCount;
+use super::responses::Body;
 use super::routes::{self, Answer};
 use super::upgrade::Upgrade;
 use crate::config;
@@ -49,8 +50,16 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
         // The certificate may have expired since the last request.
         let client = ClientInfo::new(peer, certificate.as_ref().and_then(ClientCertificate::identity));
         match routes::handle(server, request, client, &requests).await {
-            Answer::Response(response) => {
-                progress.on_response();
+            Answer::Response(mut response) => {
+                match response.body_mut() {
+                    Body::Full(_) => progress.on_response(),
+                    Body::Events(events) => {
+                        progress.on_stream();
+                        events.attach(Arc::clone(&progress));
+                        // It is limited by `limits.watchers`, and no longer by `limits.pending`.
+                        activity.release();
+                    }
+                }
                 Ok::<_, Infallible>(response)
             }
             Answer::Upgrade(upgrade) => {
@@ -60,12 +69,14 @@ pub async fn serve_connection(server: &Server, mut connection: Connection, stop:
             }
         }
     });
-    let mut http = protocol.serve_connection(TokioIo::new(Observed { connection, progress: &progress }), handler);
+    let observed = Observed { connection, progress: &progress, discarded: 0 };
+    let mut http = protocol.serve_connection(TokioIo::new(observed), handler);
     let outcome = run(&mut http, &progress, last_call(&stop, &received)).await;
     let parts = http.into_parts();
     let connection = parts.io.into_inner().connection;
     let ending = match outcome {
         Outcome::Upgrade(upgrade) => return upgrade.finish(server, connection, parts.read_buf, &stop).await,
+        Outcome::TimedOut if progress.is_stream() => Ending::Regular,
         Outcome::TimedOut if parts.read_buf.is_empty() => Ending::Idle,
         Outcome::TimedOut => Ending::TimedOut,
         Outcome::Ended(Ok(())) => Ending::Regular,
@@ -104,10 +115,14 @@ where
     poll_fn(|cx| {
         if !is_stopping && last_call.as_mut().poll(cx).is_ready() {
             is_stopping = true;
+            progress.on_stop();
             Pin::new(&mut *http).graceful_shutdown();
         }
         if let Poll::Ready(ended) = Pin::new(&mut *http).poll(cx) {
             return Poll::Ready(Outcome::Ended(ended));
+        }
+        if progress.is_abandoned() {
+            return Poll::Ready(Outcome::Ended(Ok(())));
         }
         if let Some(upgrade) = progress.advance() {
             return Poll::Ready(Outcome::Upgrade(upgrade));
@@ -142,7 +157,7 @@ fn protocol(rules: &config::Http) -> http1::Builder {
 
 /// Progress of a connection through its requests, which selects the timeout.
 #[derive(Debug)]
-struct Progress {
+pub(super) struct Progress {
     request_timeout: Duration,
     idle_timeout: Duration,
     state: Mutex<State>,
@@ -153,6 +168,10 @@ struct State {
     phase: Phase,
     /// Whether everything that hyper has written has been sent.
     is_flushed: bool,
+    /// Waker of a stream that waits until everything has been sent.
+    stream: Option<Waker>,
+    /// Time at which the connection was told to stop.
+    stopped: Option<Instant>,
     upgrade: Option<Upgrade>,
 }
 
@@ -166,24 +185,31 @@ enum Phase {
     Request,
     /// The response is complete, but may not have been sent yet.
     Response,
+    /// The response is a stream, after which the connection ends.
+    Stream,
+    /// The peer of a stream has closed the connection.
+    Abandoned,
 }
 
 impl Progress {
-    fn new(rules: &config::Http) -> Self {
+    pub(super) fn new(rules: &config::Http) -> Self {
         let phase = Phase::Head { since: Instant::now() };
         Self {
             request_timeout: rules.request_timeout,
             idle_timeout: rules.idle_timeout,
-            state: Mutex::new(State { phase, is_flushed: true, upgrade: None }),
+            state: Mutex::new(State { phase, is_flushed: true, stream: None, stopped: None, upgrade: None }),
         }
     }
 
     /// Returns the deadline for the peer's next step; `None` while the peer waits for the router.
     fn deadline(&self) -> Option<Instant> {
-        match self.state.lock().phase {
+        let state = self.state.lock();
+        match state.phase {
             Phase::Idle { since } => Some(since + self.idle_timeout),
             Phase::Head { since } => Some(since + self.request_timeout),
-            Phase::Request | Phase::Response => None,
+            // A stream whose peer doesn't read can't end otherwise.
+            Phase::Stream => state.stopped.map(|stopped| stopped + net::LAST_CALL),
+            Phase::Request | Phase::Response | Phase::Abandoned => None,
         }
     }
 
@@ -215,12 +241,57 @@ impl Progress {
         self.state.lock().phase = Phase::Response;
     }
 
-    fn set_upgrade(&self, upgrade: Upgrade) {
-        self.state.lock().upgrade = Some(upgrade);
+    fn on_stream(&self) {
+        self.state.lock().phase = Phase::Stream;
     }
 
-    fn set_flushed(&self, is_flushed: bool) {
-        self.state.lock().is_flushed = is_flushed;
+    pub(super) fn on_stop(&self) {
+        self.state.lock().stopped.get_or_insert_with(Instant::now);
+    }
+
+    fn on_peer_closed(&self) {
+        self.state.lock().phase = Phase::Abandoned;
+    }
+
+    fn is_stream(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Stream)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Abandoned)
+    }
+
+    /// Returns whether the connection was told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.state.lock().stopped.is_some()
+    }
+
+    /// Waits until everything that was written has been sent.
+    pub(super) fn poll_flushed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.is_flushed {
+            return Poll::Ready(());
+        }
+        state.stream = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Records that something has been written, or is about to be.
+    pub(super) fn on_written(&self) {
+        self.state.lock().is_flushed = false;
+    }
+
+    /// Records that everything that was written has been sent.
+    pub(super) fn on_sent(&self) {
+        let mut state = self.state.lock();
+        state.is_flushed = true;
+        if let Some(waker) = state.stream.take() {
+            waker.wake();
+        }
+    }
+
+    fn set_upgrade(&self, upgrade: Upgrade) {
+        self.state.lock().upgrade = Some(upgrade);
     }
 }
 
@@ -228,6 +299,28 @@ impl Progress {
 struct Observed<'a> {
     connection: Connection,
     progress: &'a Progress,
+    /// Number of bytes that were received during a stream, and discarded.
+    discarded: usize,
+}
+
+impl Observed<'_> {
+    /// Notices the end of a stream's peer. hyper doesn't read during a response if the peer may close its half of the
+    /// connection, and nothing else would show the end before the next write. A peer that keeps sending isn't one that
+    /// waits for events.
+    fn watch_peer(&mut self, cx: &mut Context<'_>) {
+        let mut bytes = [0; 64];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let is_closed = match Pin::new(&mut self.connection).poll_read(cx, &mut buffer) {
+                Poll::Pending => return,
+                Poll::Ready(read) => read.is_err() || buffer.filled().is_empty(),
+            };
+            self.discarded += buffer.filled().len();
+            if is_closed || self.discarded > MAX_DISCARDED {
+                return self.progress.on_peer_closed();
+            }
+        }
+    }
 }
 
 impl AsyncRead for Observed<'_> {
@@ -245,7 +338,7 @@ impl AsyncRead for Observed<'_> {
 impl AsyncWrite for Observed<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.progress.set_flushed(false);
+        this.progress.on_written();
         Pin::new(&mut this.connection).poll_write(cx, bytes)
     }
 
@@ -255,7 +348,7 @@ impl AsyncWrite for Observed<'_> {
         parts: &[std::io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.progress.set_flushed(false);
+        this.progress.on_written();
         Pin::new(&mut this.connection).poll_write_vectored(cx, parts)
     }
 
@@ -268,7 +361,10 @@ impl AsyncWrite for Observed<'_> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.connection).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            this.progress.set_flushed(true);
+            this.progress.on_sent();
+        }
+        if this.progress.is_stream() {
+            this.watch_peer(cx);
         }
         flushed
     }
@@ -277,6 +373,9 @@ impl AsyncWrite for Observed<'_> {
         Pin::new(&mut self.get_mut().connection).poll_shutdown(cx)
     }
 }
+
+/// Maximum number of bytes that are discarded during a stream.
+const MAX_DISCARDED: usize = 4096;
 
 /// Smallest buffer that hyper accepts.
 const MIN_BUFFER: usize = 8192;

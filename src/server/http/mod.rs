@@ -1,4 +1,4 @@
-//! Public HTTP routes: register, connect, remove, health, statistics, and a page to try them.
+//! Public HTTP routes: register, connect, remove, members, health, statistics, and a page to try them.
 //!
 //! [`serve`] runs the accept loop of a listener, and [`serve_connection`] serves one connection: its requests, one
 //! after the other, are answered by `routes` until it is closed, times out, or moves to a relay thread as a websocket.
@@ -13,11 +13,13 @@ mod body;
 mod connect;
 mod connection;
 mod console;
+mod event_stream;
 #[doc(hidden)] // Public for the fuzz targets.
 pub mod forwarded;
 pub mod headers;
 mod host;
 mod lingering_close;
+mod members;
 #[doc(hidden)] // Public for the fuzz targets.
 pub mod query;
 mod rate_limit;

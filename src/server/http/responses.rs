@@ -4,21 +4,67 @@
 //! cached: an id is for one device, and all other responses change with time.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http_body_util::Full;
+use hyper::body::{Frame, SizeHint};
 
+use super::event_stream::EventStream;
 use super::query::ParamError;
 use crate::access::Action;
 use crate::metrics::Refusal;
-use crate::registry::SeatError;
-use crate::server::{JoinError, RegisterError, RemoveError, Unavailable};
+use crate::registry::{KeyError, SeatError};
+use crate::server::{JoinError, MembersError, RegisterError, RemoveError, Unavailable, WatchError};
 
 /// Response to a request.
-pub(super) type Response = http::Response<Full<Bytes>>;
+pub(super) type Response = http::Response<Body>;
+
+/// Body of a response.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// A document.
+    Full(Full<Bytes>),
+    /// A stream of events, which lasts for an unknown time.
+    Events(EventStream),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Full(Full::default())
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Full(document) => Pin::new(document).poll_frame(cx),
+            Self::Events(events) => events.poll_event(cx).map(|event| event.map(|event| Ok(Frame::data(event)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(document) => document.is_end_stream(),
+            Self::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(document) => document.size_hint(),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// Returns a response of plain text.
 pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
@@ -35,6 +81,19 @@ pub(super) fn html(status: StatusCode, body: impl Into<Bytes>) -> Response {
     typed(status, body, "text/html; charset=utf-8")
 }
 
+/// Returns a stream of events (HTML standard, section "Server-sent events"). Its connection is for nothing else, and is
+/// closed at the end.
+pub(super) fn events(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    // nginx would otherwise collect events until its buffer is full.
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
 /// Returns a response without headers or body.
 pub(super) fn bare(status: StatusCode) -> Response {
     let mut response = Response::default();
@@ -43,7 +102,7 @@ pub(super) fn bare(status: StatusCode) -> Response {
 }
 
 fn typed(status: StatusCode, body: impl Into<Bytes>, media_type: &'static str) -> Response {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Body::Full(Full::new(body.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -225,8 +284,8 @@ impl From<JoinError> for HttpError {
                 is_http_only: true,
                 ..Self::unavailable("your network has too many connections open; close some, or try again later")
             },
-            JoinError::Rejected(SeatError::Unknown) => Self::unknown("no such registration; register first"),
-            JoinError::Rejected(SeatError::WrongKey) => Self::wrong_key("wrong key; use the one that was registered"),
+            JoinError::Rejected(SeatError::Unknown) => KeyError::Unknown.into(),
+            JoinError::Rejected(SeatError::WrongKey) => KeyError::WrongKey.into(),
             JoinError::Rejected(SeatError::Forbidden) => {
                 Self::wrong_key("this key doesn't admit hosts; send sock_type=client, or use key")
             }
@@ -235,6 +294,35 @@ impl From<JoinError> for HttpError {
                 Self::unavailable("the registration has as many members as it may; try again later")
             }
             JoinError::Busy => Self::unavailable("the router is busy; try again later"),
+        }
+    }
+}
+
+impl From<KeyError> for HttpError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Unknown => Self::unknown("no such registration; register first"),
+            KeyError::WrongKey => Self::wrong_key("wrong key; use the one that was registered"),
+        }
+    }
+}
+
+impl From<MembersError> for HttpError {
+    fn from(error: MembersError) -> Self {
+        match error {
+            MembersError::TooManyWrongKeys(wait) => Self::too_many_wrong_keys(wait),
+            MembersError::Rejected(error) => error.into(),
+        }
+    }
+}
+
+impl From<WatchError> for HttpError {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Unavailable(error) => error.into(),
+            WatchError::TooManyWatchers => Self::unavailable(
+                "too many clients watch members; ask without Accept: text/event-stream, or try again later",
+            ),
         }
     }
 }
@@ -254,6 +342,9 @@ impl From<ParamError> for HttpError {
         Self::malformed(error.to_string())
     }
 }
+
+/// Header that controls buffering by nginx.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Seconds after which a device may try again (`Retry-After`).
 const RETRY_AFTER: u64 = 5;

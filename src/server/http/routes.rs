@@ -14,7 +14,7 @@ use super::query::Form;
 use super::rate_limit::RequestCount;
 use super::responses::{HttpError, Response, bare};
 use super::upgrade::Upgrade;
-use super::{body, connect, console, forwarded, headers, host, rate_limit, register, stats};
+use super::{body, connect, console, forwarded, headers, host, members, rate_limit, register, stats};
 use crate::access::Action;
 use crate::config::Config;
 use crate::log::RateLimitedLog;
@@ -29,6 +29,7 @@ pub(super) enum Route {
     Register,
     Connect,
     Remove,
+    Members,
     Health,
     Stats,
     Console,
@@ -161,6 +162,14 @@ async fn dispatch(
             let body = body::read(request, &config.http).await?;
             register_or_remove(server, route, client, request.headers(), Form::new(&body), config).await
         }
+        (Route::Members, &Method::GET | &Method::HEAD) => {
+            let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+            members::members(server, request, client, form).await
+        }
+        (Route::Members, &Method::POST) => {
+            let body = body::read(request, &config.http).await?;
+            members::members(server, request, client, Form::new(&body)).await
+        }
         (Route::Health, &Method::GET | &Method::HEAD) => register::health(server),
         (Route::Stats, &Method::GET | &Method::HEAD) => stats::stats(server).await,
         (Route::Console, &Method::GET | &Method::HEAD) => Ok(console::page()),
@@ -210,6 +219,7 @@ impl Route {
             "register" => Self::Register,
             "connect" => Self::Connect,
             "remove" => Self::Remove,
+            "members" => Self::Members,
             "healthz" => Self::Health,
             "stats" => Self::Stats,
             "console" => Self::Console,
@@ -223,6 +233,7 @@ impl Route {
             Self::Register => "register",
             Self::Connect => "connect",
             Self::Remove => "remove",
+            Self::Members => "members",
             Self::Health => "healthz",
             Self::Stats => "stats",
             Self::Console => "console",
@@ -233,6 +244,7 @@ impl Route {
         match self {
             Self::Register | Self::Remove => "GET, POST, OPTIONS",
             Self::Connect => "GET, OPTIONS",
+            Self::Members => "GET, HEAD, POST, OPTIONS",
             Self::Health | Self::Stats | Self::Console => "GET, HEAD, OPTIONS",
         }
     }

@@ -43,7 +43,8 @@ families! {
     THREADS Gauge "wsrouter_relay_threads" "Number of relay threads.";
     DRAINING Gauge "wsrouter_draining" "1 while the daemon drains or is drained; else 0.";
     CONNECTIONS Gauge "wsrouter_connections" "Connections open now, websockets included.";
-    PENDING Gauge "wsrouter_pending_connections" "Connections open now that are not websockets: handshakes and HTTP requests.";
+    PENDING Gauge "wsrouter_pending_connections" "Connections open now that are neither websockets nor streams of /members: handshakes and HTTP requests.";
+    WATCHERS Gauge "wsrouter_watchers" "Streams of /members open now.";
     ACCEPTED Counter "wsrouter_connections_accepted_total" "Connections accepted.";
     REJECTED Counter "wsrouter_connections_rejected_total" "Connections closed at once because of a limit, by reason.";
     IDLE Counter "wsrouter_connections_idle_total" "Connections closed because no request came within the timeout.";

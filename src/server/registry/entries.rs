@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ws_router_admin_api::event::EndReason;
 use ws_router_core::ids::{RegistrationId, Serial};
-use ws_router_core::kind::Role;
+use ws_router_core::kind::{Kind, Role};
 
-use super::{Registration, Summary};
+use super::{MemberCounts, Registration, Summary};
 use crate::config::{self, Config};
 use crate::sync::Arc;
 
@@ -182,6 +182,14 @@ impl Entry {
     pub(super) fn ends_when_empty(&self, rules: &Rules, now: Instant) -> bool {
         let is_expected = self.expected_until.is_some_and(|until| until > now);
         rules.auto_remove && rules.linger.is_zero() && self.ever_joined && !is_expected && self.holds == 0
+    }
+
+    /// Returns the numbers of members, joins in progress included.
+    pub(super) fn counts(&self) -> MemberCounts {
+        match self.registration.kind {
+            Kind::HostClient => MemberCounts::HostClient { hosts: self.hosts, clients: self.seats - self.hosts },
+            Kind::Lobby => MemberCounts::Lobby { peers: self.seats },
+        }
     }
 
     /// Returns the registration with its current state.

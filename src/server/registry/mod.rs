@@ -7,9 +7,11 @@
 
 mod entries;
 mod restore;
+mod watch;
 
 pub use entries::{Quota, Rules};
 pub use restore::RegistrySnapshot;
+pub use watch::{MemberCounts, Watch};
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +22,7 @@ use crate::events::Events;
 use crate::metrics::Counter;
 use crate::sync::{Arc, AtomicU8, Mutex, MutexGuard, Ordering};
 use entries::{Entries, Entry};
+use watch::Watches;
 use ws_router_admin_api::event::{self, Admission, EndReason, EventKind};
 use ws_router_admin_api::peer::Peer;
 use ws_router_core::ids::{RegistrationId, Sequence, Serial};
@@ -66,6 +69,16 @@ impl Registration {
     /// Returns the time for which messages wait for a receiver; `None` if they don't wait.
     pub fn wait(&self) -> Option<Duration> {
         self.wait_s.map(|seconds| Duration::from_secs(seconds.get().into()))
+    }
+
+    /// Returns whether the registration has this key, of this kind.
+    fn has_key(&self, credential: Credential<'_>, key: &KeyHash) -> bool {
+        let expected = match credential {
+            Credential::Key(_) => Some(&self.key),
+            Credential::ClientKey(_) => self.client_key.as_ref(),
+            Credential::ReceiveKey(_) => self.receive_key.as_ref(),
+        };
+        expected.is_some_and(|expected| expected == key)
     }
 
     /// Returns the reason for which the registration ended; `None` while it exists.
@@ -119,6 +132,13 @@ pub enum Credential<'a> {
     ClientKey(&'a Key),
     /// `receive_key`, which admits peers and clients that only receive.
     ReceiveKey(&'a Key),
+}
+
+impl<'a> Credential<'a> {
+    fn key(self) -> &'a Key {
+        let (Self::Key(key) | Self::ClientKey(key) | Self::ReceiveKey(key)) = self;
+        key
+    }
 }
 
 impl<'a> From<&'a Key> for Credential<'a> {
@@ -200,6 +220,7 @@ pub struct Registry {
     serials: Sequence,
     events: Events,
     ended: EndCounts,
+    watches: Watches,
     inner: Mutex<Entries>,
 }
 
@@ -207,7 +228,8 @@ impl Registry {
     /// Creates an empty registry.
     pub fn new(hasher: KeyHasher, rules: Rules, events: Events) -> Arc<Self> {
         let (serials, ended) = (Sequence::after(0), EndCounts::default());
-        Arc::new(Self { hasher, serials, events, ended, inner: Mutex::new(Entries::new(rules)) })
+        let (watches, inner) = (Watches::default(), Mutex::new(Entries::new(rules)));
+        Arc::new(Self { hasher, serials, events, ended, watches, inner })
     }
 
     /// Creates a registration, or returns the id of the one that the same device has created before (same id, kind, keys
@@ -289,17 +311,11 @@ impl Registry {
         role: Option<Role>,
     ) -> Result<Seat, SeatError> {
         let credential = credential.into();
-        let (Credential::Key(key) | Credential::ClientKey(key) | Credential::ReceiveKey(key)) = credential;
-        let key = self.hasher.hash(key);
+        let key = self.hasher.hash(credential.key());
         let mut inner = self.lock();
         let Entries { rules, entries, .. } = &mut *inner;
         let entry = entries.get_mut(id).ok_or(SeatError::Unknown)?;
-        let expected = match credential {
-            Credential::Key(_) => Some(&entry.registration.key),
-            Credential::ClientKey(_) => entry.registration.client_key.as_ref(),
-            Credential::ReceiveKey(_) => entry.registration.receive_key.as_ref(),
-        };
-        if expected.is_none_or(|expected| *expected != key) {
+        if !entry.registration.has_key(credential, &key) {
             return Err(SeatError::WrongKey);
         }
         let role = match entry.registration.kind {
@@ -320,9 +336,27 @@ impl Registry {
         entry.take_seat(role);
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
+        drop(inner);
+        self.watches.notify(registration.serial);
         let receives_only = matches!(credential, Credential::ReceiveKey(_));
         let registry = Arc::clone(self);
         Ok(Seat { registration, role, receives_only, admission: None, is_active: false, registry })
+    }
+
+    /// Finds a registration for a device that has one of its keys, and returns its numbers of members.
+    pub fn members(&self, id: &str, credential: Credential<'_>) -> Result<(Arc<Registration>, MemberCounts), KeyError> {
+        let key = self.hasher.hash(credential.key());
+        let inner = self.lock();
+        let entry = inner.entries.get(id).ok_or(KeyError::Unknown)?;
+        if !entry.registration.has_key(credential, &key) {
+            return Err(KeyError::WrongKey);
+        }
+        Ok((Arc::clone(&entry.registration), entry.counts()))
+    }
+
+    /// Watches the members of a registration.
+    pub fn watch(self: &Arc<Self>, registration: Arc<Registration>) -> Watch {
+        Watch::new(Arc::clone(self), registration)
     }
 
     /// Ends a registration for a device that has both keys; the caller then closes its members.
@@ -423,7 +457,8 @@ impl Registry {
         entry.give_back_seat(role);
         entry.ever_joined |= was_active;
         if entry.seats > 0 {
-            return;
+            drop(inner);
+            return self.watches.notify(registration.serial);
         }
         let ends = entry.ends_when_empty(rules, now);
         self.note_empty(inner, registration, ends, now);
@@ -472,8 +507,9 @@ impl Registry {
             None
         };
         drop(inner);
-        if let Some(ended) = ended {
-            self.publish_ended(&ended, None);
+        match ended {
+            Some(ended) => self.publish_ended(&ended, None),
+            None => self.watches.notify(registration.serial),
         }
     }
 
@@ -482,8 +518,9 @@ impl Registry {
         self.ended.all()
     }
 
-    /// Counts and publishes the end of a registration.
+    /// Counts and publishes the end of a registration, and wakes its watchers.
     fn publish_ended(&self, ended: &Registration, by: Option<Peer>) {
+        self.watches.notify(ended.serial);
         if let Some(reason) = ended.end() {
             self.ended.increment(reason);
             self.events.publish(EventKind::Ended { registration: ended.id.clone(), reason, by });
@@ -527,6 +564,17 @@ pub enum SeatError {
     /// The registration has the maximum number of members.
     #[error("the registration has the maximum number of members")]
     Full,
+}
+
+/// Error of [`Registry::members`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No registration has this id.
+    #[error("no such registration")]
+    Unknown,
+    /// The key is wrong.
+    #[error("wrong key")]
+    WrongKey,
 }
 
 /// Error of [`Registry::remove`].

@@ -11,6 +11,7 @@ use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{KeyHash, KeyHasher};
 
 use super::entries::{Entries, Entry};
+use super::watch::Watches;
 use super::{EndCounts, EndMark, Hold, Registration, Registry, Rules, Seat};
 use crate::events::Events;
 use crate::sync::{Arc, Mutex};
@@ -130,8 +131,8 @@ impl Registry {
         }
         let serials = Sequence::after(0);
         serials.skip(state.last_serial);
-        let ended = EndCounts::default();
-        Arc::new(Self { hasher: state.hasher, serials, events, ended, inner: Mutex::new(inner) })
+        let (ended, watches, inner) = (EndCounts::default(), Watches::default(), Mutex::new(inner));
+        Arc::new(Self { hasher: state.hasher, serials, events, ended, watches, inner })
     }
 
     /// Takes a seat for a member of the old process, without checking a key. Returns `None` if the registration doesn't

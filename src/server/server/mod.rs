@@ -8,6 +8,7 @@
 mod cached;
 mod drain;
 mod restore;
+mod watches;
 
 use std::collections::HashMap;
 use std::io;
@@ -32,14 +33,15 @@ use crate::events::Events;
 use crate::files::Accept;
 use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
 use crate::net::{ClientLimits, ConnectionGate, NetworkSlot, PendingPool, Socket};
-use crate::peer::Peer;
-use crate::registry::{self, Credential, Registration, Registry, Request, SeatError, Summary};
+use crate::peer::{Peer, Shares};
+use crate::registry::{self, Credential, KeyError, MemberCounts, Registration, Registry, Request, SeatError, Summary};
 use crate::relay::{self, MemberView, MemoryBudget, Relay};
 use crate::sys;
 pub use cached::Cached;
 use drain::Drain;
 pub use drain::STEP as DRAIN_INTERVAL;
 pub use restore::{FrozenServer, Inherited, RELEASE_TIME, ask_to_reconnect};
+pub use watches::{MembersWatch, WatchEnd, WatchError};
 
 /// A running router.
 #[derive(Debug)]
@@ -56,6 +58,10 @@ pub struct Server {
     events: Events,
     drain: Drain,
     stats: Cached<Bytes>,
+    /// Units of `limits.watchers`.
+    watchers: Shares,
+    /// Reason for which all watches of members end, while there is one.
+    interruption: watch::Sender<Option<WatchEnd>>,
     started: Instant,
 }
 
@@ -86,6 +92,8 @@ impl Server {
             metrics,
             events,
             stats: Cached::every(STATS_INTERVAL),
+            watchers: Shares::default(),
+            interruption: watch::Sender::default(),
             started: Instant::now(),
         });
         if let Some(inherited) = inherited {
@@ -128,6 +136,35 @@ impl Server {
         seat.admission = admission;
         let member = self.relay.reserve(seat, client, rates).await.map_err(|relay::Busy| JoinError::Busy)?;
         Ok(Reservation { registration, member, slot })
+    }
+
+    /// Finds a registration for a device that has one of its keys, and returns its numbers of members.
+    pub fn count_members(
+        &self,
+        id: &str,
+        credential: Credential<'_>,
+        client: &Peer,
+    ) -> Result<(Arc<Registration>, MemberCounts), MembersError> {
+        self.check_key_attempts(client, id).map_err(MembersError::TooManyWrongKeys)?;
+        Ok(self.registry.members(id, credential).inspect_err(|error| {
+            if *error == KeyError::WrongKey {
+                self.record_failed_key(client, id);
+            }
+        })?)
+    }
+
+    /// Watches the members of a registration that [`Server::count_members`] has found.
+    pub fn watch_members(&self, registration: Arc<Registration>, client: &Peer) -> Result<MembersWatch, WatchError> {
+        self.check_available()?;
+        let config = self.config.borrow();
+        let share = self.watchers.take(ClientLimits::network_of(client, &config.http), config.limits.watchers);
+        let share = share.map_err(|_| WatchError::TooManyWatchers)?;
+        Ok(MembersWatch::new(self.registry.watch(registration), self.interruption.subscribe(), share))
+    }
+
+    /// Ends all watches of members, before a restart or a stop closes the front.
+    pub fn interrupt_watches(&self, reason: WatchEnd) {
+        self.interruption.send_replace(Some(reason));
     }
 
     /// Ends a registration for a device that has both keys. The id is free at once, and the members are closed.
@@ -185,11 +222,13 @@ impl Server {
     /// Rejects newcomers from now on, and closes the members evenly over the given time. A further call sets another time
     /// for the remaining members.
     pub fn drain(&self, over: Duration) -> wire::Drain {
+        self.interrupt_watches(WatchEnd::Drain);
         self.drain.begin(over, Instant::now())
     }
 
     /// Ends a drain, and admits newcomers again.
     pub fn undo_drain(&self) -> wire::Drain {
+        self.interruption.send_replace(None);
         self.drain.undo(Instant::now())
     }
 
@@ -202,6 +241,7 @@ impl Server {
     /// is over.
     pub fn shutdown(&self, reason: CloseReason, patience: Duration) -> impl Future<Output = ()> {
         self.drain.close();
+        self.interrupt_watches(WatchEnd::Stopped);
         let relay = self.relay.clone();
         async move { relay.stop(reason, patience).await }
     }
@@ -242,6 +282,11 @@ impl Server {
     /// Returns the number of members.
     pub fn member_count(&self) -> u64 {
         self.relay.totals().iter().map(|thread| thread.members.value()).sum()
+    }
+
+    /// Returns the number of watches of members.
+    pub fn watchers(&self) -> usize {
+        self.watchers.held()
     }
 
     /// Returns the counters of each relay thread.
@@ -466,6 +511,17 @@ pub enum JoinError {
     /// The relay thread's inbox is full.
     #[error("the relay thread is busy")]
     Busy,
+}
+
+/// Reason why a device isn't told the number of members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MembersError {
+    /// The client's network has tried too many wrong keys for this registration.
+    #[error("too many wrong keys; wait {0:?}")]
+    TooManyWrongKeys(Duration),
+    /// The registry finds no registration with this id and key.
+    #[error(transparent)]
+    Rejected(#[from] KeyError),
 }
 
 /// Reason why a registration isn't removed.

@@ -17,7 +17,7 @@ use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::frame::close_frame;
 
-use super::Server;
+use super::{Server, WatchEnd};
 use crate::events::Events;
 use crate::log::messages;
 use crate::net::Socket;
@@ -82,8 +82,9 @@ impl Server {
         }
     }
 
-    /// Returns to the configured rules after a hand-over that failed.
+    /// Returns to the configured rules after a hand-over that failed, and admits watches of members again.
     pub fn cancel_release(&self) {
+        self.interruption.send_replace(self.is_draining().then_some(WatchEnd::Drain));
         self.registry.set_rules(registry::Rules::of(&self.config.borrow()));
     }
 

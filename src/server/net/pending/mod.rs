@@ -51,6 +51,13 @@ impl PendingPool {
         Ok(PendingGuard { pool: Arc::clone(self), slot, number, network })
     }
 
+    /// Releases a connection's slot, unless it is released already or the connection was evicted.
+    fn release(&self, network: Option<Network>, number: u64) {
+        if self.lock().remove(network, number).is_some() {
+            self.metrics.pending.decrement();
+        }
+    }
+
     fn close(&self, evicted: Vec<Arc<Slot>>) {
         for slot in evicted {
             self.metrics.pending.decrement();
@@ -109,7 +116,8 @@ impl PendingGuard {
 
     /// Returns a handle that reports what the connection waits for.
     pub(super) fn activity(&self) -> Activity {
-        Activity { pool: Arc::clone(&self.pool), slot: Arc::clone(&self.slot) }
+        let (pool, slot) = (Arc::clone(&self.pool), Arc::clone(&self.slot));
+        Activity { pool, slot, number: self.number, network: self.network }
     }
 
     /// Waits until the connection is evicted.
@@ -137,9 +145,7 @@ impl PendingGuard {
 
 impl Drop for PendingGuard {
     fn drop(&mut self) {
-        if self.pool.lock().remove(self.network, self.number).is_some() {
-            self.pool.metrics.pending.decrement();
-        }
+        self.pool.release(self.network, self.number);
     }
 }
 
@@ -148,6 +154,8 @@ impl Drop for PendingGuard {
 pub struct Activity {
     pool: Arc<PendingPool>,
     slot: Arc<Slot>,
+    number: u64,
+    network: Option<Network>,
 }
 
 impl Activity {
@@ -156,6 +164,12 @@ impl Activity {
     pub fn request(&self) -> ActiveRequest<'_> {
         self.slot.set(Phase::Requested, self.pool.now());
         ActiveRequest(self)
+    }
+
+    /// Releases the connection's slot before its end, since another limit applies to it from now on. It isn't evicted any
+    /// more.
+    pub fn release(&self) {
+        self.pool.release(self.network, self.number);
     }
 }
 
