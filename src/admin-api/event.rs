@@ -113,6 +113,9 @@ pub struct Terms {
     /// Websocket subprotocol that is chosen for members that offer it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subprotocol: Option<Box<str>>,
+    /// Time for which messages wait for a receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
 }
 
 /// The access rule and the token by which a member was admitted. All members that were admitted alike share one.

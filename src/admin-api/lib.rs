@@ -128,6 +128,15 @@ pub struct Relay {
     pub close_timeouts: u64,
     /// Bytes that currently wait for their receivers' sockets.
     pub outbox_bytes: u64,
+    /// Messages that currently wait until a receiver joins.
+    #[serde(default)]
+    pub waiting_messages: u64,
+    /// Bytes of these messages, frame headers included.
+    #[serde(default)]
+    pub waiting_bytes: u64,
+    /// Messages that were discarded while they waited, by reason.
+    #[serde(default)]
+    pub waiting_discarded: BTreeMap<String, u64>,
     /// Memory currently held for peers.
     #[serde(default)]
     pub buffered_bytes: u64,
@@ -282,6 +291,9 @@ pub struct Registration {
     /// Time until the oldest of these messages is discarded; `null` if none waits.
     #[serde(default)]
     pub waiting_left_ms: Option<u64>,
+    /// Roles that these messages wait for.
+    #[serde(default)]
+    pub waiting_for: Vec<Role>,
 }
 
 impl Registration {
@@ -293,6 +305,7 @@ impl Registration {
             max_members: self.max_members,
             ends_in_ms: self.ends_in_ms,
             subprotocol: self.subprotocol.as_deref().map(Into::into),
+            wait_ms: self.wait_ms,
         }
     }
 }

@@ -21,7 +21,7 @@ use super::client::{Answer, Client};
 use super::doctor;
 use super::error::{Error, with_causes};
 use super::output::{
-    Align, Colors, Format, Table, age, id_argument, in_words, nonzero, plural, progress, reasons, size, time,
+    Align, Colors, Format, Table, age, id_argument, in_words, nonzero, plural, progress, reasons, size, time, waiting,
 };
 
 /// Lists the registrations.
@@ -61,7 +61,9 @@ pub(super) async fn list(
         ("OUTBOX", Align::Right),
     ];
     let has_terms = listed.iter().any(|(registration, _)| registration.terms() != Terms::default());
+    let something_waits = listed.iter().any(|(registration, _)| registration.waiting_messages > 0);
     columns.extend(has_terms.then_some(("TERMS", Align::Left)));
+    columns.extend(something_waits.then_some(("WAITING", Align::Left)));
     let mut table = Table::new(&columns);
     for (registration, _) in &listed {
         let cells = [
@@ -74,7 +76,9 @@ pub(super) async fn list(
             size(registration.bytes_out),
             size(registration.outbox_bytes),
         ];
-        table.row(cells.into_iter().chain(has_terms.then(|| in_words(&registration.terms()).join(", "))));
+        let terms = has_terms.then(|| in_words(&registration.terms()).join(", "));
+        let waiting = something_waits.then(|| waiting(registration).unwrap_or_default());
+        table.row(cells.into_iter().chain(terms).chain(waiting));
     }
     Ok(table.print(format.colors(), out)?)
 }
@@ -130,6 +134,13 @@ pub(super) async fn show(
     }
     if let Some(subprotocol) = &registration.subprotocol {
         fields.field("Subprotocol", format!("{subprotocol}, for members that offer it"))?;
+    }
+    if let Some(time) = registration.wait_ms {
+        fields.field("Messages wait", format!("{} for a receiver that is absent", age(time)))?;
+    }
+    if let Some(waiting) = waiting(registration) {
+        let messages = plural(registration.waiting_messages, "message");
+        fields.field("Waiting", format!("{waiting} ({messages})"))?;
     }
     let limit = registration.max_members.map(|most| format!(" of at most {most}")).unwrap_or_default();
     fields.field("Members", format!("{}{limit}", detail.members.len()))?;
@@ -303,6 +314,10 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     let others = if status.pending == 0 { String::new() } else { format!(", {others}") };
     fields.field("Connections", format!("{}{others}", status.connections))?;
     fields.field("Waiting to be sent", size(relay.outbox_bytes))?;
+    if relay.waiting_messages > 0 {
+        let messages = plural(relay.waiting_messages, "message");
+        fields.field("Waiting for receivers", format!("{messages}, {}", size(relay.waiting_bytes)))?;
+    }
     let buffered = format!("{} of {}", size(relay.buffered_bytes), size(relay.buffered_limit_bytes));
     fields.field("Memory for peers", buffered)?;
     let resident = format!("{}, peak {}", size(memory.resident_bytes), size(memory.peak_bytes));
@@ -346,6 +361,9 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     fields.field("Received", format!("{}, {}", plural(relay.messages_in, "message"), size(relay.bytes_in)))?;
     fields.field("Delivered", format!("{}, {}", plural(relay.messages_out, "message"), size(relay.bytes_out)))?;
     fields.field("Without a receiver", plural(relay.messages_undelivered, "message"))?;
+    if relay.waiting_discarded.values().any(|count| *count > 0) {
+        fields.field("Discarded in waiting", reasons(&relay.waiting_discarded))?;
+    }
     fields.field("Members slowed down", format!("{} by a rule's rate", plural(relay.reads_throttled, "time")))?;
     fields.field("Members left", reasons(&status.closes))?;
     if relay.relieved > 0 {

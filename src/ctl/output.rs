@@ -8,8 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, ContentArrangement, presets};
-use ws_router_admin_api::Drain;
 use ws_router_admin_api::event::Terms;
+use ws_router_admin_api::{Drain, Registration};
 
 /// Form of a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,15 +156,27 @@ pub(super) fn id_argument(id: &str) -> String {
 
 /// Shows the terms of a registration, in a few words each.
 pub(super) fn in_words(terms: &Terms) -> Vec<String> {
-    let Terms { client_key, receive_key, max_members, ends_in_ms, subprotocol } = terms;
+    let Terms { client_key, receive_key, max_members, ends_in_ms, subprotocol, wait_ms } = terms;
     let words = [
         client_key.then(|| "client_key".to_owned()),
         receive_key.then(|| "receive_key".to_owned()),
         max_members.map(|most| format!("at most {}", plural(most, "member"))),
         ends_in_ms.map(|left| format!("ends in {}", age(left))),
         subprotocol.as_ref().map(|name| format!("subprotocol {name}")),
+        wait_ms.map(|time| format!("messages wait {}", age(time))),
     ];
     words.into_iter().flatten().collect()
+}
+
+/// Shows what waits in a registration until a receiver joins: `12.0 KiB for a host, 40s left`; `None` if nothing does.
+pub(super) fn waiting(registration: &Registration) -> Option<String> {
+    if registration.waiting_messages == 0 {
+        return None;
+    }
+    let roles: Vec<_> = registration.waiting_for.iter().map(|role| format!("a {}", role.as_str())).collect();
+    let receiver = if roles.is_empty() { "a receiver".into() } else { roles.join(" and ") };
+    let left = registration.waiting_left_ms.map(|left| format!(", {} left", age(left))).unwrap_or_default();
+    Some(format!("{} for {receiver}{left}", size(registration.waiting_bytes)))
 }
 
 /// Shows the traffic of a member: `9 messages, 1.5 KiB in; 12 messages, 2 KiB out`.

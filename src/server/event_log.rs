@@ -71,12 +71,12 @@ async fn log_events(mut events: Receiver<Arc<Event>>, mut flush_requests: mpsc::
 fn log(kind: &EventKind) {
     match kind {
         EventKind::Registered { registration, kind, terms } => {
-            let Terms { client_key, receive_key, max_members, ends_in_ms, subprotocol } = terms;
+            let Terms { client_key, receive_key, max_members, ends_in_ms, subprotocol, wait_ms } = terms;
             let [client_key, receive_key] = [client_key, receive_key].map(|is_there| is_there.then_some(true));
             tracing::info!(
                 message_id = messages::REGISTERED,
                 %registration, kind = kind.as_str(),
-                client_key, receive_key, max_members, ends_in_ms, subprotocol = subprotocol.as_deref(),
+                client_key, receive_key, max_members, ends_in_ms, subprotocol = subprotocol.as_deref(), wait_ms,
                 "registration created"
             );
         }

@@ -76,6 +76,43 @@ async fn the_event_of_a_registration_has_its_terms_and_why_shows_them() {
 }
 
 #[tokio::test]
+async fn messages_that_wait_are_shown_with_whom_they_wait_for_and_for_how_long() {
+    let admin = Admin::start(Config::default()).await;
+    admin.server.register(&format!("{PAIR}&wait=60")).await;
+    admin.server.register("key=k&host_key=h&reg_type=lobby&id_req=other-device&wait=60").await;
+    let shown = async |id: &str| ask(&admin.socket, &["show", id]).await.1;
+    assert_eq!(field(&shown("my-device").await, "Messages wait"), Some("1m for a receiver that is absent"));
+    assert_eq!(field(&shown("my-device").await, "Waiting"), None);
+    let (_, listed, _) = ask(&admin.socket, &["list"]).await;
+    assert_eq!(column(&listed, "TERMS"), ["messages wait 1m", "messages wait 1m"]);
+    assert!(!listed.contains("WAITING"), "{listed}");
+    let mut client = admin.server.websocket("/connect?id=my-device&key=sesame-key&sock_type=client").await.unwrap();
+    let mut peer = admin.server.websocket("/connect?id=other-device&key=k").await.unwrap();
+    for sender in [&mut client, &mut peer] {
+        sender.send(Message::binary(vec![7; 12 << 10])).await.unwrap();
+        // The router answers the ping after it has handled the message.
+        sender.send(Message::Ping("".into())).await.unwrap();
+        sender.next().await.unwrap().unwrap();
+    }
+    for (id, receiver) in [("my-device", "a host"), ("other-device", "a peer")] {
+        let shown = shown(id).await;
+        let waiting = field(&shown, "Waiting").unwrap();
+        let left = waiting.strip_prefix(&format!("12.0 KiB for {receiver}, ")).unwrap_or_else(|| panic!("{waiting}"));
+        let seconds = left.strip_suffix("s left (1 message)").unwrap_or_else(|| panic!("{waiting}"));
+        assert!(seconds.parse::<u64>().unwrap() < 60, "{waiting}");
+    }
+    let (_, listed, _) = ask(&admin.socket, &["list"]).await;
+    assert!(column(&listed, "WAITING")[0].starts_with("12.0 KiB for a host, "), "{listed}");
+    let (_, status, _) = ask(&admin.socket, &["status"]).await;
+    assert_eq!(field(&status, "Waiting for receivers"), Some("2 messages, 24.0 KiB"));
+    let detail = admin.document("GET", "/v1/registrations/my-device").await;
+    assert_eq!((&detail["wait_ms"], &detail["waiting_messages"]), (&60_000.into(), &1.into()));
+    assert_eq!((&detail["waiting_for"], &detail["waiting_bytes"]), (&json!(["host"]), &((12 << 10) + 4).into()));
+    let history = admin.document("GET", "/v1/registrations/my-device/history").await;
+    assert_eq!(history["events"][0]["wait_ms"], 60_000);
+}
+
+#[tokio::test]
 async fn a_registration_without_terms_is_shown_without_lines_about_them() {
     let admin = Admin::start(Config::default()).await;
     admin.server.register(PAIR).await;

@@ -17,7 +17,7 @@ use super::delivery::bytes_of;
 use super::member::{HIGH_WATER, LOW_WATER, ShardTally, Watermark, saturated};
 use super::memory_account::MemoryAccount;
 use super::outbox::{Chunk, Outbox};
-use super::room::receivers_of;
+use super::room::{receivers_of, side_of};
 use super::{Link, Moment, Shard};
 use crate::frame::{Batch, Buffers, Piece};
 use crate::ids::Serial;
@@ -80,6 +80,10 @@ pub struct WaitingTotals {
     pub bytes: u64,
     /// Time until the oldest of them is discarded; `None` if nothing waits.
     pub left: Option<Duration>,
+    /// Whether some wait for a host or peer.
+    pub for_host_or_peer: bool,
+    /// Whether some wait for a client.
+    pub for_client: bool,
 }
 
 /// Reason for which messages that waited for a receiver were discarded.
@@ -160,7 +164,11 @@ impl<H> WaitingQueues<H> {
     /// Returns what waits in a room.
     pub(super) fn totals(&self, room: u32, now: Moment) -> WaitingTotals {
         let mut totals = WaitingTotals::default();
-        for queue in self.rooms.get(&room).into_iter().flat_map(|room| room.queues.iter().flatten()) {
+        let Some(room) = self.rooms.get(&room) else { return totals };
+        for (side, queue) in room.queues.iter().enumerate() {
+            let Some(queue) = queue else { continue };
+            totals.for_host_or_peer |= side == side_of(Role::Host);
+            totals.for_client |= side == side_of(Role::Client);
             totals.messages += queue.messages;
             totals.bytes += queue.outbox.queued() as u64;
             let left = queue.deadline.since(now);

@@ -17,6 +17,7 @@ pub(super) enum Column {
     EndsIn,
     Rule,
     Terms,
+    Waiting,
     Sends,
     Token,
     Number,
@@ -134,8 +135,9 @@ pub(super) const REGISTRATIONS: Columns = Columns {
         number(Column::Outbox, "OUTBOX", 8, 4, Some('o')),
         number(Column::Age, "AGE", 7, 5, Some('a')),
         number(Column::EndsIn, "ENDS IN", 7, 9, None),
-        words(Column::Rule, "RULE", 16, 10, None),
-        words(Column::Terms, "TERMS", 48, 11, None),
+        number(Column::Waiting, "WAITING", 8, 10, None),
+        words(Column::Rule, "RULE", 16, 11, None),
+        words(Column::Terms, "TERMS", 48, 12, None),
     ],
 };
 
@@ -206,7 +208,7 @@ mod tests {
     fn a_wide_terminal_shows_all_columns() {
         let wide = headings(&REGISTRATIONS, 118, Column::Messages);
         assert!(wide.contains(&"KIND") && wide.contains(&"OUT B/S"), "{wide:?}");
-        assert_eq!(headings(&REGISTRATIONS, 220, Column::Id).len(), REGISTRATIONS.specs.len());
+        assert_eq!(headings(&REGISTRATIONS, 240, Column::Id).len(), REGISTRATIONS.specs.len());
         assert_eq!(headings(&MEMBERS, 198, Column::Number).len(), MEMBERS.specs.len());
     }
 

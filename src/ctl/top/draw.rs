@@ -18,7 +18,7 @@ use super::rates::{History, Rates, bytes, count, span};
 use super::rows::Row;
 use super::state::{Action, Detail, Dialog, State};
 use super::theme::Theme;
-use crate::output::{in_words, progress};
+use crate::output::{in_words, progress, waiting};
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: &Theme, now: Instant) {
@@ -330,7 +330,12 @@ fn about(detail: &Detail) -> String {
                 .map(|left| format!(", ends in {} unless a device joins", span(left)))
                 .unwrap_or_default();
             let terms: String = in_words(&known.terms()).iter().map(|term| format!(", {term}")).collect();
-            format!("{id}: {kind}, {} member{plural}, {} old{rule}{ends}{terms}", known.seats, span(known.age_ms))
+            let waiting = waiting(known).map(|waiting| format!(", waiting: {waiting}")).unwrap_or_default();
+            format!(
+                "{id}: {kind}, {} member{plural}, {} old{rule}{ends}{terms}{waiting}",
+                known.seats,
+                span(known.age_ms)
+            )
         }
     }
 }

@@ -133,6 +133,7 @@ impl Row for RegistrationRow {
             Column::Kind => known.kind.as_str().into(),
             Column::Members => known.seats.to_string(),
             Column::Outbox => bytes(known.outbox_bytes as f64),
+            Column::Waiting => bytes(known.waiting_bytes as f64),
             Column::Age => span(known.age_ms),
             Column::EndsIn => known.expires_in_ms.map_or(UNKNOWN.into(), span),
             Column::Rule => known.rule.clone().unwrap_or(UNKNOWN.into()),

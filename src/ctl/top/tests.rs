@@ -44,6 +44,7 @@ pub(super) fn known(id: &str, seats: u64, messages: u64) -> wire::Registration {
         waiting_messages: 0,
         waiting_bytes: 0,
         waiting_left_ms: None,
+        waiting_for: Vec::new(),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use ws_router_core::close::CloseReason;
-use ws_router_core::shard::Traffic;
+use ws_router_core::kind::{Kind, Role};
+use ws_router_core::shard::{DiscardReason, Traffic, WaitingTotals};
 
 use super::{Context, wire};
 use crate::metrics::{Refusal, Rejection};
@@ -57,6 +58,12 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             reads_throttled: threads.iter().map(|thread| thread.reads_throttled.value()).sum(),
             close_timeouts: threads.iter().map(|thread| thread.close_timeouts.value()).sum(),
             outbox_bytes: threads.iter().map(|thread| thread.outbox_bytes.value()).sum(),
+            waiting_messages: threads.iter().map(|thread| thread.waiting_messages.value()).sum(),
+            waiting_bytes: threads.iter().map(|thread| thread.waiting_bytes.value()).sum(),
+            waiting_discarded: DiscardReason::ALL
+                .iter()
+                .map(|why| (why.label().to_owned(), threads.iter().map(|thread| thread.waiting_discarded(*why)).sum()))
+                .collect(),
             buffered_bytes: context.server.memory().used(),
             buffered_limit_bytes: context.server.memory().limit(),
             relieved: threads.iter().map(|thread| thread.relieved.value()).sum(),
@@ -99,7 +106,15 @@ pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) ->
         waiting_messages: traffic.waiting.messages,
         waiting_bytes: traffic.waiting.bytes,
         waiting_left_ms: traffic.waiting.left.map(millis),
+        waiting_for: waiting_for(registration.kind, &traffic.waiting),
     }
+}
+
+/// Returns the roles that messages wait for.
+fn waiting_for(kind: Kind, waiting: &WaitingTotals) -> Vec<Role> {
+    let first = if kind == Kind::Lobby { Role::Peer } else { Role::Host };
+    let roles = [(waiting.for_host_or_peer, first), (waiting.for_client, Role::Client)];
+    roles.into_iter().filter_map(|(waits, role)| waits.then_some(role)).collect()
 }
 
 /// Converts a member to its JSON form.

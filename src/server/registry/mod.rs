@@ -279,6 +279,7 @@ impl Registry {
             max_members: max_members.map(|most| most as u64),
             ends_in_ms: expires_in.map(|time| time.as_millis() as u64),
             subprotocol: subprotocol.clone(),
+            wait_ms: wait_s.map(|seconds| u64::from(seconds.get()) * 1000),
         };
         let registration = Arc::new(Registration {
             serial: Serial(self.serials.next()),
