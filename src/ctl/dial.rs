@@ -13,6 +13,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -206,6 +207,20 @@ impl Dialer {
         match RegistrationId::parse(&id) {
             Ok(_) => Ok(id),
             Err(_) => Err(unexpected("the answer isn't an id and nothing else")),
+        }
+    }
+
+    /// Returns the numbers of members; `Err` in `Ok` with the reason if this deployment doesn't serve them: an older router
+    /// knows no such path, and access rules may not allow it.
+    pub(super) async fn members(&self, id: &str, key: &str) -> Result<Result<Value, &'static str>, DialError> {
+        let form = form(&[("id", id), ("key", key)]);
+        match self.request(self.stream().await?, Method::POST, "/members", form).await {
+            Ok(text) => serde_json::from_str(&text).map(Ok).map_err(|_| unexpected("the answer isn't JSON")),
+            Err(DialError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(Err("not served by this router")),
+            Err(DialError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. }) => {
+                Ok(Err("not allowed by the access rules"))
+            }
+            Err(error) => Err(error),
         }
     }
 

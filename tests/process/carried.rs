@@ -1,6 +1,7 @@
 //! State that survives a restart, both of a program that replaces itself and of one that the service manager restarts.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -454,5 +455,41 @@ fn the_rule_and_token_that_admitted_a_member_survive() {
             || router.admin(&format!("/v1/registrations/{id}/history"))["events"].as_array().unwrap().last().cloned();
         until("the phone has left", || left().is_some_and(|last| last["event"] == "left"));
         assert_eq!(left().unwrap()["token_name"], "phone");
+    });
+}
+
+/// Opens a stream of the members of a lobby, and reads its first event.
+fn watch(address: SocketAddr, id: &str, first: &str) -> BufReader<TcpStream> {
+    let mut stream = connect(address);
+    write!(stream, "GET /members?id={id}&key=key HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n").unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while !line.starts_with("data: ") {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "no event");
+    }
+    assert_eq!(line.trim_end(), format!("data: {first}"));
+    stream
+}
+
+fn end_of(mut stream: BufReader<TcpStream>) -> String {
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    rest.trim().to_owned()
+}
+
+#[test]
+fn a_stream_of_members_ends_with_the_restart_and_the_stop_and_a_new_one_shows_the_same_members() {
+    each_way(|restart| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let _members: Vec<_> = (0..2).map(|_| Member::join(connect(address), &id, "key")).collect();
+        let stream = watch(address, &id, r#"{"peers":2}"#);
+        restart(&mut router);
+        assert_eq!(end_of(stream), "event: end\ndata: {\"reason\":\"restart\"}");
+        let stream = watch(address, &id, r#"{"peers":2}"#);
+        router.stopped().assert_exit(0, &[messages::STOPPED]);
+        assert_eq!(end_of(stream), "event: end\ndata: {\"reason\":\"stopped\"}");
     });
 }

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use ws_router_admin_api as wire;
 use ws_router_core::secret::Token;
 use ws_router_server::admin::{Command, ReloadReport};
-use ws_router_server::config::{Config, Listener, Problems, Rule, Tls};
+use ws_router_server::config::{Allow, Config, Listener, Operation, Problems, Rule, Tls};
 
 use crate::support::admin::Admin;
 use crate::support::{plain, until};
@@ -249,10 +249,20 @@ async fn a_check_proves_both_kinds_and_leaves_nothing_behind() {
     let admin = Admin::start(config).await;
     let (status, out, errors) = check(&format!("http://{}/relay/", admin.server.http), &[]).await;
     assert_eq!((status, errors.as_str()), (0, ""), "{out}");
-    assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 18);
+    assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 20);
+    assert!(out.contains(r#"{"clients":1,"hosts":1}"#) && out.contains(r#"{"peers":2}"#), "{out}");
     assert_eq!(out.matches("4000 registration removed").count(), 4);
-    assert!(out.lines().last().unwrap().starts_with("passed: 18 steps in "), "{out}");
+    assert!(out.lines().last().unwrap().starts_with("passed: 20 steps in "), "{out}");
     assert_eq!(admin.server.router.registrations(), 0);
+}
+
+#[tokio::test]
+async fn a_check_passes_where_the_rules_allow_no_members() {
+    let rule = Rule { allow: Allow::NONE.and(Operation::Members), ..Rule::default() };
+    let elsewhere = Rule { networks: ["192.0.2.0/24".parse().unwrap()].into_iter().collect(), ..rule };
+    let admin = Admin::start(Config { access: vec![Rule::default(), elsewhere], ..Config::default() }).await;
+    let (status, out, _) = check(&format!("http://{}", admin.server.http), &[]).await;
+    assert_eq!((status, out.matches("not allowed by the access rules").count()), (0, 2), "{out}");
 }
 
 #[tokio::test]
@@ -399,7 +409,7 @@ async fn probe_with_certificate(days: i64, options: &[&str]) -> (i32, String, St
 async fn a_probe_reports_and_rates_the_days_until_the_certificate_expires() {
     let (status, line, errors) = probe_with_certificate(60, &[]).await;
     assert_eq!((status, errors.as_str(), line.lines().count()), (0, "", 1), "{line}");
-    assert!(line.starts_with("WS-ROUTER OK - 19 steps in ") && line.contains("expires in 60 days | rtt="), "{line}");
+    assert!(line.starts_with("WS-ROUTER OK - 21 steps in ") && line.contains("expires in 60 days | rtt="), "{line}");
     assert!(line.ends_with(" days=60;14:;3:;0\n"), "{line}");
     let (status, line, _) = probe_with_certificate(10, &[]).await;
     assert_eq!((status, line.starts_with("WS-ROUTER WARNING - ")), (1, true), "{line}");
@@ -417,7 +427,7 @@ async fn a_probe_rates_the_latency_and_reports_what_fails() {
     let admin = Admin::start(Config::default()).await;
     let url = format!("http://{}", admin.server.http);
     let (status, line, _) = check(&url, &["--monitor", "--warning", "rtt=1ns"]).await;
-    assert_eq!((status, line.starts_with("WS-ROUTER WARNING - 18 steps in ")), (1, true), "{line}");
+    assert_eq!((status, line.starts_with("WS-ROUTER WARNING - 20 steps in ")), (1, true), "{line}");
     let (status, line, _) = check(&url, &["--monitor", "--critical", "rtt=1ns"]).await;
     assert_eq!((status, line.starts_with("WS-ROUTER CRITICAL - ")), (2, true), "{line}");
     let (status, line, _) = check(&url, &["--monitor", "--token-file", "/nowhere"]).await;

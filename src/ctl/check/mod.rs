@@ -1,7 +1,7 @@
 //! `check URL`: tests a deployment from outside, as two devices would use it.
 //!
-//! For each kind of registration it registers, joins twice, passes a message each way, removes the registration, and
-//! verifies that both members are closed with 4000. It uses the public routes only, through any proxy and TLS in front
+//! For each kind of registration it registers, joins twice, passes a message each way, asks for the number of members,
+//! removes the registration, and verifies that both members are closed with 4000. It uses the public routes only, through any proxy and TLS in front
 //! of them, and removes what it created even after a failure. After a failed step, the remaining steps of that kind are
 //! skipped, and the other kind is still checked.
 
@@ -82,11 +82,18 @@ struct Pair {
     kind: &'static str,
     names: [&'static str; 2],
     roles: [Option<&'static str>; 2],
+    /// Numbers of members that the router reports after both have joined.
+    counts: &'static [(&'static str, u64)],
 }
 
 const PAIRS: [Pair; 2] = [
-    Pair { kind: "hostclient", names: ["host", "client"], roles: [Some("host"), Some("client")] },
-    Pair { kind: "lobby", names: ["first", "second"], roles: [None, None] },
+    Pair {
+        kind: "hostclient",
+        names: ["host", "client"],
+        roles: [Some("host"), Some("client")],
+        counts: &[("hosts", 1), ("clients", 1)],
+    },
+    Pair { kind: "lobby", names: ["first", "second"], roles: [None, None], counts: &[("peers", 2)] },
 ];
 
 /// A registration that the check has created.
@@ -156,10 +163,20 @@ async fn run_pair<W: Write>(
     let mut second = steps.step(&format!("join {other}"), join(pair.roles[1])).await?;
     steps.step(&format!("{one} to {other}"), with_detail(pass_text(&mut first, &mut second))).await?;
     steps.step(&format!("{other} to {one}"), with_detail(pass_bytes(&mut second, &mut first))).await?;
+    steps.step(&format!("{} members", pair.kind), with_detail(count_members(dialer, pair, registration))).await?;
     let remove = without_detail(dialer.remove(&registration.id, &registration.key, &registration.host_key));
     steps.step(&format!("remove {}", pair.kind), remove).await?;
     steps.step(&format!("{one} is closed"), with_detail(first.closed())).await?;
     steps.step(&format!("{other} is closed"), with_detail(second.closed())).await
+}
+
+/// Checks that the router counts one member for each role, or two peers.
+async fn count_members(dialer: &Dialer, pair: Pair, registration: &TestRegistration) -> Result<String, DialError> {
+    match dialer.members(&registration.id, &registration.key).await? {
+        Err(why) => Ok(why.to_owned()),
+        Ok(found) if pair.counts.iter().all(|(name, count)| found[name] == *count) => Ok(found.to_string()),
+        Ok(found) => Err(unexpected(format!("two members have joined, but the answer is {found}"))),
+    }
 }
 
 /// Converts work to a step whose line has no detail.
