@@ -40,6 +40,9 @@ pub struct Status {
     pub connections: u64,
     /// Current number of connections that are not websockets: handshakes in progress and HTTP requests.
     pub pending: u64,
+    /// Current number of streams of `/members`, which are connections, too.
+    #[serde(default)]
+    pub watchers: u64,
     /// Counters of the frontend, which accepts connections and answers requests, since the start.
     pub frontend: Frontend,
     /// Counters of all relay threads since the start.

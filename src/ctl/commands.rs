@@ -310,8 +310,9 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     fields.section("Now")?;
     fields.field("Registrations", status.registrations)?;
     fields.field("Members", status.members)?;
-    let others = nonzero([(status.pending, "that aren't members yet")]);
-    let others = if status.pending == 0 { String::new() } else { format!(", {others}") };
+    let others = [(status.pending, "that aren't members yet"), (status.watchers, "that watch /members")];
+    let others =
+        if others.iter().all(|(count, _)| *count == 0) { String::new() } else { format!(", {}", nonzero(others)) };
     fields.field("Connections", format!("{}{others}", status.connections))?;
     fields.field("Waiting to be sent", size(relay.outbox_bytes))?;
     if relay.waiting_messages > 0 {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -139,6 +140,27 @@ async fn a_member_that_may_only_receive_is_shown_as_one() {
     let detail = admin.document("GET", "/v1/registrations/my-device").await;
     let only = [0, 1, 2].map(|at| detail["members"][at]["receives_only"].as_bool().unwrap());
     assert_eq!(only, [false, false, true]);
+}
+
+#[tokio::test]
+async fn the_status_counts_streams_of_members() {
+    let admin = Admin::start(Config::default()).await;
+    admin.server.register(PAIR).await;
+    let (_, status, _) = ask(&admin.socket, &["status"]).await;
+    assert_eq!(field(&status, "Connections"), Some("0"));
+    let mut watcher = admin.server.connect().await;
+    let request = "GET /members?id=my-device&key=sesame-key HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+    watcher.write_all(request.as_bytes()).await.unwrap();
+    let mut received = String::new();
+    while !received.contains("data:") {
+        let mut buffer = [0; 1024];
+        let read = watcher.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "{received}");
+        received += str::from_utf8(&buffer[..read]).unwrap();
+    }
+    let (_, status, _) = ask(&admin.socket, &["status"]).await;
+    assert_eq!(field(&status, "Connections"), Some("1, 1 that watch /members"));
+    assert_eq!(admin.document("GET", "/v1/status").await["watchers"], 1);
 }
 
 /// A router whose rule `devices` admits the token `phone`, and whose rule `local` admits everyone else.

@@ -28,6 +28,7 @@ pub(super) async fn status(context: &Context) -> wire::Status {
         members: context.server.member_count(),
         connections: metrics.connections.value(),
         pending: metrics.pending.value(),
+        watchers: context.server.watchers() as u64,
         frontend: wire::Frontend {
             accepted: metrics.accepted.value(),
             connections_rejected: Rejection::ALL
