@@ -38,6 +38,10 @@ pub enum CloseReason {
     NoPong,
     /// The member may only receive, and sent a message.
     NotPermitted,
+    /// No host accepted the client in time, or one rejected it.
+    NotAccepted,
+    /// The other end of an accepted connection has left.
+    PeerDisconnected,
 }
 
 impl CloseReason {
@@ -61,6 +65,8 @@ impl CloseReason {
             Self::TooSlow => 4003,
             Self::NoPong => 4004,
             Self::NotPermitted => 4005,
+            Self::NotAccepted => 4006,
+            Self::PeerDisconnected => 4007,
         })
     }
 
@@ -81,6 +87,8 @@ impl CloseReason {
             Self::TooSlow => "too slow",
             Self::NoPong => "no pong",
             Self::NotPermitted => "not permitted to send",
+            Self::NotAccepted => "not accepted",
+            Self::PeerDisconnected => "peer disconnected",
         }
     }
 

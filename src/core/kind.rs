@@ -10,15 +10,17 @@ pub enum Kind {
     HostClient,
     /// Each member receives from all others.
     Lobby,
+    /// Each client has a connection of its own to the host.
+    Paired,
 }
 
 /// The role of a member in its registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Sends to clients, and receives from them (hostclient).
+    /// Sends to clients, and receives from them (hostclient), or listens for clients and accepts them (paired).
     Host,
-    /// Sends to hosts, and receives from them (hostclient).
+    /// Sends to hosts, and receives from them (hostclient), or connects to a host (paired).
     Client,
     /// Sends to all others, and receives from them (lobby).
     Peer,
@@ -30,6 +32,7 @@ impl Kind {
         match text {
             "hostclient" => Some(Self::HostClient),
             "lobby" => Some(Self::Lobby),
+            "paired" => Some(Self::Paired),
             _ => None,
         }
     }
@@ -39,12 +42,13 @@ impl Kind {
         match self {
             Self::HostClient => "hostclient",
             Self::Lobby => "lobby",
+            Self::Paired => "paired",
         }
     }
 }
 
 impl Role {
-    /// Parses `sock_type` of a hostclient registration; one trailing slash is tolerated, since an existing client's
+    /// Parses `sock_type` of a hostclient or paired registration; one trailing slash is tolerated, since an existing client's
     /// URL library appends it.
     pub fn from_param(text: &str) -> Option<Self> {
         match text.strip_suffix('/').unwrap_or(text) {

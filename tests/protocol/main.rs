@@ -14,6 +14,7 @@ mod hostile;
 mod limits;
 mod members;
 mod mutual;
+mod paired;
 mod pipe;
 mod registrations;
 mod routes;

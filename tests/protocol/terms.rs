@@ -167,7 +167,7 @@ async fn terms_that_are_malformed_or_out_of_range_are_rejected_with_what_to_fix(
     let server = server().await;
     let members = Config::default().limits.members;
     for (target, text) in [
-        (format!("{LOBBY}&client_key=c"), "client_key needs reg_type=hostclient".to_owned()),
+        (format!("{LOBBY}&client_key=c"), "client_key needs reg_type=hostclient or paired".to_owned()),
         (format!("{PAIR}&client_key=k"), "client_key must differ from key and host_key".into()),
         (format!("{PAIR}&client_key=h"), "client_key must differ from key and host_key".into()),
         (format!("{LOBBY}&receive_key=k"), "receive_key must differ from the other keys".into()),

@@ -77,6 +77,8 @@ pub struct Batch {
     pub last_reply: usize,
     /// The client's close frame, after which nothing is decoded.
     pub close: Option<CloseFrame>,
+    /// Reason in the close frame; only valid if there is one.
+    pub close_reason: Vec<u8>,
 }
 
 /// One or more messages that are adjacent in memory.
@@ -387,7 +389,10 @@ impl Decoder {
                 unmask(&mut scratch[body..at], header.mask);
                 match header.opcode {
                     Opcode::Close => {
-                        batch.close = Some(CloseFrame::parse(&scratch[body..at])?);
+                        let payload = &scratch[body..at];
+                        batch.close = Some(CloseFrame::parse(payload)?);
+                        batch.close_reason.clear();
+                        batch.close_reason.extend(payload.iter().skip(2));
                         return Ok(());
                     }
                     Opcode::Ping => batch.pong(&scratch[body..at]),

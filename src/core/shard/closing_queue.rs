@@ -74,7 +74,9 @@ pub(super) fn delivers_queue(reason: CloseReason) -> bool {
         | CloseReason::Draining
         | CloseReason::Removed
         | CloseReason::RemovedByAdmin
-        | CloseReason::ClosedByAdmin => true,
+        | CloseReason::ClosedByAdmin
+        | CloseReason::NotAccepted
+        | CloseReason::PeerDisconnected => true,
         CloseReason::Left
         | CloseReason::Lost
         | CloseReason::Protocol

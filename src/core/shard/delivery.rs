@@ -15,7 +15,7 @@ use super::quantum::READ;
 use super::run_queue::Lane;
 use super::{LEAST_SHARE, Link, Moment, Received, Shard, WRITE_COST, closing_queue, receivers_of, side_of};
 use crate::close::CloseReason;
-use crate::frame::{Batch, Discarded, Opcode, Piece, ServerHeader};
+use crate::frame::{Batch, Discarded, Opcode, Piece, ServerHeader, Violation};
 
 impl<L: Link> Shard<L> {
     /// Begins an iteration in which so many connections are to be read. They and those with more to be read share what
@@ -190,9 +190,14 @@ impl<L: Link> Shard<L> {
         let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
         let outcome = member.decoder.decode(direct, scratch, limit, &mut self.buffers, &mut batch);
         if member.receives_only && (batch.messages > 0 || member.decoder.is_within_message()) {
-            self.recycle(&mut batch);
-            self.account(slot);
-            self.mark(slot, CloseReason::NotPermitted);
+            if self.control(slot, &mut batch, now) {
+                self.account(slot);
+                self.finish_decoding(slot, &batch, outcome, now);
+            } else {
+                self.recycle(&mut batch);
+                self.account(slot);
+                self.mark(slot, CloseReason::NotPermitted);
+            }
             self.batch = batch;
             return;
         }
@@ -206,15 +211,25 @@ impl<L: Link> Shard<L> {
         if batch.messages > 0 {
             self.route(slot, &mut batch, now);
         }
+        self.finish_decoding(slot, &batch, outcome, now);
+        self.batch = batch;
+    }
+
+    /// Answers the pings of a read, and ends the membership if the peer has closed or broken the protocol.
+    fn finish_decoding(&mut self, slot: usize, batch: &Batch, outcome: Result<(), Violation>, now: Moment) {
         if !batch.replies.is_empty() {
             self.pong(slot, &batch.replies, batch.last_reply, now);
         }
         match (outcome, batch.close) {
             (Err(violation), _) => self.mark(slot, CloseReason::from(violation)),
-            (Ok(()), Some(received)) => self.mark_left(slot, received),
+            (Ok(()), Some(received)) => {
+                if !self.listening.is_empty() {
+                    self.keep_close(slot, received, &batch.close_reason);
+                }
+                self.mark_left(slot, received);
+            }
             (Ok(()), None) => {}
         }
-        self.batch = batch;
     }
 
     /// Delivers the messages of one read to the single receiver, or collects them for several.
@@ -589,7 +604,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Releases the memory of messages that have been delivered.
-    fn recycle(&mut self, batch: &mut Batch) {
+    pub(super) fn recycle(&mut self, batch: &mut Batch) {
         for piece in batch.pieces.drain(..) {
             if let Piece::Assembled(buffer, _) = piece {
                 self.buffers.give(buffer);
@@ -598,7 +613,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Closes a member whose outbox was above its limit before what was just added to it.
-    fn enforce_outbox_limit(&mut self, slot: usize) {
+    pub(super) fn enforce_outbox_limit(&mut self, slot: usize) {
         let member = &self.members[slot];
         // Nobody waits for members that only receive.
         if (!self.rules.pace || member.receives_only) && member.was_above(self.rules.outbox) {

@@ -91,6 +91,13 @@ impl Pipe {
     }
 }
 
+impl InMemoryLink {
+    /// Creates the connection of a member that has none.
+    pub fn unconnected() -> Self {
+        Self(Pipe::with_room(0).shared())
+    }
+}
+
 impl Link for InMemoryLink {
     type Hold = Rc<()>;
 

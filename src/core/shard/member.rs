@@ -145,6 +145,8 @@ pub(super) struct Flags {
     pub(super) is_undecodable: bool,
     /// Its room's broadcast, pending or in progress, contains a message of it.
     pub(super) is_broadcasting: bool,
+    /// It is closed once it has taken its outbox, and not at a fixed time.
+    pub(super) delivers_all: bool,
 }
 
 /// The part of a member's memory that is contained in its shard's sums.
@@ -200,6 +202,17 @@ pub struct Traffic {
     pub waiting: WaitingTotals,
 }
 
+impl Traffic {
+    /// Adds the traffic of other members.
+    pub fn add(&mut self, other: &Self) {
+        self.tally.add(&other.tally);
+        self.outbox += other.outbox;
+        self.waiting.messages += other.waiting.messages;
+        self.waiting.bytes += other.waiting.bytes;
+        self.waiting.left = [self.waiting.left, other.waiting.left].into_iter().flatten().min();
+    }
+}
+
 /// Counters of a shard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShardTally {
@@ -229,6 +242,14 @@ pub struct ShardTally {
     pub stalled_messages: u64,
     /// Connections dropped because the peer did not answer the close frame in time.
     pub close_timeouts: u64,
+    /// Clients of paired registrations that currently wait.
+    pub waiting_clients: u64,
+    /// Clients that a host accepted.
+    pub accepted: u64,
+    /// Clients that a host rejected.
+    pub rejected: u64,
+    /// Clients that no host accepted in time.
+    pub accept_timeouts: u64,
     /// Connections that ended, by reason.
     pub closes: [u64; CloseReason::COUNT],
 }
@@ -372,12 +393,23 @@ impl<L> Member<L> {
         }
     }
 
+    /// Extends the deadline of a member that is still to receive its outbox, as long as it does.
+    pub(super) fn extend_closing(&mut self, rules: &Rules, now: Moment) {
+        let deadline = match self.outbox.as_deref() {
+            Some(outbox) => outbox.progress().after(rules.stall_timeout),
+            None => now.after(rules.close_timeout),
+        };
+        // A deadline that has passed is handled as any other by the next sweep.
+        self.flags.delivers_all = self.outbox.is_some() && deadline > now;
+        self.phase = Phase::Closing(deadline);
+    }
+
     pub(super) fn summary(&self) -> MemberSummary<'_, L> {
         MemberSummary {
             link: &self.link,
             id: self.id,
             role: self.role,
-            receives_only: self.receives_only,
+            receives_only: self.receives_only && self.role != Role::Host,
             joined: self.joined,
             last_received: self.last_received,
             tally: self.tally,

@@ -30,6 +30,7 @@ mod fanout;
 #[cfg(any(test, feature = "test-util"))]
 mod in_memory;
 mod link;
+mod listening;
 mod liveness;
 mod member;
 mod memory_account;
@@ -47,10 +48,12 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 #[cfg(any(test, feature = "test-util"))]
 pub use in_memory::{InMemoryLink, Pipe, SendCounter};
 pub use link::{Departure, Link, Received, TcpTransit};
+pub use listening::{Arrival, Numbers, Presence, parse_number};
 pub use member::{MemberSummary, MemberTally, Newcomer, ShardTally, Traffic};
 pub use rate::Rates;
 pub use snapshot::MemberState;
@@ -61,6 +64,7 @@ use crate::frame::{Batch, Buffers, CloseFrame, close_frame};
 use crate::ids::{MemberId, Serial};
 use closing_queue::{ClosingQueue, delivers_queue};
 use fanout::FanOut;
+use listening::{CustomClose, Listening, NOBODY};
 use liveness::Verdict;
 use member::{Cause, Member, Phase};
 use memory_account::MemoryAccount;
@@ -115,6 +119,10 @@ pub struct Shard<L: Link> {
     members: Slab<Member<L>>,
     rooms: Slab<Room>,
     by_serial: HashMap<Serial, u32>,
+    /// Paired registrations.
+    listening: HashMap<Serial, Listening>,
+    /// Close frames other than those of a reason: of members that leave, and for members that are to be closed.
+    custom_closes: HashMap<u32, CustomClose>,
     /// Read buffer; what a member left incomplete is put in front of the next read.
     scratch: Vec<u8>,
     batch: Batch,
@@ -143,6 +151,8 @@ impl<L: Link> Shard<L> {
             members: Slab::new(),
             rooms: Slab::new(),
             by_serial: HashMap::new(),
+            listening: HashMap::new(),
+            custom_closes: HashMap::new(),
             scratch: vec![0; SCRATCH],
             batch: Batch::default(),
             buffers: Buffers::default(),
@@ -175,6 +185,10 @@ impl<L: Link> Shard<L> {
 
     fn add(&mut self, newcomer: &Newcomer, link: L, phase: Phase, now: Moment) -> usize {
         let room = self.room(newcomer.serial);
+        self.add_to(room, newcomer, link, phase, now)
+    }
+
+    fn add_to(&mut self, room: u32, newcomer: &Newcomer, link: L, phase: Phase, now: Moment) -> usize {
         let slot = self.members.insert(Member::new(newcomer, link, now));
         let side = side_of(newcomer.role);
         let member = &mut self.members[slot];
@@ -264,20 +278,19 @@ impl<L: Link> Shard<L> {
 
     /// Returns the members of a registration.
     pub fn members_of(&self, serial: Serial) -> impl Iterator<Item = MemberSummary<'_, L>> {
-        let room = self.by_serial.get(&serial).and_then(|room| self.rooms.get(*room as usize));
-        let slots = room.into_iter().flat_map(Room::slots);
-        slots.filter_map(|slot| self.members.get(slot)).map(Member::summary)
+        let slots = self.slots_of(serial);
+        slots.filter_map(|slot| self.members.get(slot)).filter(|member| member.id != NOBODY).map(Member::summary)
     }
 
     /// Finds a member; a search through all, for the rare question of an administrator.
     pub fn find(&self, id: MemberId) -> Option<(usize, MemberSummary<'_, L>)> {
-        let found = self.members.iter().find(|(_, member)| member.id == id && member.is_present());
+        let found = self.members.iter().find(|(_, member)| member.id == id && id != NOBODY && member.is_present());
         found.map(|(slot, member)| (slot, member.summary()))
     }
 
-    /// Reports each room's sums from a place on (0 is the first), until so many rooms and members have been looked at;
-    /// returns the place to go on at, or `None` behind the last room. Rooms that come and go between two calls may be
-    /// reported or not.
+    /// Reports each room's sums, of which a paired registration has several, from a place on (0 is the first), until so
+    /// many rooms and members have been looked at; returns the place to go on at, or `None` behind the last room. Rooms
+    /// that come and go between two calls may be reported or not.
     pub fn traffic(
         &self,
         from: usize,
@@ -286,6 +299,9 @@ impl<L: Link> Shard<L> {
         mut report: impl FnMut(Serial, Traffic),
     ) -> Option<usize> {
         let (mut looked_at, end) = (0, self.rooms.capacity());
+        for (serial, listening) in self.listening.iter().filter(|_| from == 0) {
+            report(*serial, Traffic { tally: listening.departed, ..Traffic::default() });
+        }
         for place in from..end {
             if looked_at >= at_most {
                 return Some(place);
@@ -301,8 +317,14 @@ impl<L: Link> Shard<L> {
 
     /// Returns one registration's sums.
     pub fn traffic_of(&self, serial: Serial, now: Moment) -> Traffic {
-        let room = self.by_serial.get(&serial).and_then(|place| Some((*place, self.rooms.get(*place as usize)?)));
-        room.map(|(place, room)| self.sum(place, room, now)).unwrap_or_default()
+        let tally = self.listening.get(&serial).map(|listening| listening.departed).unwrap_or_default();
+        let mut sum = Traffic { tally, ..Traffic::default() };
+        for place in self.rooms_of(serial) {
+            if let Some(room) = self.rooms.get(place as usize) {
+                sum.add(&self.sum(place, room, now));
+            }
+        }
+        sum
     }
 
     fn sum(&self, place: u32, room: &Room, now: Moment) -> Traffic {
@@ -319,12 +341,22 @@ impl<L: Link> Shard<L> {
     pub fn export(&self, now: Moment) -> impl Iterator<Item = (&L, MemberState)> {
         self.members.iter().filter(|(_, member)| member.is_open() && member.counts).filter_map(move |(_, member)| {
             let serial = self.rooms.get(member.room as usize)?.serial;
-            Some((&member.link, MemberState::export(member, serial, now)))
+            let mut state = MemberState::export(member, serial, now);
+            state.paired = self.export_paired(member.room, serial, now);
+            Some((&member.link, state))
         })
     }
 
-    /// Adds a member of an old process; returns the connection if its state can't be continued.
-    pub fn restore(&mut self, state: MemberState, link: L, now: Moment) -> Result<usize, L> {
+    /// Adds a member of an old process; returns the connection if its state can't be continued. `end` makes the connection
+    /// of the host's end of a client that waits ([`Arrival`]). To be followed by [`Shard::finish_restore`].
+    pub fn restore(
+        &mut self,
+        mut state: MemberState,
+        link: L,
+        end: impl FnOnce() -> L,
+        now: Moment,
+    ) -> Result<usize, L> {
+        let paired = state.paired.take();
         let newcomer = Newcomer {
             id: state.id,
             serial: state.serial,
@@ -333,7 +365,10 @@ impl<L: Link> Shard<L> {
             counts: true,
         };
         let Some(restored) = state.restore(self.rules.max_message, now) else { return Err(link) };
-        let slot = self.join(&newcomer, link, now);
+        let slot = match paired {
+            None => self.join(&newcomer, link, now),
+            Some(paired) => self.restore_paired(*paired, &newcomer, link, end, now),
+        };
         restored.put_into(&mut self.members[slot]);
         self.account(slot);
         Ok(slot)
@@ -370,6 +405,9 @@ impl<L: Link> Shard<L> {
         for slot in next..end {
             let Some(member) = self.members.get_mut(slot) else { continue };
             match member.phase {
+                Phase::Closing(_) if member.flags.delivers_all => {
+                    member.extend_closing(&self.rules, now);
+                }
                 Phase::Closing(deadline) | Phase::Finishing(deadline) if deadline <= now => {
                     self.tally.close_timeouts += u64::from(member.counts);
                     self.closing.mark(slot, member, CloseReason::Lost);
@@ -465,10 +503,12 @@ impl<L: Link> Shard<L> {
 
     /// Closes all members of a registration, after sending what was queued for them, and discards what waits for others.
     pub fn end(&mut self, serial: Serial, reason: CloseReason, now: Moment) {
-        let Some(room) = self.by_serial.get(&serial).copied() else { return };
-        self.discard_waiting(room, DiscardReason::Ended);
-        for slot in self.rooms.get(room as usize).into_iter().flat_map(Room::slots) {
-            self.closing.mark(slot, &mut self.members[slot], reason);
+        if let Some(room) = self.by_serial.get(&serial).copied() {
+            self.discard_waiting(room, DiscardReason::Ended);
+        }
+        let slots: SmallVec<[usize; 4]> = self.slots_of(serial).collect();
+        for slot in slots {
+            self.mark(slot, reason);
         }
         self.reap(now);
     }
@@ -539,6 +579,8 @@ impl<L: Link> Shard<L> {
     /// Removes a member from its room, and sends it the close frame.
     fn close_member(&mut self, slot: usize, cause: Cause, now: Moment) {
         let Cause { reason, received, frees_memory } = cause;
+        let custom = if self.custom_closes.is_empty() { None } else { self.custom_closes.remove(&(slot as u32)) };
+        let is_awaited = self.members[slot].id == NOBODY;
         if delivers_queue(reason) {
             let sent = self.catch_up(slot, now);
             self.closing.spend(sent / WRITE_COST);
@@ -546,6 +588,7 @@ impl<L: Link> Shard<L> {
         let member = &mut self.members[slot];
         member.phase = Phase::Closing(now.after(self.rules.close_timeout));
         member.flags.peer_closed = received.is_some();
+        member.flags.delivers_all = reason == CloseReason::PeerDisconnected;
         member.flags.is_undecodable =
             matches!(reason, CloseReason::Protocol | CloseReason::InvalidUtf8 | CloseReason::TooBig);
         let (code, silent) = (received.and_then(|received| received.code), now.since(member.last_received));
@@ -553,13 +596,25 @@ impl<L: Link> Shard<L> {
         member.decoder.start_discarding(&mut self.buffers);
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);
+        let (room, serial) = (self.members[slot].room, self.rooms[self.members[slot].room as usize].serial);
         self.leave_room(slot);
-        if !delivers_queue(reason) {
+        if !delivers_queue(reason) || is_awaited {
             self.drop_queue(slot);
         }
         self.account(slot);
+        if !self.listening.is_empty() {
+            let sent = custom.clone().filter(|_| received.is_some());
+            self.on_departure(slot, room, serial, reason, sent, now);
+        }
+        if is_awaited {
+            return self.mark(slot, CloseReason::Lost);
+        }
         let keeps_too_much = frees_memory && self.members[slot].share() >= WORTH_A_SEAT;
-        match close_frame(reason, received) {
+        let frame = match custom {
+            Some(custom) if received.is_none() => Some(custom.frame()),
+            _ => close_frame(reason, received),
+        };
+        match frame {
             Some(frame) if !keeps_too_much => self.send_control(slot, &frame, now),
             // The connection is lost, or memory is too short to wait for the end of a large message in progress.
             _ => return self.mark(slot, CloseReason::Lost),
@@ -636,6 +691,9 @@ impl<L: Link> Shard<L> {
             self.members[moved].place = place as u32;
         }
         if room.is_empty() && !self.waiting.contains(at) {
+            if let Some(listening) = self.listening.get_mut(&room.serial) {
+                listening.departed.add(&self.members[slot].tally);
+            }
             self.drop_room(at);
         } else {
             room.keep_tally(&self.members[slot].tally);
@@ -660,7 +718,14 @@ impl<L: Link> Shard<L> {
 
     fn drop_room(&mut self, at: u32) {
         let room = self.rooms.remove(at as usize);
-        self.by_serial.remove(&room.serial);
+        if self.by_serial.get(&room.serial) == Some(&at) {
+            self.by_serial.remove(&room.serial);
+        }
+        if let Some(departed) = &room.departed
+            && let Some(listening) = self.listening.get_mut(&room.serial)
+        {
+            listening.departed.add(departed);
+        }
         if let Some(current) = self.fan_out.cancel(at) {
             self.recycle_broadcast(current.broadcast);
         }

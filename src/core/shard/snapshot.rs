@@ -37,9 +37,22 @@ pub struct MemberState {
     /// Rates at which it may send; missing in snapshots of versions without rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pace: Option<RateState>,
+    /// Its place in a paired registration; missing in snapshots of versions without these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) paired: Option<Box<PairedState>>,
 }
 
 impl MemberState {
+    /// Returns whether it is the host's end of a pair, which takes no seat.
+    pub fn is_accepted_end(&self) -> bool {
+        self.role == Role::Host && matches!(self.paired.as_deref(), Some(PairedState::Pair(_)))
+    }
+
+    /// Returns whether it is a client that waits for a host.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.paired.as_deref(), Some(PairedState::Waiting(_)))
+    }
+
     /// Copies a member of a registration.
     pub(super) fn export<L>(member: &Member<L>, serial: Serial, now: Moment) -> Self {
         let ago = |moment: Moment| now.since(moment).as_millis() as u64;
@@ -48,7 +61,7 @@ impl MemberState {
             id: member.id,
             serial,
             role: member.role,
-            receives_only: member.receives_only,
+            receives_only: member.receives_only && member.role != Role::Host,
             age_ms: ago(member.joined),
             silent_ms: ago(member.last_received),
             pinged_ms: member.pinged.get().map(ago),
@@ -57,6 +70,7 @@ impl MemberState {
             queued,
             begun,
             pace: member.rate.as_deref().map(|rate| rate.state(now)),
+            paired: None,
         }
     }
 
@@ -67,11 +81,7 @@ impl MemberState {
             return None;
         }
         let before = |ago_ms: u64| Moment(now.0.saturating_sub(ago_ms));
-        let outbox = (!self.queued.is_empty()).then(|| {
-            let (len, mut outbox) = (self.queued.len(), Outbox::new(now));
-            outbox.push(Rc::new(self.queued), 0..len, self.begun);
-            Box::new(outbox)
-        });
+        let outbox = restored_outbox(self.queued, self.begun, now);
         Some(Restored {
             joined: before(self.age_ms),
             last_received: before(self.silent_ms),
@@ -82,6 +92,38 @@ impl MemberState {
             rate: self.pace.map(|pace| Box::new(RateLimiter::resume(&pace, now))),
         })
     }
+}
+
+/// A member's place in a paired registration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PairedState {
+    /// A host that listens.
+    Listening,
+    /// A client that waits.
+    Waiting(UnacceptedState),
+    /// An end of the pair that has this number.
+    Pair(u32),
+}
+
+/// A client that waits, and what it has sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct UnacceptedState {
+    pub(super) hello: Box<str>,
+    /// The upper and lower half of each announcement's number, and its host.
+    pub(super) announcements: Vec<(u64, u64, MemberId)>,
+    pub(super) accept_within_ms: u64,
+    #[serde(with = "serde_bytes")]
+    pub(super) queued: Vec<u8>,
+    /// Traffic of the host's end.
+    pub(super) tally: MemberTally,
+}
+
+/// Returns an outbox with bytes of which the first `begun` complete a frame; `None` if there are none.
+pub(super) fn restored_outbox(queued: Vec<u8>, begun: usize, now: Moment) -> Option<Box<Outbox>> {
+    let (len, mut outbox) = (queued.len(), Outbox::new(now));
+    outbox.push(Rc::new(queued), 0..len, begun);
+    (len > 0).then(|| Box::new(outbox))
 }
 
 /// The restored parts of a member.

@@ -195,7 +195,7 @@ impl World {
             let device = self.devices.iter_mut().find(|device| device.id == state.id).unwrap();
             device.pipe.borrow_mut().is_dropped = false;
             let link = InMemoryLink(Rc::clone(&device.pipe));
-            device.slot = self.shard.restore(state, link, self.now).unwrap();
+            device.slot = self.shard.restore(state, link, InMemoryLink::unconnected, self.now).unwrap();
         }
         for state in waiting {
             let (wait, hold) = self.wait.clone().unwrap();

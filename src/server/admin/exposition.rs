@@ -82,6 +82,10 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.labeled(&families::CLOSES, "reason", CloseReason::ALL.iter().map(|&why| (why.label(), closes(why))));
     text.single(&families::STALLED_MESSAGES, all(|thread| thread.stalled_messages.value()));
     text.single(&families::CLOSE_TIMEOUTS, all(|thread| thread.close_timeouts.value()));
+    text.single(&families::WAITING_CLIENTS, all(|thread| thread.waiting_clients.value()));
+    text.single(&families::ACCEPTED_CLIENTS, all(|thread| thread.accepted_clients.value()));
+    text.single(&families::REJECTED_CLIENTS, all(|thread| thread.rejected_clients.value()));
+    text.single(&families::ACCEPT_TIMEOUTS, all(|thread| thread.accept_timeouts.value()));
     text.single(&families::MESSAGES_IN, all(|thread| thread.messages_in.value()));
     text.single(&families::BYTES_IN, all(|thread| thread.bytes_in.value()));
     text.single(&families::MESSAGES_OUT, all(|thread| thread.deliveries.value()));

@@ -42,6 +42,8 @@ impl Default for Registration {
             reject_taken_ids: false,
             // Long enough for a phone that changes its network, and short enough that nobody takes it for a mailbox.
             max_wait: Duration::from_secs(120),
+            // A host that has lost its network comes back within this time, and people wait no longer.
+            accept_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -110,6 +112,8 @@ impl Default for Limits {
             pending: 4_096,
             // Ten events a second to each take a tenth of a processor.
             watchers: 1_000,
+            // All clients of a large registration, as when its host restarts. Each may have sent 256 KiB.
+            waiting: 4_096,
             // The other half is for socket buffers in the kernel, which count towards the unit's limit, too.
             memory: None,
             // A school behind one address: 30,000 devices that reconnect at once, each with two or three connections. A

@@ -82,6 +82,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "unclaimed-timeout" unclaimed_timeout, Live between(Duration::from_secs(1), YEAR);
     "reject-taken-ids" reject_taken_ids, Live any;
     "max-wait" max_wait, Live between(Duration::ZERO, DAY);
+    "accept-timeout" accept_timeout, Live between(MIN_TIMEOUT, DAY);
 
     [websocket]
     "max-message" max_message, Live between(ByteSize::kib(1), ByteSize::gib(1));
@@ -133,6 +134,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "members" members, Live between(1, MAX_COUNT);
     "pending" pending, Live between(1, MAX_COUNT);
     "watchers" watchers, Live between(1, MAX_COUNT);
+    "waiting" waiting, Live between(1, MAX_COUNT);
     "memory" memory, Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
     "connection-rate" connection_rate, Live any;
     "register-rate" register_rate, Live any;

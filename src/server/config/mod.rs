@@ -134,6 +134,8 @@ pub struct Registration {
     pub reject_taken_ids: bool,
     /// The longest time for which a device may have messages wait for a receiver; zero if none may.
     pub max_wait: Duration,
+    /// Time within which a host must accept a client of a paired registration.
+    pub accept_timeout: Duration,
 }
 
 /// Timeouts and limits of websockets.
@@ -298,6 +300,8 @@ pub struct Limits {
     pub pending: usize,
     /// Maximum number of watches of members: streams of `/members`.
     pub watchers: usize,
+    /// Maximum number of clients of paired registrations that wait until a host accepts them.
+    pub waiting: usize,
     /// Memory for data of peers; `None` for half of the memory that the machine and the control group allow.
     pub memory: Option<ByteSize>,
     /// Rate of new connections from one client network; requests on a connection after the first count as well.

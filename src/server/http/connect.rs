@@ -11,6 +11,7 @@ use hyper::body::{Body, Incoming};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use ws_router_core::kind::Role;
 use ws_router_core::secret::Key;
+use ws_router_core::shard::parse_number;
 
 use super::authorize::{self, ClientInfo};
 use super::headers::{has_token, single};
@@ -19,7 +20,7 @@ use super::responses::HttpError;
 use super::upgrade::Upgrade;
 use crate::access::Action;
 use crate::registry::Credential;
-use crate::server::{Join, Server};
+use crate::server::{AcceptClient, Join, Server};
 
 /// Makes the device a member. Its connection is attached when the returned upgrade finishes.
 pub(super) async fn connect(
@@ -31,21 +32,43 @@ pub(super) async fn connect(
     let grant = authorize::authorize(server, Action::Connect, client, request.headers(), form).await?;
     server.check_available()?;
     let id = form.required("id")?;
+    if let Some(number) = accept_number(form)? {
+        let accept = check_upgrade(request)?;
+        let (client, is_forwarded, rates) = (client.peer, client.is_forwarded, grant.rates);
+        let reservation = server
+            .accept(AcceptClient { id: &id, number, client, is_forwarded, admission: grant.admission, rates })
+            .await?;
+        return Ok(Upgrade::join(request.headers(), accept, reservation));
+    }
     let (key, credential) = key(form)?;
     let credential = credential(&key);
     // A lobby ignores the role, so the registry reports one that is missing or invalid.
     let role = form.optional("sock_type").ok().flatten().and_then(|text| Role::from_param(&text));
+    let hello = form.optional("hello")?;
     let accept = check_upgrade(request)?;
     let join = Join {
         id: &id,
         credential,
         role,
+        hello: hello.as_deref(),
         client: client.peer,
         is_forwarded: client.is_forwarded,
         admission: grant.admission,
         rates: grant.rates,
     };
     Ok(Upgrade::join(request.headers(), accept, server.join(join).await?))
+}
+
+/// Returns the number of the client that a host accepts, if the request is one to accept. It takes the place of a key.
+fn accept_number(form: Form<'_>) -> Result<Option<u128>, HttpError> {
+    let Some(text) = form.optional("accept")? else { return Ok(None) };
+    for key in ["key", "client_key", "receive_key"] {
+        if form.optional(key)?.is_some() {
+            return Err(HttpError::malformed("send accept without a key"));
+        }
+    }
+    let malformed = || HttpError::malformed("accept must be the 32 hex digits of an incoming client");
+    parse_number(&text).ok_or_else(malformed).map(Some)
 }
 
 /// Conversion of a key to a credential of one kind.

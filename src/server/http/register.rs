@@ -31,7 +31,7 @@ pub(super) async fn register(
     let reject_taken = config.registration.reject_taken_ids;
     let (key, host_key) = (form.required("key")?, form.required("host_key")?);
     let kind = Kind::from_param(&form.required("reg_type")?)
-        .ok_or_else(|| HttpError::malformed("reg_type must be hostclient or lobby"))?;
+        .ok_or_else(|| HttpError::malformed("reg_type must be hostclient, lobby or paired"))?;
     let request = Request {
         terms: terms(form, kind, [&*key, &*host_key], config)?,
         key: Key::new(key.into_owned()),
@@ -63,7 +63,10 @@ pub(super) fn health(server: &Server) -> Result<Response, HttpError> {
 fn terms(form: Form<'_>, kind: Kind, others: [&str; 2], config: &Config) -> Result<Terms, HttpError> {
     let (client_key, receive_key) = (form.optional("client_key")?, form.optional("receive_key")?);
     if client_key.is_some() && kind == Kind::Lobby {
-        return Err(HttpError::malformed("client_key needs reg_type=hostclient"));
+        return Err(HttpError::malformed("client_key needs reg_type=hostclient or paired"));
+    }
+    if receive_key.is_some() && kind == Kind::Paired {
+        return Err(HttpError::malformed("receive_key needs reg_type=hostclient or lobby"));
     }
     if client_key.as_deref().is_some_and(|key| others.contains(&key)) {
         return Err(HttpError::malformed("client_key must differ from key and host_key"));
@@ -76,6 +79,9 @@ fn terms(form: Form<'_>, kind: Kind, others: [&str; 2], config: &Config) -> Resu
     let max_members = number(form, "max_members", least..=config.limits.members as u64)?;
     let expires_in = number(form, "expires_in", 1..=YEAR)?;
     let wait_s = wait(form, config)?;
+    if wait_s.is_some() && kind == Kind::Paired {
+        return Err(HttpError::malformed("wait needs reg_type=hostclient or lobby"));
+    }
     Ok(Terms {
         client_key: client_key.map(|key| Key::new(key.into_owned())),
         receive_key: receive_key.map(|key| Key::new(key.into_owned())),

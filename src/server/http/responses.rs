@@ -293,6 +293,10 @@ impl From<JoinError> for HttpError {
             JoinError::Rejected(SeatError::Full) => {
                 Self::unavailable("the registration has as many members as it may; try again later")
             }
+            JoinError::TooManyWaiting => {
+                Self::unavailable("too many clients wait for a host, of your network or of all; try again later")
+            }
+            JoinError::NotWaiting => Self::unknown("no client waits with this number; it may be taken or gone"),
             JoinError::Busy => Self::unavailable("the router is busy; try again later"),
         }
     }

@@ -53,6 +53,7 @@ fn document(server: &Server) -> Result<Bytes, serde_json::Error> {
         reg_type: match summary.registration.kind {
             Kind::HostClient => "HostClient",
             Kind::Lobby => "Lobby",
+            Kind::Paired => "Paired",
         },
         destroy: false,
     };

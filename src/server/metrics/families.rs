@@ -67,6 +67,10 @@ families! {
     CLOSES Counter "wsrouter_closes_total" "Memberships that ended, by reason.";
     STALLED_MESSAGES Counter "wsrouter_stalled_messages_total" "Members closed because a message that they had started did not grow for the stall timeout.";
     CLOSE_TIMEOUTS Counter "wsrouter_close_timeouts_total" "Connections of members dropped because the closing handshake timed out.";
+    WAITING_CLIENTS Gauge "wsrouter_waiting_clients" "Clients of paired registrations that wait until a host accepts them now.";
+    ACCEPTED_CLIENTS Counter "wsrouter_clients_accepted_total" "Clients of paired registrations that a host accepted.";
+    REJECTED_CLIENTS Counter "wsrouter_clients_rejected_total" "Clients of paired registrations that a host rejected.";
+    ACCEPT_TIMEOUTS Counter "wsrouter_accept_timeouts_total" "Clients of paired registrations that no host accepted in time.";
     MESSAGES_IN Counter "wsrouter_messages_received_total" "Messages received from members.";
     BYTES_IN Counter "wsrouter_received_bytes_total" "Payload bytes received from members.";
     MESSAGES_OUT Counter "wsrouter_messages_delivered_total" "Messages handed to receivers, each receiver counted.";

@@ -258,6 +258,14 @@ pub struct ThreadTotals {
     pub reads_throttled: Counter,
     /// Connections dropped because the closing handshake took longer than `websocket.close-timeout`.
     pub close_timeouts: Counter,
+    /// Clients of paired registrations that wait now.
+    pub waiting_clients: Gauge,
+    /// Clients that a host accepted.
+    pub accepted_clients: Counter,
+    /// Clients that a host rejected.
+    pub rejected_clients: Counter,
+    /// Clients that no host accepted in time.
+    pub accept_timeouts: Counter,
     /// Bytes in outboxes now.
     pub outbox_bytes: Gauge,
     /// Messages that wait for a receiver now.

@@ -37,6 +37,8 @@ pub(super) struct Entry {
     pub(super) hosts: usize,
     /// Number of holds: each keeps the registration from ending as empty, but isn't a seat.
     pub(super) holds: u32,
+    /// Number of clients of a paired registration that a host has accepted.
+    pub(super) pairs: u32,
     /// Whether the registration has had a member since its device registered.
     pub(super) ever_joined: bool,
     /// Time until which the registration is kept without members, because its device has registered again and is expected
@@ -152,6 +154,7 @@ impl Entry {
             seats: 0,
             hosts: 0,
             holds: 0,
+            pairs: 0,
             ever_joined: false,
             expected_until: None,
             deadline: None,
@@ -160,12 +163,17 @@ impl Entry {
     }
 
     /// Returns whether the rules and the registration's own limit leave a seat for a member with this role. While there is
-    /// no host, the last seat of the registration's own limit is reserved for one.
+    /// no host, the last seat of the registration's own limit is reserved for one; that of a paired registration counts
+    /// only clients.
     pub(super) fn has_seat_for(&self, role: Role, rules: &Rules) -> bool {
         let quota = self.registration.rule.as_ref().and_then(|rule| rules.quotas.get(rule)?.members);
-        let kept = usize::from(role == Role::Client && self.hosts == 0);
+        let (counted, kept) = match (self.registration.kind, role) {
+            (Kind::Paired, Role::Host) => (0, 0),
+            (Kind::Paired, _) => (self.seats - self.hosts, 0),
+            (_, role) => (self.seats, usize::from(role == Role::Client && self.hosts == 0)),
+        };
         self.seats < quota.map_or(rules.max_members, |quota| quota.min(rules.max_members))
-            && self.registration.max_members.is_none_or(|limit| self.seats + kept < limit)
+            && self.registration.max_members.is_none_or(|limit| counted + kept < limit)
     }
 
     pub(super) fn take_seat(&mut self, role: Role) {
@@ -176,6 +184,18 @@ impl Entry {
     pub(super) fn give_back_seat(&mut self, role: Role) {
         self.seats -= 1;
         self.hosts -= usize::from(role == Role::Host);
+    }
+
+    /// Returns whether a member with this role claims the registration, which then ends after its last member has left.
+    /// Only hosts claim a paired registration.
+    pub(super) fn is_claimed_by(&self, role: Role) -> bool {
+        self.registration.kind != Kind::Paired || role == Role::Host
+    }
+
+    /// Returns whether the registration has had a member that claims it, or has one.
+    pub(super) fn is_claimed(&self) -> bool {
+        let is_paired = self.registration.kind == Kind::Paired;
+        self.ever_joined || (if is_paired { self.hosts } else { self.seats }) > 0
     }
 
     /// Returns whether the registration ends as soon as it is empty.
@@ -189,13 +209,26 @@ impl Entry {
         match self.registration.kind {
             Kind::HostClient => MemberCounts::HostClient { hosts: self.hosts, clients: self.seats - self.hosts },
             Kind::Lobby => MemberCounts::Lobby { peers: self.seats },
+            Kind::Paired => {
+                // The client of a pair may leave before the host's end.
+                let clients = self.seats - self.hosts;
+                let pairs = (self.pairs as usize).min(clients);
+                MemberCounts::Paired { hosts: self.hosts, pairs, waiting: clients - pairs }
+            }
         }
     }
 
     /// Returns the registration with its current state.
     pub(super) fn summary(&self) -> Summary {
         let registration = Arc::clone(&self.registration);
-        Summary { registration, seats: self.seats, expires: self.deadline, expires_at: self.expires_at }
+        Summary {
+            registration,
+            seats: self.seats,
+            hosts: self.hosts,
+            pairs: self.pairs as usize,
+            expires: self.deadline,
+            expires_at: self.expires_at,
+        }
     }
 }
 

@@ -154,6 +154,10 @@ pub struct Summary {
     pub registration: Arc<Registration>,
     /// Number of occupied seats: those of members and of joins in progress.
     pub seats: usize,
+    /// Number of these that belong to hosts.
+    pub hosts: usize,
+    /// Number of clients of a paired registration that a host has accepted.
+    pub pairs: usize,
     /// Time at which it ends if nobody joins.
     pub expires: Option<Instant>,
     /// Time at which it ends, whether or not it has members.
@@ -171,6 +175,8 @@ pub struct Seat {
     pub receives_only: bool,
     /// The access rule and token that admitted the member; `None` without access rules.
     pub admission: Option<Arc<Admission>>,
+    /// Whether it is for a host's end of a pair, which takes no seat of its own.
+    is_accepted: bool,
     /// Whether the holder has become a member.
     is_active: bool,
     registry: Arc<Registry>,
@@ -181,6 +187,9 @@ impl Seat {
     /// busy, the registration doesn't end: nobody has joined, so nobody has left.
     pub fn activate(&mut self) {
         self.is_active = true;
+        if self.is_accepted {
+            self.registry.count_pairs(&self.registration, |pairs| pairs + 1);
+        }
     }
 
     /// Returns how long messages wait for a receiver in the registration, and a hold on it for that time; `None` if they
@@ -192,7 +201,13 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.registry.release(&self.registration, self.role, self.is_active, Instant::now());
+        if self.is_accepted {
+            if self.is_active {
+                self.registry.count_pairs(&self.registration, |pairs| pairs - 1);
+            }
+        } else {
+            self.registry.release(&self.registration, self.role, self.is_active, Instant::now());
+        }
     }
 }
 
@@ -304,7 +319,7 @@ impl Registry {
         Ok(id)
     }
 
-    /// Takes a seat. `role` is required in a hostclient registration, and ignored in a lobby.
+    /// Takes a seat. `role` is required in hostclient and paired registrations, and ignored in a lobby.
     pub fn seat<'a>(
         self: &Arc<Self>,
         id: &str,
@@ -321,7 +336,7 @@ impl Registry {
         }
         let role = match entry.registration.kind {
             Kind::Lobby => Role::Peer,
-            Kind::HostClient => role.ok_or(SeatError::RoleRequired)?,
+            Kind::HostClient | Kind::Paired => role.ok_or(SeatError::RoleRequired)?,
         };
         let is_admitted = match credential {
             Credential::Key(_) => true,
@@ -341,7 +356,17 @@ impl Registry {
         self.watches.notify(registration.serial);
         let receives_only = matches!(credential, Credential::ReceiveKey(_));
         let registry = Arc::clone(self);
-        Ok(Seat { registration, role, receives_only, admission: None, is_active: false, registry })
+        Ok(Seat { registration, role, receives_only, admission: None, is_accepted: false, is_active: false, registry })
+    }
+
+    /// Admits a host's end of a pair, which takes no seat of its own: the pair lives as long as its client has one. Returns
+    /// `None` if no paired registration has this id. The pair counts once the seat is activated. The number of the announcement takes the place of a key.
+    pub fn accept(self: &Arc<Self>, id: &str) -> Option<Seat> {
+        let inner = self.lock();
+        let entry = inner.entries.get(id).filter(|entry| entry.registration.kind == Kind::Paired)?;
+        let (registration, registry) = (Arc::clone(&entry.registration), Arc::clone(self));
+        let (role, receives_only) = (Role::Host, false);
+        Some(Seat { registration, role, receives_only, admission: None, is_accepted: true, is_active: false, registry })
     }
 
     /// Finds a registration for a device that has one of its keys, and returns its numbers of members.
@@ -456,7 +481,7 @@ impl Registry {
             return;
         }
         entry.give_back_seat(role);
-        entry.ever_joined |= was_active;
+        entry.ever_joined |= was_active && entry.is_claimed_by(role);
         if entry.seats > 0 {
             drop(inner);
             return self.watches.notify(registration.serial);
@@ -512,6 +537,17 @@ impl Registry {
             Some(ended) => self.publish_ended(&ended, None),
             None => self.watches.notify(registration.serial),
         }
+    }
+
+    /// Changes the number of pairs.
+    fn count_pairs(&self, registration: &Registration, change: impl FnOnce(u32) -> u32) {
+        let mut inner = self.lock();
+        let entry = inner.entries.get_mut(registration.id.as_str());
+        if let Some(entry) = entry.filter(|entry| entry.registration.serial == registration.serial) {
+            entry.pairs = change(entry.pairs);
+        }
+        drop(inner);
+        self.watches.notify(registration.serial);
     }
 
     /// Returns the number of registrations that have ended in this process, by reason.

@@ -72,7 +72,7 @@ impl Registry {
                 created_ms: since_epoch(known.created),
                 key: known.key.clone(),
                 host_key: known.host_key.clone(),
-                ever_joined: entry.ever_joined || entry.seats > 0,
+                ever_joined: entry.is_claimed(),
                 client_key: known.client_key.clone(),
                 receive_key: known.receive_key.clone(),
                 max_members: known.max_members,
@@ -144,13 +144,20 @@ impl Registry {
         let registration = Arc::clone(&entry.registration);
         inner.clear_deadline(id);
         let registry = Arc::clone(self);
-        Some(Seat { registration, role, receives_only, admission: None, is_active: true, registry })
+        Some(Seat { registration, role, receives_only, admission: None, is_accepted: false, is_active: true, registry })
     }
 
     /// Holds a registration in which messages waited in the old process. Returns `None` if it doesn't exist.
     pub fn restore_hold(self: &Arc<Self>, id: &str, serial: Serial) -> Option<Hold> {
         let registration = self.find(id)?.registration;
         if registration.serial == serial { self.hold(&registration) } else { None }
+    }
+
+    /// Admits the host's end of a pair of the old process.
+    pub fn restore_accepted(self: &Arc<Self>, id: &str, serial: Serial) -> Option<Seat> {
+        let mut seat = self.accept(id).filter(|seat| seat.registration.serial == serial)?;
+        seat.activate();
+        Some(seat)
     }
 
     /// Sets deadlines for the registrations whose members couldn't be handed over. `patience` is the time for these

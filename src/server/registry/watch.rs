@@ -30,6 +30,15 @@ pub enum MemberCounts {
         /// Number of members, those that only receive included.
         peers: usize,
     },
+    /// Those of a paired registration.
+    Paired {
+        /// Number of hosts that listen.
+        hosts: usize,
+        /// Number of clients that a host has accepted.
+        pairs: usize,
+        /// Number of clients that wait until a host accepts them.
+        waiting: usize,
+    },
 }
 
 /// Watch of a registration. It doesn't keep the registration alive.

@@ -19,7 +19,7 @@ use super::plain_stream::{PlainStream, would_block_as_zero};
 use super::tls::Tls;
 use crate::events::Events;
 use crate::net::{ConnectionPermit, Socket, Transport};
-use crate::peer::{Network, Peer};
+use crate::peer::{Network, Peer, Share};
 use crate::registry::{Hold, Seat};
 use crate::sys::{self, TcpState};
 
@@ -30,6 +30,8 @@ pub(super) struct ThreadContext {
     pub(super) events: Events,
     /// Administrators who have closed members, until these leave.
     pub(super) closed_by: RefCell<HashMap<MemberId, Peer>>,
+    /// Shares of `limits.waiting`, by the clients that wait.
+    pub(super) waiting: RefCell<HashMap<MemberId, Share>>,
     /// Buffer into which TLS connections read records before decrypting them.
     pub(super) ciphertext: RefCell<Vec<u8>>,
 }
@@ -57,6 +59,11 @@ impl Connection {
     /// Creates the connection of a member whose handshake is in progress.
     pub(super) fn away(seat: Seat, peer: Peer, context: &Rc<ThreadContext>) -> Self {
         Self { stream: Stream::Away, peer, seat: Some(seat), _permit: None, context: Rc::clone(context) }
+    }
+
+    /// Creates the connection of the host's end of a client that waits. `peer` is the client, for which its memory counts.
+    pub(super) fn awaited(peer: Peer, context: &Rc<ThreadContext>) -> Self {
+        Self { stream: Stream::Away, peer, seat: None, _permit: None, context: Rc::clone(context) }
     }
 
     /// Attaches the socket once the handshake is done.
@@ -183,6 +190,7 @@ impl Link for Connection {
         let Some(seat) = self.seat.take() else { return };
         let (registration, role, admission) = (seat.registration.id.clone(), seat.role, seat.admission.clone());
         let Departure { member, reason, code, silent, tally } = *departure;
+        self.context.waiting.borrow_mut().remove(&member);
         // Another reason may have come first.
         let by = self.context.closed_by.borrow_mut().remove(&member).filter(|_| reason == CloseReason::ClosedByAdmin);
         self.context.events.publish(EventKind::Left {

@@ -14,7 +14,7 @@ use ws_router_core::shard::{MemberState, Rates, Rules, Traffic, WaitingState};
 use super::MemberView;
 use crate::log::messages;
 use crate::net::Socket;
-use crate::peer::Peer;
+use crate::peer::{Peer, Share};
 use crate::registry::{Hold, Seat};
 use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 
@@ -22,7 +22,24 @@ use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 #[derive(Debug)]
 pub(super) enum Command {
     /// Adds a member whose connection will be attached later. After the reply, messages to the member are queued.
-    Reserve { id: MemberId, seat: Box<Seat>, peer: Peer, rates: Option<Box<Rates>>, done: oneshot::Sender<()> },
+    Reserve {
+        id: MemberId,
+        seat: Box<Seat>,
+        peer: Peer,
+        rates: Option<Box<Rates>>,
+        waiting: Option<Box<WaitingClient>>,
+        done: oneshot::Sender<()>,
+    },
+    /// Accepts the client that was announced with a number, for a host whose connection will be attached later. The reply
+    /// is whether there is such a client.
+    Accept {
+        id: MemberId,
+        number: u128,
+        seat: Box<Seat>,
+        peer: Peer,
+        rates: Option<Box<Rates>>,
+        done: oneshot::Sender<bool>,
+    },
     /// Attaches the connection of a member, with the bytes received after its handshake.
     Attach { id: MemberId, socket: Box<Socket>, early: Bytes },
     /// Removes a member whose handshake failed.
@@ -72,12 +89,25 @@ pub(super) struct FrozenThread {
     pub(super) waiting: Vec<WaitingSnapshot>,
 }
 
+/// A client of a paired registration, which waits until a host accepts it.
+#[derive(Debug)]
+pub struct WaitingClient {
+    /// Text for the hosts.
+    pub hello: Box<str>,
+    /// Time within which a host must accept it.
+    pub accept_timeout: Duration,
+    /// Its share of `limits.waiting`.
+    pub share: Share,
+}
+
 /// A member of an old process, with its connection and the state of its stream.
 #[derive(Debug)]
 pub(super) struct RestoredMember {
     pub(super) seat: Seat,
     pub(super) state: MemberState,
     pub(super) socket: Socket,
+    /// Share of `limits.waiting`, if it is a client that waits.
+    pub(super) share: Option<Share>,
 }
 
 /// Commands that wait for a thread, and its waker.

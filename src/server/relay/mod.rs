@@ -4,6 +4,7 @@
 //! A registration belongs to exactly one thread, chosen by its serial number, so that the path of a message has no lock, no
 //! channel and no other task. The rest of the daemon sends commands to a thread through its inbox.
 
+mod announcement_numbers;
 mod connection;
 mod inbox;
 mod memory_budget;
@@ -30,10 +31,12 @@ use crate::config;
 use crate::events::Events;
 use crate::metrics::{FrontendMetrics, ThreadTotals};
 use crate::net::Socket;
-use crate::peer::Peer;
+use crate::peer::{Peer, Share};
 use crate::registry::{Hold, Registration, Seat};
 use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 use crate::sys::TcpState;
+use announcement_numbers::AnnouncementNumbers;
+pub use inbox::WaitingClient;
 use inbox::{Command, Inbox, RestoredMember, TrafficPart};
 pub use memory_budget::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
 use thread::{Stats, Thread};
@@ -156,14 +159,38 @@ impl Relay {
 
     /// Adds a member before its handshake is answered, so that it receives everything sent after the answer; messages
     /// to it are queued until its connection is attached. It is closed at once if its registration has ended in the
-    /// meantime. `rates` bound what it may send.
-    pub async fn reserve(&self, seat: Seat, peer: Peer, rates: Option<Box<Rates>>) -> Result<Reservation, Busy> {
+    /// meantime. `rates` bound what it may send. `waiting` is required for clients of paired registrations.
+    pub async fn reserve(
+        &self,
+        seat: Seat,
+        peer: Peer,
+        rates: Option<Box<Rates>>,
+        waiting: Option<Box<WaitingClient>>,
+    ) -> Result<Reservation, Busy> {
         let id = MemberId(self.0.members.next());
         let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
         let (done, is_done) = oneshot::channel();
-        inbox.try_push(Command::Reserve { id, seat: Box::new(seat), peer, rates, done }).map_err(|_| Busy)?;
+        inbox.try_push(Command::Reserve { id, seat: Box::new(seat), peer, rates, waiting, done }).map_err(|_| Busy)?;
         let reservation = Reservation { id, inbox, is_open: true };
         is_done.await.map(|()| reservation).map_err(|_| Busy)
+    }
+
+    /// Accepts the client that was announced with a number, for a host whose handshake isn't answered yet. Returns `None`
+    /// if no client waits that has this number.
+    pub async fn accept(
+        &self,
+        number: u128,
+        seat: Seat,
+        peer: Peer,
+        rates: Option<Box<Rates>>,
+    ) -> Result<Option<Reservation>, Busy> {
+        let id = MemberId(self.0.members.next());
+        let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
+        let (done, is_done) = oneshot::channel();
+        inbox.try_push(Command::Accept { id, number, seat: Box::new(seat), peer, rates, done }).map_err(|_| Busy)?;
+        let reservation = Reservation { id, inbox, is_open: true };
+        let is_accepted = is_done.await.map_err(|_| Busy)?;
+        Ok(is_accepted.then_some(reservation))
     }
 
     /// Closes all members of a registration that has ended in the registry.
@@ -187,7 +214,9 @@ impl Relay {
                 let (answer, part) = oneshot::channel();
                 thread.inbox.push(Command::Traffic { from, answer });
                 let part: TrafficPart = part.await.unwrap_or_default();
-                all.extend(part.of);
+                for (serial, traffic) in part.of {
+                    all.entry(serial).or_insert_with(Traffic::default).add(&traffic);
+                }
                 next = part.next;
             }
         }
@@ -264,10 +293,10 @@ impl Relay {
     }
 
     /// Adds the members of an old process.
-    pub fn restore(&self, members: impl IntoIterator<Item = (Seat, MemberState, Socket)>) {
+    pub fn restore(&self, members: impl IntoIterator<Item = (Seat, MemberState, Socket, Option<Share>)>) {
         let mut by_thread: Vec<Vec<RestoredMember>> = self.0.threads.iter().map(|_| Vec::new()).collect();
-        for (seat, state, socket) in members {
-            by_thread[self.thread_of(seat.registration.serial)].push(RestoredMember { seat, state, socket });
+        for (seat, state, socket, share) in members {
+            by_thread[self.thread_of(seat.registration.serial)].push(RestoredMember { seat, state, socket, share });
         }
         for (thread, members) in self.0.threads.iter().zip(by_thread) {
             thread.inbox.push(Command::Restore(members));
@@ -340,8 +369,9 @@ fn start_thread(number: usize, rules: Rules, busy_poll: Duration, events: Events
     let poll = mio::Poll::new()?;
     let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), thread::WAKE)?));
     let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&stats.totals) };
+    let numbers = AnnouncementNumbers::random()?;
     let run = move || {
-        if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, stats).run() {
+        if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, stats, numbers).run() {
             // A router without one of its threads must not continue; the service manager restarts it.
             panic!("the event queue of a relay thread failed: {error}");
         }

@@ -15,6 +15,7 @@ use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::shard::{DiscardReason, Moment, Rules, Shard, Shed};
 
+use super::announcement_numbers::AnnouncementNumbers;
 use super::connection::{Connection, ThreadContext};
 use super::inbox::Inbox;
 use super::memory_budget::MemoryBudget;
@@ -43,6 +44,7 @@ pub(super) struct Thread {
     has_commands: bool,
     /// Slots of the members whose handshake is in progress.
     away: HashMap<MemberId, usize>,
+    numbers: AnnouncementNumbers,
     stop: Option<Stop>,
 }
 
@@ -70,10 +72,12 @@ impl Thread {
         busy_poll: Duration,
         events: Events,
         stats: Stats,
+        numbers: AnnouncementNumbers,
     ) -> Self {
         let context = Rc::new(ThreadContext {
             events,
             closed_by: RefCell::default(),
+            waiting: RefCell::default(),
             ciphertext: RefCell::new(vec![0; CIPHERTEXT]),
         });
         let (shard, begin, now) = (Shard::new(rules), Instant::now(), EPOCH);
@@ -90,6 +94,7 @@ impl Thread {
             timed: 0,
             has_commands: false,
             away: HashMap::new(),
+            numbers,
             stop: None,
         }
     }
@@ -233,6 +238,10 @@ impl Thread {
         for &reason in DiscardReason::ALL {
             totals.set_waiting_discarded(reason, tally.waiting_discarded[reason as usize]);
         }
+        totals.waiting_clients.set(tally.waiting_clients);
+        totals.accepted_clients.set(tally.accepted);
+        totals.rejected_clients.set(tally.rejected);
+        totals.accept_timeouts.set(tally.accept_timeouts);
         for &reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);
         }

@@ -23,7 +23,7 @@ use ws_router_admin_api::event::{Admission, EventKind};
 use ws_router_admin_api::{self as wire, ReloadReport};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Serial};
-use ws_router_core::kind::Role;
+use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{Key, KeyHasher};
 use ws_router_core::shard::{Rates, Traffic};
 
@@ -33,9 +33,9 @@ use crate::events::Events;
 use crate::files::Accept;
 use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
 use crate::net::{ClientLimits, ConnectionGate, NetworkSlot, PendingPool, Socket};
-use crate::peer::{Peer, Shares};
+use crate::peer::{Network, Peer, Shares};
 use crate::registry::{self, Credential, KeyError, MemberCounts, Registration, Registry, Request, SeatError, Summary};
-use crate::relay::{self, MemberView, MemoryBudget, Relay};
+use crate::relay::{self, MemberView, MemoryBudget, Relay, WaitingClient};
 use crate::sys;
 pub use cached::Cached;
 use drain::Drain;
@@ -54,6 +54,7 @@ pub struct Server {
     initial: Arc<Config>,
     clients: Arc<ClientLimits>,
     pending: Arc<PendingPool>,
+    waiting: Shares,
     metrics: Arc<FrontendMetrics>,
     events: Events,
     drain: Drain,
@@ -89,6 +90,7 @@ impl Server {
             initial: config,
             clients: Arc::default(),
             pending: Arc::new(PendingPool::new(Arc::clone(&metrics))),
+            waiting: Shares::default(),
             metrics,
             events,
             stats: Cached::every(STATS_INTERVAL),
@@ -123,7 +125,7 @@ impl Server {
     /// Takes a seat in a registration. The member receives all messages that are sent from now on, as soon as
     /// [`Reservation::attach`] has passed its connection.
     pub async fn join(&self, request: Join<'_>) -> Result<Reservation, JoinError> {
-        let Join { id, credential, role, client, is_forwarded, admission, rates } = request;
+        let Join { id, credential, role, hello, client, is_forwarded, admission, rates } = request;
         self.check_available()?;
         self.check_key_attempts(&client, id).map_err(JoinError::TooManyWrongKeys)?;
         let slot = if is_forwarded { self.network_slot(&client)? } else { None };
@@ -134,7 +136,23 @@ impl Server {
         })?;
         let registration = Arc::clone(&seat.registration);
         seat.admission = admission;
-        let member = self.relay.reserve(seat, client, rates).await.map_err(|relay::Busy| JoinError::Busy)?;
+        let waits = registration.kind == Kind::Paired && seat.role == Role::Client;
+        let waiting = if waits { Some(Box::new(self.waiting_client(hello, &client)?)) } else { None };
+        let member = self.relay.reserve(seat, client, rates, waiting).await.map_err(|relay::Busy| JoinError::Busy)?;
+        Ok(Reservation { registration, member, slot })
+    }
+
+    /// Accepts a client of a paired registration for a host. The two are a pair as soon as [`Reservation::attach`] has
+    /// passed the connection.
+    pub async fn accept(&self, request: AcceptClient<'_>) -> Result<Reservation, JoinError> {
+        let AcceptClient { id, number, client, is_forwarded, admission, rates } = request;
+        self.check_available()?;
+        let slot = if is_forwarded { self.network_slot(&client)? } else { None };
+        let mut seat = self.registry.accept(id).ok_or(JoinError::NotWaiting)?;
+        let registration = Arc::clone(&seat.registration);
+        seat.admission = admission;
+        let accepted = self.relay.accept(number, seat, client, rates).await.map_err(|relay::Busy| JoinError::Busy)?;
+        let member = accepted.ok_or(JoinError::NotWaiting)?;
         Ok(Reservation { registration, member, slot })
     }
 
@@ -404,6 +422,21 @@ impl Server {
         self.clients.check_key_attempts(client, id, &self.config.borrow().limits.wrong_key_rate)
     }
 
+    /// Counts a client that waits for a host, unless too many do.
+    fn waiting_client(&self, hello: Option<&str>, client: &Peer) -> Result<WaitingClient, JoinError> {
+        let (limit, accept_timeout) = {
+            let config = self.config.borrow();
+            (config.limits.waiting, config.registration.accept_timeout)
+        };
+        let share = self.waiting.take(self.network_of(client), limit).map_err(|_| JoinError::TooManyWaiting)?;
+        Ok(WaitingClient { hello: hello.unwrap_or_default().into(), accept_timeout, share })
+    }
+
+    /// Returns the network whose limits apply to a peer.
+    fn network_of(&self, peer: &Peer) -> Option<Network> {
+        ClientLimits::network_of(peer, &self.config.borrow().http)
+    }
+
     fn record_failed_key(&self, client: &Peer, id: &str) {
         self.clients.record_failed_key(client, id, &self.config.borrow().limits.wrong_key_rate);
     }
@@ -427,6 +460,8 @@ pub struct Join<'a> {
     pub credential: Credential<'a>,
     /// The role that the device asks for; ignored in a lobby.
     pub role: Option<Role>,
+    /// Text that a client of a paired registration has for the hosts.
+    pub hello: Option<&'a str>,
     /// The device's address.
     pub client: Peer,
     /// Whether a trusted proxy reported the address, so that the connection isn't counted for its network yet.
@@ -434,6 +469,23 @@ pub struct Join<'a> {
     /// The access rule and token that admit the device; `None` without access rules.
     pub admission: Option<Arc<Admission>>,
     /// Rates of the messages and bytes that the device may send.
+    pub rates: Option<Box<Rates>>,
+}
+
+/// A request to accept a client of a paired registration.
+#[derive(Debug)]
+pub struct AcceptClient<'a> {
+    /// The registration's id.
+    pub id: &'a str,
+    /// The number with which the client was announced.
+    pub number: u128,
+    /// The host's address.
+    pub client: Peer,
+    /// Whether a trusted proxy reported the address, so that the connection isn't counted for its network yet.
+    pub is_forwarded: bool,
+    /// The access rule and token that admit the host; `None` without access rules.
+    pub admission: Option<Arc<Admission>>,
+    /// Rates of the messages and bytes that the host may send.
     pub rates: Option<Box<Rates>>,
 }
 
@@ -508,6 +560,12 @@ pub enum JoinError {
     /// The registry rejects the member.
     #[error(transparent)]
     Rejected(#[from] SeatError),
+    /// `limits.waiting` clients wait, or the client's network has its share of them.
+    #[error("limits.waiting has been reached")]
+    TooManyWaiting,
+    /// No client waits that was announced with the number.
+    #[error("no client waits with this number")]
+    NotWaiting,
     /// The relay thread's inbox is full.
     #[error("the relay thread is busy")]
     Busy,

@@ -124,13 +124,19 @@ impl Server {
         let mut admissions = HashSet::new();
         for (member, descriptor) in state.members.into_iter().zip(members) {
             let (id, known) = (member.registration.as_str(), &member.member);
-            let seat = self.registry.restore_seat(id, known.serial, known.role, known.receives_only);
+            let seat = if known.is_accepted_end() {
+                self.registry.restore_accepted(id, known.serial)
+            } else {
+                self.registry.restore_seat(id, known.serial, known.role, known.receives_only)
+            };
             let Some(mut seat) = seat else {
                 ask_to_reconnect(descriptor);
                 continue;
             };
             seat.admission = member.admission.map(|admission| shared(admission, &mut admissions));
-            restored.push((seat, member.member, Socket::handed_over(descriptor, member.peer, &gate)));
+            let share =
+                member.member.is_waiting().then(|| self.waiting.take(self.network_of(&member.peer), usize::MAX).ok());
+            restored.push((seat, member.member, Socket::handed_over(descriptor, member.peer, &gate), share.flatten()));
         }
         let count = restored.len();
         self.metrics.restarts.set(state.restarts.count + 1);

@@ -112,7 +112,8 @@ impl Scene {
         let mut is_there = false;
         for state in read {
             let at = state.id.0 as usize;
-            let slot = self.shard.restore(state, InMemoryLink(Rc::clone(&self.pipes[at])), NOW);
+            let slot =
+                self.shard.restore(state, InMemoryLink(Rc::clone(&self.pipes[at])), InMemoryLink::unconnected, NOW);
             let slot = slot.unwrap_or_else(|_| panic!("a state of ours is refused"));
             if at == 0 {
                 (self.talker, is_there) = (slot, true);

@@ -174,7 +174,8 @@ impl World {
         self.shard = Shard::new(self.rules.clone());
         for state in read {
             let device = &mut self.devices[state.id.0 as usize];
-            let slot = self.shard.restore(state, InMemoryLink(Rc::clone(&device.pipe)), self.now);
+            let slot =
+                self.shard.restore(state, InMemoryLink(Rc::clone(&device.pipe)), InMemoryLink::unconnected, self.now);
             device.slot = slot.unwrap_or_else(|_| panic!("a state of ours is refused"));
         }
     }

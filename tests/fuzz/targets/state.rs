@@ -43,7 +43,7 @@ fn continue_from(state: Snapshot) {
         };
         let pipe = Pipe::with_room(1 << 30).shared();
         pipe.borrow_mut().inbound.extend([0x82, 0x81, 1, 2, 3, 4, 5, 0x80, 0x80, 1, 2, 3, 4, 0x88, 0x80, 1, 2, 3, 4]);
-        if let Ok(slot) = shard.restore(snapshot.member, InMemoryLink(pipe), NOW) {
+        if let Ok(slot) = shard.restore(snapshot.member, InMemoryLink(pipe), InMemoryLink::unconnected, NOW) {
             seats.push((slot, seat));
         }
     }

@@ -77,8 +77,9 @@ prop_compose! {
         unclaimed_timeout in years(),
         reject_taken_ids in any::<bool>(),
         max_wait in (0u64..86_400).prop_map(Duration::from_secs),
+        accept_timeout in moments(),
     ) -> Registration {
-        Registration { auto_remove, linger, unclaimed_timeout, reject_taken_ids, max_wait }
+        Registration { auto_remove, linger, unclaimed_timeout, reject_taken_ids, max_wait, accept_timeout }
     }
 }
 
@@ -146,6 +147,7 @@ prop_compose! {
         members in 1..1_000_000_usize,
         pending in 1..1_000_000_usize,
         watchers in 1..1_000_000_usize,
+        waiting in 1..1_000_000_usize,
         connections_per_address in option::of(1..1_000_000_usize),
         memory in option::of(size(ByteSize::mib(16), ByteSize::tib(64))),
         [connection_rate, register_rate, wrong_key_rate] in [rate_limit(), rate_limit(), rate_limit()],
@@ -157,6 +159,7 @@ prop_compose! {
             members,
             pending,
             watchers,
+            waiting,
             memory,
             connection_rate,
             register_rate,

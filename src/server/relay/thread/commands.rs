@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +11,16 @@ use mio::{Interest, Token};
 use ws_router_admin_api::event::EventKind;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::MemberId;
-use ws_router_core::kind::Role;
-use ws_router_core::shard::{MemberState, MemberSummary, Newcomer};
+use ws_router_core::kind::{Kind, Role};
+use ws_router_core::shard::{Arrival, MemberState, MemberSummary, Newcomer};
 
 use super::super::MemberView;
 use super::super::connection::Connection;
-use super::super::inbox::{Command, FrozenThread, RestoredMember, TrafficPart};
+use super::super::inbox::{Command, FrozenThread, RestoredMember, TrafficPart, WaitingClient};
 use super::{Stop, Thread};
 use crate::net::Socket;
 use crate::peer::Peer;
-use crate::registry::Seat;
+use crate::registry::{Registration, Seat};
 use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 
 impl Thread {
@@ -27,12 +28,19 @@ impl Thread {
     pub(super) fn handle(&mut self, command: Command) {
         // Sending an answer fails only if the task that sent the command has been dropped.
         match command {
-            Command::Reserve { id, seat, peer, rates, done } => {
-                let slot = self.reserve(id, *seat, peer);
+            Command::Reserve { id, seat, peer, rates, waiting, done } => {
+                let slot = self.reserve(id, *seat, peer, waiting);
                 if let Some(rates) = rates {
                     self.shard.set_rates(slot, &rates);
                 }
                 let _ = done.send(());
+            }
+            Command::Accept { id, number, seat, peer, rates, done } => {
+                let slot = self.accept(id, number, *seat, peer);
+                if let (Some(slot), Some(rates)) = (slot, rates) {
+                    self.shard.set_rates(slot, &rates);
+                }
+                let _ = done.send(slot.is_some());
             }
             Command::Attach { id, socket, early } => self.attach(id, *socket, &early),
             Command::Abandon(id) => self.abandon(id),
@@ -70,6 +78,7 @@ impl Thread {
                 for (slot, id) in arrived {
                     self.watch(slot, id);
                 }
+                self.shard.finish_restore(self.now);
             }
             Command::RestoreWaiting(all) => {
                 for (hold, wait, state) in all {
@@ -99,7 +108,7 @@ impl Thread {
         }
     }
 
-    fn reserve(&mut self, id: MemberId, mut seat: Seat, peer: Peer) -> usize {
+    fn reserve(&mut self, id: MemberId, mut seat: Seat, peer: Peer, waiting: Option<Box<WaitingClient>>) -> usize {
         seat.activate();
         let registration = Arc::clone(&seat.registration);
         let newcomer = Newcomer {
@@ -118,13 +127,51 @@ impl Thread {
             admission: seat.admission.clone(),
         });
         let connection = Connection::away(seat, peer, &self.context);
-        let slot = self.shard.join_away(&newcomer, connection, self.now.after(HANDSHAKE), self.now);
+        let (deadline, numbers) = (self.now.after(HANDSHAKE), &mut || self.numbers.next());
+        let slot = match (registration.kind, waiting) {
+            (Kind::Paired, Some(waiting)) => {
+                let WaitingClient { hello, accept_timeout, share } = *waiting;
+                self.context.waiting.borrow_mut().insert(id, share);
+                let end = Connection::awaited(peer, &self.context);
+                let arrival = Arrival { hello, accept_by: self.now.after(accept_timeout), end };
+                self.shard.join_waiting(&newcomer, connection, arrival, deadline, numbers, self.now)
+            }
+            (Kind::Paired, None) => self.shard.join_listening(&newcomer, connection, deadline, numbers, self.now),
+            _ => self.shard.join_away(&newcomer, connection, deadline, self.now),
+        };
+        self.on_reserved(id, slot, &registration);
+        slot
+    }
+
+    /// Accepts a client for a host; returns the slot of the host's end, or `None` if no client waits that has this number.
+    fn accept(&mut self, id: MemberId, number: u128, seat: Seat, peer: Peer) -> Option<usize> {
+        let registration = Arc::clone(&seat.registration);
+        let admission = seat.admission.clone();
+        let (connection, deadline) = (Connection::away(seat, peer, &self.context), self.now.after(HANDSHAKE));
+        let accepted = self.shard.accept(registration.serial, number, id, connection, deadline, self.now);
+        let (slot, client) = accepted.ok()?;
+        if let Some(seat) = self.shard.link_of(slot, id).and_then(|connection| connection.seat.as_mut()) {
+            seat.activate();
+        }
+        self.context.waiting.borrow_mut().remove(&client);
+        self.context.events.publish(EventKind::Joined {
+            registration: registration.id.clone(),
+            member: id,
+            role: Role::Host,
+            peer,
+            admission,
+        });
+        self.on_reserved(id, slot, &registration);
+        Some(slot)
+    }
+
+    /// Closes a member that has just joined at once if its registration has ended in the meantime.
+    fn on_reserved(&mut self, id: MemberId, slot: usize, registration: &Registration) {
         self.away.insert(id, slot);
         let end = registration.end().map(ws_router_admin_api::event::EndReason::close_reason);
         if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
             self.shard.close(slot, id, reason, self.now);
         }
-        slot
     }
 
     fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
@@ -153,11 +200,17 @@ impl Thread {
 
     /// Restores a member of the old process. If its state is invalid, closes it so that it reconnects.
     fn restore(&mut self, member: RestoredMember) -> (usize, MemberId) {
-        let RestoredMember { seat, state, socket } = member;
+        let RestoredMember { seat, state, socket, share } = member;
         let (id, serial, role, receives_only) = (state.id, seat.registration.serial, seat.role, seat.receives_only);
-        let mut connection = Connection::away(seat, socket.peer, &self.context);
+        let peer = socket.peer;
+        let mut connection = Connection::away(seat, peer, &self.context);
         connection.attach(socket);
-        let slot = self.shard.restore(state, connection, self.now).unwrap_or_else(|connection| {
+        if let Some(share) = share {
+            self.context.waiting.borrow_mut().insert(id, share);
+        }
+        let context = Rc::clone(&self.context);
+        let end = || Connection::awaited(peer, &context);
+        let slot = self.shard.restore(state, connection, end, self.now).unwrap_or_else(|connection| {
             let newcomer = Newcomer { id, serial, role, receives_only, counts: true };
             let slot = self.shard.join(&newcomer, connection, self.now);
             self.shard.close(slot, id, CloseReason::Restarting, self.now);

@@ -1,0 +1,601 @@
+//! Paired registrations: hosts that listen, clients that wait, and the pairs of those that were accepted.
+//!
+//! The hosts that listen are the members of the registration's own room; nothing is relayed there. Each client has a room
+//! of its own with two sides: the client, and the host's end. Until a host accepts the client, that end is a member
+//! without a connection: it buffers what the client sends up to the high-water mark, like a receiver that reads nothing,
+//! and its deadline is that of the accept. Accepting attaches a connection to it. From then on the room is served like
+//! any other.
+//!
+//! Hosts receive JSON text messages: one that announces each client, and one when that client is gone. Each announcement
+//! has a random number of its own, which tells the host that accepted from the others.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::delivery::bytes_of;
+use super::member::{Cause, MemberTally, Phase};
+use super::outbox::{Outbox, rest_of_begun_frame};
+
+use super::room::Room;
+use super::snapshot::{PairedState, UnacceptedState, restored_outbox};
+use super::{Link, Moment, Newcomer, Shard};
+use crate::close::CloseReason;
+use crate::frame::{Batch, CloseFrame, Opcode, ServerHeader, whole_frame_len};
+use crate::ids::{MemberId, Serial};
+use crate::kind::Role;
+
+/// A source of random numbers of 128 bits, for announcements.
+pub type Numbers<'a> = &'a mut dyn FnMut() -> u128;
+
+/// A client that joins a paired registration.
+#[derive(Debug)]
+pub struct Arrival<L> {
+    /// Text for the hosts.
+    pub hello: Box<str>,
+    /// Time until which a host can accept the client.
+    pub accept_by: Moment,
+    /// Connection of the host's end until then: one that takes and receives nothing.
+    pub end: L,
+}
+
+/// Numbers of a paired registration's members.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Hosts that listen.
+    pub hosts: usize,
+    /// Clients that were accepted.
+    pub pairs: usize,
+    /// Clients that wait.
+    pub waiting: usize,
+}
+
+/// The state of one paired registration. The room of its serial number has the hosts that listen.
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    /// The clients that wait, by room.
+    waiting: HashMap<u32, Waiting>,
+    /// Rooms of the clients that wait, by the numbers of their announcements.
+    numbers: HashMap<u128, u32>,
+    /// Rooms of the pairs.
+    pairs: HashSet<u32>,
+    /// Traffic of pairs that have ended, and of hosts that listened.
+    pub(super) departed: MemberTally,
+    /// Rooms of restored pairs, by their numbers in the old process.
+    restored: HashMap<u32, u32>,
+}
+
+/// A client that waits.
+#[derive(Debug)]
+struct Waiting {
+    client: u32,
+    /// The host's end.
+    end: u32,
+    id: MemberId,
+    hello: Box<str>,
+    announcements: Vec<Announcement>,
+}
+
+/// An announcement of a client to a host.
+#[derive(Debug, Clone, Copy)]
+struct Announcement {
+    number: u128,
+    host: MemberId,
+}
+
+/// A code and a reason with which a member closes or is closed, other than those of a [`CloseReason`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CustomClose {
+    code: u16,
+    reason: Box<str>,
+}
+
+impl CustomClose {
+    /// Returns the close frame.
+    pub(super) fn frame(&self) -> Vec<u8> {
+        let payload = [&self.code.to_be_bytes(), self.reason.as_bytes()].concat();
+        [ServerHeader::new(Opcode::Close, payload.len()).as_bytes(), &payload].concat()
+    }
+}
+
+/// A control message of a host.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reject<'a> {
+    #[serde(borrow)]
+    reject: Cow<'a, str>,
+    #[serde(default)]
+    code: Option<u16>,
+    #[serde(default, borrow)]
+    reason: Option<Cow<'a, str>>,
+}
+
+/// A control message for a host.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Notice<'a> {
+    Incoming { incoming: String, hello: &'a str },
+    Gone { gone: String },
+}
+
+impl Listening {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.pairs.is_empty()
+    }
+
+    /// Returns the rooms of all clients.
+    fn rooms(&self) -> impl Iterator<Item = u32> {
+        self.waiting.keys().chain(&self.pairs).copied()
+    }
+
+    /// Removes a client that no longer waits, with the numbers of its announcements.
+    fn take_waiting(&mut self, room: u32) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&room)?;
+        for announcement in &waiting.announcements {
+            self.numbers.remove(&announcement.number);
+        }
+        Some(waiting)
+    }
+
+    /// Adds an announcement of a client to a host, and returns its message.
+    fn announce(&mut self, room: u32, host: MemberId, number: u128) -> Option<Vec<u8>> {
+        let waiting = self.waiting.get_mut(&room)?;
+        if waiting.announcements.len() >= MAX_ANNOUNCEMENTS {
+            self.numbers.remove(&waiting.announcements.remove(0).number);
+        }
+        waiting.announcements.push(Announcement { number, host });
+        self.numbers.insert(number, room);
+        Some(Notice::Incoming { incoming: hex(number), hello: &waiting.hello }.frame())
+    }
+}
+
+impl Notice<'_> {
+    /// Returns the text message.
+    fn frame(&self) -> Vec<u8> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let mut frame = ServerHeader::new(Opcode::Text, text.len()).as_bytes().to_vec();
+        frame.extend_from_slice(&text);
+        frame
+    }
+}
+
+impl<L: Link> Shard<L> {
+    /// Adds a host that listens, whose connection follows as with [`Shard::join_away`]. All clients that wait are
+    /// announced to it.
+    pub fn join_listening(
+        &mut self,
+        newcomer: &Newcomer,
+        link: L,
+        deadline: Moment,
+        numbers: Numbers<'_>,
+        now: Moment,
+    ) -> usize {
+        let slot = self.add_listening(newcomer, link, Phase::Away(deadline), now);
+        let Some(listening) = self.listening.get_mut(&newcomer.serial) else { return slot };
+        let mut waiting: Vec<_> = listening.waiting.iter().map(|(room, waiting)| (waiting.id, *room)).collect();
+        waiting.sort_unstable();
+        let frames: Vec<_> =
+            waiting.iter().filter_map(|(_, room)| listening.announce(*room, newcomer.id, numbers())).collect();
+        self.notify(slot, &frames.concat(), frames.len() as u64, now);
+        self.reap(now);
+        slot
+    }
+
+    fn add_listening(&mut self, newcomer: &Newcomer, link: L, phase: Phase, now: Moment) -> usize {
+        self.listening.entry(newcomer.serial).or_default();
+        // It is treated as a member that only receives, and a message of it as a violation, unless it is a control
+        // message.
+        let newcomer = Newcomer { receives_only: true, role: Role::Host, ..*newcomer };
+        let room = self.room(newcomer.serial);
+        self.add_to(room, &newcomer, link, phase, now)
+    }
+
+    /// Adds a client, whose connection follows as with [`Shard::join_away`], and announces it to all hosts that listen.
+    pub fn join_waiting(
+        &mut self,
+        newcomer: &Newcomer,
+        link: L,
+        arrival: Arrival<L>,
+        deadline: Moment,
+        numbers: Numbers<'_>,
+        now: Moment,
+    ) -> usize {
+        let (slot, room) = self.add_waiting(newcomer, link, arrival, Phase::Away(deadline), now);
+        for host in self.hosts_of(newcomer.serial) {
+            let id = self.members[host].id;
+            let frame = self.listening.get_mut(&newcomer.serial).and_then(|it| it.announce(room, id, numbers()));
+            self.notify(host, &frame.unwrap_or_default(), 1, now);
+        }
+        self.reap(now);
+        slot
+    }
+
+    fn add_waiting(
+        &mut self,
+        newcomer: &Newcomer,
+        link: L,
+        arrival: Arrival<L>,
+        phase: Phase,
+        now: Moment,
+    ) -> (usize, u32) {
+        let Arrival { hello, accept_by, end } = arrival;
+        let room = self.rooms.insert(Room::new(newcomer.serial)) as u32;
+        let client = self.add_to(room, newcomer, link, phase, now);
+        let placeholder = Newcomer { id: NOBODY, role: Role::Host, receives_only: false, counts: false, ..*newcomer };
+        let end = self.add_to(room, &placeholder, end, Phase::Away(accept_by), now);
+        let (id, announcements) = (newcomer.id, Vec::new());
+        let waiting = Waiting { client: client as u32, end: end as u32, id, hello, announcements };
+        self.listening.entry(newcomer.serial).or_default().waiting.insert(room, waiting);
+        self.tally.waiting_clients += 1;
+        (client, room)
+    }
+
+    /// Accepts the client that was announced with a number. The connection of the host's end follows as with
+    /// [`Shard::join_away`]. Returns the slot of that end and the client's id; fails with the connection if no client
+    /// waits that has this number.
+    pub fn accept(
+        &mut self,
+        serial: Serial,
+        number: u128,
+        id: MemberId,
+        link: L,
+        deadline: Moment,
+        now: Moment,
+    ) -> Result<(usize, MemberId), L> {
+        let Some(listening) = self.listening.get_mut(&serial) else { return Err(link) };
+        let Some(room) = listening.numbers.get(&number).copied() else { return Err(link) };
+        let Some(waiting) = listening.waiting.get(&room) else { return Err(link) };
+        let (client, end) = (waiting.client as usize, waiting.end as usize);
+        // Either may be marked for closing.
+        if !(self.members[client].is_present() && self.members[end].is_present()) {
+            return Err(link);
+        }
+        let Some(waiting) = listening.take_waiting(room) else { return Err(link) };
+        listening.pairs.insert(room);
+        let host = waiting.announcements.iter().find(|it| it.number == number).map(|it| it.host);
+        let end = &mut self.members[end];
+        (end.link, end.id, end.counts) = (link, id, true);
+        (end.phase, end.joined, end.last_received) = (Phase::Away(deadline), now, now);
+        self.tally.members += 1;
+        self.tally.deliveries += end.tally.messages_out;
+        self.tally.bytes_out += end.tally.bytes_out;
+        self.tally.waiting_clients -= 1;
+        self.tally.accepted += 1;
+        let slot = waiting.end as usize;
+        self.notify_gone(serial, &waiting, host, now);
+        self.reap(now);
+        Ok((slot, waiting.id))
+    }
+
+    /// Returns the numbers of hosts, pairs and clients that wait.
+    pub fn presence(&self, serial: Serial) -> Presence {
+        let Some(listening) = self.listening.get(&serial) else { return Presence::default() };
+        let hosts = self.hosts_of(serial).len();
+        Presence { hosts, pairs: listening.pairs.len(), waiting: listening.waiting.len() }
+    }
+
+    /// Returns the rooms of a registration.
+    pub(super) fn rooms_of(&self, serial: Serial) -> impl Iterator<Item = u32> {
+        let own = self.by_serial.get(&serial).copied();
+        own.into_iter().chain(self.listening.get(&serial).into_iter().flat_map(Listening::rooms))
+    }
+
+    /// Returns the slots of a registration's members, in all its rooms.
+    pub(super) fn slots_of(&self, serial: Serial) -> impl Iterator<Item = usize> {
+        self.rooms_of(serial).filter_map(|room| self.rooms.get(room as usize)).flat_map(Room::slots)
+    }
+
+    /// Returns the hosts that listen.
+    fn hosts_of(&self, serial: Serial) -> Vec<usize> {
+        let room = self.by_serial.get(&serial).and_then(|room| self.rooms.get(*room as usize));
+        room.into_iter().flat_map(Room::slots).collect()
+    }
+
+    /// Handles what a member that only receives has sent: the control messages of a host that listens. Returns whether
+    /// it may go on.
+    pub(super) fn control(&mut self, slot: usize, batch: &mut Batch, now: Moment) -> bool {
+        let member = &self.members[slot];
+        let serial = self.rooms[member.room as usize].serial;
+        if member.role != Role::Host || member.decoder.held() > MAX_CONTROL_HELD {
+            return false;
+        }
+        let frames = batch.pieces.iter().flat_map(|piece| Frames(bytes_of(piece, &self.scratch)));
+        let rejects = frames.map(|frame| Rejection::parse(frame?)).collect::<Option<Vec<_>>>();
+        let Some(rejects) = rejects else { return false };
+        let member = &mut self.members[slot];
+        member.count_received(batch.messages, batch.payload, &mut self.tally);
+        if let Some(rate) = &mut member.rate {
+            rate.charge_messages(batch.messages, now);
+        }
+        self.recycle(batch);
+        (batch.messages, batch.bytes, batch.payload) = (0, 0, 0);
+        for rejection in rejects {
+            self.reject(serial, rejection, now);
+        }
+        true
+    }
+
+    /// Closes a client that a host rejects; ignores the rejection of one that is gone.
+    fn reject(&mut self, serial: Serial, Rejection { number, close }: Rejection, now: Moment) {
+        let Some(listening) = self.listening.get_mut(&serial) else { return };
+        let Some(room) = listening.numbers.get(&number).copied() else { return };
+        let Some(waiting) = listening.waiting.get(&room) else { return };
+        let (client, end) = (waiting.client as usize, waiting.end as usize);
+        if !self.members[client].is_present() {
+            return;
+        }
+        if let Some(waiting) = listening.take_waiting(room) {
+            self.tally.waiting_clients -= 1;
+            self.tally.rejected += 1;
+            self.notify_gone(serial, &waiting, None, now);
+        }
+        if let Some(close) = close {
+            self.custom_closes.insert(client as u32, close);
+        }
+        self.mark(client, CloseReason::NotAccepted);
+        self.mark(end, CloseReason::Lost);
+    }
+
+    /// Keeps the code and reason of a member's close frame, if they are to be passed on to the other end of its pair.
+    pub(super) fn keep_close(&mut self, slot: usize, received: CloseFrame, reason: &[u8]) {
+        let Some(code) = received.code.filter(|code| is_passed_on(*code)) else { return };
+        let member = &self.members[slot];
+        let serial = self.rooms[member.room as usize].serial;
+        let is_paired = self.listening.get(&serial).is_some_and(|listening| listening.pairs.contains(&member.room));
+        if is_paired && member.is_present() {
+            let reason = String::from_utf8_lossy(reason).into();
+            self.custom_closes.insert(slot as u32, CustomClose { code, reason });
+        }
+    }
+
+    /// Does what the departure of a member means for its pair: the other end is closed, too. `sent` is the code with
+    /// which it left, if it is to be passed on.
+    pub(super) fn on_departure(
+        &mut self,
+        slot: usize,
+        room: u32,
+        serial: Serial,
+        reason: CloseReason,
+        sent: Option<CustomClose>,
+        now: Moment,
+    ) {
+        let Some(listening) = self.listening.get_mut(&serial) else { return };
+        if let Some(waiting) = listening.take_waiting(room) {
+            self.tally.waiting_clients -= 1;
+            self.notify_gone(serial, &waiting, None, now);
+            if slot == waiting.client as usize {
+                self.mark(waiting.end as usize, CloseReason::Lost);
+            } else {
+                self.tally.accept_timeouts += u64::from(reason == CloseReason::Lost);
+                self.mark(waiting.client as usize, CloseReason::NotAccepted);
+            }
+        } else if listening.pairs.contains(&room) {
+            match self.rooms.get(room as usize).and_then(|room| room.slots().next()) {
+                Some(other) => {
+                    if let Some(sent) = sent.filter(|_| self.members[other].is_present()) {
+                        self.custom_closes.insert(other as u32, sent);
+                    }
+                    let reason = if ends_all(reason) { reason } else { CloseReason::PeerDisconnected };
+                    self.mark(other, reason);
+                }
+                None => _ = listening.pairs.remove(&room),
+            }
+        }
+        if self.listening.get(&serial).is_some_and(Listening::is_idle) && !self.by_serial.contains_key(&serial) {
+            self.listening.remove(&serial);
+        }
+    }
+
+    /// Tells the hosts that a client no longer waits, except the one that accepted it.
+    fn notify_gone(&mut self, serial: Serial, waiting: &Waiting, except: Option<MemberId>, now: Moment) {
+        if waiting.announcements.is_empty() {
+            return;
+        }
+        for host in self.hosts_of(serial) {
+            let id = self.members[host].id;
+            for announcement in waiting.announcements.iter().filter(|it| it.host == id && except != Some(id)) {
+                self.notify(host, &Notice::Gone { gone: hex(announcement.number) }.frame(), 1, now);
+            }
+        }
+    }
+
+    /// Sends control messages to a host that listens.
+    fn notify(&mut self, slot: usize, frames: &[u8], messages: u64, now: Moment) {
+        let member = &mut self.members[slot];
+        if frames.is_empty() || !member.is_present() {
+            return;
+        }
+        member.count_sent(messages, frames.len(), &mut self.tally);
+        let slices = [IoSlice::new(frames)];
+        let sent = if member.can_be_written_to() { member.link.send(&slices) } else { Ok(0) };
+        match sent {
+            Ok(sent) if sent == frames.len() => {}
+            Ok(sent) => {
+                let begun = rest_of_begun_frame(&slices, sent);
+                let outbox = member.outbox.get_or_insert_with(|| self.pools.take_outbox(now));
+                outbox.push(Rc::new(frames[sent..].to_vec()), 0..frames.len() - sent, begun);
+                self.enforce_outbox_limit(slot);
+                self.account(slot);
+            }
+            Err(_) => self.mark(slot, Cause::from(CloseReason::Lost)),
+        }
+    }
+}
+
+/// The hand-over to a new process.
+impl<L: Link> Shard<L> {
+    /// Copies a member's place in a paired registration.
+    pub(super) fn export_paired(&self, room: u32, serial: Serial, now: Moment) -> Option<Box<PairedState>> {
+        let listening = self.listening.get(&serial)?;
+        Some(Box::new(if let Some(waiting) = listening.waiting.get(&room) {
+            let end = &self.members[waiting.end as usize];
+            let accept_within_ms = match end.phase {
+                Phase::Away(deadline) => deadline.since(now).as_millis() as u64,
+                _ => 0,
+            };
+            let halves = |it: &Announcement| ((it.number >> 64) as u64, it.number as u64, it.host);
+            PairedState::Waiting(UnacceptedState {
+                hello: waiting.hello.clone(),
+                announcements: waiting.announcements.iter().map(halves).collect(),
+                accept_within_ms,
+                queued: end.outbox.as_deref().map(Outbox::state).unwrap_or_default().0,
+                tally: end.tally,
+            })
+        } else if listening.pairs.contains(&room) {
+            PairedState::Pair(room)
+        } else {
+            PairedState::Listening
+        }))
+    }
+
+    /// Adds a member of a paired registration at its place.
+    pub(super) fn restore_paired(
+        &mut self,
+        state: PairedState,
+        newcomer: &Newcomer,
+        link: L,
+        end: impl FnOnce() -> L,
+        now: Moment,
+    ) -> usize {
+        match state {
+            PairedState::Listening => self.add_listening(newcomer, link, Phase::Open, now),
+            PairedState::Pair(number) => {
+                let listening = self.listening.entry(newcomer.serial).or_default();
+                let rooms = &mut self.rooms;
+                let room = *listening
+                    .restored
+                    .entry(number)
+                    .or_insert_with(|| rooms.insert(Room::new(newcomer.serial)) as u32);
+                listening.pairs.insert(room);
+                self.add_to(room, newcomer, link, Phase::Open, now)
+            }
+            PairedState::Waiting(state) => {
+                let accept_by = Moment(now.0.saturating_add(state.accept_within_ms));
+                let arrival = Arrival { hello: state.hello, accept_by, end: end() };
+                let (slot, room) = self.add_waiting(newcomer, link, arrival, Phase::Open, now);
+                let Some(listening) = self.listening.get_mut(&newcomer.serial) else { return slot };
+                let Some(waiting) = listening.waiting.get_mut(&room) else { return slot };
+                for (high, low, host) in state.announcements {
+                    let number = u128::from(high) << 64 | u128::from(low);
+                    waiting.announcements.push(Announcement { number, host });
+                    listening.numbers.insert(number, room);
+                }
+                let end = waiting.end as usize;
+                let member = &mut self.members[end];
+                (member.outbox, member.tally) = (restored_outbox(state.queued, 0, now), state.tally);
+                self.account(end);
+                slot
+            }
+        }
+    }
+
+    /// Closes the ends of pairs whose other end the old process couldn't hand over.
+    pub fn finish_restore(&mut self, now: Moment) {
+        let restored = self.listening.values_mut().flat_map(|listening| std::mem::take(&mut listening.restored));
+        let rooms: Vec<_> = restored.map(|(_, room)| room as usize).collect();
+        for room in rooms {
+            let slots = self.rooms.get(room).map(|room| room.slots().collect::<Vec<_>>()).unwrap_or_default();
+            if let [only] = slots[..] {
+                self.mark(only, CloseReason::PeerDisconnected);
+            }
+        }
+        self.reap(now);
+    }
+}
+
+/// A client that a host rejects, and the code and reason for it, if the host gave any.
+#[derive(Debug, PartialEq)]
+struct Rejection {
+    number: u128,
+    close: Option<CustomClose>,
+}
+
+impl Rejection {
+    /// Parses a text message; `None` if it isn't a valid control message.
+    fn parse(frame: &[u8]) -> Option<Self> {
+        let text = payload_of_text(frame).filter(|text| text.len() <= MAX_CONTROL)?;
+        let Reject { reject, code, reason } = serde_json::from_slice(text).ok()?;
+        let reason = reason.unwrap_or_default();
+        if reason.len() > MAX_REASON {
+            return None;
+        }
+        let close = match code {
+            Some(code) if is_passed_on(code) => Some(CustomClose { code, reason: reason.into() }),
+            None if !reason.is_empty() => {
+                CloseReason::NotAccepted.code().map(|code| CustomClose { code, reason: reason.into() })
+            }
+            _ => None,
+        };
+        Some(Self { number: parse_number(&reject)?, close })
+    }
+}
+
+/// The frames of a piece; `None` for one that can't be parsed.
+struct Frames<'a>(&'a [u8]);
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let len = whole_frame_len(self.0).unwrap_or(usize::MAX);
+        let (frame, rest) = self.0.split_at_checked(len).unzip();
+        self.0 = rest.unwrap_or_default();
+        Some(frame)
+    }
+}
+
+/// Returns the payload of a server's text message.
+fn payload_of_text(frame: &[u8]) -> Option<&[u8]> {
+    match frame {
+        [0x81, 127, rest @ ..] => rest.get(8..),
+        [0x81, 126, rest @ ..] => rest.get(2..),
+        [0x81, _, rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// Parses the number of an announcement: 32 hex digits.
+pub fn parse_number(text: &str) -> Option<u128> {
+    let is_number = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_number.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+fn hex(number: u128) -> String {
+    format!("{number:032x}")
+}
+
+/// Returns whether a code is passed on from one end of a pair to the other: those of applications, without the ones that
+/// the router itself uses.
+pub(super) fn is_passed_on(code: u16) -> bool {
+    matches!(code, 3000..=3999 | 4100..=4399 | 4500..=4999)
+}
+
+/// Returns whether a reason holds for all members of a registration, so that both ends of a pair are closed with it.
+fn ends_all(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::Stopping
+            | CloseReason::Restarting
+            | CloseReason::Draining
+            | CloseReason::Removed
+            | CloseReason::RemovedByAdmin
+    )
+}
+
+/// Id of the host's end of a pair before a host has accepted the client. No member has it.
+pub(super) const NOBODY: MemberId = MemberId(u64::MAX);
+/// Largest control message of a host, in bytes: a number and a reason of which each byte is escaped.
+const MAX_CONTROL: usize = 2 << 10;
+/// Most memory for a control message that has arrived in part.
+const MAX_CONTROL_HELD: usize = 16 << 10;
+/// Largest reason of a close frame, in bytes (RFC 6455 section 5.5).
+const MAX_REASON: usize = 123;
+/// Announcements of one client whose numbers are valid; beyond, the oldest become unknown. More are made only if hosts
+/// come and go many times while the client waits.
+const MAX_ANNOUNCEMENTS: usize = 1024;
