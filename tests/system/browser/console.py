@@ -55,6 +55,7 @@ class Person:
 
 LINES = "[...document.querySelectorAll('.log')[%d].children].map(line => line.textContent)"
 STATES = "[...document.querySelectorAll('.state')].map(state => state.textContent).join() === %r"
+MEMBERS = "document.querySelector('#members').textContent"
 SAID = "document.querySelector('#said').textContent"
 WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
@@ -88,6 +89,7 @@ def lobby(person):
     said = person.sees("%s.startsWith('Registered as ') && %s" % (SAID, SAID))
     check("it registers", said and len(said) == len("Registered as ") + 32, said)
     check("two devices join", person.sees(STATES % "joined,joined"))
+    check("their number is shown", person.sees(MEMBERS + " === 'peers: 2'"), person.sees(MEMBERS))
     check("the keyboard is at the first device", person.sees("document.activeElement.ariaLabel === 'What Device A says'"))
     person.press("hello <b>there</b>" + ENTER)
     check("what one says arrives at the other as it is", person.sees((LINES % 1) + ".includes('hello <b>there</b>')"))
@@ -104,11 +106,18 @@ def other_kind(person):
     check("the keyboard reaches the button again", person.reach("Register"), person.focus())
     person.press(ENTER)
     check("host and client join", person.sees(STATES % "joined,joined") and person.sees(roles + " === 'host,client'"))
+    check("their numbers are shown", person.sees(MEMBERS + " === 'hosts: 1, clients: 1'"), person.sees(MEMBERS))
+    person.window.run("document.querySelectorAll('.join')[1].click(); return true;")
+    check("a change is shown", person.sees(MEMBERS + " === 'hosts: 1, clients: 0'"), person.sees(MEMBERS))
+    person.window.run("document.querySelectorAll('.join')[1].click(); return true;")
+    check("and the change back", person.sees(MEMBERS + " === 'hosts: 1, clients: 1'"), person.sees(MEMBERS))
+    person.window.run("document.querySelector('.device .send input').focus(); return true;")
     person.press("from the host" + ENTER)
     check("the client hears the host", person.sees((LINES % 1) + ".includes('from the host')"))
     check("the keyboard reaches the removal", person.reach("Remove"), person.focus())
     person.press(SPACE)
     closed = ".includes('closed: 4000 registration removed')"
+    check("no number is shown after it", person.sees(MEMBERS + " === ''"), person.sees(MEMBERS))
     check("a removal is seen by both", person.sees((LINES % 0) + closed) and person.sees((LINES % 1) + closed))
 
 

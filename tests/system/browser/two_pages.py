@@ -5,6 +5,7 @@ The pages come from a server of their own, so that to the router they are of ano
 """
 import functools
 import http.server
+import json
 import os
 import sys
 import threading
@@ -36,6 +37,17 @@ return [answer.status, await answer.text()];"""
 JOIN = "return await join(args[0]);"
 SEND = "socket.send(typeof args[0] === 'string' ? args[0] : new Uint8Array(args[0])); return true;"
 NEXT = "return await next();"
+WATCH = """
+window.states = [];
+const events = new EventSource(args[0]);
+events.onmessage = ({data}) => states.push(JSON.parse(data));
+events.addEventListener("end", ({data}) => { events.close(); states.push(JSON.parse(data)); });
+await new Promise(resolve => events.onopen = resolve);
+return true;"""
+STATES = """
+const end = Date.now() + 10000;
+while (JSON.stringify(states.at(-1)) !== args[0] && Date.now() < end) await new Promise(wait => setTimeout(wait, 20));
+return states.at(-1);"""
 
 
 def through(base, one, other):
@@ -51,9 +63,18 @@ def through(base, one, other):
     status, again = other.run(POST, base + "/register", dict(keys, reg_type="lobby", id_req=id))
     check("%s: a POST form with the same keys gives the same id" % scheme, (status, again) == (200, id), (status, again))
 
+    def sees(name, state):
+        got = other.run(STATES, json.dumps(state, separators=(",", ":")))
+        check("%s: an EventSource of another origin %s" % (scheme, name), got == state, got)
+
+    other.run(WATCH, url("members", id=id, key=keys["key"]))
+    sees("sees that nobody is there", {"peers": 0})
+
     socket_url = url("connect", id=id, key=keys["key"]).replace("http", "ws", 1)
     joined = [page.run(JOIN, socket_url) for page in (one, other)]
     check("%s: both pages join" % scheme, joined == [True, True], joined)
+
+    sees("sees both join", {"peers": 2})
 
     text, big = "grüße 👋", "x" * 300_000
     raw = list(range(256)) * 8
@@ -66,6 +87,7 @@ def through(base, one, other):
 
     status, _ = one.run(FETCH, url("remove", id=id, **keys))
     check("%s: fetch() removes" % scheme, status == 200, status)
+    sees("sees the removal", {"reason": "removed"})
     for name, page in [("one", one), ("other", other)]:
         got = page.run(NEXT)
         expected = {"code": 4000, "reason": "registration removed"}
