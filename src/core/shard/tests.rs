@@ -19,6 +19,7 @@ mod bounds;
 mod closing;
 mod liveness;
 mod memory;
+mod paired;
 mod rates;
 mod receive_only;
 mod traffic;

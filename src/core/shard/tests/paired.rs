@@ -1,0 +1,552 @@
+//! Paired registrations, against a small reference: who waits, who is a pair, who is told, and what arrives.
+
+use std::collections::HashSet;
+
+use super::super::member::HIGH_WATER;
+use super::*;
+use crate::frame::whole_frame_len;
+
+const SERIAL: Serial = Serial(7);
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An end of a connection to the shard.
+struct End {
+    slot: usize,
+    id: MemberId,
+    pipe: Rc<RefCell<Pipe>>,
+    inbox: Vec<u8>,
+    texts: Vec<String>,
+    closed: Option<(u16, String)>,
+}
+
+impl End {
+    fn send(&mut self, first: u8, payload: &[u8]) {
+        self.pipe.borrow_mut().inbound.extend(client_frame(first, [1, 2, 3, 4], payload));
+    }
+
+    fn close(&mut self, code: u16, reason: &str) {
+        self.send(0x88, &[&code.to_be_bytes(), reason.as_bytes()].concat());
+    }
+
+    /// Reads what the shard has sent.
+    fn take(&mut self) {
+        self.inbox.append(&mut self.pipe.borrow_mut().outbound);
+        while let Some(len) = whole_frame_len(&self.inbox).filter(|len| *len <= self.inbox.len()) {
+            let frame: Vec<u8> = self.inbox.drain(..len).collect();
+            assert_eq!(self.closed, None, "a frame after the close frame");
+            let text = |payload: &[u8]| String::from_utf8(payload.to_vec()).unwrap();
+            let payload = if frame[1] == 126 { &frame[4..] } else { &frame[2..] };
+            match frame[0] {
+                0x81 => self.texts.push(text(payload)),
+                0x88 => self.closed = Some((u16::from_be_bytes([payload[0], payload[1]]), text(&payload[2..]))),
+                other => panic!("first byte {other:x}"),
+            }
+        }
+    }
+}
+
+/// Rules with which no end is pinged, since none answers.
+fn without_pings() -> Rules {
+    Rules { ping_interval: Duration::from_secs(86_400), ..rules() }
+}
+
+struct Scene {
+    shard: Shard<InMemoryLink>,
+    now: Moment,
+    ends: Vec<End>,
+    next_id: u64,
+    next_number: u128,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let shard = Shard::new(without_pings());
+        Self { shard, now: Moment(1000), ends: Vec::new(), next_id: 0, next_number: 0 }
+    }
+
+    fn join(
+        &mut self,
+        role: Role,
+        room: usize,
+        join: impl FnOnce(&mut Self, &Newcomer, InMemoryLink) -> Option<usize>,
+    ) -> Option<usize> {
+        self.next_id += 1;
+        let id = MemberId(self.next_id);
+        let pipe = Pipe::with_room(room).shared();
+        let newcomer = Newcomer { id, serial: SERIAL, role, receives_only: false, counts: true };
+        let slot = join(self, &newcomer, InMemoryLink(Rc::clone(&pipe)))?;
+        self.ends.push(End { slot, id, pipe, inbox: Vec::new(), texts: Vec::new(), closed: None });
+        self.shard.arrived(slot, &[], self.now);
+        self.shard.writable(slot, self.now);
+        Some(self.ends.len() - 1)
+    }
+
+    fn host(&mut self) -> usize {
+        let join = |scene: &mut Self, newcomer: &Newcomer, link| {
+            let (deadline, numbers) = (scene.now.after(ACCEPT_TIMEOUT), &mut scene.next_number);
+            let numbers = &mut || {
+                *numbers += 1;
+                *numbers
+            };
+            Some(scene.shard.join_listening(newcomer, link, deadline, numbers, scene.now))
+        };
+        self.join(Role::Host, usize::MAX, join).unwrap()
+    }
+
+    fn client(&mut self, hello: &str) -> usize {
+        let join = |scene: &mut Self, newcomer: &Newcomer, link| {
+            let (deadline, numbers) = (scene.now.after(ACCEPT_TIMEOUT), &mut scene.next_number);
+            let numbers = &mut || {
+                *numbers += 1;
+                *numbers
+            };
+            let (hello, end) = (hello.into(), InMemoryLink::unconnected());
+            let arrival = Arrival { hello, accept_by: scene.now.after(ACCEPT_TIMEOUT), end };
+            Some(scene.shard.join_waiting(newcomer, link, arrival, deadline, numbers, scene.now))
+        };
+        self.join(Role::Client, usize::MAX, join).unwrap()
+    }
+
+    fn accept(&mut self, number: u128) -> Option<usize> {
+        self.join(Role::Host, usize::MAX, |scene, newcomer, link| {
+            let deadline = scene.now.after(ACCEPT_TIMEOUT);
+            Some(scene.shard.accept(SERIAL, number, newcomer.id, link, deadline, scene.now).ok()?.0)
+        })
+    }
+
+    /// Reads and writes everything.
+    fn settle(&mut self) {
+        for _ in 0..8 {
+            self.shard.begin_iteration(0);
+            for end in &self.ends {
+                if end.pipe.borrow().is_dropped {
+                    continue;
+                }
+                self.shard.writable(end.slot, self.now);
+                let has_ended = end.pipe.borrow().has_ended;
+                self.shard.readable(end.slot, has_ended, self.now);
+            }
+            self.shard.resume(self.now);
+            self.shard.flush_some(usize::MAX, self.now);
+            self.shard.assert_counted();
+        }
+        self.ends.iter_mut().for_each(End::take);
+    }
+
+    /// Hands everything over to a new shard.
+    fn restart(&mut self) {
+        self.shard.flush(self.now);
+        let states: Vec<MemberState> = self.shard.export(self.now).map(|(_, state)| state).collect();
+        let read: Vec<MemberState> = rmp_serde::from_slice(&rmp_serde::to_vec_named(&states).unwrap()).unwrap();
+        assert_eq!(read, states);
+        self.shard = Shard::new(without_pings());
+        for state in read {
+            let end = self.ends.iter_mut().find(|end| end.id == state.id).unwrap();
+            end.pipe.borrow_mut().is_dropped = false;
+            let link = InMemoryLink(Rc::clone(&end.pipe));
+            end.slot = self.shard.restore(state, link, InMemoryLink::unconnected, self.now).unwrap();
+        }
+        self.shard.finish_restore(self.now);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        self.shard.sweep(self.now);
+    }
+}
+
+fn incoming(number: u128, hello: &str) -> String {
+    format!(r#"{{"incoming":"{number:032x}","hello":"{hello}"}}"#)
+}
+
+fn gone(number: u128) -> String {
+    format!(r#"{{"gone":"{number:032x}"}}"#)
+}
+
+fn not_accepted() -> Option<(u16, String)> {
+    Some((4006, "not accepted".into()))
+}
+
+#[test]
+fn what_a_waiting_client_sends_is_buffered_up_to_the_high_water_mark_and_arrives_once_it_is_accepted() {
+    for restarts in [false, true] {
+        let mut scene = Scene::new();
+        let (host, client) = (scene.host(), scene.client("me"));
+        scene.settle();
+        assert_eq!(scene.ends[host].texts, [incoming(1, "me")]);
+        for count in 0..1000 {
+            scene.ends[client].send(0x81, format!("{count:01000}").as_bytes());
+        }
+        scene.settle();
+        let read = scene.ends[client].pipe.borrow().received;
+        assert!((HIGH_WATER..HIGH_WATER + 2 * READ).contains(&read), "{read}");
+        assert!(scene.shard.held() < 2 * (HIGH_WATER + READ) as u64);
+        assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 1, pairs: 0, waiting: 1 });
+        if restarts {
+            scene.restart();
+            scene.settle();
+            assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 1, pairs: 0, waiting: 1 });
+            assert_eq!(scene.ends[client].pipe.borrow().received, read, "it is still paced");
+        }
+        let end = scene.accept(1).unwrap();
+        assert!(scene.accept(1).is_none());
+        (0..20).for_each(|_| scene.settle());
+        let expected: Vec<_> = (0..1000).map(|count| format!("{count:01000}")).collect();
+        assert!(scene.ends[end].texts == expected);
+        assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 1, pairs: 1, waiting: 0 });
+        if restarts {
+            scene.restart();
+        }
+        scene.ends[end].send(0x81, b"welcome");
+        scene.settle();
+        assert_eq!(scene.ends[client].texts, ["welcome"]);
+        assert_eq!(scene.ends[host].texts, [incoming(1, "me")], "the host that accepted hears nothing more");
+        assert_eq!(scene.shard.members_of(SERIAL).count(), 3);
+        assert_eq!(scene.shard.tally().members, 3);
+    }
+}
+
+#[test]
+fn a_pair_whose_other_end_is_not_handed_over_ends() {
+    let mut scene = Scene::new();
+    scene.host();
+    let client = scene.client("");
+    let end = scene.accept(1).unwrap();
+    scene.settle();
+    let states: Vec<MemberState> = scene.shard.export(scene.now).map(|(_, state)| state).collect();
+    scene.shard = Shard::new(without_pings());
+    let state = states.into_iter().find(|state| state.id == scene.ends[client].id).unwrap();
+    let link = InMemoryLink(Rc::clone(&scene.ends[client].pipe));
+    scene.ends[client].slot = scene.shard.restore(state, link, InMemoryLink::unconnected, scene.now).unwrap();
+    scene.ends.remove(end);
+    scene.shard.finish_restore(scene.now);
+    scene.settle();
+    assert_eq!(scene.ends[client].closed, Some((4007, "peer disconnected".into())));
+}
+
+#[test]
+fn an_end_that_reads_slowly_receives_all_that_was_queued_before_the_close() {
+    let mut scene = Scene::new();
+    scene.host();
+    let client = scene.client("");
+    let end = scene.accept(1).unwrap();
+    scene.settle();
+    scene.ends[end].pipe.borrow_mut().room = 0;
+    for _ in 0..100 {
+        scene.ends[client].send(0x81, &[b'x'; 1000]);
+    }
+    scene.ends[client].close(3001, "done");
+    scene.settle();
+    assert!(scene.ends[client].closed.is_some());
+    // It takes ten times the close timeout.
+    for _ in 0..60 {
+        scene.ends[end].pipe.borrow_mut().room = 2000;
+        scene.pass(Duration::from_secs(1));
+        scene.settle();
+    }
+    assert_eq!(scene.ends[end].texts.len(), 100);
+    assert_eq!(scene.ends[end].closed, Some((3001, "done".into())));
+    scene.pass(Duration::from_secs(1));
+    scene.pass(Duration::from_secs(10));
+    scene.pass(Duration::from_secs(10));
+    scene.settle();
+    assert!(scene.ends[end].pipe.borrow().is_dropped, "it doesn't answer");
+}
+
+#[test]
+fn an_end_that_reads_nothing_after_the_other_has_left_is_dropped_after_the_stall_timeout() {
+    let mut scene = Scene::new();
+    scene.host();
+    let client = scene.client("");
+    let end = scene.accept(1).unwrap();
+    scene.settle();
+    scene.ends[end].pipe.borrow_mut().room = 0;
+    scene.ends[client].send(0x81, &[b'x'; 1000]);
+    scene.ends[client].close(1000, "");
+    scene.settle();
+    for _ in 0..29 {
+        scene.pass(Duration::from_secs(1));
+    }
+    assert!(!scene.ends[end].pipe.borrow().is_dropped);
+    (0..3).for_each(|_| scene.pass(Duration::from_secs(1)));
+    scene.settle();
+    assert!(scene.ends[end].pipe.borrow().is_dropped);
+    assert_eq!(scene.shard.tally().close_timeouts, 1);
+}
+
+#[test]
+fn the_traffic_of_pairs_stays_in_the_sums_of_the_registration_when_they_end() {
+    let mut scene = Scene::new();
+    scene.host();
+    for number in 1..=3 {
+        let client = scene.client("");
+        let end = scene.accept(number).unwrap();
+        scene.ends[client].send(0x81, b"12345");
+        scene.ends[end].send(0x81, b"123");
+        scene.settle();
+        scene.ends[client].close(1000, "");
+        scene.settle();
+        scene.ends[end].close(1000, "");
+        scene.settle();
+        let sums = scene.shard.traffic_of(SERIAL, scene.now);
+        assert_eq!((sums.tally.messages_in, sums.tally.bytes_in), (2 * number as u64, 8 * number as u64));
+        let mut all = Traffic::default();
+        scene.shard.traffic(0, 100, scene.now, |serial, traffic| {
+            assert_eq!(serial, SERIAL);
+            all.add(&traffic);
+        });
+        assert_eq!(all, sums);
+    }
+    assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 1, pairs: 0, waiting: 0 });
+}
+
+/// A step of a history. Indices select one of those that there are.
+#[derive(Debug, Clone)]
+enum Step {
+    Host,
+    Client,
+    HostLeaves(usize),
+    Accept(usize),
+    AcceptTwice(usize),
+    Reject(usize, usize, Option<u16>),
+    Say(usize),
+    Leave(usize, Option<u16>),
+    Pass(u64),
+    Restart,
+    End,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let at = 0..1000usize;
+    let code = prop_oneof![Just(None), Just(Some(3000)), Just(Some(4006)), Just(Some(4404)), Just(Some(4500))];
+    prop_oneof![
+        2 => Just(Step::Host),
+        6 => Just(Step::Client),
+        1 => at.clone().prop_map(Step::HostLeaves),
+        5 => at.clone().prop_map(Step::Accept),
+        2 => at.clone().prop_map(Step::AcceptTwice),
+        2 => (at.clone(), at.clone(), code.clone()).prop_map(|(host, at, code)| Step::Reject(host, at, code)),
+        8 => at.clone().prop_map(Step::Say),
+        4 => (at, code).prop_map(|(at, code)| Step::Leave(at, code)),
+        3 => (0..6u64).prop_map(Step::Pass),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// A client in the reference: when it came, its announcements, and its host's end once it is accepted.
+#[derive(Default)]
+struct Caller {
+    end: usize,
+    came: Moment,
+    /// Number and host of each announcement.
+    announced: Vec<(u128, usize)>,
+    pair: Option<usize>,
+    closed: bool,
+}
+
+/// The reference: what each end is expected to have received.
+#[derive(Default)]
+struct Reference {
+    hosts: Vec<usize>,
+    callers: Vec<Caller>,
+    /// The highest number of an announcement.
+    numbers: u128,
+    seen: HashSet<u128>,
+    texts: HashMap<usize, Vec<String>>,
+    closed: HashMap<usize, (u16, String)>,
+}
+
+impl Reference {
+    fn hear(&mut self, end: usize, text: String) {
+        self.texts.entry(end).or_default().push(text);
+    }
+
+    /// Expects the announcement of a client to a host, whose number is a new one.
+    fn announce(&mut self, scene: &Scene, caller: usize, host: usize) {
+        let hello = format!("client {}", self.callers[caller].end);
+        let announced = scene.ends[host].texts.iter().filter(|text| text.ends_with(&format!(r#""{hello}"}}"#)));
+        let [text] = announced.collect::<Vec<_>>()[..] else { panic!("{hello} isn't announced once to {host}") };
+        let number = parse_number(&text[13..45]).unwrap();
+        assert!(self.seen.insert(number));
+        self.numbers = self.numbers.max(number);
+        self.callers[caller].announced.push((number, host));
+        self.hear(host, incoming(number, &hello));
+    }
+
+    /// The client no longer waits; all hosts but one hear that.
+    fn withdraw(&mut self, caller: usize, except: Option<usize>) {
+        for (number, host) in std::mem::take(&mut self.callers[caller].announced) {
+            if self.hosts.contains(&host) && except != Some(host) {
+                self.hear(host, gone(number));
+            }
+        }
+    }
+
+    fn caller_of(&self, number: u128) -> Option<usize> {
+        self.callers.iter().position(|caller| caller.announced.iter().any(|(known, _)| *known == number))
+    }
+}
+
+fn passed_on(code: Option<u16>, otherwise: Option<(u16, String)>) -> (u16, String) {
+    match code {
+        Some(code @ (3000 | 4500)) => (code, "bye".into()),
+        _ => otherwise.unwrap_or((4007, "peer disconnected".into())),
+    }
+}
+
+fn run(steps: Vec<Step>) {
+    let (mut scene, mut reference) = (Scene::new(), Reference::default());
+    for step in steps.into_iter().chain([Step::End]) {
+        match step {
+            Step::Host => {
+                let host = scene.host();
+                reference.hosts.push(host);
+                scene.settle();
+                for caller in 0..reference.callers.len() {
+                    if reference.callers[caller].pair.is_none() && !reference.callers[caller].closed {
+                        reference.announce(&scene, caller, host);
+                    }
+                }
+            }
+            Step::Client => {
+                let end = scene.client(&format!("client {}", scene.ends.len()));
+                reference.callers.push(Caller { end, came: scene.now, ..Caller::default() });
+                scene.settle();
+                for host in reference.hosts.clone() {
+                    reference.announce(&scene, reference.callers.len() - 1, host);
+                }
+            }
+            Step::HostLeaves(at) if !reference.hosts.is_empty() => {
+                let host = reference.hosts.remove(at % reference.hosts.len());
+                scene.ends[host].close(1000, "");
+                reference.closed.insert(host, (1000, "closed".into()));
+            }
+            Step::Accept(at) | Step::AcceptTwice(at) if reference.numbers > 0 => {
+                let number = at as u128 % (reference.numbers + 1) + 1;
+                let accepted = scene.accept(number);
+                match reference.caller_of(number) {
+                    Some(caller) => {
+                        let end = accepted.unwrap();
+                        let announced = &reference.callers[caller].announced;
+                        let host = announced.iter().find(|(known, _)| *known == number).map(|(_, host)| *host);
+                        reference.withdraw(caller, host);
+                        reference.callers[caller].pair = Some(end);
+                        let client = reference.callers[caller].end;
+                        // What it has sent meanwhile arrives first.
+                        let early = reference.texts.remove(&(usize::MAX - client)).unwrap_or_default();
+                        reference.texts.insert(end, early);
+                    }
+                    None => assert!(accepted.is_none()),
+                }
+                if matches!(step, Step::AcceptTwice(_)) {
+                    assert!(scene.accept(number).is_none());
+                }
+            }
+            Step::Reject(host, at, code) if !reference.hosts.is_empty() && reference.numbers > 0 => {
+                let host = reference.hosts[host % reference.hosts.len()];
+                let number = at as u128 % reference.numbers + 1;
+                let code_text = code.map(|code| format!(r#","code":{code},"reason":"bye""#)).unwrap_or_default();
+                scene.ends[host].send(0x81, format!(r#"{{"reject":"{number:032x}"{code_text}}}"#).as_bytes());
+                if let Some(caller) = reference.caller_of(number) {
+                    reference.withdraw(caller, None);
+                    reference.callers[caller].closed = true;
+                    reference.closed.insert(reference.callers[caller].end, passed_on(code, not_accepted()));
+                }
+            }
+            Step::Say(at) if !reference.callers.is_empty() => {
+                let caller = &reference.callers[at % reference.callers.len()];
+                if !caller.closed {
+                    let (client, pair) = (caller.end, caller.pair);
+                    let (from, to) = match pair {
+                        Some(end) if at % 2 == 0 => (end, client),
+                        Some(end) => (client, end),
+                        None => (client, usize::MAX - client),
+                    };
+                    let text = format!("{at} from {from}");
+                    scene.ends[from].send(0x81, text.as_bytes());
+                    reference.hear(to, text);
+                }
+            }
+            Step::Leave(at, code) if !reference.callers.is_empty() => {
+                let caller = at % reference.callers.len();
+                if !reference.callers[caller].closed {
+                    let (client, pair) = (reference.callers[caller].end, reference.callers[caller].pair);
+                    let (leaving, other) = match pair {
+                        Some(end) if at % 2 == 0 => (end, Some(client)),
+                        pair => (client, pair),
+                    };
+                    match code {
+                        Some(code) => {
+                            scene.ends[leaving].close(code, "bye");
+                            reference.closed.insert(leaving, (code, "closed".into()));
+                        }
+                        None => scene.ends[leaving].pipe.borrow_mut().has_ended = true,
+                    }
+                    if let Some(other) = other {
+                        reference.closed.insert(other, passed_on(code, None));
+                    }
+                    reference.withdraw(caller, None);
+                    reference.callers[caller].closed = true;
+                }
+            }
+            Step::Pass(seconds) => {
+                scene.pass(Duration::from_secs(seconds));
+                let mut late: Vec<_> = (0..reference.callers.len()).collect();
+                late.retain(|at| {
+                    let caller = &reference.callers[*at];
+                    let waits = caller.pair.is_none() && !caller.closed;
+                    waits && scene.now >= caller.came.after(ACCEPT_TIMEOUT)
+                });
+                for caller in late {
+                    reference.withdraw(caller, None);
+                    reference.callers[caller].closed = true;
+                    reference.closed.insert(reference.callers[caller].end, (4006, "not accepted".into()));
+                }
+            }
+            Step::Restart => scene.restart(),
+            Step::End => {
+                scene.shard.end(SERIAL, CloseReason::Removed, scene.now);
+                let pairs = reference.callers.iter().filter(|caller| !caller.closed);
+                let ends: Vec<_> = pairs.flat_map(|caller| [Some(caller.end), caller.pair]).flatten().collect();
+                for end in ends.into_iter().chain(std::mem::take(&mut reference.hosts)) {
+                    reference.closed.insert(end, (4000, "registration removed".into()));
+                }
+                reference.callers.clear();
+            }
+            _ => {}
+        }
+        scene.settle();
+        for (at, end) in scene.ends.iter().enumerate() {
+            let (mut texts, mut expected) = (end.texts.clone(), reference.texts.get(&at).cloned().unwrap_or_default());
+            // Clients that time out in the same sweep are reported in any order.
+            texts.sort();
+            expected.sort();
+            assert_eq!(texts, expected, "received by {at}");
+            let is_lost = end.pipe.borrow().has_ended;
+            assert_eq!(end.closed, reference.closed.get(&at).cloned().filter(|_| !is_lost), "close of {at}");
+        }
+        let open = |caller: &&Caller| !caller.closed;
+        let pairs = reference.callers.iter().filter(open).filter(|caller| caller.pair.is_some()).count();
+        let waiting = reference.callers.iter().filter(open).count() - pairs;
+        let expected = Presence { hosts: reference.hosts.len(), pairs, waiting };
+        assert_eq!(scene.shard.presence(SERIAL), expected);
+        assert_eq!(scene.shard.tally().waiting_clients, waiting as u64);
+        assert_eq!(scene.shard.members_of(SERIAL).count(), expected.hosts + 2 * pairs + waiting);
+        assert_eq!(scene.shard.tally().members, (expected.hosts + 2 * pairs + waiting) as u64);
+    }
+    assert!(scene.shard.rooms.is_empty() && scene.shard.by_serial.is_empty() && scene.shard.listening.is_empty());
+    assert!(scene.shard.custom_closes.is_empty());
+    scene.pass(Duration::from_secs(60));
+    scene.pass(Duration::from_secs(60));
+    scene.settle();
+    assert!(scene.shard.is_empty() && scene.shard.held() == 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn histories_of_hosts_and_clients_agree_with_the_reference(steps in proptest::collection::vec(step(), 1..60)) {
+        run(steps);
+    }
+}
