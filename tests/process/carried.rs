@@ -132,6 +132,50 @@ fn a_registration_ends_with_its_last_member() {
 }
 
 #[test]
+fn hosts_that_listen_pairs_and_waiting_clients_survive() {
+    each_way(|restart| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let (status, id) = ask(connect(address), "/register?key=k&host_key=h&reg_type=paired&client_key=c");
+        assert_eq!(status, 200, "{id}");
+        let join = |query: &str| Member::with(connect(address), &format!("id={id}&{query}"));
+        let number = |host: &mut Member<TcpStream>, hello: &str| {
+            let announced: Value = serde_json::from_str(&host.receive()).unwrap();
+            assert_eq!(announced["hello"], hello);
+            announced["incoming"].as_str().unwrap().to_owned()
+        };
+        let count = || ask(connect(address), &format!("/members?id={id}&key=k")).1;
+        let mut host = join("key=k&sock_type=host");
+        let mut paired = join("client_key=c&sock_type=client&hello=pair");
+        let mut end = join(&format!("accept={}", number(&mut host, "pair")));
+        let mut waiting = join("client_key=c&sock_type=client&hello=waiting");
+        let waiting_number = number(&mut host, "waiting");
+        for text in ["early", "words"] {
+            waiting.send_text(text);
+        }
+        let outbox = || router.admin(&format!("/v1/registrations/{id}"))["outbox_bytes"].as_u64();
+        until("the early words are buffered", || outbox() == Some("early".len() as u64 + "words".len() as u64 + 4));
+        paired.send_text("before");
+        restart(&mut router);
+        assert_eq!(count(), r#"{"hosts":1,"pairs":1,"waiting":1}"#);
+        assert_eq!(end.receive(), "before");
+        end.send_text("after");
+        assert_eq!(paired.receive(), "after");
+        let mut accepted = join(&format!("accept={waiting_number}"));
+        assert_eq!([accepted.receive(), accepted.receive()], ["early", "words"]);
+        restart(&mut router);
+        let rejected = join("client_key=c&sock_type=client&hello=later");
+        let later = number(&mut host, "later");
+        host.send_text(&format!(r#"{{"reject":"{later}","code":3999,"reason":"no"}}"#));
+        assert_eq!(rejected.closed(), (3999, "no".into()));
+        drop(accepted);
+        assert_eq!(waiting.closed(), (4007, "peer disconnected".into()));
+        drop((host, paired, end));
+        until("the registration has ended", || router.admin("/v1/status")["registrations"] == 0);
+    });
+}
+
+#[test]
 fn messages_that_wait_for_a_receiver_survive_with_their_registrations() {
     each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();

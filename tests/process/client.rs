@@ -79,7 +79,12 @@ impl<S: Stream> Member<S> {
 
     /// Joins a lobby, whose first message may come at once.
     pub(crate) fn join_at_once(stream: S, id: &str, key: &str) -> Self {
-        let url = format!("ws://router/connect?id={id}&key={key}");
+        Self::with(stream, &format!("id={id}&key={key}"))
+    }
+
+    /// Makes a handshake with these parameters.
+    pub(crate) fn with(stream: S, query: &str) -> Self {
+        let url = format!("ws://router/connect?{query}");
         Self(tungstenite::client(url, stream).unwrap_or_else(|error| panic!("join failed: {error}")).0)
     }
 
