@@ -10,8 +10,8 @@
 //! [`server::Server`] is the router as one object. The public routes, the admin interface, the process and the tests all
 //! use its operations.
 //!
-//! A *registration* has an id, a key, a host key and a kind (hostclient or lobby). A *member* is one websocket of a
-//! registration, with a role (host, client, or peer of a lobby). The [`registry`] holds all registrations. A *seat* is a
+//! A *registration* has an id, a key, a host key and a kind (hostclient, lobby or paired). A *member* is one websocket of
+//! a registration, with a role (host, client, or peer of a lobby). The [`registry`] holds all registrations. A *seat* is a
 //! member's reservation in a registration. [`access`] decides which devices may register and connect. A *shard*
 //! ([`ws_router_core::shard`]) is the logic of one relay thread without its I/O: the members, the delivery of messages
 //! between them, and their outboxes. [`relay`] contains the threads with the event loops around the shards.
@@ -22,6 +22,8 @@
 //!   `shard::delivery`; `relay::connection` is the socket.
 //! - A slow member: marked by `shard::delivery` when its outbox is full, or by `Shard::sweep` when it reads nothing; closed
 //!   by `Shard::close_member`.
+//! - A client of a paired registration: `http::connect` → `Server::join` → `Shard::join_waiting`, which announces it to the
+//!   hosts that listen; a host's `Server::accept` → `Shard::accept` makes the two a pair. All in `shard::listening`.
 //! - `limits.memory`: relay threads close the largest holders (`Thread::shed_load`), and [`server::Server`] rejects
 //!   newcomers (`check_available`).
 //! - A command from an administrator: `ctl::commands` → `admin::routes` → [`server::Server`] → [`relay::Relay`] →

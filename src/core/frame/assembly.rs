@@ -19,6 +19,8 @@ pub(super) struct Assembly {
     buffer: Vec<u8>,
     /// End of the payload so far.
     filled: usize,
+    /// Payload bytes that have been passed on as fragments, and aren't in the buffer any more.
+    passed: u64,
     text: Utf8,
     frame: Option<Unfinished>,
 }
@@ -39,6 +41,13 @@ pub(super) struct AssemblyState {
     payload: Vec<u8>,
     text: Utf8,
     frame: Option<Unfinished>,
+    /// Missing in snapshots of versions that assembled all messages.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    passed: u64,
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 impl Assembly {
@@ -49,7 +58,8 @@ impl Assembly {
         let whole = HEADROOM + header.payload as usize;
         let justified = (HEADROOM + arrived).max(INITIAL_CAPACITY);
         let buffer = buffers.take(whole.min(justified), whole.min(justified * POOLED_FACTOR));
-        let mut assembly = Self { opcode: header.opcode, buffer, filled: HEADROOM, text: Utf8::default(), frame: None };
+        let (opcode, text) = (header.opcode, Utf8::default());
+        let mut assembly = Self { opcode, buffer, filled: HEADROOM, passed: 0, text, frame: None };
         assembly.start_frame(header);
         assembly
     }
@@ -67,20 +77,23 @@ impl Assembly {
             payload: self.buffer[HEADROOM..self.filled].to_vec(),
             text: self.text,
             frame: self.frame.clone(),
+            passed: self.passed,
         }
     }
 
     /// Restores a message from the state of an old process; `None` if that is invalid.
     pub(super) fn resume(state: AssemblyState, max_message: u64) -> Option<Self> {
         let remaining = state.frame.as_ref().map_or(0, |frame| frame.remaining);
-        let fits = (state.payload.len() as u64).checked_add(remaining as u64).is_some_and(|whole| whole <= max_message);
+        let so_far = (state.payload.len() as u64).checked_add(state.passed);
+        let whole = so_far.and_then(|so_far| so_far.checked_add(remaining as u64));
+        let fits = whole.is_some_and(|whole| whole <= max_message);
         if !fits || !state.text.is_sound() || state.frame.as_ref().is_some_and(|frame| frame.remaining == 0) {
             return None;
         }
         let mut buffer = vec![0; HEADROOM + state.payload.len()];
         buffer[HEADROOM..].copy_from_slice(&state.payload);
         let opcode = if state.is_text { Opcode::Text } else { Opcode::Binary };
-        Some(Self { opcode, filled: buffer.len(), buffer, text: state.text, frame: state.frame })
+        Some(Self { opcode, filled: buffer.len(), passed: state.passed, buffer, text: state.text, frame: state.frame })
     }
 
     /// Returns the number of payload bytes of the frame that are still to come.
@@ -100,7 +113,32 @@ impl Assembly {
 
     /// Returns the number of payload bytes so far.
     pub(super) fn payload_len(&self) -> u64 {
-        (self.filled - HEADROOM) as u64
+        self.passed + (self.filled - HEADROOM) as u64
+    }
+
+    /// Returns whether a part of the message has been passed on.
+    pub(super) fn is_passed_on(&self) -> bool {
+        self.passed > 0
+    }
+
+    /// Removes the payload so far, if it is at least `least` bytes. Returns it as a fragment that others follow: its buffer,
+    /// and the range of the frame in it.
+    pub(super) fn take_fragment(&mut self, least: usize, buffers: &mut Buffers) -> Option<(Vec<u8>, Range<usize>)> {
+        let len = self.filled - HEADROOM;
+        if len < least {
+            return None;
+        }
+        let next = buffers.take(HEADROOM + self.remaining().min(len), self.filled);
+        let fragment = std::mem::replace(&mut self.buffer, next);
+        let (buffer, range) = with_header(fragment, self.filled, self.next_opcode(), false);
+        self.passed += len as u64;
+        self.filled = HEADROOM;
+        Some((buffer, range))
+    }
+
+    /// Returns the opcode of the next frame that is passed on.
+    fn next_opcode(&self) -> Opcode {
+        if self.is_passed_on() { Opcode::Continuation } else { self.opcode }
     }
 
     /// Returns the size of the buffer, in bytes.
@@ -163,13 +201,10 @@ impl Assembly {
         }
     }
 
-    /// Converts the complete message to a server's frame. Returns the buffer and the range of the frame in it.
+    /// Converts the complete message, or what is left of it, to a server's frame. Returns the buffer and the range of the frame in it.
     pub(super) fn finish(self) -> (Vec<u8>, Range<usize>) {
-        let Self { opcode, mut buffer, filled, .. } = self;
-        let header = ServerHeader::new(opcode, filled - HEADROOM);
-        let start = HEADROOM - header.as_bytes().len();
-        buffer[start..HEADROOM].copy_from_slice(header.as_bytes());
-        (buffer, start..filled)
+        let opcode = self.next_opcode();
+        with_header(self.buffer, self.filled, opcode, true)
     }
 
     /// Returns the buffer to the pool.
@@ -201,6 +236,17 @@ impl Assembly {
     }
 }
 
+/// Puts a server's header in front of the payload in a buffer; returns the range of the frame.
+fn with_header(mut buffer: Vec<u8>, filled: usize, opcode: Opcode, is_final: bool) -> (Vec<u8>, Range<usize>) {
+    let header = ServerHeader::new(opcode, filled - HEADROOM);
+    let start = HEADROOM - header.as_bytes().len();
+    buffer[start..HEADROOM].copy_from_slice(header.as_bytes());
+    if !is_final {
+        buffer[start] &= !FINAL;
+    }
+    (buffer, start..filled)
+}
+
 /// Progress of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -212,6 +258,8 @@ pub(super) enum Progress {
     Complete,
 }
 
+/// Bit of a frame's first byte that marks the last one of a message (RFC 6455 section 5.2).
+const FINAL: u8 = 0x80;
 /// Room for the server's header, whose length isn't known until the message is complete.
 const HEADROOM: usize = ServerHeader::MAX_LEN;
 /// Bytes allocated for a header alone, whatever length it announces: thousands of members may announce large messages

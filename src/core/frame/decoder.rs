@@ -347,6 +347,19 @@ impl Decoder {
         self.incomplete.as_deref().and_then(Incomplete::message_bytes).is_some()
     }
 
+    /// Returns whether a part of the incomplete message has been passed on.
+    pub fn has_passed_part(&self) -> bool {
+        let message = self.incomplete.as_deref().and_then(|incomplete| incomplete.message.as_ref());
+        message.is_some_and(Assembly::is_passed_on)
+    }
+
+    /// Removes what has arrived of the incomplete message, if that is at least `least` bytes of payload, as a frame that
+    /// further fragments follow.
+    pub fn take_fragment(&mut self, least: usize, buffers: &mut Buffers) -> Option<Piece> {
+        let message = self.incomplete.as_deref_mut()?.message.as_mut()?;
+        message.take_fragment(least, buffers).map(|(buffer, range)| Piece::Assembled(buffer, range))
+    }
+
     /// Returns whether nothing is incomplete.
     pub fn is_idle(&self) -> bool {
         self.incomplete.is_none()

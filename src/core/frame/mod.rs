@@ -3,7 +3,8 @@
 //! Nothing here uses a socket or a clock. A message that is in the read buffer as a whole is converted in place, in one
 //! pass and without an allocation. Only the incomplete end of a read is copied, to memory of its size. A large or
 //! fragmented message is assembled in a buffer of its own, into which the socket is read directly. Each message leaves as
-//! one frame, even if it arrived in fragments.
+//! one frame, even if it arrived in fragments; only between two devices that are a pair, what has arrived of a large one
+//! leaves as a fragment ([`Decoder::take_fragment`]).
 
 mod assembly;
 mod buffers;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::broadcast::{PendingBroadcast, Slices};
 use super::fanout::Transmission;
-use super::member::{OptionalMoment, Phase, Watermark};
+use super::member::{HIGH_WATER, OptionalMoment, Phase, Watermark};
 use super::outbox::{next_slice, rest_of_begun_frame};
 use super::quantum::READ;
 use super::run_queue::Lane;
@@ -189,30 +189,51 @@ impl<L: Link> Shard<L> {
         batch.clear();
         let (scratch, limit) = (&mut self.scratch[..filled], self.rules.max_message);
         let outcome = member.decoder.decode(direct, scratch, limit, &mut self.buffers, &mut batch);
-        if member.receives_only && (batch.messages > 0 || member.decoder.is_within_message()) {
-            if self.control(slot, &mut batch, now) {
-                self.account(slot);
-                self.finish_decoding(slot, &batch, outcome, now);
-            } else {
-                self.recycle(&mut batch);
-                self.account(slot);
-                self.mark(slot, CloseReason::NotPermitted);
-            }
+        if member.flags.is_special {
+            self.finish_special(slot, &mut batch, outcome, now);
             self.batch = batch;
             return;
         }
-        if batch.messages > 0 {
-            member.count_received(batch.messages, batch.payload, &mut self.tally);
-            if let Some(rate) = &mut member.rate {
-                rate.charge_messages(batch.messages, now);
-            }
-        }
+        member.count_batch(&batch, &mut self.tally, now);
         self.account(slot);
         if batch.messages > 0 {
             self.route(slot, &mut batch, now);
         }
         self.finish_decoding(slot, &batch, outcome, now);
         self.batch = batch;
+    }
+
+    /// Handles what a member that only receives, a host that listens or an end of a pair has sent.
+    fn finish_special(&mut self, slot: usize, batch: &mut Batch, outcome: Result<(), Violation>, now: Moment) {
+        let member = &mut self.members[slot];
+        if !member.receives_only {
+            member.count_batch(batch, &mut self.tally, now);
+            self.account(slot);
+            if batch.messages > 0 {
+                self.route(slot, batch, now);
+            }
+            self.pass_on(slot, now);
+        } else if batch.messages > 0 || member.decoder.is_within_message() {
+            if !self.control(slot, batch, now) {
+                self.recycle(batch);
+                self.account(slot);
+                return self.mark(slot, CloseReason::NotPermitted);
+            }
+            self.account(slot);
+        } else {
+            self.account(slot);
+        }
+        self.finish_decoding(slot, batch, outcome, now);
+    }
+
+    /// Passes a large part of a message on to the other end of a pair, before the rest has arrived.
+    fn pass_on(&mut self, slot: usize, now: Moment) {
+        let member = &mut self.members[slot];
+        let Some(piece) = member.decoder.take_fragment(FRAGMENT, &mut self.buffers) else { return };
+        let (Piece::InPlace(range) | Piece::Assembled(_, range)) = &piece;
+        let mut fragment = Batch { bytes: range.len(), pieces: vec![piece], ..Batch::default() };
+        self.account(slot);
+        self.route(slot, &mut fragment, now);
     }
 
     /// Answers the pings of a read, and ends the membership if the peer has closed or broken the protocol.
@@ -720,6 +741,8 @@ const SLICES_PER_WRITE: usize = 1024;
 const SOCKET_BUFFER: usize = 1 << 20;
 /// Members on a side above which sockets are filled one after the other.
 const LARGE_ROOM: usize = 16;
+/// Payload from which a part of a message is passed on within a pair: as much as is queued for a slow receiver anyway.
+const FRAGMENT: usize = HIGH_WATER;
 /// Scheduled members that have a turn in an iteration, and writes to them from which no further one has: what the other
 /// members can wait for.
 const TURNS_PER_ITERATION: usize = 64;

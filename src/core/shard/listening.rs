@@ -4,7 +4,7 @@
 //! of its own with two sides: the client, and the host's end. Until a host accepts the client, that end is a member
 //! without a connection: it buffers what the client sends up to the high-water mark, like a receiver that reads nothing,
 //! and its deadline is that of the accept. Accepting attaches a connection to it. From then on the room is served like
-//! any other.
+//! any other, save that a large message is passed on in fragments while it arrives.
 //!
 //! Hosts receive JSON text messages: one that announces each client, and one when that client is gone. Each announcement
 //! has a random number of its own, which tells the host that accepted from the others.
@@ -226,6 +226,7 @@ impl<L: Link> Shard<L> {
         let client = self.add_to(room, newcomer, link, phase, now);
         let placeholder = Newcomer { id: NOBODY, role: Role::Host, receives_only: false, counts: false, ..*newcomer };
         let end = self.add_to(room, &placeholder, end, Phase::Away(accept_by), now);
+        (self.members[client].flags.is_special, self.members[end].flags.is_special) = (true, true);
         let (id, announcements) = (newcomer.id, Vec::new());
         let waiting = Waiting { client: client as u32, end: end as u32, id, hello, announcements };
         self.listening.entry(newcomer.serial).or_default().waiting.insert(room, waiting);
@@ -305,11 +306,7 @@ impl<L: Link> Shard<L> {
         let frames = batch.pieces.iter().flat_map(|piece| Frames(bytes_of(piece, &self.scratch)));
         let rejects = frames.map(|frame| Rejection::parse(frame?)).collect::<Option<Vec<_>>>();
         let Some(rejects) = rejects else { return false };
-        let member = &mut self.members[slot];
-        member.count_received(batch.messages, batch.payload, &mut self.tally);
-        if let Some(rate) = &mut member.rate {
-            rate.charge_messages(batch.messages, now);
-        }
+        self.members[slot].count_batch(batch, &mut self.tally, now);
         self.recycle(batch);
         (batch.messages, batch.bytes, batch.payload) = (0, 0, 0);
         for rejection in rejects {
@@ -345,7 +342,8 @@ impl<L: Link> Shard<L> {
         let member = &self.members[slot];
         let serial = self.rooms[member.room as usize].serial;
         let is_paired = self.listening.get(&serial).is_some_and(|listening| listening.pairs.contains(&member.room));
-        if is_paired && member.is_present() {
+        // The other end has to discard the part of a message.
+        if is_paired && member.is_present() && !member.decoder.has_passed_part() {
             let reason = String::from_utf8_lossy(reason).into();
             self.custom_closes.insert(slot as u32, CustomClose { code, reason });
         }
@@ -470,7 +468,9 @@ impl<L: Link> Shard<L> {
                     .entry(number)
                     .or_insert_with(|| rooms.insert(Room::new(newcomer.serial)) as u32);
                 listening.pairs.insert(room);
-                self.add_to(room, newcomer, link, Phase::Open, now)
+                let slot = self.add_to(room, newcomer, link, Phase::Open, now);
+                self.members[slot].flags.is_special = true;
+                slot
             }
             PairedState::Waiting(state) => {
                 let accept_by = Moment(now.0.saturating_add(state.accept_within_ms));

@@ -12,7 +12,7 @@ use super::rate::RateLimiter;
 use super::waiting::{DiscardReason, WaitingTotals};
 use super::{Link, Moment, Rules};
 use crate::close::CloseReason;
-use crate::frame::{CloseFrame, Decoder};
+use crate::frame::{Batch, CloseFrame, Decoder};
 use crate::ids::{MemberId, Serial};
 use crate::kind::Role;
 
@@ -145,6 +145,8 @@ pub(super) struct Flags {
     pub(super) is_undecodable: bool,
     /// Its room's broadcast, pending or in progress, contains a message of it.
     pub(super) is_broadcasting: bool,
+    /// It only receives, or is an end of a pair: what it sends is handled differently.
+    pub(super) is_special: bool,
     /// It is closed once it has taken its outbox, and not at a fixed time.
     pub(super) delivers_all: bool,
 }
@@ -380,6 +382,17 @@ impl<L> Member<L> {
         if self.counts {
             tally.messages_in += messages;
             tally.bytes_in += payload;
+        }
+    }
+
+    /// Counts the messages of a read, also for its rate.
+    #[inline]
+    pub(super) fn count_batch(&mut self, batch: &Batch, tally: &mut ShardTally, now: Moment) {
+        if batch.messages > 0 {
+            self.count_received(batch.messages, batch.payload, tally);
+            if let Some(rate) = &mut self.rate {
+                rate.charge_messages(batch.messages, now);
+            }
         }
     }
 

@@ -13,6 +13,8 @@
 //! In registrations that have messages wait (the term `wait`), what has no receiver waits for the next member: see
 //! [`Link::hold`].
 //!
+//! In a paired registration, each client has a room of its own with the host's end of its connection ([`Arrival`]).
+//!
 //! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does the work. So
 //! code in the middle of a member's turn can rely on it, its room and the other members until it returns.
 //!
@@ -194,6 +196,7 @@ impl<L: Link> Shard<L> {
         let member = &mut self.members[slot];
         (member.room, member.place) = (room, self.rooms[room as usize].sides[side].add(slot));
         member.phase = phase;
+        member.flags.is_special = newcomer.receives_only;
         self.rooms[room as usize].sides[side].receive_only += u32::from(newcomer.receives_only);
         self.tally.members += u64::from(newcomer.counts);
         if !self.waiting.is_empty() && !newcomer.receives_only {

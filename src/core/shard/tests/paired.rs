@@ -116,6 +116,11 @@ impl Scene {
 
     /// Reads and writes everything.
     fn settle(&mut self) {
+        self.settle_without_reading();
+        self.ends.iter_mut().for_each(End::take);
+    }
+
+    fn settle_without_reading(&mut self) {
         for _ in 0..8 {
             self.shard.begin_iteration(0);
             for end in &self.ends {
@@ -130,7 +135,6 @@ impl Scene {
             self.shard.flush_some(usize::MAX, self.now);
             self.shard.assert_counted();
         }
-        self.ends.iter_mut().for_each(End::take);
     }
 
     /// Hands everything over to a new shard.
@@ -203,6 +207,90 @@ fn what_a_waiting_client_sends_is_buffered_up_to_the_high_water_mark_and_arrives
         assert_eq!(scene.ends[host].texts, [incoming(1, "me")], "the host that accepted hears nothing more");
         assert_eq!(scene.shard.members_of(SERIAL).count(), 3);
         assert_eq!(scene.shard.tally().members, 3);
+    }
+}
+
+/// Sends a message of so many bytes a piece at a time, and returns what the other end has received of it: the first bytes
+/// and the payloads of its frames.
+fn send_in_pieces(scene: &mut Scene, from: usize, to: usize, frame: &[u8], restarts: bool) -> Vec<(u8, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    for piece in frame.chunks(200_000) {
+        scene.ends[from].pipe.borrow_mut().inbound.extend(piece);
+        scene.settle_without_reading();
+        assert!(scene.shard.held() < 3 << 20, "the message isn't held whole: {}", scene.shard.held());
+        bytes.append(&mut scene.ends[to].pipe.borrow_mut().outbound);
+        if restarts {
+            scene.restart();
+        }
+    }
+    let (mut rest, mut frames) = (&bytes[..], Vec::new());
+    while let Some(len) = whole_frame_len(rest) {
+        let header = match rest[1] {
+            127 => 10,
+            126 => 4,
+            _ => 2,
+        };
+        frames.push((rest[0], rest[header..len].to_vec()));
+        rest = &rest[len..];
+    }
+    frames
+}
+
+#[test]
+fn a_large_message_is_passed_on_as_fragments_while_it_arrives_also_before_the_accept_and_over_restarts() {
+    let payload: Vec<u8> = "äöü€".bytes().cycle().take(9 * 400_000).collect();
+    for (first, restarts) in [(0x81, false), (0x81, true), (0x82, false)] {
+        let mut scene = Scene::new();
+        let (host, client) = (scene.host(), scene.client(""));
+        scene.settle();
+        // Until it is accepted, no more than the high-water mark and some reads are taken from the client.
+        let frame = client_frame(first, [1, 2, 3, 4], &payload);
+        scene.ends[client].pipe.borrow_mut().inbound.extend(&frame);
+        scene.settle();
+        assert!(scene.ends[client].pipe.borrow().received <= 2 * HIGH_WATER + 2 * READ);
+        let end = scene.accept(1).unwrap();
+        (0..20).for_each(|_| scene.settle_without_reading());
+        scene.ends[end].pipe.borrow_mut().outbound.clear();
+        let frames = send_in_pieces(&mut scene, client, end, &frame, restarts);
+        let (fin, opcodes): (Vec<u8>, Vec<u8>) = frames.iter().map(|(first, _)| (first & 0x80, first & 0x0f)).unzip();
+        assert!(frames.len() > 5, "{} frames", frames.len());
+        assert!(fin[..fin.len() - 1].iter().all(|fin| *fin == 0) && fin[fin.len() - 1] == 0x80);
+        assert!(opcodes[0] == first & 0x0f && opcodes[1..].iter().all(|opcode| *opcode == 0));
+        assert!(frames.into_iter().flat_map(|(_, payload)| payload).eq(payload.iter().copied()));
+        // The sums of messages and bytes are those of whole messages.
+        assert_eq!(scene.shard.traffic_of(SERIAL, scene.now).tally.bytes_in, 2 * payload.len() as u64);
+        scene.ends[client].send(0x81, b"and after it");
+        scene.settle();
+        assert_eq!(scene.ends[end].texts, ["and after it"]);
+        assert_eq!(scene.ends[host].texts.len(), 1);
+    }
+}
+
+#[test]
+fn a_message_that_breaks_off_after_a_part_was_passed_on_closes_the_other_end_with_4007() {
+    let close = client_frame(0x88, [0; 4], &[&3000u16.to_be_bytes(), &b"bye"[..]].concat());
+    let bad = client_frame(0x80, [0; 4], b"\xff");
+    for end_of_it in [Some(close), Some(bad), None] {
+        let mut scene = Scene::new();
+        scene.host();
+        let client = scene.client("");
+        let end = scene.accept(1).unwrap();
+        let frame = client_frame(0x01, [0; 4], &vec![b'x'; 1 << 20]);
+        let frames = send_in_pieces(&mut scene, client, end, &frame, false);
+        assert!(frames.iter().all(|(first, _)| first & 0x80 == 0) && !frames.is_empty());
+        match end_of_it {
+            Some(bytes) => scene.ends[client].pipe.borrow_mut().inbound.extend(bytes),
+            None => scene.ends[client].pipe.borrow_mut().has_ended = true,
+        }
+        scene.settle_without_reading();
+        let mut rest = std::mem::take(&mut scene.ends[end].pipe.borrow_mut().outbound);
+        while rest[0] & 0x08 == 0 {
+            let len = whole_frame_len(&rest).unwrap();
+            rest.drain(..len);
+        }
+        scene.ends[end].inbox = rest;
+        scene.ends[end].take();
+        assert_eq!(scene.ends[end].closed, Some((4007, "peer disconnected".into())));
     }
 }
 
