@@ -209,9 +209,7 @@ impl Traffic {
     pub fn add(&mut self, other: &Self) {
         self.tally.add(&other.tally);
         self.outbox += other.outbox;
-        self.waiting.messages += other.waiting.messages;
-        self.waiting.bytes += other.waiting.bytes;
-        self.waiting.left = [self.waiting.left, other.waiting.left].into_iter().flatten().min();
+        self.waiting.add(&other.waiting);
     }
 }
 

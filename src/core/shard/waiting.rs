@@ -86,6 +86,18 @@ pub struct WaitingTotals {
     pub for_client: bool,
 }
 
+impl WaitingTotals {
+    /// Adds what waits in another room of the registration.
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self { messages, bytes, left, for_host_or_peer, for_client } = *other;
+        self.messages += messages;
+        self.bytes += bytes;
+        self.left = [self.left, left].into_iter().flatten().min();
+        self.for_host_or_peer |= for_host_or_peer;
+        self.for_client |= for_client;
+    }
+}
+
 /// Reason for which messages that waited for a receiver were discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray)]
 pub enum DiscardReason {
