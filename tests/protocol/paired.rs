@@ -6,8 +6,10 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use ws_router_core::close::CloseReason;
+use ws_router_core::kind::Role;
 use ws_router_server::config::{Config, RateLimit};
 use ws_router_server::metrics::Refusal;
+use ws_router_server::peer::Peer;
 
 use crate::support::device::{Device, Received, closes, frame, request};
 use crate::support::{Answer, Server, read_head, until};
@@ -417,6 +419,101 @@ async fn at_most_so_many_clients_wait() {
     gone(&mut host).await;
     let _fourth = paired.client("4").await;
     drop(one);
+}
+
+#[tokio::test]
+async fn a_network_has_at_most_half_of_the_waiting_clients_that_others_leave_free() {
+    let mut config = Config::default();
+    config.limits.waiting = 4;
+    config.http.trusted_proxies = ["127.0.0.1".parse().unwrap()].into_iter().collect();
+    let paired = Paired::with(config, "").await;
+    let ask = async |address: &str| {
+        let mut stream = paired.server.connect().await;
+        let request = request(&format!("/connect?id={}&client_key=c&sock_type=client", paired.id));
+        let forwarded = request.replacen("\r\n", &format!("\r\nX-Forwarded-For: {address}\r\n"), 1);
+        stream.write_all(forwarded.as_bytes()).await.unwrap();
+        let status = read_head(&mut stream).await.status;
+        (stream, status)
+    };
+    let mut held = Vec::new();
+    for (address, status) in [
+        ("192.0.2.1", 101),
+        ("192.0.2.1", 101),
+        ("192.0.2.1", 503),
+        ("192.0.2.2", 101),
+        ("192.0.2.2", 503),
+        ("192.0.2.3", 101),
+        ("192.0.2.4", 503),
+    ] {
+        let (stream, answer) = ask(address).await;
+        assert_eq!(answer, status, "{address}");
+        held.push(stream);
+    }
+    assert_eq!(paired.server.metrics.refusals(Refusal::Full), 3);
+    held.clear();
+    until("their shares are free", || paired.waiting() == 0).await;
+    assert_eq!(ask("192.0.2.1").await.1, 101);
+}
+
+#[tokio::test]
+async fn a_thousand_clients_that_wait_are_announced_to_a_host_at_once() {
+    let paired = Paired::new().await;
+    let mut clients = Vec::new();
+    for number in 0..1000 {
+        clients.push(paired.client(&format!("{number}")).await);
+    }
+    let mut host = paired.host().await;
+    let mut numbers = std::collections::HashSet::new();
+    for expected in 0..1000 {
+        let (number, hello) = incoming(&mut host).await;
+        assert_eq!(hello, expected.to_string(), "in the order in which they came");
+        numbers.insert(number);
+    }
+    assert_eq!(numbers.len(), 1000);
+    assert_eq!(paired.waiting(), 1000);
+}
+
+#[tokio::test]
+async fn a_page_can_read_that_no_client_waits() {
+    let paired = Paired::new().await;
+    let mut stream = paired.server.connect().await;
+    let request = request(&format!("/connect?id={}&accept={}", paired.id, "0".repeat(32)));
+    let offering = request.replacen("\r\n", "\r\nSec-WebSocket-Protocol: ws-router\r\n", 1);
+    stream.write_all(offering.as_bytes()).await.unwrap();
+    assert_eq!(read_head(&mut stream).await.status, 101);
+    let reason = "no client waits with this number; it may be taken or gone";
+    assert_eq!(Device(stream).receive().await, Received::Close(4404, reason.into()));
+}
+
+#[tokio::test]
+async fn a_drain_closes_all_of_it_with_1012() {
+    let paired = Paired::new().await;
+    let mut host = paired.host().await;
+    let (mut end, mut client) = paired.pair(&mut host).await;
+    let mut waiting = paired.client("x").await;
+    incoming(&mut host).await;
+    paired.server.router.drain(Duration::ZERO);
+    until("all are due", || {
+        paired.server.router.advance_drain();
+        closes(&paired.server, CloseReason::Draining) == 4
+    })
+    .await;
+    for member in [&mut host, &mut end, &mut client, &mut waiting] {
+        member.expect_close(CloseReason::Draining).await;
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_who_closes_one_end_closes_the_other_with_4007() {
+    let paired = Paired::new().await;
+    let mut host = paired.host().await;
+    let (mut end, mut client) = paired.pair(&mut host).await;
+    let registration = paired.server.router.find(&paired.id).unwrap().registration;
+    let members = paired.server.router.members(&registration).await;
+    let client_id = members.iter().find(|member| member.role == Role::Client).unwrap().id;
+    assert!(paired.server.router.disconnect(client_id, Peer::Unix { uid: 0, pid: 1 }).await);
+    client.expect_close(CloseReason::ClosedByAdmin).await;
+    end.expect_close(CloseReason::PeerDisconnected).await;
 }
 
 #[tokio::test]

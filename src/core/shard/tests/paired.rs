@@ -634,6 +634,32 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
+    fn whatever_a_host_sends_is_a_rejection_or_closes_its_connection(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        texts in proptest::collection::vec("\\PC{0,60}|\\{\"reject\":\"[0-9a-f]{31,33}\"(,\"code\":[0-9]{0,6})?\\}", 0..5),
+        cut in 1..50usize,
+    ) {
+        let mut scene = Scene::new();
+        let (host, client) = (scene.host(), scene.client("x"));
+        scene.settle();
+        for text in &texts {
+            scene.ends[host].send(0x81, text.as_bytes());
+        }
+        scene.ends[host].pipe.borrow_mut().inbound.extend(&bytes);
+        scene.ends[host].pipe.borrow_mut().read_limit = cut;
+        (0..100).for_each(|_| scene.settle_without_reading());
+        let is_rejection = |text: &String| {
+            let digits = text.get(11..43).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            digits && (text.get(43..) == Some("\"}") || text.starts_with("{\"reject\":\"") && text.contains("\"code\":"))
+        };
+        let left = scene.ends[host].pipe.borrow().left;
+        if !texts.iter().all(is_rejection) {
+            prop_assert_eq!(left, Some(CloseReason::NotPermitted));
+        }
+        prop_assert_eq!(scene.ends[client].pipe.borrow().left, None);
+    }
+
+    #[test]
     fn histories_of_hosts_and_clients_agree_with_the_reference(steps in proptest::collection::vec(step(), 1..60)) {
         run(steps);
     }
