@@ -9,7 +9,7 @@ use ws_router_admin_api::finding::{self, Area, Finding, Severity};
 use crate::access::{Access, AccessProblem};
 use crate::certificate_store;
 use crate::config::{Config, Listener, Problems, Source};
-use crate::diagnostics::{self, CREDENTIALS, Capacity, RightsError, Service};
+use crate::diagnostics::{self, CREDENTIALS, Capacity, Listening, RightsError, Service};
 use crate::exit::{ExitError, Status};
 use crate::files::Accept;
 use crate::net::Certificates;
@@ -48,7 +48,8 @@ pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
     // Those from pipes were read above, and can't be read again.
     let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let certificates: Vec<_> = tls.filter_map(|files| Certificates::load(files, Accept::RegularOnly).ok()).collect();
-    let mut findings = diagnostics::of_configuration(&config, &certificates, capacity, service.as_ref());
+    let listening = Listening::configured(&config);
+    let mut findings = diagnostics::of_configuration(&config, &listening, &certificates, capacity, service.as_ref());
     if hidden.is_some_and(|folder| config.listeners.iter().any(|listener| has_file_in(listener, folder))) {
         let text = "credentials are not checkable here: they exist only while the service runs";
         findings.push(Finding::notice(Area::Files, text, "check again when it runs"));

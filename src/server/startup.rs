@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook_tokio::Signals;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
+use ws_router_admin_api::ListenAddress;
 use ws_router_admin_api::cli::Router;
 use ws_router_admin_api::finding::{Finding, Severity};
 
@@ -22,7 +23,7 @@ use crate::admin;
 use crate::certificate_store::CertificateStore;
 use crate::check;
 use crate::config::{self, Config, Source};
-use crate::diagnostics::{self, Capacity};
+use crate::diagnostics::{self, Capacity, Listening};
 use crate::event_log::EventLogger;
 use crate::exit::{self, ExitError, Status};
 use crate::files::Accept;
@@ -137,6 +138,8 @@ struct OpenSockets {
     listeners: Vec<ListenerHandle>,
     /// Addresses for devices.
     addresses: BTreeSet<String>,
+    /// The same for the diagnostics.
+    listening: Vec<Listening>,
     files: Vec<SocketFile>,
 }
 
@@ -163,7 +166,7 @@ impl Startup {
             phases.enter(HandoverPhase::Importing);
         }
         let server = start_server(config, inherited_state)?;
-        log_findings(&server, &certificates.in_use());
+        log_findings(&server, &sockets.listening, &certificates.in_use());
         server.metrics().config_stale.set(config_is_stale.into());
         // The next connection to a socket of the service manager would start an exited daemon again.
         if sockets.has_inherited() {
@@ -174,6 +177,7 @@ impl Startup {
             server: Arc::clone(&server),
             certificates: certificates.in_use(),
             listeners: sockets.addresses.iter().cloned().collect(),
+            listening: sockets.listening,
             drain: server.watch_drain(),
             handover: phases.subscribe(),
             lifecycle,
@@ -218,6 +222,8 @@ impl OpenSockets {
             );
             sockets.files.extend(listener.take_file());
             sockets.addresses.insert(listener.address());
+            let address = listener.address().parse().unwrap_or(ListenAddress::Inherited(key.clone()));
+            sockets.listening.push(Listening { address, is_encrypted: listener.certificates().is_some() });
             let descriptor = listener.descriptor().map_err(|error| ExitError::system("listener", &error))?;
             let (tls, proxy_protocol) = (listener.certificates().cloned(), listener.proxy_protocol());
             let kind = ListenerKind::Devices { tls, proxy_protocol };
@@ -259,9 +265,9 @@ impl OpenSockets {
 }
 
 /// Logs what should be changed about the configuration, its files and the limits.
-fn log_findings(server: &Server, certificates: &[Arc<Certificates>]) {
+fn log_findings(server: &Server, listening: &[Listening], certificates: &[Arc<Certificates>]) {
     for Finding { severity, area, text, fix } in
-        diagnostics::of_configuration(&server.config(), certificates, Capacity::of_process(), None)
+        diagnostics::of_configuration(&server.config(), listening, certificates, Capacity::of_process(), None)
     {
         let (area, finding) = (area.label(), text);
         match severity {

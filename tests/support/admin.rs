@@ -42,6 +42,7 @@ impl Admin {
         let drain = watch::Sender::default();
         let context = Context {
             server: server.router.clone(),
+            listening: Vec::new(),
             certificates: server.certificates.clone(),
             listeners: vec![server.http.to_string()],
             drain: drain.subscribe(),

@@ -31,8 +31,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use ws_router_admin_api as wire;
+use ws_router_admin_api::finding::Finding;
 
 use crate::config::Problems;
+use crate::diagnostics::{self, Listening};
 use crate::handover::exec::TrialError;
 use crate::log::messages;
 use crate::net::{self, AdoptError};
@@ -51,12 +53,21 @@ pub struct Context {
     pub certificates: Vec<Arc<net::Certificates>>,
     /// The addresses that the daemon listens on.
     pub listeners: Vec<String>,
+    /// The same for the diagnostics.
+    pub listening: Vec<Listening>,
     /// The progress of a drain.
     pub drain: watch::Receiver<wire::Drain>,
     /// Phase of a restart.
     pub handover: watch::Receiver<wire::HandoverPhase>,
     /// Commands to the life cycle, which is reached in no other way.
     pub lifecycle: mpsc::Sender<Command>,
+}
+
+impl Context {
+    /// Returns the findings of the diagnostics, the worst first. Reads files.
+    fn findings(&self) -> Vec<Finding> {
+        diagnostics::of_server(&self.server, &self.listening, &self.certificates)
+    }
 }
 
 /// Commands to the daemon's life cycle, each with the sender of its reply.

@@ -14,7 +14,6 @@ use super::reply::{self, Reply};
 use super::session::{AdminAccess, Administrator, Session};
 use super::stream::Lines;
 use super::{BODY_TIMEOUT, Command, adopt, drain, exposition, status, wire};
-use crate::diagnostics;
 use crate::log::messages;
 use crate::peer::Peer;
 use crate::registry::Summary;
@@ -112,9 +111,9 @@ pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) ->
 
 /// Reports the findings of the diagnostics, the most severe first.
 async fn findings(session: &Session) -> Reply {
-    let (server, certificates) = (Arc::clone(&session.context.server), session.context.certificates.clone());
+    let context = session.context.clone();
     // The diagnostics read files, which must not block the event loop.
-    match tokio::task::spawn_blocking(move || diagnostics::of_server(&server, &certificates)).await {
+    match tokio::task::spawn_blocking(move || context.findings()).await {
         Ok(findings) => reply::document(&findings),
         Err(_) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the router is stopping"),
     }

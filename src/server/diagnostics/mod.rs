@@ -18,19 +18,48 @@ use ws_router_admin_api::finding::{self, Area, Finding};
 pub use capacity::Capacity;
 pub use service::{CREDENTIALS, RightsError, Service};
 
-use crate::config::{Config, Listener};
+use crate::config::Config;
 use crate::net::Certificates;
 use crate::server::Server;
 
-/// Reports findings about a valid configuration: access, files, capacity, and its certificates, which the caller has
-/// loaded. `service` is the account and sandbox in which the service manager runs the daemon, if that isn't this process.
+/// An address that devices connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// The address: that of the socket where it is open, or else the configured one.
+    pub address: ListenAddress,
+    /// Whether connections are encrypted.
+    pub is_encrypted: bool,
+}
+
+impl Listening {
+    /// Returns the addresses that a configuration names.
+    pub fn configured(config: &Config) -> Vec<Self> {
+        let listeners = config.effective_listeners().into_iter();
+        listeners.map(|one| Self { is_encrypted: one.tls.is_some(), address: one.address }).collect()
+    }
+
+    /// Returns whether devices on other machines can reach it.
+    fn is_public(&self) -> bool {
+        match &self.address {
+            ListenAddress::Inet(address) => !address.ip().to_canonical().is_loopback(),
+            ListenAddress::Unix(_) => false,
+            // The address is in the socket unit.
+            ListenAddress::Inherited(_) => true,
+        }
+    }
+}
+
+/// Reports findings about a valid configuration: access at the addresses in `listening`, files, capacity, and its
+/// certificates, which the caller has loaded. `service` is the account and sandbox in which the service manager runs the
+/// daemon, if that isn't this process.
 pub fn of_configuration(
     config: &Config,
+    listening: &[Listening],
     certificates: &[Arc<Certificates>],
     capacity: Capacity,
     service: Option<&Service>,
 ) -> Vec<Finding> {
-    let mut findings: Vec<_> = posture(config).into_iter().collect();
+    let mut findings: Vec<_> = posture(config, listening).into_iter().collect();
     findings.extend(files::check(config, service));
     findings.extend(expiries(certificates));
     findings.extend(capacity.findings(config));
@@ -40,23 +69,21 @@ pub fn of_configuration(
 
 /// Reports findings about a running router and its configuration. Reads files and counts descriptors, so it may take
 /// milliseconds.
-pub fn of_server(server: &Server, certificates: &[Arc<Certificates>]) -> Vec<Finding> {
+pub fn of_server(server: &Server, listening: &[Listening], certificates: &[Arc<Certificates>]) -> Vec<Finding> {
     let mut findings = running::check(server);
-    findings.extend(of_configuration(&server.config(), certificates, Capacity::of_process(), None));
+    findings.extend(of_configuration(&server.config(), listening, certificates, Capacity::of_process(), None));
     finding::sort(&mut findings);
     findings
 }
 
 /// Returns a line about unrestricted access to the router and unencrypted connections, if there are any.
-fn posture(config: &Config) -> Option<Finding> {
-    let listeners = config.effective_listeners();
-    let public: Vec<_> = listeners.iter().filter(|listener| is_public(listener)).collect();
+fn posture(config: &Config, listening: &[Listening]) -> Option<Finding> {
+    let public: Vec<_> = listening.iter().filter(|one| one.is_public()).collect();
     // A proxy in front may encrypt.
-    let is_plain = |listener: &&&Listener| listener.tls.is_none() && config.http.trusted_proxies.is_empty();
+    let is_plain = |one: &&&Listening| !one.is_encrypted && config.http.trusted_proxies.is_empty();
     let plain: Vec<_> = public.iter().filter(is_plain).copied().collect();
-    let shown = |listeners: &[&Listener]| {
-        listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ")
-    };
+    let shown =
+        |listening: &[&Listening]| listening.iter().map(|one| one.address.to_string()).collect::<Vec<_>>().join(", ");
     let (is_open, is_plain) = (config.access.is_empty() && !public.is_empty(), !plain.is_empty());
     let (text, fix) = match (is_open, is_plain) {
         (true, true) => (
@@ -71,15 +98,6 @@ fn posture(config: &Config) -> Option<Finding> {
         (false, false) => return None,
     };
     Some(Finding::notice(Area::Access, text, fix))
-}
-
-/// Returns whether devices on other machines can reach a listener.
-fn is_public(listener: &Listener) -> bool {
-    match &listener.address {
-        ListenAddress::Inet(address) => !address.ip().to_canonical().is_loopback(),
-        ListenAddress::Unix(_) => false,
-        ListenAddress::Inherited(_) => true,
-    }
 }
 
 /// Reports certificates that have expired or soon will.

@@ -7,7 +7,7 @@ fn posture_of(change: impl FnOnce(&mut Config)) -> String {
     let mut config = Config::default();
     config.listeners = config.effective_listeners();
     change(&mut config);
-    posture(&config).map(|finding| finding.text).unwrap_or_default()
+    posture(&config, &Listening::configured(&config)).map(|finding| finding.text).unwrap_or_default()
 }
 
 #[test]
@@ -33,6 +33,14 @@ fn a_router_that_only_this_machine_reaches_is_not_open() {
     }
     // The address is in the socket unit, so it may be public.
     assert_ne!(posture_of(|config| config.listeners[0].address = "systemd:http".parse().unwrap()), "");
+}
+
+#[test]
+fn the_open_sockets_are_judged_and_not_the_configured_ones() {
+    let mut config = Config::default();
+    config.listeners = config.effective_listeners();
+    let loopback = Listening { address: "127.0.0.1:8741".parse().unwrap(), is_encrypted: false };
+    assert_eq!(posture(&config, &[loopback]), None);
 }
 
 #[test]
