@@ -19,6 +19,7 @@ pub(super) const ALL: &[(&str, fn())] = &[
     ("a_seat_belongs_to_a_registration_or_its_end_is_marked", a_seat_knows_its_end),
     ("a_device_that_returns_while_the_last_member_leaves_has_its_registration", coming_back),
     ("a_late_leave_does_not_touch_the_next_registration", a_late_leave),
+    ("a_hold_that_ends_while_a_device_joins_ends_no_life_of_a_member", a_hold_ends),
     ("a_snapshot_is_complete", a_snapshot_is_complete),
     ("limits_hold_in_any_race", limits_hold),
 ];
@@ -161,6 +162,25 @@ fn a_late_leave() {
     is_sound(&registry, 1);
     drop(seat);
     assert!(registry.is_empty());
+}
+
+fn a_hold_ends() {
+    let registry = registry(Duration::ZERO);
+    registry.register(&request("k"), Instant::now()).unwrap();
+    let seat = join(&registry, "k").unwrap();
+    let hold = registry.hold(&seat.registration).unwrap();
+    let leaver = thread::spawn(move || drop(seat));
+    let expiry = thread::spawn(move || drop(hold));
+    let seat = join(&registry, "k");
+    leaver.join().unwrap();
+    expiry.join().unwrap();
+    match &seat {
+        Ok(seat) => assert_eq!(seat.registration.end(), None),
+        Err(error) => assert_eq!(*error, SeatError::Unknown),
+    }
+    is_sound(&registry, usize::from(seat.is_ok()));
+    drop(seat);
+    assert!(registry.is_empty(), "the last that ends ends it");
 }
 
 fn a_snapshot_is_complete() {

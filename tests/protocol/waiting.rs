@@ -145,6 +145,48 @@ async fn removals_discard_what_waits() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_drain_discards_what_waits() {
+    let server = server().await;
+    let id = server.register(&format!("{LOBBY}&wait=60")).await;
+    let mut device = join(&server, &id, "key=k").await;
+    device.say("nobody hears this").await;
+    until_waiting(&server, &id, 1).await;
+    leave(device).await;
+    until("it has left", || server.router.member_count() == 0).await;
+    server.router.drain(Duration::ZERO);
+    until("the drain ends", || server.router.advance_drain()).await;
+    until("it is discarded", || discarded(&server, DiscardReason::Ended) == 1).await;
+    until("the registration ends", || server.router.find(&id).is_none()).await;
+}
+
+#[tokio::test]
+async fn what_waits_is_given_up_first_when_memory_is_short() {
+    let mut config = Config::default();
+    config.limits.memory = Some(bytesize::ByteSize::mib(8));
+    let server = Server::start(config).await;
+    let mut devices = Vec::new();
+    let bystander = server.register(LOBBY).await;
+    let mut bystanders = [join(&server, &bystander, "key=k").await, join(&server, &bystander, "key=k").await];
+    let discarded = || discarded(&server, DiscardReason::Memory);
+    for _ in 0..60 {
+        // As many as there is room for; then newcomers are rejected until something is given up.
+        let answer = server.get(&format!("/register?{LOBBY}&wait=60")).await;
+        if answer.status != 200 || discarded() > 0 {
+            break;
+        }
+        let mut device = join(&server, &answer.body, "key=k").await;
+        device.say(&"x".repeat(250_000)).await;
+        devices.push(device);
+        let waits = || server.router.thread_totals().iter().map(|thread| thread.waiting_messages.value()).sum::<u64>();
+        until("it waits", || waits() == devices.len() as u64 || discarded() > 0).await;
+    }
+    until("something is discarded", || discarded() > 0).await;
+    bystanders[0].say("still here").await;
+    bystanders[1].expect("still here").await;
+    assert_eq!(server.router.member_count(), devices.len() as u64 + 2);
+}
+
+#[tokio::test]
 async fn a_member_with_the_receive_key_does_not_take_over_what_waits() {
     let server = server().await;
     let id = server.register(&format!("{LOBBY}&receive_key=r&wait=60")).await;

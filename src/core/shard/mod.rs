@@ -215,6 +215,9 @@ impl<L: Link> Shard<L> {
             if let Some(outbox) = &mut member.outbox {
                 outbox.note_progress(now);
             }
+            if self.waiting.has_taken() {
+                self.confirm_waiting(slot);
+            }
         }
         self.read_early(slot, early, now);
         self.throttle(slot, now);
@@ -600,6 +603,9 @@ impl<L: Link> Shard<L> {
         self.tally.members -= u64::from(member.counts);
         self.tally.closes[reason as usize] += u64::from(member.counts);
         let (room, serial) = (self.members[slot].room, self.rooms[self.members[slot].room as usize].serial);
+        if self.waiting.has_taken() {
+            self.take_waiting_back(slot, reason, now);
+        }
         self.leave_room(slot);
         if !delivers_queue(reason) || is_awaited {
             self.drop_queue(slot);

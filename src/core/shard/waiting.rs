@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumCount, VariantArray};
 
 use super::delivery::bytes_of;
-use super::member::{HIGH_WATER, LOW_WATER, ShardTally, Watermark, saturated};
+use super::member::{HIGH_WATER, LOW_WATER, Phase, ShardTally, Watermark, saturated};
 use super::memory_account::MemoryAccount;
 use super::outbox::{Chunk, Outbox};
 use super::room::{receivers_of, side_of};
 use super::{Link, Moment, Shard};
+use crate::close::CloseReason;
 use crate::frame::{Batch, Buffers, Piece};
 use crate::ids::Serial;
 use crate::kind::Role;
@@ -31,6 +32,19 @@ pub(super) struct WaitingQueues<H> {
     deadlines: BTreeSet<(Moment, u32, usize)>,
     /// Time up to which expired messages are being discarded, some queues in each iteration.
     expiring: Option<Moment>,
+    /// Members that have taken over a queue and aren't connected yet, by slot. If the handshake fails, the queue waits
+    /// for the next member.
+    taken: HashMap<usize, Taken<H>>,
+}
+
+/// A queue that a member has taken over before it is connected. The messages are in its outbox.
+#[derive(Debug)]
+struct Taken<H> {
+    wait: Duration,
+    hold: H,
+    arrivals: VecDeque<Arrival>,
+    messages: u64,
+    bytes: usize,
 }
 
 /// The queues of a room, of which at least one isn't empty.
@@ -149,13 +163,20 @@ struct ArrivalState {
 
 impl<H> Default for WaitingQueues<H> {
     fn default() -> Self {
-        Self { rooms: HashMap::new(), deadlines: BTreeSet::new(), expiring: None }
+        let (rooms, deadlines) = (HashMap::new(), BTreeSet::new());
+        Self { rooms, deadlines, expiring: None, taken: HashMap::new() }
     }
 }
 
 impl<H> WaitingQueues<H> {
+    /// Returns whether nothing waits in any room.
     pub(super) fn is_empty(&self) -> bool {
         self.rooms.is_empty()
+    }
+
+    /// Returns whether members have taken over queues and aren't connected yet.
+    pub(super) fn has_taken(&self) -> bool {
+        !self.taken.is_empty()
     }
 
     /// Returns whether something waits in a room.
@@ -307,16 +328,30 @@ impl Queue {
     }
 
     fn state(&self, side: usize, now: Moment) -> QueueState {
-        let arrivals = self.arrivals.iter().map(|arrival| ArrivalState {
-            age_ms: now.since(arrival.at).as_millis() as u64,
-            bytes: arrival.bytes,
-            messages: arrival.messages,
-        });
-        QueueState { side, frames: self.outbox.state().0, arrivals: arrivals.collect() }
+        QueueState::new(&self.outbox, self.arrivals.iter(), side, now)
+    }
+}
+
+impl<H> Taken<H> {
+    /// Returns the arrivals of the messages that were taken over and those sent to the member since, `messages` in all.
+    fn arrivals_of(&self, outbox: &Outbox, messages: u64, now: Moment) -> VecDeque<Arrival> {
+        let mut arrivals = self.arrivals.clone();
+        let rest = Arrival { at: now, bytes: outbox.queued() - self.bytes, messages: messages - self.messages };
+        arrivals.extend((rest.messages > 0).then_some(rest));
+        arrivals
     }
 }
 
 impl QueueState {
+    fn new<'a>(outbox: &Outbox, arrivals: impl Iterator<Item = &'a Arrival>, side: usize, now: Moment) -> Self {
+        let arrivals = arrivals.map(|arrival| ArrivalState {
+            age_ms: now.since(arrival.at).as_millis() as u64,
+            bytes: arrival.bytes,
+            messages: arrival.messages,
+        });
+        Self { side, frames: outbox.state().0, arrivals: arrivals.collect() }
+    }
+
     /// Returns whether the arrivals are in order and make up the frames.
     fn is_consistent(&self) -> bool {
         let bytes = self.arrivals.iter().try_fold(0_usize, |sum, arrival| sum.checked_add(arrival.bytes));
@@ -395,10 +430,43 @@ impl<L: Link> Shard<L> {
         // The member holds a seat, so that the registration doesn't end with the hold.
         let Some((mut queue, _hold)) = self.remove_queue(place) else { return };
         queue.outbox.note_progress(now);
-        let member = &mut self.members[slot];
-        member.count_sent(queue.messages, queue.outbox.queued(), &mut self.tally);
+        let (member, messages, bytes) = (&mut self.members[slot], queue.messages, queue.outbox.queued());
+        member.count_sent(messages, bytes, &mut self.tally);
         member.outbox = Some(queue.outbox);
+        if matches!(member.phase, Phase::Away(_))
+            && let Some((wait, hold)) = member.link.hold()
+        {
+            self.waiting.taken.insert(slot, Taken { wait, hold, arrivals: queue.arrivals, messages, bytes });
+        }
         self.account(slot);
+    }
+
+    /// Leaves what a member has taken over to it, since it is connected now.
+    pub(super) fn confirm_waiting(&mut self, slot: usize) {
+        self.waiting.taken.remove(&slot);
+    }
+
+    /// Has everything that was queued for a member wait again, if it has taken a queue over and is lost before it was
+    /// connected. Members that have joined since would receive it in the wrong order, so it is dropped if there are any.
+    pub(super) fn take_waiting_back(&mut self, slot: usize, reason: CloseReason, now: Moment) {
+        let Some(taken) = self.waiting.taken.remove(&slot) else { return };
+        let member = &mut self.members[slot];
+        let place = (member.room, side_of(member.role));
+        let is_lobby = place.1 == receivers_of(member.role);
+        let others = self.rooms[place.0 as usize].sides[place.1].senders() - 1;
+        if reason != CloseReason::Lost || others > usize::from(is_lobby) {
+            return;
+        }
+        let Some(outbox) = member.outbox.take() else { return };
+        let arrivals = taken.arrivals_of(&outbox, member.tally.messages_out, now);
+        self.account(slot);
+        let mut hold = Some((taken.wait, taken.hold));
+        let mut outbox = Some(outbox);
+        for arrival in arrivals {
+            let take = || outbox.take().unwrap_or_else(|| Box::new(Outbox::new(now)));
+            self.waiting.add(place, arrival, || hold.take(), take, |_| {});
+        }
+        self.account_queue(place);
     }
 
     /// Discards what has waited long enough by `now`, in some queues within the call and in the others in the next
@@ -463,12 +531,22 @@ impl<L: Link> Shard<L> {
 
     /// Copies everything that waits, for a new process, with the holds.
     pub fn export_waiting(&self, now: Moment) -> impl Iterator<Item = (&L::Hold, WaitingState)> {
-        self.waiting.rooms.iter().filter_map(move |(number, room)| {
+        let waiting = self.waiting.rooms.iter().filter_map(move |(number, room)| {
             let serial = self.rooms.get(*number as usize)?.serial;
             let queues = room.queues.iter().enumerate();
             let queues = queues.filter_map(|(side, queue)| Some(queue.as_deref()?.state(side, now))).collect();
             Some((&room.hold, WaitingState { serial, queues }))
-        })
+        });
+        // A member whose handshake is in progress can't be handed over.
+        let taken = self.waiting.taken.iter().filter_map(move |(slot, taken)| {
+            let member = self.members.get(*slot)?;
+            let (outbox, side) = (member.outbox.as_deref()?, side_of(member.role));
+            let arrivals = taken.arrivals_of(outbox, member.tally.messages_out, now);
+            let serial = self.rooms.get(member.room as usize)?.serial;
+            let state = QueueState::new(outbox, arrivals.iter(), side, now);
+            Some((&taken.hold, WaitingState { serial, queues: vec![state] }))
+        });
+        waiting.chain(taken)
     }
 
     /// Adds what waited in an old process. To be called after its members have been restored, which don't take it over.

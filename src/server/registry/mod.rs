@@ -429,6 +429,13 @@ impl Registry {
         self.lock().entries.values().map(|entry| entry.seats).sum()
     }
 
+    /// Lists the registrations in which messages wait.
+    pub fn held(&self) -> Vec<Arc<Registration>> {
+        let inner = self.lock();
+        let held = inner.entries.values().filter(|entry| entry.holds > 0);
+        held.map(|entry| Arc::clone(&entry.registration)).collect()
+    }
+
     /// Returns whether there are no registrations.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -97,6 +97,10 @@ impl Drain {
             self.publish(Some(plan), DrainPhase::Draining, now);
             return false;
         }
+        // Nobody is left for whom messages could wait.
+        for registration in self.registry.held() {
+            self.relay.end(&registration, CloseReason::Draining);
+        }
         let stays = self.stays.load(Ordering::Relaxed);
         tracing::info!(message_id = messages::DRAINED, stays, "drained");
         self.events.publish(EventKind::Drained);

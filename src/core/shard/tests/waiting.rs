@@ -229,6 +229,109 @@ fn an_away_member_counts_as_present() {
     assert_eq!(world.devices[away].order, [(host, 0)]);
 }
 
+/// Joins a member whose handshake is in progress, and which takes over what waits.
+fn join_in_handshake(world: &mut World, role: Role) -> usize {
+    let away = world.join_away(1, role, Duration::from_secs(30));
+    world.round();
+    away
+}
+
+#[test]
+fn what_a_member_has_taken_over_waits_again_if_its_handshake_fails() {
+    for (sender, receiver) in [(Role::Host, Role::Client), (Role::Peer, Role::Peer)] {
+        let mut world = waiting_world(patient());
+        let talker = world.join(1, sender, 1 << 30);
+        world.send(talker, 100, 1);
+        world.settle();
+        world.pass(WAIT / 2);
+        let failing = join_in_handshake(&mut world, receiver);
+        assert_eq!((world.waiting(1).messages, world.holds()), (0, 1));
+        for _ in 0..2 {
+            world.send(talker, 100, 1);
+            world.settle();
+        }
+        if sender == Role::Host {
+            world.leave(talker);
+        }
+        world.shard.close(world.devices[failing].slot, world.devices[failing].id, CloseReason::Lost, world.now);
+        world.round();
+        assert_eq!((world.waiting(1).messages, world.waiting(1).left, world.holds()), (3, Some(WAIT / 2), 1));
+        world.pass(WAIT / 2);
+        assert_eq!(world.waiting(1).messages, 2);
+        let next = join_in_handshake(&mut world, receiver);
+        world.shard.arrived(world.devices[next].slot, &[], world.now);
+        world.settle();
+        assert_eq!(world.devices[next].order, [(talker, 1), (talker, 2)]);
+        world.assert_nothing_waits();
+        // It is the member's now.
+        world.devices[next].pipe.borrow_mut().is_broken = true;
+        world.settle();
+        world.assert_nothing_waits();
+    }
+}
+
+#[test]
+fn the_deadline_of_a_handshake_gives_back_what_waits() {
+    let mut world = waiting_world(patient());
+    let host = world.join(1, Role::Host, 1 << 30);
+    for _ in 0..60 {
+        world.send(host, 50_000, 1);
+    }
+    world.rounds(100);
+    let waiting = world.waiting(1);
+    join_in_handshake(&mut world, Role::Client);
+    world.pass(Duration::from_secs(31));
+    world.rounds(100);
+    assert_eq!(world.waiting(1), WaitingTotals { left: Some(WAIT - Duration::from_secs(31)), ..waiting });
+    assert!(!world.devices[host].pipe.borrow().inbound.is_empty(), "the host is paused");
+    let next = world.join(1, Role::Client, 1 << 30);
+    world.settle();
+    assert_eq!(world.devices[next].received[&host], (0..60).collect::<Vec<_>>());
+    world.assert_nothing_waits();
+}
+
+#[test]
+fn what_was_taken_over_is_not_given_back_to_the_disadvantage_of_others() {
+    let mut world = waiting_world(patient());
+    let host = world.join(1, Role::Host, 1 << 30);
+    world.send(host, 100, 1);
+    world.settle();
+    let failing = join_in_handshake(&mut world, Role::Client);
+    let other = world.join(1, Role::Client, 1 << 30);
+    world.shard.close(world.devices[failing].slot, world.devices[failing].id, CloseReason::Lost, world.now);
+    world.send(host, 100, 1);
+    world.settle();
+    assert_eq!(world.devices[other].order, [(host, 1)]);
+    world.leave(other);
+    world.assert_nothing_waits();
+    // Nor if the registration ends.
+    world.send(host, 100, 1);
+    world.settle();
+    join_in_handshake(&mut world, Role::Client);
+    world.shard.end(Serial(1), CloseReason::Removed, world.now);
+    world.settle();
+    world.assert_nothing_waits();
+}
+
+#[test]
+fn what_a_member_in_its_handshake_has_taken_over_waits_in_a_new_process() {
+    let mut world = waiting_world(patient());
+    let client = world.join(1, Role::Client, 1 << 30);
+    world.send(client, 100, 1);
+    world.settle();
+    world.pass(WAIT / 2);
+    join_in_handshake(&mut world, Role::Host);
+    world.send(client, 100, 1);
+    world.settle();
+    world.restore();
+    world.devices.retain(|device| device.role == Role::Client);
+    assert_eq!((world.waiting(1).messages, world.waiting(1).left), (2, Some(WAIT / 2)));
+    let host = world.join(1, Role::Host, 1 << 30);
+    world.settle();
+    assert_eq!(world.devices[host].order, [(client, 0), (client, 1)]);
+    world.assert_nothing_waits();
+}
+
 #[test]
 fn messages_for_a_receiver_that_is_marked_for_closing_wait() {
     let mut world = waiting_world(rules());
@@ -412,6 +515,26 @@ impl Model {
         }
     }
 
+    /// Joins, and returns the queue that it has taken over.
+    fn start_handshake(&mut self, device: usize, role: Role, now: Moment) -> Vec<(Moment, (usize, usize))> {
+        self.expire(now);
+        let taken = self.queues[room::side_of(role)].clone();
+        self.join(device, role, false, now);
+        taken
+    }
+
+    /// Leaves again. What was taken over waits again with what was sent meanwhile, unless others would receive it.
+    fn fail_handshake(&mut self, device: usize, role: Role, taken: Vec<(Moment, (usize, usize))>, now: Moment) {
+        let side = room::side_of(role);
+        self.members.retain(|(other, ..)| *other != device);
+        let received = self.received.remove(&device).unwrap_or_default();
+        let others = self.members.iter().filter(|(_, other, listens)| *other == side && !listens).count();
+        if !taken.is_empty() && others <= usize::from(receivers_of(role) == side) {
+            let since = received[taken.len()..].iter().map(|message| (now, *message));
+            self.queues[side] = taken.iter().copied().chain(since).collect();
+        }
+    }
+
     fn expire(&mut self, now: Moment) {
         for queue in &mut self.queues {
             let before = queue.len();
@@ -426,6 +549,8 @@ enum Step {
     Join(u8, bool),
     Send(usize, usize),
     Leave(usize),
+    /// Joins by a handshake during which members send, and which fails or not.
+    Handshake(u8, usize, bool),
     Pass(u64),
     Restore,
 }
@@ -435,6 +560,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0u8..2, prop::bool::weighted(0.3)).prop_map(|(role, receives_only)| Step::Join(role, receives_only)),
         8 => (any::<usize>(), 16usize..1500).prop_map(|(index, size)| Step::Send(index, size)),
         3 => any::<usize>().prop_map(Step::Leave),
+        3 => (0u8..2, any::<usize>(), any::<bool>()).prop_map(|(role, index, fails)| Step::Handshake(role, index, fails)),
         3 => (1u64..40).prop_map(Step::Pass),
         1 => Just(Step::Restore),
     ]
@@ -474,6 +600,23 @@ proptest! {
                         model.members.retain(|(other, ..)| *other != device);
                     }
                 }
+                Step::Handshake(role, index, fails) => {
+                    let role = if is_lobby { Role::Peer } else { [Role::Host, Role::Client][usize::from(role)] };
+                    let device = world.join_away(1, role, Duration::from_secs(1000));
+                    let before = model.start_handshake(device, role, world.now);
+                    if let Some((sender, _, false)) = pick(&model, index).filter(|(sender, ..)| *sender != device) {
+                        world.send(sender, 100, 1);
+                        model.send(sender, world.devices[sender].role, world.now);
+                        world.round();
+                    }
+                    if fails {
+                        let (slot, id) = (world.devices[device].slot, world.devices[device].id);
+                        world.shard.close(slot, id, CloseReason::Lost, world.now);
+                        model.fail_handshake(device, role, before, world.now);
+                    } else {
+                        world.shard.arrived(world.devices[device].slot, &[], world.now);
+                    }
+                }
                 Step::Pass(seconds) => {
                     world.pass(Duration::from_secs(seconds));
                     model.expire(world.now);
@@ -494,5 +637,29 @@ proptest! {
         world.assert_nothing_waits();
         model.expire(world.now);
         prop_assert_eq!(world.shard.tally().undelivered, 0);
+    }
+
+    #[test]
+    fn in_any_history_no_message_waits_for_ever_or_arrives_twice_or_late(
+        acts in prop::collection::vec(act(), 1..120),
+        pace: bool,
+        work in prop_oneof![Just(usize::MAX), 1usize..4],
+    ) {
+        let mut world = waiting_world(Rules { pace, ..rules() });
+        world.work = work;
+        for act in acts {
+            perform(&mut world, act);
+        }
+        world.settle();
+        for device in &world.devices {
+            for numbers in device.received.values() {
+                prop_assert!(numbers.is_sorted_by(|one, next| one < next), "{:?}", numbers);
+            }
+        }
+        prop_assert_eq!(world.shard.tally().outbox_bytes, 0);
+        for _ in 0..20 {
+            world.pass(WAIT);
+        }
+        world.assert_nothing_waits();
     }
 }
