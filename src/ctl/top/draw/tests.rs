@@ -2,12 +2,13 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
-use ws_router_admin_api::{Drain, DrainPhase};
+use ws_router_admin_api::{self as wire, Drain, DrainPhase};
+use ws_router_core::kind::Role;
 
 use super::super::columns::Column;
 use super::super::keys::Command;
 use super::super::listing::Step;
-use super::super::tests::{SECOND, known, opened, sample, watched};
+use super::super::tests::{SECOND, known, member, opened, sample, watched};
 use super::*;
 
 fn theme(variables: &'static [(&str, &str)]) -> Theme {
@@ -107,6 +108,28 @@ fn a_large_terminal_shows_every_column_and_both_directions() {
     assert_eq!(words(&lines[7]), "> living-room lobby 2 20 10 10 2.0 KiB 1000 B 1000 B 0 B 1m 30s - 0 B -");
     let lines = screen(&mut opened(begin), (120, 40), begin);
     assert!(lines.iter().any(|line| line.contains("TLS  MSG/S  BYTES/S      RTT RESENT")), "{lines:#?}");
+}
+
+#[test]
+fn the_terms_of_the_open_registration_and_what_waits_in_it_are_shown() {
+    let begin = Instant::now();
+    let mut state = opened(begin);
+    let registration = wire::Registration {
+        client_key: true,
+        wait_ms: Some(60_000),
+        waiting_messages: 3,
+        waiting_bytes: 12 << 10,
+        waiting_for: vec![Role::Host],
+        waiting_left_ms: Some(40_000),
+        ..known("living-room", 2, 40)
+    };
+    let mut next = sample(begin, SECOND * 105, vec![registration.clone()]);
+    let members = vec![member(2, Role::Client)];
+    next.detail = Some(("living-room".into(), Some(wire::RegistrationDetail { registration, members })));
+    state.sample(next);
+    let lines = screen(&mut state, (160, 40), begin);
+    let about = "2 members, 1m 30s old, client_key, messages wait 1m, waiting: 12.0 KiB for a host, 40s left";
+    assert!(lines.iter().any(|line| line.contains(about)), "{lines:#?}");
 }
 
 #[test]
