@@ -140,6 +140,18 @@ pub struct Relay {
     /// Messages that were discarded while they waited, by reason.
     #[serde(default)]
     pub waiting_discarded: BTreeMap<String, u64>,
+    /// Clients of paired registrations that currently wait until a host accepts them.
+    #[serde(default)]
+    pub waiting_clients: u64,
+    /// Clients of paired registrations that a host accepted.
+    #[serde(default)]
+    pub clients_accepted: u64,
+    /// Clients of paired registrations that a host rejected.
+    #[serde(default)]
+    pub clients_rejected: u64,
+    /// Clients of paired registrations that no host accepted in time.
+    #[serde(default)]
+    pub accept_timeouts: u64,
     /// Memory currently held for peers.
     #[serde(default)]
     pub buffered_bytes: u64,
@@ -297,6 +309,12 @@ pub struct Registration {
     /// Roles that these messages wait for.
     #[serde(default)]
     pub waiting_for: Vec<Role>,
+    /// Clients that a host has accepted; `null` unless it is paired.
+    #[serde(default)]
+    pub pairs: Option<u64>,
+    /// Clients that wait until a host accepts them; `null` unless it is paired.
+    #[serde(default)]
+    pub waiting_clients: Option<u64>,
 }
 
 impl Registration {
@@ -349,6 +367,12 @@ pub struct Member {
     /// Access rule that admitted it, by name or number, and the name of its token; both are missing if there were no rules.
     #[serde(default, flatten)]
     pub admission: Option<Arc<Admission>>,
+    /// Its part in a paired registration; missing in others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<Pairing>,
+    /// Number of the other end of its pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paired_with: Option<u64>,
     /// Address of the peer.
     pub address: String,
     /// Whether the connection uses TLS.
@@ -379,6 +403,18 @@ pub struct Member {
     /// Bytes in the kernel's send queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsent_bytes: Option<u64>,
+}
+
+/// Part of a member in a paired registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairing {
+    /// A host that listens.
+    Listening,
+    /// A client that no host has accepted yet.
+    Waiting,
+    /// One end of a pair.
+    Paired,
 }
 
 /// Answer to `DELETE /v1/registrations/{id}`.

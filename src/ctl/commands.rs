@@ -61,7 +61,7 @@ pub(super) async fn list(
         ("OUTBOX", Align::Right),
     ];
     let has_terms = listed.iter().any(|(registration, _)| registration.terms() != Terms::default());
-    let something_waits = listed.iter().any(|(registration, _)| registration.waiting_messages > 0);
+    let something_waits = listed.iter().any(|(registration, _)| waiting(registration).is_some());
     columns.extend(has_terms.then_some(("TERMS", Align::Left)));
     columns.extend(something_waits.then_some(("WAITING", Align::Left)));
     let mut table = Table::new(&columns);
@@ -139,8 +139,14 @@ pub(super) async fn show(
         fields.field("Messages wait", format!("{} for a receiver that is absent", age(time)))?;
     }
     if let Some(waiting) = waiting(registration) {
-        let messages = plural(registration.waiting_messages, "message");
-        fields.field("Waiting", format!("{waiting} ({messages})"))?;
+        let messages = match registration.waiting_messages {
+            0 => String::new(),
+            messages => format!(" ({})", plural(messages, "message")),
+        };
+        fields.field("Waiting", format!("{waiting}{messages}"))?;
+    }
+    if let Some(pairs) = registration.pairs {
+        fields.field("Pairs", pairs)?;
     }
     let limit = registration.max_members.map(|most| format!(" of at most {most}")).unwrap_or_default();
     fields.field("Members", format!("{}{limit}", detail.members.len()))?;
@@ -195,10 +201,17 @@ fn members(members: &[wire::Member]) -> Table {
     table
 }
 
-/// Shows the role of a member, and whether it may only receive.
+/// Shows the role of a member, whether it may only receive, and its part in a paired registration.
 fn role(member: &wire::Member) -> String {
     let role = member.role.as_str();
-    if member.receives_only { format!("{role} (receives only)") } else { role.into() }
+    match (member.pairing, member.paired_with) {
+        (Some(wire::Pairing::Listening), _) => format!("{role} (listens)"),
+        (Some(wire::Pairing::Waiting), _) => format!("{role} (waits for a host)"),
+        (Some(wire::Pairing::Paired), Some(other)) => format!("{role} (paired with {other})"),
+        (Some(wire::Pairing::Paired), None) => format!("{role} (its pair is ending)"),
+        (None, _) if member.receives_only => format!("{role} (receives only)"),
+        (None, _) => role.into(),
+    }
 }
 
 /// Removes registrations. Reports those that don't exist on standard error, and removes the others nevertheless.
@@ -319,6 +332,9 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
         let messages = plural(relay.waiting_messages, "message");
         fields.field("Waiting for receivers", format!("{messages}, {}", size(relay.waiting_bytes)))?;
     }
+    if relay.waiting_clients > 0 {
+        fields.field("Waiting for a host", plural(relay.waiting_clients, "client"))?;
+    }
     let buffered = format!("{} of {}", size(relay.buffered_bytes), size(relay.buffered_limit_bytes));
     fields.field("Memory for peers", buffered)?;
     let resident = format!("{}, peak {}", size(memory.resident_bytes), size(memory.peak_bytes));
@@ -364,6 +380,14 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     fields.field("Without a receiver", plural(relay.messages_undelivered, "message"))?;
     if relay.waiting_discarded.values().any(|count| *count > 0) {
         fields.field("Discarded in waiting", reasons(&relay.waiting_discarded))?;
+    }
+    let decisions = [
+        (relay.clients_accepted, "accepted"),
+        (relay.clients_rejected, "rejected"),
+        (relay.accept_timeouts, "not accepted in time"),
+    ];
+    if decisions.iter().any(|(count, _)| *count > 0) {
+        fields.field("Clients of hosts", nonzero(decisions))?;
     }
     fields.field("Members slowed down", format!("{} by a rule's rate", plural(relay.reads_throttled, "time")))?;
     fields.field("Members left", reasons(&status.closes))?;

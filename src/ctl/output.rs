@@ -168,8 +168,12 @@ pub(super) fn in_words(terms: &Terms) -> Vec<String> {
     words.into_iter().flatten().collect()
 }
 
-/// Shows what waits in a registration until a receiver joins: `12.0 KiB for a host, 40s left`; `None` if nothing does.
+/// Shows what waits in a registration until a receiver joins: `12.0 KiB for a host, 40s left`, or until a host accepts:
+/// `2 clients for a host`; `None` if nothing does.
 pub(super) fn waiting(registration: &Registration) -> Option<String> {
+    if let Some(clients) = registration.waiting_clients.filter(|clients| *clients > 0) {
+        return Some(format!("{} for a host to accept", plural(clients, "client")));
+    }
     if registration.waiting_messages == 0 {
         return None;
     }

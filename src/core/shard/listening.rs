@@ -17,7 +17,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::bytes_of;
-use super::member::{Cause, MemberTally, Phase};
+use super::member::{Cause, Member, MemberTally, Phase};
 use super::outbox::{Outbox, rest_of_begun_frame};
 
 use super::room::Room;
@@ -51,6 +51,17 @@ pub struct Presence {
     pub pairs: usize,
     /// Clients that wait.
     pub waiting: usize,
+}
+
+/// The part of a member in a paired registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// A host that listens.
+    Listens,
+    /// A client that no host has accepted yet.
+    Waits,
+    /// One end of a pair, with the other one; `None` if that is closing.
+    Paired(Option<MemberId>),
 }
 
 /// The state of one paired registration. The room of its serial number has the hosts that listen.
@@ -163,6 +174,20 @@ impl Notice<'_> {
 }
 
 impl<L: Link> Shard<L> {
+    /// Returns a member's part in a paired registration; `None` in others.
+    pub(super) fn pairing(&self, member: &Member<L>) -> Option<Pairing> {
+        let room = self.rooms.get(member.room as usize)?;
+        let listening = self.listening.get(&room.serial)?;
+        Some(if listening.pairs.contains(&member.room) {
+            let mut members = room.slots().filter_map(|slot| self.members.get(slot));
+            Pairing::Paired(members.find(|other| other.id != member.id).map(|other| other.id))
+        } else if listening.waiting.contains_key(&member.room) {
+            Pairing::Waits
+        } else {
+            Pairing::Listens
+        })
+    }
+
     /// Adds a host that listens, whose connection follows as with [`Shard::join_away`]. All clients that wait are
     /// announced to it.
     pub fn join_listening(

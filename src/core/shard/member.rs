@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use strum::EnumCount;
 
+use super::listening::Pairing;
 use super::liveness::{ASK_AFTER, AckProgress, Activity, Growth, Verdict};
 use super::memory_account::MemoryAccount;
 use super::outbox::Outbox;
@@ -265,6 +266,8 @@ pub struct MemberSummary<'a, L> {
     pub role: Role,
     /// Whether it may only receive.
     pub receives_only: bool,
+    /// Its part in a paired registration; `None` in others.
+    pub pairing: Option<Pairing>,
     /// Time at which it joined.
     pub joined: Moment,
     /// Time at which its last bytes were received.
@@ -421,6 +424,7 @@ impl<L> Member<L> {
             id: self.id,
             role: self.role,
             receives_only: self.receives_only && self.role != Role::Host,
+            pairing: None,
             joined: self.joined,
             last_received: self.last_received,
             tally: self.tally,

@@ -55,7 +55,7 @@ use smallvec::SmallVec;
 #[cfg(any(test, feature = "test-util"))]
 pub use in_memory::{InMemoryLink, Pipe, SendCounter};
 pub use link::{Departure, Link, Received, TcpTransit};
-pub use listening::{Arrival, Numbers, Presence, parse_number};
+pub use listening::{Arrival, Numbers, Pairing, Presence, parse_number};
 pub use member::{MemberSummary, MemberTally, Newcomer, ShardTally, Traffic};
 pub use rate::Rates;
 pub use snapshot::MemberState;
@@ -285,13 +285,20 @@ impl<L: Link> Shard<L> {
     /// Returns the members of a registration.
     pub fn members_of(&self, serial: Serial) -> impl Iterator<Item = MemberSummary<'_, L>> {
         let slots = self.slots_of(serial);
-        slots.filter_map(|slot| self.members.get(slot)).filter(|member| member.id != NOBODY).map(Member::summary)
+        slots
+            .filter_map(|slot| self.members.get(slot))
+            .filter(|member| member.id != NOBODY)
+            .map(|member| self.summary(member))
+    }
+
+    fn summary<'a>(&self, member: &'a Member<L>) -> MemberSummary<'a, L> {
+        MemberSummary { pairing: self.pairing(member), ..member.summary() }
     }
 
     /// Finds a member; a search through all, for the rare question of an administrator.
     pub fn find(&self, id: MemberId) -> Option<(usize, MemberSummary<'_, L>)> {
         let found = self.members.iter().find(|(_, member)| member.id == id && id != NOBODY && member.is_present());
-        found.map(|(slot, member)| (slot, member.summary()))
+        found.map(|(slot, member)| (slot, self.summary(member)))
     }
 
     /// Reports each room's sums, of which a paired registration has several, from a place on (0 is the first), until so

@@ -45,6 +45,8 @@ pub(super) fn known(id: &str, seats: u64, messages: u64) -> wire::Registration {
         waiting_bytes: 0,
         waiting_left_ms: None,
         waiting_for: Vec::new(),
+        pairs: None,
+        waiting_clients: None,
     }
 }
 
@@ -56,6 +58,8 @@ pub(super) fn member(id: u64, role: Role) -> wire::Member {
         role,
         receives_only: false,
         admission: None,
+        pairing: None,
+        paired_with: None,
         address: format!("192.0.2.7:{}", 50_000 + id),
         tls: id.is_multiple_of(2),
         since_ms: 0,

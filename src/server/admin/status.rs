@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ws_router_core::close::CloseReason;
 use ws_router_core::kind::{Kind, Role};
-use ws_router_core::shard::{DiscardReason, Traffic, WaitingTotals};
+use ws_router_core::shard::{DiscardReason, Pairing, Traffic, WaitingTotals};
 
 use super::{Context, wire};
 use crate::metrics::{Refusal, Rejection};
@@ -65,6 +65,10 @@ pub(super) async fn status(context: &Context) -> wire::Status {
                 .iter()
                 .map(|why| (why.label().to_owned(), threads.iter().map(|thread| thread.waiting_discarded(*why)).sum()))
                 .collect(),
+            waiting_clients: threads.iter().map(|thread| thread.waiting_clients.value()).sum(),
+            clients_accepted: threads.iter().map(|thread| thread.accepted_clients.value()).sum(),
+            clients_rejected: threads.iter().map(|thread| thread.rejected_clients.value()).sum(),
+            accept_timeouts: threads.iter().map(|thread| thread.accept_timeouts.value()).sum(),
             buffered_bytes: context.server.memory().used(),
             buffered_limit_bytes: context.server.memory().limit(),
             relieved: threads.iter().map(|thread| thread.relieved.value()).sum(),
@@ -85,6 +89,9 @@ pub(super) async fn status(context: &Context) -> wire::Status {
 /// Converts a registration to its JSON form.
 pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) -> wire::Registration {
     let registration = &summary.registration;
+    // The client of a pair may leave before the host's end.
+    let clients = summary.seats - summary.hosts;
+    let pairs = (registration.kind == Kind::Paired).then(|| summary.pairs.min(clients));
     wire::Registration {
         id: registration.id.to_string(),
         kind: registration.kind,
@@ -108,6 +115,8 @@ pub(super) fn registration(summary: &Summary, traffic: Traffic, now: Instant) ->
         waiting_bytes: traffic.waiting.bytes,
         waiting_left_ms: traffic.waiting.left.map(millis),
         waiting_for: waiting_for(registration.kind, &traffic.waiting),
+        pairs: pairs.map(|pairs| pairs as u64),
+        waiting_clients: pairs.map(|pairs| (clients - pairs) as u64),
     }
 }
 
@@ -126,6 +135,15 @@ pub(super) fn member(view: &MemberView) -> wire::Member {
         role: view.role,
         receives_only: view.receives_only,
         admission: view.admission.clone(),
+        pairing: view.pairing.map(|pairing| match pairing {
+            Pairing::Listens => wire::Pairing::Listening,
+            Pairing::Waits => wire::Pairing::Waiting,
+            Pairing::Paired(_) => wire::Pairing::Paired,
+        }),
+        paired_with: match view.pairing {
+            Some(Pairing::Paired(Some(other))) => Some(other.0),
+            _ => None,
+        },
         address: view.peer.to_string(),
         tls: view.tls,
         // If the clock was set back to before the age allows, the earliest time that the field can express.

@@ -25,7 +25,7 @@ use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Sequence, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{MemberState, Rates, Rules, Traffic, WaitingState};
+use ws_router_core::shard::{MemberState, Pairing, Rates, Rules, Traffic, WaitingState};
 
 use crate::config;
 use crate::events::Events;
@@ -72,6 +72,8 @@ pub struct MemberView {
     pub role: Role,
     /// Whether it may only receive.
     pub receives_only: bool,
+    /// Its part in a paired registration; `None` in others.
+    pub pairing: Option<Pairing>,
     /// The other end of its connection.
     pub peer: Peer,
     /// Whether its connection is encrypted.

@@ -255,6 +255,7 @@ impl Thread {
             admission: seat.admission.clone(),
             role: summary.role,
             receives_only: summary.receives_only,
+            pairing: summary.pairing,
             peer: summary.link.peer,
             tls: summary.link.is_tls(),
             age: self.now.since(summary.joined),
