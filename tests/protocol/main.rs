@@ -18,6 +18,7 @@ mod paired;
 mod pipe;
 mod registrations;
 mod routes;
+mod send;
 mod shares;
 mod subprotocol;
 mod terms;

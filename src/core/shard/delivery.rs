@@ -270,7 +270,7 @@ impl<L: Link> Shard<L> {
                 self.hand_over(receiver as usize, batch, now);
             }
             _ if side.senders() == usize::from(is_peer) => self.route_to_listeners(sender, is_collecting, batch, now),
-            _ => self.collect(sender, room, target, batch),
+            _ => self.collect(sender as u32, room, target, batch),
         }
     }
 
@@ -293,12 +293,12 @@ impl<L: Link> Shard<L> {
                     None => self.recycle(batch),
                 }
             }
-            _ => self.collect(sender, room, target, batch),
+            _ => self.collect(sender as u32, room, target, batch),
         }
     }
 
     /// Sends the batch to its single receiver.
-    fn hand_over(&mut self, receiver: usize, batch: &mut Batch, now: Moment) {
+    pub(super) fn hand_over(&mut self, receiver: usize, batch: &mut Batch, now: Moment) {
         let member = &mut self.members[receiver];
         if !member.is_present() {
             let place = (member.room, side_of(member.role));
@@ -367,17 +367,19 @@ impl<L: Link> Shard<L> {
         self.account(receiver);
     }
 
-    /// Adds the messages of one read to a side's pending broadcast.
-    fn collect(&mut self, sender: usize, room: u32, side: usize, batch: &mut Batch) {
+    /// Adds the messages of one read, or one from outside, to a side's pending broadcast.
+    pub(super) fn collect(&mut self, sender: u32, room: u32, side: usize, batch: &mut Batch) {
         let pending = &mut self.rooms[room as usize].sides[side].pending;
         let before = pending.as_deref().map_or(0, PendingBroadcast::memory);
         let pending = pending.get_or_insert_with(|| {
             self.fan_out.enqueue(room, side);
             self.pools.take_broadcast()
         });
-        pending.push(sender as u32, batch, &self.scratch, &mut self.buffers);
+        pending.push(sender, batch, &self.scratch, &mut self.buffers);
         self.memory.broadcasts += (pending.memory() - before) as u64;
-        self.members[sender].flags.is_broadcasting = true;
+        if let Some(member) = self.members.get_mut(sender as usize) {
+            member.flags.is_broadcasting = true;
+        }
     }
 
     /// Continues broadcasts for about `work` small writes, as many as the other members can wait for;
@@ -692,6 +694,7 @@ impl<L: Link> Shard<L> {
     /// Resumes reading from all members that were paused because of a side that has room now.
     pub(super) fn wake_senders(&mut self, room: u32, side: usize) {
         let Some(found) = self.rooms.get_mut(room as usize) else { return };
+        self.awaited.on_progress(room, side, found.serial);
         let mut paused = std::mem::take(&mut found.sides[side].paused);
         for slot in paused.drain(..) {
             if let Some(member) = self.members.get_mut(slot as usize)

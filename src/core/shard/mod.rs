@@ -31,6 +31,7 @@ mod delivery;
 mod fanout;
 #[cfg(any(test, feature = "test-util"))]
 mod in_memory;
+mod injection;
 mod link;
 mod listening;
 mod liveness;
@@ -54,6 +55,7 @@ use smallvec::SmallVec;
 
 #[cfg(any(test, feature = "test-util"))]
 pub use in_memory::{InMemoryLink, Pipe, SendCounter};
+pub use injection::{Outcome, OutsideMessage};
 pub use link::{Departure, Link, Received, TcpTransit};
 pub use listening::{Arrival, Numbers, Pairing, Presence, parse_number};
 pub use member::{MemberSummary, MemberTally, Newcomer, ShardTally, Traffic};
@@ -66,6 +68,7 @@ use crate::frame::{Batch, Buffers, CloseFrame, close_frame};
 use crate::ids::{MemberId, Serial};
 use closing_queue::{ClosingQueue, delivers_queue};
 use fanout::FanOut;
+use injection::AwaitedSides;
 use listening::{CustomClose, Listening, NOBODY};
 use liveness::Verdict;
 use member::{Cause, Member, Phase};
@@ -136,6 +139,7 @@ pub struct Shard<L: Link> {
     run_queue: RunQueue,
     throttled: Throttled,
     fan_out: FanOut,
+    awaited: AwaitedSides,
     closing: ClosingQueue,
     waiting: WaitingQueues<L::Hold>,
     /// Members to be pinged in later iterations, since the number of pings per iteration is limited.
@@ -164,6 +168,7 @@ impl<L: Link> Shard<L> {
             run_queue: RunQueue::default(),
             throttled: Throttled::default(),
             fan_out: FanOut::default(),
+            awaited: AwaitedSides::default(),
             closing: ClosingQueue::default(),
             waiting: WaitingQueues::default(),
             due_pings: VecDeque::new(),
@@ -253,6 +258,7 @@ impl<L: Link> Shard<L> {
             && self.due_pings.is_empty()
             && self.sweep.is_none()
             && !self.waiting.is_expiring()
+            && !self.awaited.has_ready()
             && !self.buffers.has_excess())
     }
 
@@ -703,6 +709,7 @@ impl<L: Link> Shard<L> {
         let left = &mut room.sides[side];
         left.receive_only -= u32::from(receives_only);
         *left.above_mut(receives_only) -= u32::from(flags.above_high_water);
+        self.awaited.on_progress(at, side, room.serial);
         if let Some(moved) = left.remove(place, self.fan_out.serves(at, side)) {
             self.members[moved].place = place as u32;
         }
@@ -742,6 +749,7 @@ impl<L: Link> Shard<L> {
         {
             listening.departed.add(departed);
         }
+        (0..room.sides.len()).for_each(|side| self.awaited.on_progress(at, side, room.serial));
         if let Some(current) = self.fan_out.cancel(at) {
             self.recycle_broadcast(current.broadcast);
         }

@@ -15,7 +15,7 @@ use crate::kind::Role;
 pub(super) struct Room {
     pub(super) serial: Serial,
     pub(super) sides: [Side; 2],
-    /// Traffic of members that have left; `None` until one has.
+    /// Traffic of members that have left, and of messages from outside; `None` until there is some.
     pub(super) departed: Option<Box<MemberTally>>,
 }
 
@@ -47,7 +47,7 @@ impl Room {
         self.sides.iter().all(|side| side.len() == 0)
     }
 
-    /// Adds the traffic of a member that leaves, so that the room's sums don't fall.
+    /// Adds the traffic of a member that leaves, so that the room's sums don't fall, or of a message from outside.
     pub(super) fn keep_tally(&mut self, tally: &MemberTally) {
         if *tally != MemberTally::default() {
             self.departed.get_or_insert_default().add(tally);

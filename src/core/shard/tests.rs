@@ -17,6 +17,7 @@ use crate::kind::Role;
 
 mod bounds;
 mod closing;
+mod injection;
 mod liveness;
 mod memory;
 mod paired;

@@ -6,7 +6,7 @@ use ws_router_core::close::CloseReason;
 use ws_router_core::shard::DiscardReason;
 
 use super::{Context, wire};
-use crate::metrics::{Exposition, HistogramSnapshot, Refusal, Rejection, ThreadTotals, families};
+use crate::metrics::{Exposition, HistogramSnapshot, Refusal, Rejection, SendResult, ThreadTotals, families};
 use crate::sys;
 
 /// Returns all metrics.
@@ -66,6 +66,11 @@ fn frontend(text: &mut Exposition, context: &Context) {
     text.labeled(&families::REFUSED, "reason", Refusal::ALL.iter().map(|&why| (why.label(), metrics.refusals(why))));
     text.single(&families::AUTH_FAILURES, metrics.auth_request_failures.value());
     text.single(&families::OUT_OF_MEMORY, metrics.out_of_memory.value());
+    text.labeled(
+        &families::SENDS,
+        "result",
+        SendResult::ALL.iter().map(|&result| (result.label(), metrics.sends(result))),
+    );
     text.single(&families::REGISTRATIONS, context.server.registrations());
     text.single(&families::REGISTERED, metrics.registered.value());
     text.labeled(&families::ENDED, "reason", context.server.ended().map(|(why, count)| (why.label(), count)));
@@ -97,6 +102,7 @@ fn relay(text: &mut Exposition, context: &Context) {
     let discarded = DiscardReason::ALL.iter().map(|&why| (why.label(), discarded(why)));
     text.labeled(&families::WAITING_DISCARDED, "reason", discarded);
     text.single(&families::READS_THROTTLED, all(|thread| thread.reads_throttled.value()));
+    text.single(&families::SENDS_WAITING, all(|thread| thread.waiting_sends.value()));
     text.single(&families::OUTBOX, all(|thread| thread.outbox_bytes.value()));
     text.single(&families::BUFFERED, context.server.memory().used());
     text.single(&families::BUFFERED_LIMIT, context.server.memory().limit());

@@ -94,6 +94,8 @@ impl Default for Http {
             // Many times the length of an id and two keys, even with a browser's cookies.
             max_head: ByteSize::kib(16),
             max_body: ByteSize::kib(16),
+            // A webhook's event with a photograph's thumbnail. Larger messages are better sent over a websocket.
+            max_send: ByteSize::kib(256),
         }
     }
 }
@@ -122,6 +124,8 @@ impl Default for Limits {
             // The same school. One network still can't use up `registrations`: it can create 90,000 in the ten minutes
             // for which unclaimed ones are kept.
             register_rate: RateLimit(Some(Rate::per_second(100, 30_000))),
+            // A few hundred sensors behind one address, and a webhook that delivers a backlog at once.
+            send_rate: RateLimit(Some(Rate::per_second(200, 5_000))),
             // Some devices may keep trying an old key, and trying a million weak keys still takes two days.
             wrong_key_rate: RateLimit(Some(Rate::per_second(5, 100))),
         }

@@ -111,6 +111,7 @@ pub(super) const KEYS: &[Key] = keys! {
     // A browser says that much about itself, with a few cookies.
     "max-head" max_head, Live between(ByteSize::kib(8), ByteSize::mib(1));
     "max-body" max_body, Live between(ByteSize::kib(1), ByteSize::mib(1));
+    "max-send" max_send, Live between(ByteSize::kib(1), ByteSize::mib(64));
 
     [admin]
     "socket" socket, Restart any;
@@ -138,6 +139,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "memory" memory, Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
     "connection-rate" connection_rate, Live any;
     "register-rate" register_rate, Live any;
+    "send-rate" send_rate, Live any;
     "wrong-key-rate" wrong_key_rate, Live any;
 
     [service]

@@ -203,6 +203,8 @@ pub struct Http {
     pub max_head: ByteSize,
     /// Maximum size of a form in a request's body.
     pub max_body: ByteSize,
+    /// Maximum size of a message in a request's body.
+    pub max_send: ByteSize,
 }
 
 /// Header in which proxies state a client's address.
@@ -308,6 +310,8 @@ pub struct Limits {
     pub connection_rate: RateLimit,
     /// Rate of requests to register from one client network.
     pub register_rate: RateLimit,
+    /// Rate of requests to send a message from one client network.
+    pub send_rate: RateLimit,
     /// Rate of wrong keys from one client network for one registration.
     pub wrong_key_rate: RateLimit,
 }

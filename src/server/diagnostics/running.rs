@@ -67,12 +67,16 @@ fn rejections(metrics: &FrontendMetrics, why: Rejection) -> Option<Finding> {
 fn refusals(metrics: &FrontendMetrics, why: Refusal) -> Option<Finding> {
     let fix = match why {
         Refusal::Full => "raise the limit that the log names",
-        Refusal::TooOften => "raise limits.register-rate or limits.wrong-key-rate, if these aren't guesses",
-        Refusal::TooLarge => "raise http.max-head or http.max-body, if these are proper requests",
+        Refusal::TooOften => {
+            "raise limits.register-rate, limits.send-rate or limits.wrong-key-rate, if these aren't guesses"
+        }
+        Refusal::TooLarge => "raise http.max-head, http.max-body or http.max-send, if these are proper requests",
         Refusal::Access => "check the [[access]] rules and the devices' tokens; ws-routerctl events shows each refusal",
         Refusal::Host => "add the name that devices use to http.hosts",
         Refusal::NoUpgrade => "check that the proxy in front passes Upgrade and Connection on",
         Refusal::Malformed
+        | Refusal::NoReceiver
+        | Refusal::SlowReceivers
         | Refusal::WrongKey
         | Refusal::Unknown
         | Refusal::Method

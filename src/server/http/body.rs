@@ -1,4 +1,4 @@
-//! The form in the body of a POST, bounded in size and time.
+//! The body of a POST, a form or a message, bounded in size and time.
 
 use std::time::Duration;
 
@@ -26,10 +26,29 @@ pub(super) async fn read(request: &mut Request<Incoming>, rules: &config::Http) 
     if request.body().size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    collect(Limited::new(request.body_mut(), limit), rules.request_timeout).await
+    collect(Limited::new(request.body_mut(), limit), rules.request_timeout, too_large).await
 }
 
-async fn collect(body: Limited<&mut Incoming>, time_limit: Duration) -> Result<Bytes, HttpError> {
+/// Reads a message.
+pub(super) async fn read_message(
+    request: &mut Request<Incoming>,
+    limit: usize,
+    time_limit: Duration,
+) -> Result<Bytes, HttpError> {
+    collect(Limited::new(request.body_mut(), limit), time_limit, message_too_large).await
+}
+
+/// A message larger than `http.max-send` or `websocket.max-message`.
+pub(super) fn message_too_large() -> HttpError {
+    let text = "the message is too large; join the registration to send it";
+    HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, Refusal::TooLarge, text)
+}
+
+async fn collect(
+    body: Limited<&mut Incoming>,
+    time_limit: Duration,
+    too_large: fn() -> HttpError,
+) -> Result<Bytes, HttpError> {
     match tokio::time::timeout(time_limit, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

@@ -1,4 +1,4 @@
-//! Public HTTP routes: register, connect, remove, members, health, statistics, and a page to try them.
+//! Public HTTP routes: register, connect, send, remove, members, health, statistics, and a page to try them.
 //!
 //! [`serve`] runs the accept loop of a listener, and [`serve_connection`] serves one connection: its requests, one
 //! after the other, are answered by `routes` until it is closed, times out, or moves to a relay thread as a websocket.
@@ -26,6 +26,7 @@ mod rate_limit;
 mod register;
 mod responses;
 mod routes;
+mod send;
 mod stats;
 mod upgrade;
 

@@ -40,6 +40,13 @@ pub(super) fn check_request_rate(
     counted.map_err(|wait| HttpError::too_often("too many requests from your network; wait before the next one", wait))
 }
 
+/// Counts a request to send a message for `limits.send-rate`.
+pub(super) fn check_send_rate(server: &Server, client: &Peer, config: &Config) -> Result<(), HttpError> {
+    let Some(network) = ClientLimits::network_of(client, &config.http) else { return Ok(()) };
+    let counted = server.clients().count_send(network, &config.limits.send_rate);
+    counted.map_err(|wait| HttpError::too_often("too many messages from your network; wait before the next one", wait))
+}
+
 /// Counts a request for a registration for `limits.register-rate`.
 pub(super) fn check_register_rate(server: &Server, client: &Peer, config: &Config) -> Result<(), HttpError> {
     let Some(network) = ClientLimits::network_of(client, &config.http) else { return Ok(()) };

@@ -19,8 +19,8 @@ use super::event_stream::EventStream;
 use super::query::ParamError;
 use crate::access::Action;
 use crate::metrics::Refusal;
-use crate::registry::{KeyError, SeatError};
-use crate::server::{JoinError, MembersError, RegisterError, RemoveError, Unavailable, WatchError};
+use crate::registry::{KeyError, SeatError, SenderError};
+use crate::server::{JoinError, MembersError, RegisterError, RemoveError, SendError, Unavailable, WatchError};
 
 /// Response to a request.
 pub(super) type Response = http::Response<Body>;
@@ -327,6 +327,38 @@ impl From<WatchError> for HttpError {
             WatchError::TooManyWatchers => Self::unavailable(
                 "too many clients watch members; ask without Accept: text/event-stream, or try again later",
             ),
+        }
+    }
+}
+
+impl From<SendError> for HttpError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::OutOfMemory => Unavailable::OutOfMemory.into(),
+            SendError::TooManyWrongKeys(wait) => Self::too_many_wrong_keys(wait),
+            SendError::Rejected(SenderError::Unknown) => {
+                Self::unknown("no such registration; it may have ended already")
+            }
+            SendError::Rejected(SenderError::WrongKey) => Self::wrong_key("wrong key; use the one that was registered"),
+            SendError::Rejected(SenderError::Forbidden) => {
+                Self::wrong_key("this key doesn't admit hosts; send sock_type=client, or use key")
+            }
+            SendError::Rejected(SenderError::ReceivesOnly) => {
+                Self::wrong_key("receive_key doesn't allow to send; use key or client_key")
+            }
+            SendError::Rejected(SenderError::RoleRequired) => Self::malformed("sock_type must be host or client, once"),
+            SendError::Rejected(SenderError::Paired) => {
+                Self::malformed("a paired registration takes no messages for all; connect as its client")
+            }
+            SendError::NoReceiver => Self {
+                reason: Refusal::NoReceiver,
+                ..Self::unavailable("nobody is there to receive it; try again later")
+            },
+            SendError::TooSlow => Self {
+                reason: Refusal::SlowReceivers,
+                ..Self::unavailable("all receivers are too slow, and nothing was sent; try again later")
+            },
+            SendError::Busy => Self::unavailable("the router is busy; try again later"),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::query::Form;
 use super::rate_limit::RequestCount;
 use super::responses::{HttpError, Response, bare};
 use super::upgrade::Upgrade;
-use super::{body, connect, console, forwarded, headers, host, members, rate_limit, register, stats};
+use super::{body, connect, console, forwarded, headers, host, members, rate_limit, register, send, stats};
 use crate::access::Action;
 use crate::config::Config;
 use crate::log::RateLimitedLog;
@@ -28,6 +28,7 @@ use crate::server::Server;
 pub(super) enum Route {
     Register,
     Connect,
+    Send,
     Remove,
     Members,
     Health,
@@ -143,6 +144,9 @@ async fn dispatch(
     if route == Route::Register && matches!(*request.method(), Method::GET | Method::POST) {
         rate_limit::check_register_rate(server, &client.peer, config)?;
     }
+    if route == Route::Send && *request.method() == Method::POST {
+        rate_limit::check_send_rate(server, &client.peer, config)?;
+    }
     match (route, request.method()) {
         // A disabled route is answered like an unknown path.
         (Route::Stats, _) if !config.http.public_stats => Err(unknown_path()),
@@ -170,6 +174,7 @@ async fn dispatch(
             let body = body::read(request, &config.http).await?;
             members::members(server, request, client, Form::new(&body)).await
         }
+        (Route::Send, &Method::POST) => send::send(server, request, client, config).await,
         (Route::Health, &Method::GET | &Method::HEAD) => register::health(server),
         (Route::Stats, &Method::GET | &Method::HEAD) => stats::stats(server).await,
         (Route::Console, &Method::GET | &Method::HEAD) => Ok(console::page()),
@@ -218,6 +223,7 @@ impl Route {
         let route = match segments.next()? {
             "register" => Self::Register,
             "connect" => Self::Connect,
+            "send" => Self::Send,
             "remove" => Self::Remove,
             "members" => Self::Members,
             "healthz" => Self::Health,
@@ -232,6 +238,7 @@ impl Route {
         match self {
             Self::Register => "register",
             Self::Connect => "connect",
+            Self::Send => "send",
             Self::Remove => "remove",
             Self::Members => "members",
             Self::Health => "healthz",
@@ -245,13 +252,14 @@ impl Route {
             Self::Register | Self::Remove => "GET, POST, OPTIONS",
             Self::Connect => "GET, OPTIONS",
             Self::Members => "GET, HEAD, POST, OPTIONS",
+            Self::Send => "POST, OPTIONS",
             Self::Health | Self::Stats | Self::Console => "GET, HEAD, OPTIONS",
         }
     }
 }
 
 fn unknown_path() -> HttpError {
-    HttpError::unknown("no such path; use /register, /connect or /remove")
+    HttpError::unknown("no such path; use /register, /connect, /send or /remove")
 }
 
 fn too_long() -> HttpError {

@@ -60,6 +60,8 @@ families! {
     REFUSED Counter "wsrouter_requests_refused_total" "HTTP requests refused, by reason.";
     AUTH_FAILURES Counter "wsrouter_auth_request_failures_total" "Requests denied because an external authorizer did not answer, or had too many requests already.";
     OUT_OF_MEMORY Counter "wsrouter_requests_out_of_memory_total" "Requests refused because buffered data is near the memory limit.";
+    SENDS Counter "wsrouter_sends_total" "Messages of POST /send that were ready to be sent, by result.";
+    SENDS_WAITING Gauge "wsrouter_sends_waiting" "Messages of POST /send that wait for slow receivers now.";
     REGISTRATIONS Gauge "wsrouter_registrations" "Registrations now.";
     REGISTERED Counter "wsrouter_registrations_made_total" "Registrations created.";
     ENDED Counter "wsrouter_registrations_ended_total" "Registrations that ended, by reason.";
@@ -71,8 +73,8 @@ families! {
     ACCEPTED_CLIENTS Counter "wsrouter_clients_accepted_total" "Clients of paired registrations that a host accepted.";
     REJECTED_CLIENTS Counter "wsrouter_clients_rejected_total" "Clients of paired registrations that a host rejected.";
     ACCEPT_TIMEOUTS Counter "wsrouter_accept_timeouts_total" "Clients of paired registrations that no host accepted in time.";
-    MESSAGES_IN Counter "wsrouter_messages_received_total" "Messages received from members.";
-    BYTES_IN Counter "wsrouter_received_bytes_total" "Payload bytes received from members.";
+    MESSAGES_IN Counter "wsrouter_messages_received_total" "Messages received from members and by POST /send.";
+    BYTES_IN Counter "wsrouter_received_bytes_total" "Payload bytes received from members and by POST /send.";
     MESSAGES_OUT Counter "wsrouter_messages_delivered_total" "Messages handed to receivers, each receiver counted.";
     BYTES_OUT Counter "wsrouter_delivered_bytes_total" "Bytes handed to receivers, frame headers included.";
     UNDELIVERED Counter "wsrouter_messages_undelivered_total" "Messages without a receiver.";

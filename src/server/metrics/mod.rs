@@ -85,7 +85,11 @@ pub enum Refusal {
     Taken,
     /// A limit is reached.
     Full,
-    /// The client's network exceeds a rate of requests, registrations or wrong keys.
+    /// Nobody is there to receive the message.
+    NoReceiver,
+    /// All receivers of the message are behind.
+    SlowReceivers,
+    /// The client's network exceeds a rate of requests, registrations, messages or wrong keys.
     TooOften,
     /// The head or the body is larger than its limit.
     TooLarge,
@@ -99,6 +103,32 @@ pub enum Refusal {
 
 impl Refusal {
     /// All reasons, in the order of their discriminants.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Returns the metric label.
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Result of a request to send a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum SendResult {
+    /// It was written to, or queued for, at least one receiver.
+    Sent,
+    /// Nobody was there to receive it, and it waits for the next member (the term `wait`).
+    Waiting,
+    /// Nobody was there to receive it.
+    NoReceiver,
+    /// All receivers were behind for too long.
+    TooSlow,
+    /// The relay thread was busy or about to stop.
+    Busy,
+}
+
+impl SendResult {
+    /// All results, in the order of their discriminants.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Returns the metric label.
@@ -144,6 +174,8 @@ pub struct FrontendMetrics {
     pub tls_sessions: Gauge,
     /// Registrations now.
     pub registrations: Gauge,
+    /// Memory of the messages that requests are sending, in bytes.
+    pub send_bytes: Gauge,
     /// Requests refused because buffered data is near `limits.memory`.
     pub out_of_memory: Counter,
     /// Connections accepted since the start.
@@ -182,6 +214,7 @@ pub struct FrontendMetrics {
     pub lost: Counter,
     refusals: [TimedCounter; Refusal::COUNT],
     rejections: [TimedCounter; Rejection::COUNT],
+    sends: [Counter; SendResult::COUNT],
 }
 
 impl FrontendMetrics {
@@ -198,6 +231,16 @@ impl FrontendMetrics {
     /// Returns how long ago the last connection was rejected for this reason, in whole seconds.
     pub fn last_rejection(&self, why: Rejection) -> Option<Duration> {
         self.rejections[why as usize].since_last()
+    }
+
+    /// Counts a request to send a message.
+    pub fn sent(&self, result: SendResult) {
+        self.sends[result as usize].increment();
+    }
+
+    /// Returns how many requests to send a message had this result.
+    pub fn sends(&self, result: SendResult) -> u64 {
+        self.sends[result as usize].value()
     }
 
     /// Counts a refused request.
@@ -266,6 +309,8 @@ pub struct ThreadTotals {
     pub rejected_clients: Counter,
     /// Clients that no host accepted in time.
     pub accept_timeouts: Counter,
+    /// Messages of POST /send that wait for slow receivers now.
+    pub waiting_sends: Gauge,
     /// Bytes in outboxes now.
     pub outbox_bytes: Gauge,
     /// Messages that wait for a receiver now.

@@ -32,6 +32,7 @@ pub struct ClientLimits {
     start: Instant,
     connects: Mutex<RateTable<Network>>,
     registers: Mutex<RateTable<Network>>,
+    sends: Mutex<RateTable<Network>>,
     failed_keys: Mutex<RateTable<(Network, u64)>>,
     /// Hash function for registration ids, so that the keys of [`Self::failed_keys`] have a fixed size.
     id_hasher: RandomState,
@@ -51,6 +52,7 @@ impl Default for ClientLimits {
             start: Instant::now(),
             connects: Mutex::default(),
             registers: Mutex::default(),
+            sends: Mutex::default(),
             failed_keys: Mutex::default(),
             id_hasher: RandomState::new(),
             open: Mutex::default(),
@@ -74,6 +76,11 @@ impl ClientLimits {
     /// Counts a request to register. Returns the time to wait if the rate is exceeded.
     pub fn count_registration(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
         take(&self.registers, network, limit, self.now())
+    }
+
+    /// Counts a request to send a message. Returns the time to wait if the rate is exceeded.
+    pub fn count_send(&self, network: Network, limit: &RateLimit) -> Result<(), Duration> {
+        take(&self.sends, network, limit, self.now())
     }
 
     /// Returns the time to wait if the peer's network has tried too many wrong keys for this id. Must be called before a

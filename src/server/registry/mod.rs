@@ -71,7 +71,7 @@ impl Registration {
         self.wait_s.map(|seconds| Duration::from_secs(seconds.get().into()))
     }
 
-    /// Returns whether the registration has this key, of this kind.
+    /// Returns whether `key`, the hash of a presented key, is the registration's key of its name.
     fn has_key(&self, credential: Credential<'_>, key: &KeyHash) -> bool {
         let expected = match credential {
             Credential::Key(_) => Some(&self.key),
@@ -135,6 +135,7 @@ pub enum Credential<'a> {
 }
 
 impl<'a> Credential<'a> {
+    /// Returns the key.
     fn key(self) -> &'a Key {
         let (Self::Key(key) | Self::ClientKey(key) | Self::ReceiveKey(key)) = self;
         key
@@ -208,6 +209,24 @@ impl Drop for Seat {
         } else {
             self.registry.release(&self.registration, self.role, self.is_active, Instant::now());
         }
+    }
+}
+
+/// Right to send to the members of a registration without a seat in it. It keeps no registration from ending.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// The registration.
+    pub registration: Arc<Registration>,
+    /// The role as which the client sends.
+    pub role: Role,
+    registry: Arc<Registry>,
+}
+
+impl Sender {
+    /// Returns how long messages wait for a receiver in the registration, and a hold on it for that time; `None` if they
+    /// don't wait.
+    pub fn hold(&self) -> Option<(Duration, Hold)> {
+        Some((self.registration.wait()?, self.registry.hold(&self.registration)?))
     }
 }
 
@@ -383,6 +402,33 @@ impl Registry {
     /// Watches the members of a registration.
     pub fn watch(self: &Arc<Self>, registration: Arc<Registration>) -> Watch {
         Watch::new(Arc::clone(self), registration)
+    }
+
+    /// Admits a client that sends without a seat. `role` is required in a hostclient registration, and ignored in a lobby.
+    pub fn sender(
+        self: &Arc<Self>,
+        id: &str,
+        credential: Credential<'_>,
+        role: Option<Role>,
+    ) -> Result<Sender, SenderError> {
+        let key = self.hasher.hash(credential.key());
+        let inner = self.lock();
+        let registration = &inner.entries.get(id).ok_or(SenderError::Unknown)?.registration;
+        if !registration.has_key(credential, &key) {
+            return Err(SenderError::WrongKey);
+        }
+        if matches!(credential, Credential::ReceiveKey(_)) {
+            return Err(SenderError::ReceivesOnly);
+        }
+        let role = match registration.kind {
+            Kind::Paired => return Err(SenderError::Paired),
+            Kind::Lobby => Role::Peer,
+            Kind::HostClient => role.ok_or(SenderError::RoleRequired)?,
+        };
+        if matches!(credential, Credential::ClientKey(_)) && role != Role::Client {
+            return Err(SenderError::Forbidden);
+        }
+        Ok(Sender { registration: Arc::clone(registration), role, registry: Arc::clone(self) })
     }
 
     /// Ends a registration for a device that has both keys; the caller then closes its members.
@@ -619,6 +665,29 @@ pub enum KeyError {
     /// The key is wrong.
     #[error("wrong key")]
     WrongKey,
+}
+
+/// Error of [`Registry::sender`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SenderError {
+    /// No registration has this id.
+    #[error("no such registration")]
+    Unknown,
+    /// The key is wrong.
+    #[error("wrong key")]
+    WrongKey,
+    /// A hostclient registration requires a role.
+    #[error("the role is missing")]
+    RoleRequired,
+    /// The key is correct, but doesn't admit a sender with this role.
+    #[error("the key doesn't admit hosts")]
+    Forbidden,
+    /// The key is correct, but only admits receivers.
+    #[error("the key only admits receivers")]
+    ReceivesOnly,
+    /// The key is correct, but nothing can be sent to a paired registration as a whole.
+    #[error("the registration is paired")]
+    Paired,
 }
 
 /// Error of [`Registry::remove`].

@@ -9,13 +9,13 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, Serial};
-use ws_router_core::shard::{MemberState, Rates, Rules, Traffic, WaitingState};
+use ws_router_core::shard::{MemberState, OutsideMessage, Rates, Rules, Traffic, WaitingState};
 
-use super::MemberView;
+use super::{MemberView, SendOutcome};
 use crate::log::messages;
 use crate::net::Socket;
 use crate::peer::{Peer, Share};
-use crate::registry::{Hold, Seat};
+use crate::registry::{Hold, Seat, Sender};
 use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 
 /// A command to a relay thread.
@@ -46,6 +46,8 @@ pub(super) enum Command {
     Abandon(MemberId),
     /// Adds the two members of a self-test.
     SelfTest { ids: [MemberId; 2], serial: Serial, ends: Box<[std::os::unix::net::UnixStream; 2]> },
+    /// Sends a message from outside, which waits for so long while all its receivers are behind.
+    Send(Box<Send>, Duration),
     /// Closes all members of a registration.
     End(Serial, CloseReason),
     /// Lists the members of a registration.
@@ -72,6 +74,14 @@ pub(super) enum Command {
     /// Closes all members, and ends the thread when their connections are gone or the time is over; then the sender is
     /// dropped.
     Stop(CloseReason, Duration, oneshot::Sender<()>),
+}
+
+/// A message from outside that is to be sent.
+#[derive(Debug)]
+pub(super) struct Send {
+    pub(super) sender: Sender,
+    pub(super) message: OutsideMessage,
+    pub(super) answer: oneshot::Sender<SendOutcome>,
 }
 
 /// Traffic of some registrations of a thread.
@@ -161,5 +171,5 @@ impl Inbox {
     }
 }
 
-/// Maximum number of waiting joins: some tenths of a second of a mass reconnect, which take a few megabytes.
+/// Maximum number of waiting joins and messages: some tenths of a second of a mass reconnect, which take a few megabytes.
 const CAPACITY: usize = 8192;

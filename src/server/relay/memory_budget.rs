@@ -1,7 +1,7 @@
 //! The limit on the memory that peers can make the router hold (`limits.memory`).
 //!
 //! Each relay thread publishes in every iteration how much memory its members' streams take. Connections, requests in
-//! progress and registrations count with a fixed estimate each. Near the limit, newcomers are rejected
+//! progress and registrations count with a fixed estimate each, and the messages that requests send with their size. Near the limit, newcomers are rejected
 //! ([`MemoryBudget::is_tight`]), and each thread with at least its share of the memory closes the members that take the
 //! most, until enough is free. Otherwise the kernel's OOM killer would end the router, with all connections.
 
@@ -41,6 +41,7 @@ impl MemoryBudget {
             + metrics.connections.value() * CONNECTION
             + metrics.tls_sessions.value() * TLS_SESSION
             + metrics.pending.value() * REQUEST
+            + metrics.send_bytes.value()
             + metrics.registrations.value() * REGISTRATION
     }
 

@@ -25,19 +25,19 @@ use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Sequence, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{MemberState, Pairing, Rates, Rules, Traffic, WaitingState};
+use ws_router_core::shard::{MemberState, OutsideMessage, Pairing, Rates, Rules, Traffic, WaitingState};
 
 use crate::config;
 use crate::events::Events;
 use crate::metrics::{FrontendMetrics, ThreadTotals};
 use crate::net::Socket;
 use crate::peer::{Peer, Share};
-use crate::registry::{Hold, Registration, Seat};
+use crate::registry::{Hold, Registration, Seat, Sender};
 use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 use crate::sys::TcpState;
 use announcement_numbers::AnnouncementNumbers;
 pub use inbox::WaitingClient;
-use inbox::{Command, Inbox, RestoredMember, TrafficPart};
+use inbox::{Command, Inbox, RestoredMember, Send, TrafficPart};
 pub use memory_budget::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
 use thread::{Stats, Thread};
 
@@ -131,6 +131,19 @@ pub struct Frozen {
     _hold: Vec<std::sync::mpsc::Sender<()>>,
 }
 
+/// Result of [`Relay::send`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The message was written to, or queued for, so many members.
+    Sent(usize),
+    /// Nobody was there to receive it, and it waits for the next member.
+    Waiting,
+    /// Nobody was there to receive it.
+    NoReceiver,
+    /// All receivers were behind for the whole time.
+    TooSlow,
+}
+
 /// Error returned when a thread's inbox is full; answered with 503.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy;
@@ -193,6 +206,18 @@ impl Relay {
         let reservation = Reservation { id, inbox, is_open: true };
         let is_accepted = is_done.await.map_err(|_| Busy)?;
         Ok(is_accepted.then_some(reservation))
+    }
+
+    /// Sends a message to all who receive from the sender's role, and waits up to `patience` while all of them are behind.
+    /// Unless the result says so, nothing was or will be sent.
+    pub async fn send(&self, sender: Sender, message: OutsideMessage, patience: Duration) -> Result<SendOutcome, Busy> {
+        let (answer, sent) = oneshot::channel();
+        let inbox = self.inbox_of(sender.registration.serial);
+        let send = Box::new(Send { sender, message, answer });
+        inbox.try_push(Command::Send(send, patience)).map_err(|_| Busy)?;
+        // A thread that has stopped never takes the command.
+        let sent = tokio::time::timeout(patience + STOPPED_THREAD, sent);
+        sent.await.ok().and_then(Result::ok).ok_or(Busy)
     }
 
     /// Closes all members of a registration that has ended in the registry.
@@ -366,6 +391,9 @@ impl Relay {
         serial.0 as usize % self.0.threads.len()
     }
 }
+
+/// Time after which a relay thread that hasn't answered counts as stopped.
+const STOPPED_THREAD: Duration = Duration::from_secs(5);
 
 fn start_thread(number: usize, rules: Rules, busy_poll: Duration, events: Events, stats: Stats) -> io::Result<Handle> {
     let poll = mio::Poll::new()?;

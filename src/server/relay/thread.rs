@@ -1,6 +1,7 @@
 //! One relay thread: an event loop that waits for readiness, runs the shard, handles commands and sweeps periodically.
 
 mod commands;
+mod sends;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use super::memory_budget::MemoryBudget;
 use crate::events::Events;
 use crate::log::RateLimitedLog;
 use crate::metrics::ThreadTotals;
+use sends::WaitingSends;
 
 /// Token of the inbox's waker. Tokens of connections are their slots, which are small numbers.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -45,6 +47,8 @@ pub(super) struct Thread {
     /// Slots of the members whose handshake is in progress.
     away: HashMap<MemberId, usize>,
     numbers: AnnouncementNumbers,
+    /// Messages from outside whose receivers are behind.
+    sends: WaitingSends,
     stop: Option<Stop>,
 }
 
@@ -95,6 +99,7 @@ impl Thread {
             has_commands: false,
             away: HashMap::new(),
             numbers,
+            sends: WaitingSends::default(),
             stop: None,
         }
     }
@@ -124,6 +129,7 @@ impl Thread {
                     self.handle(command);
                 }
             }
+            self.continue_sends();
             self.shard.flush_some(self.writes_per_iteration(), self.now);
             self.record_latency(woken);
             if self.now >= next_sweep {
@@ -161,6 +167,7 @@ impl Thread {
         }
         let next = self.stop.as_ref().map_or(next_sweep, |stop| stop.deadline.min(next_sweep));
         let next = self.shard.next_due().map_or(next, |due| due.min(next));
+        let next = self.sends.next_deadline().map_or(next, |deadline| deadline.min(next));
         next.since(self.now).max(Duration::from_millis(1))
     }
 
@@ -223,6 +230,7 @@ impl Thread {
     fn publish_totals(&self) {
         let (tally, totals) = (self.shard.tally(), &self.stats.totals);
         totals.held.set(self.shard.held());
+        totals.waiting_sends.set(self.sends.len() as u64);
         totals.members.set(tally.members);
         totals.messages_in.set(tally.messages_in);
         totals.bytes_in.set(tally.bytes_in);

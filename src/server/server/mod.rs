@@ -8,6 +8,7 @@
 mod cached;
 mod drain;
 mod restore;
+mod send;
 mod watches;
 
 use std::collections::HashMap;
@@ -32,7 +33,7 @@ use crate::config::{Config, Limits, Problems};
 use crate::events::Events;
 use crate::files::Accept;
 use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
-use crate::net::{ClientLimits, ConnectionGate, NetworkSlot, PendingPool, Socket};
+use crate::net::{ClientLimits, ConnectionGate, NetworkSlot, PendingPool, SendBuffers, Socket};
 use crate::peer::{Network, Peer, Shares};
 use crate::registry::{self, Credential, KeyError, MemberCounts, Registration, Registry, Request, SeatError, Summary};
 use crate::relay::{self, MemberView, MemoryBudget, Relay, WaitingClient};
@@ -40,7 +41,9 @@ use crate::sys;
 pub use cached::Cached;
 use drain::Drain;
 pub use drain::STEP as DRAIN_INTERVAL;
+
 pub use restore::{FrozenServer, Inherited, RELEASE_TIME, ask_to_reconnect};
+pub use send::{SendError, SendRequest, Sent};
 pub use watches::{MembersWatch, WatchEnd, WatchError};
 
 /// A running router.
@@ -55,6 +58,7 @@ pub struct Server {
     clients: Arc<ClientLimits>,
     pending: Arc<PendingPool>,
     waiting: Shares,
+    send_buffers: Arc<SendBuffers>,
     metrics: Arc<FrontendMetrics>,
     events: Events,
     drain: Drain,
@@ -91,6 +95,7 @@ impl Server {
             clients: Arc::default(),
             pending: Arc::new(PendingPool::new(Arc::clone(&metrics))),
             waiting: Shares::default(),
+            send_buffers: Arc::new(SendBuffers::new(Arc::clone(&metrics))),
             metrics,
             events,
             stats: Cached::every(STATS_INTERVAL),

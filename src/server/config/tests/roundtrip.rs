@@ -116,6 +116,7 @@ prop_compose! {
         require_forwarded in any::<bool>(),
         max_head in size(ByteSize::kib(8), ByteSize::mib(1)),
         max_body in size(ByteSize::kib(1), ByteSize::mib(1)),
+        max_send in size(ByteSize::kib(1), ByteSize::mib(64)),
     ) -> Http {
         Http {
             path_prefix,
@@ -130,6 +131,7 @@ prop_compose! {
             require_forwarded,
             max_head,
             max_body,
+            max_send,
         }
     }
 }
@@ -150,7 +152,8 @@ prop_compose! {
         waiting in 1..1_000_000_usize,
         connections_per_address in option::of(1..1_000_000_usize),
         memory in option::of(size(ByteSize::mib(16), ByteSize::tib(64))),
-        [connection_rate, register_rate, wrong_key_rate] in [rate_limit(), rate_limit(), rate_limit()],
+        [connection_rate, register_rate, send_rate, wrong_key_rate] in
+            [rate_limit(), rate_limit(), rate_limit(), rate_limit()],
     ) -> Limits {
         Limits {
             connections,
@@ -163,6 +166,7 @@ prop_compose! {
             memory,
             connection_rate,
             register_rate,
+            send_rate,
             wrong_key_rate,
         }
     }

@@ -51,6 +51,7 @@ impl Thread {
                     self.watch(slot, id);
                 }
             }
+            Command::Send(send, patience) => self.send(*send, self.now.after(patience)),
             Command::End(serial, reason) => self.shard.end(serial, reason, self.now),
             Command::Members(serial, answer) => {
                 let views = self.shard.members_of(serial).enumerate();
@@ -90,6 +91,8 @@ impl Thread {
                 let _ = left.send(self.shard.close_some(Connection::is_tls, at_most, reason, self.now));
             }
             Command::Freeze { copies, thaw } => {
+                // Their requests can't be answered by the new process.
+                self.sends.clear();
                 self.shard.flush(self.now);
                 let copy = FrozenThread { members: self.export(), waiting: self.export_waiting() };
                 if copies.send(copy).is_ok() {
