@@ -13,7 +13,7 @@ use slab::Slab;
 use socket2::{Domain, Socket, Type};
 
 use crate::frames::wrong;
-use crate::link::{registration, reply, upgrade};
+use crate::link::{lobby, registration, reply, upgrade};
 
 /// Number of handshakes in progress at a time.
 const AT_ONCE: usize = 64;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Joins each of these registrations once, many at a time; returns the websockets.
 pub(crate) fn join_all<'a>(address: SocketAddr, ids: impl Iterator<Item = &'a str>) -> io::Result<Vec<TcpStream>> {
-    let mut requests = ids.map(|id| upgrade(address, id));
+    let mut requests = ids.map(|id| upgrade(address, &lobby(id)));
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(AT_ONCE));
     let mut joining: Slab<(TcpStream, Option<String>)> = Slab::new();
     let mut joined = Vec::new();
@@ -112,7 +112,7 @@ impl Registrars {
             poll.registry().register(&mut stream, Token(token), Interest::READABLE)?;
             lines.push((stream, Vec::new()));
         }
-        Ok(Self { poll, lines, request: registration(address), is_set_off: false })
+        Ok(Self { poll, lines, request: registration(address, "lobby"), is_set_off: false })
     }
 
     /// Registers for a time; returns the number of registrations made.

@@ -44,6 +44,8 @@ pub(crate) struct Generator {
     due: Vec<usize>,
     quota: u32,
     _stalled: Vec<Link>,
+    /// The hosts that listen, which are kept connected.
+    _hosts: Vec<Link>,
     /// Number of messages delivered.
     pub(crate) deliveries: u64,
     /// Latency from sending to the last receiver; with [`Talkers::Turns`] the round trip.
@@ -63,12 +65,20 @@ impl Generator {
             due: Vec::new(),
             quota: u32::MAX,
             _stalled: Vec::new(),
+            _hosts: Vec::new(),
             deliveries: 0,
             latency: Histogram::new(),
         };
         for (lobby, id) in target.register(plan.lobbies)?.iter().enumerate() {
             if lobby == 0 {
                 generator._stalled = (0..plan.stalled).map(|_| target.join(id)).collect::<io::Result<_>>()?;
+            }
+            if target.is_paired {
+                let [client, accepted, host] = target.pair(id)?;
+                generator.seat(lobby, 0, client)?;
+                generator.seat(lobby, 1, accepted)?;
+                generator._hosts.push(host);
+                continue;
             }
             for seat in 0..plan.members {
                 generator.seat(lobby, seat, target.join(id)?)?;

@@ -23,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// Configuration of TLS; `None` for a plain connection.
     pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// Whether registrations are paired, with a connection of its own for each client.
+    pub(crate) is_paired: bool,
 }
 
 impl Target {
@@ -37,13 +39,13 @@ impl Target {
             }
             None => None,
         };
-        Ok(Self { address: server.address, tls })
+        Ok(Self { address: server.address, tls, is_paired: server.setup.paired })
     }
 
-    /// Registers lobbies over one connection, and returns their ids.
+    /// Makes registrations over one connection, and returns their ids.
     pub(crate) fn register(&self, count: usize) -> io::Result<Vec<String>> {
         let mut line = self.open()?;
-        let request = registration(self.address);
+        let request = registration(self.address, if self.is_paired { "paired" } else { "lobby" });
         (0..count)
             .map(|_| {
                 line.write_all(request.as_bytes())?;
@@ -56,16 +58,28 @@ impl Target {
             .collect()
     }
 
-    /// Joins a registration.
+    /// Joins a lobby.
     pub(crate) fn join(&self, id: &str) -> io::Result<Link> {
+        self.connect(&lobby(id))?.into_link()
+    }
+
+    /// Connects a client to a paired registration and accepts it; returns both ends, and the host that listens.
+    pub(crate) fn pair(&self, id: &str) -> io::Result<[Link; 3]> {
+        let mut host = self.connect(&format!("id={id}&key=k&sock_type=host"))?;
+        let client = self.connect(&format!("id={id}&key=k&sock_type=client"))?;
+        let accepted = self.connect(&format!("id={id}&accept={}", host.announced()?))?;
+        Ok([client.into_link()?, accepted.into_link()?, host.into_link()?])
+    }
+
+    /// Opens a websocket with the parameters in `query`.
+    fn connect(&self, query: &str) -> io::Result<Line> {
         let mut line = self.open()?;
-        line.write_all(upgrade(self.address, id).as_bytes())?;
+        line.write_all(upgrade(self.address, query).as_bytes())?;
         let reply = line.reply()?;
         if reply.status != 101 {
             return Err(wrong(format_args!("/connect was answered with {}: {}", reply.status, reply.body)));
         }
-        line.stream.set_nonblocking(true)?;
-        Ok(Link { stream: TcpStream::from_std(line.stream), tls: line.tls })
+        Ok(line)
     }
 
     fn open(&self) -> io::Result<Line> {
@@ -83,15 +97,20 @@ impl Target {
     }
 }
 
-/// Returns the request for a new lobby.
-pub(crate) fn registration(address: SocketAddr) -> String {
-    format!("GET /register?key=k&host_key=h&reg_type=lobby HTTP/1.1\r\nHost: {address}\r\n\r\n")
+/// Returns the request for a new registration of a kind.
+pub(crate) fn registration(address: SocketAddr, kind: &str) -> String {
+    format!("GET /register?key=k&host_key=h&reg_type={kind} HTTP/1.1\r\nHost: {address}\r\n\r\n")
 }
 
-/// Returns the request that joins a lobby.
-pub(crate) fn upgrade(address: SocketAddr, id: &str) -> String {
+/// Returns the parameters with which a lobby is joined.
+pub(crate) fn lobby(id: &str) -> String {
+    format!("id={id}&key=k")
+}
+
+/// Returns the request for a websocket with the parameters in `query`.
+pub(crate) fn upgrade(address: SocketAddr, query: &str) -> String {
     format!(
-        "GET /connect?id={id}&key=k HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /connect?{query} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
 }
@@ -142,14 +161,43 @@ impl Line {
         }
     }
 
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(piece),
+            None => self.stream.read(piece),
+        }
+    }
+
+    /// Waits for the announcement of a client, and returns its number.
+    fn announced(&mut self) -> io::Result<String> {
+        let (mut bytes, mut piece) = (Vec::new(), [0; 256]);
+        loop {
+            let count = self.read(&mut piece)?;
+            if count == 0 {
+                return Err(wrong("the server hung up instead of announcing a client"));
+            }
+            bytes.extend_from_slice(&piece[..count]);
+            // A frame with a short text has two bytes of header.
+            if let [_, length, text @ ..] = &bytes[..]
+                && text.len() >= usize::from(*length)
+            {
+                let text = String::from_utf8_lossy(text);
+                let number = text.strip_prefix(r#"{"incoming":""#).and_then(|rest| rest.get(..32));
+                return number.map(str::to_owned).ok_or_else(|| wrong(format_args!("a host was sent {text}")));
+            }
+        }
+    }
+
+    fn into_link(self) -> io::Result<Link> {
+        self.stream.set_nonblocking(true)?;
+        Ok(Link { stream: TcpStream::from_std(self.stream), tls: self.tls })
+    }
+
     fn reply(&mut self) -> io::Result<Reply> {
         let mut bytes = Vec::new();
         let mut piece = [0; 4096];
         loop {
-            let count = match &mut self.tls {
-                Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut piece)?,
-                None => self.stream.read(&mut piece)?,
-            };
+            let count = self.read(&mut piece)?;
             if count == 0 {
                 return Err(wrong("the server hung up instead of answering"));
             }

@@ -71,7 +71,8 @@ pub(crate) fn serve(arguments: &[String]) -> Option<io::Result<()>> {
         "load-fan" => load_fan,
         _ => return None,
     };
-    let target = address.parse().map(|address| Target { address, tls: None }).map_err(io::Error::other);
+    let target =
+        address.parse().map(|address| Target { address, tls: None, is_paired: false }).map_err(io::Error::other);
     let time = seconds.parse().map(Duration::from_secs_f64).map_err(io::Error::other);
     Some(target.and_then(|target| Ok((target, time?))).and_then(|(target, time)| {
         let start = Instant::now();

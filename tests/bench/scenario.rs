@@ -111,6 +111,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         plain("pair-1m", Work::Traffic(pairs(1, KIB * KIB, 4))),
         plain("pairs-500-w1", Work::Traffic(pairs(500, 128, 1))),
         plain("pairs-500-w16", Work::Traffic(pairs(500, 128, 16))),
+        with("paired-500-w16", PAIRED, Work::Traffic(pairs(500, 128, 16))),
+        with("paired-64k", PAIRED, Work::Traffic(pairs(1, 64 * KIB, 16))),
         plain("fan-100-128-w1", Work::Traffic(fan(100, 128, 1))),
         plain("fan-100-128-w16", Work::Traffic(fan(100, 128, 16))),
         plain("fan-100-1k-w1", Work::Traffic(fan(100, KIB, 1))),
@@ -157,6 +159,8 @@ pub(crate) fn quick() -> Vec<Scenario> {
         plain("pair-64k-text", thorough(text(pairs(1, 64 * 1024, 16)))),
         plain("pair-1m", thorough(pairs(1, 1024 * 1024, 4))),
         plain("pairs-50-w16", thorough(pairs(50, 128, 16))),
+        with("paired-50-w16", PAIRED, thorough(pairs(50, 128, 16))),
+        with("paired-64k", PAIRED, thorough(pairs(1, 64 * 1024, 16))),
         plain("fan-100-1k-w16", thorough(fan(100, 1024, 16))),
         plain("talkers-20-w16", thorough(talkers(16))),
         plain("lobby-50-stalled", thorough(Plan { stalled: 1, ..fan(49, 128, 16) })),
@@ -166,7 +170,8 @@ pub(crate) fn quick() -> Vec<Scenario> {
     ]
 }
 
-const PLAIN: Setup = Setup { tls: false, busy_poll: false, threads: 1 };
+const PLAIN: Setup = Setup { tls: false, busy_poll: false, threads: 1, paired: false };
+const PAIRED: Setup = Setup { paired: true, ..PLAIN };
 const TLS: Setup = Setup { tls: true, ..PLAIN };
 /// Traffic of two members that answer each other with 64 bytes.
 pub(crate) const PING_PONG: Plan = Plan { talkers: Talkers::Turns, ..pairs(1, 64, 1) };

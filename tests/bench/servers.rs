@@ -72,12 +72,18 @@ pub(crate) struct Setup {
     pub(crate) busy_poll: bool,
     /// With this number of relay threads, and of cores for the server.
     pub(crate) threads: usize,
+    /// With paired registrations, which only ws-router has.
+    pub(crate) paired: bool,
 }
 
 impl Contender {
     /// Returns whether the server supports a mode.
     pub(crate) fn can(&self, setup: Setup) -> bool {
-        !(setup.tls && matches!(self.kind, Kind::LimitRead | Kind::LimitRound))
+        match self.kind {
+            Kind::LimitRead | Kind::LimitRound => !setup.tls && !setup.paired,
+            Kind::Textbook => !setup.paired,
+            Kind::Router(_) => true,
+        }
     }
 
     /// Starts the server on these cores, and waits until it listens.
@@ -91,7 +97,7 @@ impl Contender {
         pin(server_cores)?;
         let child = command.spawn();
         pin(own_cores)?;
-        let mut running = Running { child: child?, address, certificate, _home: home };
+        let mut running = Running { child: child?, address, certificate, setup, _home: home };
         let start = Instant::now();
         while TcpStream::connect(address).is_err() {
             if let Some(status) = running.child.try_wait()? {
@@ -150,6 +156,8 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// Its certificate, if it uses TLS.
     pub(crate) certificate: Option<PathBuf>,
+    /// Mode in which it was started.
+    pub(crate) setup: Setup,
     _home: TempDir,
 }
 
