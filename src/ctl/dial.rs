@@ -173,7 +173,12 @@ impl Dialer {
     ) -> Result<WebSocketStream<Stream>, DialError> {
         let mut parameters = vec![("id", id), ("key", key)];
         parameters.extend(role.map(|role| ("sock_type", role)));
-        let url = self.websocket_url("/connect", &parameters);
+        self.connect(&parameters).await
+    }
+
+    /// Opens a websocket with parameters of `/connect`.
+    pub(super) async fn connect(&self, parameters: &[(&str, &str)]) -> Result<WebSocketStream<Stream>, DialError> {
+        let url = self.websocket_url("/connect", parameters);
         let stream = self.stream().await?;
         let mut request = url.into_client_request()?;
         self.authorize(request.headers_mut());

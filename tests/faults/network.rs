@@ -95,12 +95,12 @@ fn a_client_that_never_reads_its_responses_is_closed_and_counted() {
     let mut stuck = connect_narrow(scene.address);
     // Until the daemon closes.
     while stuck.write_all(requests.as_bytes()).is_ok() {}
-    until("the stalled client is counted", || scene.status("/front/stalled") == 1);
-    assert_eq!((scene.status("/front/idle"), scene.status("/pending")), (0, 0));
+    until("the stalled client is counted", || scene.status("/frontend/stalled") == 1);
+    assert_eq!((scene.status("/frontend/idle"), scene.status("/pending")), (0, 0));
     // A client without a request is closed, too, and counted as idle instead.
     assert_eq!(connect(scene.address).read(&mut [0]).unwrap(), 0);
-    until("the idle client is counted", || scene.status("/front/idle") == 1);
-    assert_eq!(scene.status("/front/stalled"), 1);
+    until("the idle client is counted", || scene.status("/frontend/idle") == 1);
+    assert_eq!(scene.status("/frontend/stalled"), 1);
     scene.until_alone();
     scene.check_pair();
 }
@@ -123,8 +123,8 @@ fn a_handshake_and_messages_can_arrive_byte_by_byte() {
 fn silent_connections_above_what_the_descriptor_limit_allows_are_evicted() {
     // Half of the descriptors are for connections, and the router itself needs fewer than the other half.
     outlasts_a_crowd("ulimit -n 160;", |scene| {
-        until("connections are evicted", || scene.status("/front/connections_rejected/evicted") > 0);
-        assert_eq!(scene.status("/front/accept_errors"), 0);
+        until("connections are evicted", || scene.status("/frontend/connections_rejected/evicted") > 0);
+        assert_eq!(scene.status("/frontend/accept_errors"), 0);
     });
 }
 

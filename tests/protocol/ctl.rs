@@ -243,16 +243,17 @@ async fn events_are_printed_until_the_daemon_stops() {
 }
 
 #[tokio::test]
-async fn a_check_proves_both_kinds_and_leaves_nothing_behind() {
+async fn a_check_proves_all_kinds_and_leaves_nothing_behind() {
     let mut config = Config::default();
     config.http.path_prefix = "/relay".into();
     let admin = Admin::start(config).await;
     let (status, out, errors) = check(&format!("http://{}/relay/", admin.server.http), &[]).await;
     assert_eq!((status, errors.as_str()), (0, ""), "{out}");
-    assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 20);
+    assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 31);
     assert!(out.contains(r#"{"clients":1,"hosts":1}"#) && out.contains(r#"{"peers":2}"#), "{out}");
-    assert_eq!(out.matches("4000 registration removed").count(), 4);
-    assert!(out.lines().last().unwrap().starts_with("passed: 20 steps in "), "{out}");
+    assert!(out.contains(r#"{"hosts":1,"pairs":1,"waiting":0}"#), "{out}");
+    assert_eq!(out.matches("4000 registration removed").count(), 7);
+    assert!(out.lines().last().unwrap().starts_with("passed: 31 steps in "), "{out}");
     assert_eq!(admin.server.router.registrations(), 0);
 }
 
@@ -262,7 +263,7 @@ async fn a_check_passes_where_the_rules_allow_no_members() {
     let elsewhere = Rule { networks: ["192.0.2.0/24".parse().unwrap()].into_iter().collect(), ..rule };
     let admin = Admin::start(Config { access: vec![Rule::default(), elsewhere], ..Config::default() }).await;
     let (status, out, _) = check(&format!("http://{}", admin.server.http), &[]).await;
-    assert_eq!((status, out.matches("not allowed by the access rules").count()), (0, 2), "{out}");
+    assert_eq!((status, out.matches("not allowed by the access rules").count()), (0, 3), "{out}");
 }
 
 #[tokio::test]
@@ -427,7 +428,7 @@ async fn a_probe_rates_the_latency_and_reports_what_fails() {
     let admin = Admin::start(Config::default()).await;
     let url = format!("http://{}", admin.server.http);
     let (status, line, _) = check(&url, &["--monitor", "--warning", "rtt=1ns"]).await;
-    assert_eq!((status, line.starts_with("WS-ROUTER WARNING - 20 steps in ")), (1, true), "{line}");
+    assert_eq!((status, line.starts_with("WS-ROUTER WARNING - 31 steps in ")), (1, true), "{line}");
     let (status, line, _) = check(&url, &["--monitor", "--critical", "rtt=1ns"]).await;
     assert_eq!((status, line.starts_with("WS-ROUTER CRITICAL - ")), (2, true), "{line}");
     let (status, line, _) = check(&url, &["--monitor", "--token-file", "/nowhere"]).await;

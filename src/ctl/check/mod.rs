@@ -1,15 +1,17 @@
 //! `check URL`: tests a deployment from outside, as two devices would use it.
 //!
 //! For each kind of registration it registers, joins twice, passes a message each way, asks for the number of members,
-//! removes the registration, and verifies that both members are closed with 4000. It uses the public routes only, through any proxy and TLS in front
-//! of them, and removes what it created even after a failure. After a failed step, the remaining steps of that kind are
-//! skipped, and the other kind is still checked.
+//! removes the registration, and verifies that all members are closed with 4000. It uses the public routes only, through
+//! any proxy and TLS in front of them, and removes what it created even after a failure. After a failed step, the
+//! remaining steps of that kind are skipped, and the other kinds are still checked.
 
 mod report;
 
 use std::io::Write;
 
 use futures_util::{SinkExt, StreamExt};
+use http::StatusCode;
+use serde_json::Value;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use uuid::Uuid;
@@ -84,16 +86,32 @@ struct Pair {
     roles: [Option<&'static str>; 2],
     /// Numbers of members that the router reports after both have joined.
     counts: &'static [(&'static str, u64)],
+    /// Whether the second member is the end of a host that accepted the first, a client.
+    is_accepted: bool,
 }
 
-const PAIRS: [Pair; 2] = [
+const PAIRS: [Pair; 3] = [
     Pair {
         kind: "hostclient",
         names: ["host", "client"],
         roles: [Some("host"), Some("client")],
         counts: &[("hosts", 1), ("clients", 1)],
+        is_accepted: false,
     },
-    Pair { kind: "lobby", names: ["first", "second"], roles: [None, None], counts: &[("peers", 2)] },
+    Pair {
+        kind: "lobby",
+        names: ["first", "second"],
+        roles: [None, None],
+        counts: &[("peers", 2)],
+        is_accepted: false,
+    },
+    Pair {
+        kind: "paired",
+        names: ["paired client", "paired host"],
+        roles: [Some("client"), Some("host")],
+        counts: &[("hosts", 1), ("pairs", 1), ("waiting", 0)],
+        is_accepted: true,
+    },
 ];
 
 /// A registration that the check has created.
@@ -132,11 +150,19 @@ async fn check_router<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>) -> Re
 async fn check_kind<W: Write>(dialer: &Dialer, steps: &mut Steps<'_, W>, pair: Pair) -> Result<(), Stop> {
     let (key, host_key) = (random(), random());
     let register = async {
-        let id = dialer.register(pair.kind, &key, &host_key, None).await?;
-        let detail = format!("id {id}");
-        Ok((id, detail))
+        match dialer.register(pair.kind, &key, &host_key, None).await {
+            Ok(id) => {
+                let detail = format!("id {id}");
+                Ok((Some(id), detail))
+            }
+            // An older router doesn't know the kind.
+            Err(DialError::Refused { status: StatusCode::BAD_REQUEST, .. }) if pair.is_accepted => {
+                Ok((None, "not served by this router".into()))
+            }
+            Err(error) => Err(error),
+        }
     };
-    let id = steps.step(&format!("register {}", pair.kind), register).await?;
+    let Some(id) = steps.step(&format!("register {}", pair.kind), register).await? else { return Ok(()) };
     let registration = TestRegistration { id, key, host_key };
     let tested = run_pair(dialer, steps, pair, &registration).await;
     if tested.is_err() {
@@ -159,15 +185,30 @@ async fn run_pair<W: Write>(
 ) -> Result<(), Stop> {
     let [one, other] = pair.names;
     let join = |role| without_detail(Member::join(dialer, &registration.id, &registration.key, role));
+    // In a paired registration, the host that listens stays connected.
+    let mut listening = None;
+    if pair.is_accepted {
+        listening = Some(steps.step("join listening host", join(pair.roles[1])).await?);
+    }
     let mut first = steps.step(&format!("join {one}"), join(pair.roles[0])).await?;
-    let mut second = steps.step(&format!("join {other}"), join(pair.roles[1])).await?;
+    let mut second = match &mut listening {
+        None => steps.step(&format!("join {other}"), join(pair.roles[1])).await?,
+        Some(host) => {
+            let accept = async { Member::accept(dialer, &registration.id, &host.announced().await?).await };
+            steps.step(&format!("accept {one}"), without_detail(accept)).await?
+        }
+    };
     steps.step(&format!("{one} to {other}"), with_detail(pass_text(&mut first, &mut second))).await?;
     steps.step(&format!("{other} to {one}"), with_detail(pass_bytes(&mut second, &mut first))).await?;
     steps.step(&format!("{} members", pair.kind), with_detail(count_members(dialer, pair, registration))).await?;
     let remove = without_detail(dialer.remove(&registration.id, &registration.key, &registration.host_key));
     steps.step(&format!("remove {}", pair.kind), remove).await?;
     steps.step(&format!("{one} is closed"), with_detail(first.closed())).await?;
-    steps.step(&format!("{other} is closed"), with_detail(second.closed())).await
+    steps.step(&format!("{other} is closed"), with_detail(second.closed())).await?;
+    match listening {
+        Some(host) => steps.step("listening host is closed", with_detail(host.closed())).await,
+        None => Ok(()),
+    }
 }
 
 /// Checks that the router counts one member for each role, or two peers.
@@ -204,13 +245,34 @@ struct Member(WebSocketStream<Stream>);
 impl Member {
     /// Joins, and waits for the answer to a ping, after which the router delivers to the member.
     async fn join(dialer: &Dialer, id: &str, key: &str, role: Option<&str>) -> Result<Self, DialError> {
-        let mut member = Self(dialer.join(id, key, role).await?);
+        let mut parameters = vec![("id", id), ("key", key)];
+        parameters.extend(role.map(|role| ("sock_type", role)));
+        Self::connect(dialer, &parameters).await
+    }
+
+    /// Accepts the client that was announced with a number, in the same way.
+    async fn accept(dialer: &Dialer, id: &str, number: &str) -> Result<Self, DialError> {
+        Self::connect(dialer, &[("id", id), ("accept", number)]).await
+    }
+
+    async fn connect(dialer: &Dialer, parameters: &[(&str, &str)]) -> Result<Self, DialError> {
+        let mut member = Self(dialer.connect(parameters).await?);
         let mark = Bytes::from(random());
         member.0.send(Message::Ping(mark.clone())).await?;
         match member.next().await? {
             Message::Pong(answer) if answer == mark => Ok(member),
             other => Err(unexpected(format!("a ping was answered with {}", describe(&other)))),
         }
+    }
+
+    /// Waits for the announcement of a client, and returns its number.
+    async fn announced(&mut self) -> Result<String, DialError> {
+        let message = self.next().await?;
+        let announcement: Option<Value> = message.to_text().ok().and_then(|text| serde_json::from_str(text).ok());
+        let number = announcement.as_ref().and_then(|announcement| announcement["incoming"].as_str());
+        let unannounced =
+            || unexpected(format!("expected the announcement of a client, received {}", describe(&message)));
+        number.map(str::to_owned).ok_or_else(unannounced)
     }
 
     /// Waits for the close that follows a removal, and returns its code and text.
