@@ -312,6 +312,12 @@ impl<L> Member<L> {
         matches!(self.phase, Phase::Open | Phase::Away(_))
     }
 
+    /// Returns whether it can be closed for the memory that it holds. A member that is closing holds it for a short time
+    /// only, unless it is still to receive its outbox.
+    pub(super) fn can_be_shed(&self) -> bool {
+        self.is_present() || (matches!(self.phase, Phase::Closing(_)) && self.flags.delivers_all)
+    }
+
     /// Returns whether everything that it has sent has been read.
     pub(super) fn is_read(&self) -> bool {
         !self.flags.is_paused && !self.flags.is_throttled && !self.flags.is_scheduled

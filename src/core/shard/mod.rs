@@ -486,13 +486,15 @@ impl<L: Link> Shard<L> {
         freed += discarded;
         for Holders { mut members, .. } in self.largest_holders() {
             // Some may be marked already, as members of another group.
-            members.retain(|(_, slot)| self.members[*slot].is_present());
+            members.retain(|(_, slot)| self.members[*slot].can_be_shed());
             members.sort_unstable_by(|one, other| other.cmp(one));
             for (share, slot) in members {
                 if freed >= bytes {
                     break;
                 }
-                self.mark(slot, Cause { reason: CloseReason::TooSlow, received: None, frees_memory: true });
+                let is_closing = !self.members[slot].is_present();
+                let reason = if is_closing { CloseReason::Lost } else { CloseReason::TooSlow };
+                self.mark(slot, Cause { reason, received: None, frees_memory: true });
                 (freed, closed) = (freed + share, closed + 1);
             }
         }
@@ -504,7 +506,7 @@ impl<L: Link> Shard<L> {
     /// members may be in thousands of registrations that hold little each.
     fn largest_holders(&self) -> Vec<Holders> {
         let (mut by_room, mut by_network) = (HashMap::<u32, Holders>::new(), HashMap::<u64, Holders>::new());
-        for (slot, member) in self.members.iter().filter(|(_, member)| member.is_present()) {
+        for (slot, member) in self.members.iter().filter(|(_, member)| member.can_be_shed()) {
             let share = member.share();
             if share < WORTH_CLOSING {
                 continue;

@@ -103,6 +103,14 @@ impl Outbox {
         self.slices.push_back(Slice { chunk: Rc::clone(chunk), range: range.start + taken..range.end, boundary });
     }
 
+    /// Adds everything that another outbox holds.
+    pub(super) fn append(&mut self, other: Self) {
+        self.ends_with_pong = other.ends_with_pong;
+        self.queued += other.queued;
+        self.kept += other.kept;
+        self.slices.extend(other.slices);
+    }
+
     /// Adds the last of some pongs, which replaces a waiting pong at the end of the outbox (RFC 6455 section 5.5.3).
     pub(super) fn push_pong(&mut self, pongs: &[u8], last: usize) {
         if self.ends_with_pong

@@ -462,9 +462,15 @@ impl<L: Link> Shard<L> {
         self.account(slot);
         let mut hold = Some((taken.wait, taken.hold));
         let mut outbox = Some(outbox);
-        for arrival in arrivals {
+        // What was sent while the member was marked for closing waits already, and comes behind.
+        let newer = self.remove_queue(place).map(|(queue, _)| *queue);
+        let (newer_arrivals, newer_outbox) = newer.map(|queue| (queue.arrivals, queue.outbox)).unzip();
+        for arrival in arrivals.into_iter().chain(newer_arrivals.unwrap_or_default()) {
             let take = || outbox.take().unwrap_or_else(|| Box::new(Outbox::new(now)));
             self.waiting.add(place, arrival, || hold.take(), take, |_| {});
+        }
+        if let Some((queue, newer)) = self.waiting.get_mut(place.0, place.1).zip(newer_outbox) {
+            queue.outbox.append(*newer);
         }
         self.account_queue(place);
     }

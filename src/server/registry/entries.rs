@@ -168,6 +168,7 @@ impl Entry {
     pub(super) fn has_seat_for(&self, role: Role, rules: &Rules) -> bool {
         let quota = self.registration.rule.as_ref().and_then(|rule| rules.quotas.get(rule)?.members);
         let (counted, kept) = match (self.registration.kind, role) {
+            (Kind::Paired, Role::Host) if self.hosts >= MAX_LISTENING_HOSTS => return false,
             (Kind::Paired, Role::Host) => (0, 0),
             (Kind::Paired, _) => (self.seats - self.hosts, 0),
             (_, role) => (self.seats, usize::from(role == Role::Client && self.hosts == 0)),
@@ -279,3 +280,7 @@ impl Quota {
         (quota != Self::default()).then(|| (rule.title(index).into(), quota))
     }
 }
+
+/// Hosts that listen in a paired registration. Each client is announced to all of them at once, so their number bounds
+/// the work of a join.
+const MAX_LISTENING_HOSTS: usize = 64;

@@ -60,11 +60,9 @@ pub(super) enum Command {
     Find(MemberId, oneshot::Sender<Option<MemberView>>),
     /// Closes a member's connection for an administrator; the answer is whether there was one.
     Disconnect(MemberId, Peer, oneshot::Sender<bool>),
-    /// Adds all members of an old process at once, so that none is read from before the others can receive.
-    Restore(Vec<RestoredMember>),
-    /// Adds what waited for a receiver in an old process, with how long messages wait in each registration. It follows
-    /// the members, which would take it over otherwise.
-    RestoreWaiting(Vec<(Hold, Duration, WaitingState)>),
+    /// Adds all members of an old process and what waited for others there at once, so that no member is read from before
+    /// the others can receive and what was sent earlier waits.
+    Restore(Vec<RestoredMember>, Vec<RestoredWaiting>),
     /// Closes some of the members that can't be handed over. The reply is the number of such members that are left.
     Release { reason: CloseReason, at_most: usize, left: oneshot::Sender<usize> },
     /// Copies all members and what waits for others for a new process, and stops the thread until the sender of `thaw` is dropped.
@@ -109,6 +107,10 @@ pub struct WaitingClient {
     /// Its share of `limits.waiting`.
     pub share: Share,
 }
+
+/// Messages that waited for a receiver in an old process: what keeps their registration, how long messages wait in it, and
+/// the messages.
+pub(super) type RestoredWaiting = (Hold, Duration, WaitingState);
 
 /// A member of an old process, with its connection and the state of its stream.
 #[derive(Debug)]

@@ -319,25 +319,21 @@ impl Relay {
         }
     }
 
-    /// Adds the members of an old process.
-    pub fn restore(&self, members: impl IntoIterator<Item = (Seat, MemberState, Socket, Option<Share>)>) {
-        let mut by_thread: Vec<Vec<RestoredMember>> = self.0.threads.iter().map(|_| Vec::new()).collect();
+    /// Adds the members of an old process, and what waited for receivers there.
+    pub fn restore(
+        &self,
+        members: impl IntoIterator<Item = (Seat, MemberState, Socket, Option<Share>)>,
+        waiting: impl IntoIterator<Item = (Hold, Duration, WaitingState)>,
+    ) {
+        let mut by_thread: Vec<(Vec<_>, Vec<_>)> = self.0.threads.iter().map(|_| Default::default()).collect();
         for (seat, state, socket, share) in members {
-            by_thread[self.thread_of(seat.registration.serial)].push(RestoredMember { seat, state, socket, share });
+            by_thread[self.thread_of(seat.registration.serial)].0.push(RestoredMember { seat, state, socket, share });
         }
-        for (thread, members) in self.0.threads.iter().zip(by_thread) {
-            thread.inbox.push(Command::Restore(members));
+        for waiting in waiting {
+            by_thread[self.thread_of(waiting.0.registration.serial)].1.push(waiting);
         }
-    }
-
-    /// Adds what waited for a receiver in an old process. To be called after [`Relay::restore`].
-    pub fn restore_waiting(&self, all: impl IntoIterator<Item = (Hold, Duration, WaitingState)>) {
-        let mut by_thread: Vec<Vec<_>> = self.0.threads.iter().map(|_| Vec::new()).collect();
-        for waiting in all {
-            by_thread[self.thread_of(waiting.0.registration.serial)].push(waiting);
-        }
-        for (thread, waiting) in self.0.threads.iter().zip(by_thread).filter(|(_, waiting)| !waiting.is_empty()) {
-            thread.inbox.push(Command::RestoreWaiting(waiting));
+        for (thread, (members, waiting)) in self.0.threads.iter().zip(by_thread) {
+            thread.inbox.push(Command::Restore(members, waiting));
         }
     }
 

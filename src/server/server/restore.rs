@@ -142,14 +142,14 @@ impl Server {
         self.metrics.restarts.set(state.restarts.count + 1);
         self.metrics.handed_over.set(state.restarts.handed_over + count as u64);
         self.metrics.lost.set(state.restarts.lost + (total - count) as u64);
-        self.relay.restore(restored);
-        self.relay.restore_waiting(state.waiting.into_iter().filter_map(
-            |WaitingSnapshot { registration, waiting }| {
-                let hold = self.registry.restore_hold(registration.as_str(), waiting.serial)?;
-                let wait = hold.registration.wait()?;
-                Some((hold, wait, waiting))
-            },
-        ));
+        // All holds are taken before a thread starts, since a member may leave at once.
+        let holds = state.waiting.into_iter().filter_map(|WaitingSnapshot { registration, waiting }| {
+            let hold = self.registry.restore_hold(registration.as_str(), waiting.serial)?;
+            let wait = hold.registration.wait()?;
+            Some((hold, wait, waiting))
+        });
+        let waiting: Vec<_> = holds.collect();
+        self.relay.restore(restored, waiting);
         self.registry.finish_restore(COME_BACK, Instant::now());
         tracing::info!(
             message_id = messages::MEMBERS_HANDED_OVER,

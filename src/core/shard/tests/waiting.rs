@@ -271,6 +271,27 @@ fn what_a_member_has_taken_over_waits_again_if_its_handshake_fails() {
 }
 
 #[test]
+fn what_was_sent_while_a_failed_member_was_marked_waits_behind_what_it_had_taken_over() {
+    let mut world = waiting_world(patient());
+    let talker = world.join(1, Role::Host, 1 << 30);
+    world.send(talker, 100, 1);
+    world.settle();
+    let failing = join_in_handshake(&mut world, Role::Client);
+    world.shard.closing.start_iteration(0);
+    world.shard.close(world.devices[failing].slot, world.devices[failing].id, CloseReason::Lost, world.now);
+    world.send(talker, 100, 1);
+    world.shard.readable(world.devices[talker].slot, false, world.now);
+    assert_eq!(world.waiting(1).messages, 1, "the newer one waits, since the member is marked");
+    world.settle();
+    assert_eq!((world.waiting(1).messages, world.holds()), (2, 1));
+    let next = join_in_handshake(&mut world, Role::Client);
+    world.shard.arrived(world.devices[next].slot, &[], world.now);
+    world.settle();
+    assert_eq!(world.devices[next].order, [(talker, 0), (talker, 1)]);
+    world.assert_nothing_waits();
+}
+
+#[test]
 fn the_deadline_of_a_handshake_gives_back_what_waits() {
     let mut world = waiting_world(patient());
     let host = world.join(1, Role::Host, 1 << 30);

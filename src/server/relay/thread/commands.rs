@@ -74,25 +74,21 @@ impl Thread {
             Command::Disconnect(id, by, answer) => {
                 let _ = answer.send(self.disconnect(id, by));
             }
-            Command::Restore(members) => {
+            Command::Restore(members, waiting) => {
                 let arrived: Vec<_> = members.into_iter().map(|member| self.restore(member)).collect();
+                for (hold, wait, state) in waiting {
+                    let hold = Cell::new(Some(hold));
+                    self.shard.restore_waiting(state, wait, || hold.take(), self.now);
+                }
                 for (slot, id) in arrived {
                     self.watch(slot, id);
                 }
                 self.shard.finish_restore(self.now);
             }
-            Command::RestoreWaiting(all) => {
-                for (hold, wait, state) in all {
-                    let hold = Cell::new(Some(hold));
-                    self.shard.restore_waiting(state, wait, || hold.take(), self.now);
-                }
-            }
             Command::Release { reason, at_most, left } => {
                 let _ = left.send(self.shard.close_some(Connection::is_tls, at_most, reason, self.now));
             }
             Command::Freeze { copies, thaw } => {
-                // Their requests can't be answered by the new process.
-                self.sends.clear();
                 self.shard.flush(self.now);
                 let copy = FrozenThread { members: self.export(), waiting: self.export_waiting() };
                 if copies.send(copy).is_ok() {

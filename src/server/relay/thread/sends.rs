@@ -89,17 +89,15 @@ impl WaitingSends {
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.deadlines.first_key_value().map(|((deadline, _), _)| *deadline)
     }
-
-    /// Drops all messages; their tasks answer that the router is busy.
-    pub(super) fn clear(&mut self) {
-        self.queues.clear();
-        self.deadlines.clear();
-    }
 }
 
 impl Thread {
     /// Sends a message from outside, or lets it wait behind others until the deadline.
     pub(super) fn send(&mut self, send: Send, deadline: Moment) {
+        if send.answer.is_closed() {
+            // The request was given up, and answered with that nothing was sent.
+            return;
+        }
         let rejected = if self.sends.has(target(&send)) { Some(send) } else { self.try_send(send) };
         if let Some(send) = rejected {
             self.sends.push(send, deadline);
