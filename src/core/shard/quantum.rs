@@ -60,7 +60,7 @@ impl Quantum {
 
     /// Returns the bytes that any other member is sent at once.
     pub(super) fn write_usual(&self) -> usize {
-        if self.is_shared() { READ } else { LARGEST_WRITE }
+        if self.is_shared() { WRITE_USUAL_SHARED } else { LARGEST_WRITE }
     }
 
     /// Returns whether so much has been moved in this iteration that the rest should wait.
@@ -85,6 +85,8 @@ const WRITE_SHARED: usize = 16 << 10;
 const WHOLE: usize = 64 << 10;
 /// Most bytes of a write to any other member: a message of 1 MiB is sent at once.
 const LARGEST_WRITE: usize = 2 << 20;
+/// The same while others wait: more than a read, so that the messages of one read are sent at once.
+const WRITE_USUAL_SHARED: usize = 2 * READ;
 /// Bytes after which what can wait is left to the next iteration.
 const PER_ITERATION: usize = 512 << 10;
 /// Time for which a registration that was active is expected to be so again.
