@@ -7,7 +7,7 @@
 //! any other, save that a large message is passed on in fragments while it arrives.
 //!
 //! Hosts receive JSON text messages: one that announces each client, and one when that client is gone. Each announcement
-//! has a random number of its own, which tells the host that accepted from the others.
+//! has a random number of its own, which identifies the host that accepted.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use super::delivery::bytes_of;
 use super::member::{Cause, Member, MemberTally, Phase};
 use super::outbox::{Outbox, rest_of_begun_frame};
-
 use super::room::Room;
 use super::snapshot::{PairedState, UnacceptedState, restored_outbox};
 use super::{Link, Moment, Newcomer, Shard};
@@ -412,7 +411,7 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Tells the hosts that a client no longer waits, except the one that accepted it.
+    /// Notifies the hosts that a client no longer waits, except the one that accepted it.
     fn notify_gone(&mut self, serial: Serial, waiting: &Waiting, except: Option<MemberId>, now: Moment) {
         if waiting.announcements.is_empty() {
             return;

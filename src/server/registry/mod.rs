@@ -196,7 +196,7 @@ impl Seat {
     /// Returns how long messages wait for a receiver in the registration, and a hold on it for that time; `None` if they
     /// don't wait.
     pub fn hold(&self) -> Option<(Duration, Hold)> {
-        Some((self.registration.wait()?, self.registry.hold(&self.registration)?))
+        self.registry.hold_while_waiting(&self.registration)
     }
 }
 
@@ -226,7 +226,7 @@ impl Sender {
     /// Returns how long messages wait for a receiver in the registration, and a hold on it for that time; `None` if they
     /// don't wait.
     pub fn hold(&self) -> Option<(Duration, Hold)> {
-        Some((self.registration.wait()?, self.registry.hold(&self.registration)?))
+        self.registry.hold_while_waiting(&self.registration)
     }
 }
 
@@ -379,7 +379,8 @@ impl Registry {
     }
 
     /// Admits a host's end of a pair, which takes no seat of its own: the pair lives as long as its client has one. Returns
-    /// `None` if no paired registration has this id. The pair counts once the seat is activated. The number of the announcement takes the place of a key.
+    /// `None` if no paired registration has this id. The pair counts once the seat is activated. The number of the
+    /// announcement takes the place of a key.
     pub fn accept(self: &Arc<Self>, id: &str) -> Option<Seat> {
         let inner = self.lock();
         let entry = inner.entries.get(id).filter(|entry| entry.registration.kind == Kind::Paired)?;
@@ -553,6 +554,11 @@ impl Registry {
         entry.holds += 1;
         inner.clear_deadline(registration.id.as_str());
         Some(Hold { registration: Arc::clone(registration), registry: Arc::clone(self) })
+    }
+
+    /// Returns how long messages wait for a receiver in a registration, and a hold on it for that time.
+    fn hold_while_waiting(self: &Arc<Self>, registration: &Arc<Registration>) -> Option<(Duration, Hold)> {
+        Some((registration.wait()?, self.hold(registration)?))
     }
 
     /// Releases a hold. If the registration has no member either, ends it or sets its deadline, as the rules require.

@@ -147,10 +147,11 @@ impl Registry {
         Some(Seat { registration, role, receives_only, admission: None, is_accepted: false, is_active: true, registry })
     }
 
-    /// Holds a registration in which messages waited in the old process. Returns `None` if it doesn't exist.
-    pub fn restore_hold(self: &Arc<Self>, id: &str, serial: Serial) -> Option<Hold> {
+    /// Holds a registration in which messages waited in the old process, and returns for how long they do. Returns `None`
+    /// if it doesn't exist.
+    pub fn restore_hold(self: &Arc<Self>, id: &str, serial: Serial) -> Option<(Duration, Hold)> {
         let registration = self.find(id)?.registration;
-        if registration.serial == serial { self.hold(&registration) } else { None }
+        if registration.serial == serial { self.hold_while_waiting(&registration) } else { None }
     }
 
     /// Admits the host's end of a pair of the old process.

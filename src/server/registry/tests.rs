@@ -511,7 +511,8 @@ fn a_new_process_holds_the_registrations_in_which_messages_wait() {
     let bytes = rmp_serde::to_vec_named(&old.snapshot(now)).unwrap();
     let new = Registry::restore(rmp_serde::from_slice(&bytes).unwrap(), rules(), Events::new(), now);
     assert!(new.restore_hold(id.as_str(), Serial(99)).is_none());
-    let hold = new.restore_hold(id.as_str(), serial).unwrap();
+    let (wait, hold) = new.restore_hold(id.as_str(), serial).unwrap();
+    assert_eq!(wait, Duration::from_secs(60));
     assert_eq!(hold.registration.wait(), Some(Duration::from_secs(60)));
     new.finish_restore(Duration::from_secs(60), now);
     assert!(new.find(id.as_str()).unwrap().expires.is_none());

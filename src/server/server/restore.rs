@@ -144,8 +144,7 @@ impl Server {
         self.metrics.lost.set(state.restarts.lost + (total - count) as u64);
         // All holds are taken before a thread starts, since a member may leave at once.
         let holds = state.waiting.into_iter().filter_map(|WaitingSnapshot { registration, waiting }| {
-            let hold = self.registry.restore_hold(registration.as_str(), waiting.serial)?;
-            let wait = hold.registration.wait()?;
+            let (wait, hold) = self.registry.restore_hold(registration.as_str(), waiting.serial)?;
             Some((hold, wait, waiting))
         });
         let waiting: Vec<_> = holds.collect();

@@ -1,4 +1,4 @@
-//! Paired registrations, against a small reference: who waits, who is a pair, who is told, and what arrives.
+//! Paired registrations, against a small reference: who waits, who is a pair, which hosts are notified, and what arrives.
 
 use std::collections::HashSet;
 

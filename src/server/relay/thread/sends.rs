@@ -1,7 +1,7 @@
 //! Messages from outside that wait until a receiver has room.
 //!
 //! They are sent in the order of their arrival, those of each registration and role on their own. One that isn't sent
-//! by its deadline is dropped, and its task told so. Their number is bounded by that of pending connections, and their
+//! by its deadline is dropped, and its task notified. Their number is bounded by that of pending connections, and their
 //! memory by [`crate::net::SendBuffers`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
