@@ -29,6 +29,27 @@ need() {
         { tail -5 "$work/apt.log" >&2; return 1; }
 }
 
+# Installs the client libraries and programs of clients/ once, in a folder of their own, which is $clients. Fails where
+# that can't be done.
+clients() {
+    clients=$work/clients
+    [ ! -e "$clients/done" ] || return 0
+    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv:python3-venv || return 1
+    python3 -m venv "$clients" && "$clients/bin/pip" -qq --disable-pip-version-check install \
+        -r "$top/tests/system/clients/requirements.txt" >"$work/pip.log" 2>&1 && touch "$clients/done" ||
+        { tail -1 "$work/pip.log" >&2; return 1; }
+}
+
+# The same for Node's, in $node_modules.
+# shellcheck disable=SC2034 # used by groups
+node_modules() {
+    node_modules=$work/node/node_modules
+    [ ! -e "$work/node/done" ] || return 0
+    mkdir -p "$work/node" && cp "$top/tests/system/clients/package.json" "$work/node" &&
+        npm install --prefix "$work/node" --no-audit --no-fund --no-package-lock >"$work/npm.log" 2>&1 &&
+        touch "$work/node/done" || { tail -1 "$work/npm.log" >&2; return 1; }
+}
+
 # Builds both programs as they are shipped.
 build_release() {
     [ -n "${WS_ROUTER:-}" ] || "$top/packaging/build" --programs
@@ -74,6 +95,18 @@ skip() { result skip "$1" "$2"; }
 result() {
     printf '%-4s %s%s\n' "$1" "$2" "${3:+: $3}"
     echo "$1" >>"$results"
+}
+
+# Passes on the outcomes that a script prints: "ok", or "FAIL", the check's name and the reason, with tabs between.
+outcomes() {
+    local outcome name reason
+    while IFS=$'\t' read -r outcome name reason; do
+        case $outcome in
+            ok) pass "$name" ;;
+            FAIL) fail "$name" "$reason" ;;
+            *) fail "${BASH_SOURCE[1]##*/}" "$outcome $name $reason" ;;
+        esac
+    done
 }
 
 # Runs a command as a check, and shows what it printed if it fails: check NAME COMMAND...

@@ -1,7 +1,11 @@
 """A headless Chromium through ChromeDriver, by the standard library alone (W3C WebDriver over HTTP)."""
+import functools
+import http.server
 import json
+import os
 import subprocess
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 
@@ -9,6 +13,23 @@ import urllib.request
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-breakpad",
          "--no-proxy-server", "--ignore-certificate-errors"]
+
+
+def check(name, condition, seen=""):
+    """Prints the outcome of a check: "ok", or "FAIL", its name and what was seen, with tabs between."""
+    print("ok\t" + name if condition else "FAIL\t%s\tsaw %r" % (name, str(seen)[:300]), flush=True)
+
+
+class Pages(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def serve_pages(folder=os.path.dirname(os.path.abspath(__file__))):
+    """Serves the files of a folder from a server of its own, and returns its address."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Pages, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return "http://127.0.0.1:%d" % server.server_port
 
 
 class Browser:
