@@ -9,13 +9,9 @@ import os
 import sys
 import time
 
-from webdriver import Browser
+from webdriver import Browser, check
 
 TAB, ENTER, SPACE, RIGHT = "\ue004", "\ue007", " ", "\ue014"
-
-
-def check(name, condition, seen=""):
-    print("ok\t" + name if condition else "FAIL\t%s\tsaw %r" % (name, str(seen)[:300]), flush=True)
 
 
 class Person:

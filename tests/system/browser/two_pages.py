@@ -3,32 +3,11 @@
 The pages come from a server of their own, so that to the router they are of another origin. A line per check:
 "ok", or "FAIL", its name and the reason, with tabs between.
 """
-import functools
-import http.server
 import json
-import os
 import sys
-import threading
 import urllib.parse
 
-from webdriver import Browser
-
-
-def check(name, condition, seen=""):
-    print("ok\t" + name if condition else "FAIL\t%s\tsaw %r" % (name, str(seen)[:200]), flush=True)
-
-
-class Pages(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-def serve_pages():
-    folder = os.path.dirname(os.path.abspath(__file__))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Pages, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return "http://127.0.0.1:%d/page.html" % server.server_port
-
+from webdriver import Browser, check, serve_pages
 
 FETCH = "const answer = await fetch(args[0]); return [answer.status, await answer.text()];"
 POST = """
@@ -98,7 +77,7 @@ def through(base, one, other):
 
 
 def main():
-    page = serve_pages()
+    page = serve_pages() + "/page.html"
     with Browser() as browser:
         one, other = browser.first_window(), browser.new_window()
         one.open(page)
