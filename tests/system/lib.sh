@@ -98,12 +98,13 @@ result() {
 }
 
 # Passes on the outcomes that a script prints: "ok", or "FAIL", the check's name and the reason, with tabs between.
+# Names are preceded by a text: outcomes [TEXT]
 outcomes() {
     local outcome name reason
     while IFS=$'\t' read -r outcome name reason; do
         case $outcome in
-            ok) pass "$name" ;;
-            FAIL) fail "$name" "$reason" ;;
+            ok) pass "${1:-}$name" ;;
+            FAIL) fail "${1:-}$name" "$reason" ;;
             *) fail "${BASH_SOURCE[1]##*/}" "$outcome $name $reason" ;;
         esac
     done
