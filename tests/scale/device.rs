@@ -41,8 +41,10 @@ impl Device {
         Self { stream }
     }
 
-    /// Returns a second handle of the connection, for another thread.
+    /// Returns a second handle of the connection, for another thread. It doesn't wait forever, so that a test that fails
+    /// ends.
     pub fn split(&self) -> TcpStream {
+        self.stream.get_ref().set_write_timeout(Some(crate::PATIENCE)).unwrap();
         self.stream.get_ref().try_clone().unwrap()
     }
 
@@ -51,8 +53,9 @@ impl Device {
         self.stream.get_mut().write_all(&frame(payload)).unwrap();
     }
 
-    /// Waits for the next message or close frame; answers pings.
+    /// Waits for the next message, whole or in fragments, or for a close frame; answers pings.
     pub fn receive(&mut self) -> Received {
+        let mut message = Vec::new();
         loop {
             let mut head = [0; 2];
             self.stream.read_exact(&mut head).unwrap();
@@ -61,11 +64,16 @@ impl Device {
                 127 => u64::from_be_bytes(self.bytes()),
                 short => u64::from(short),
             };
-            let mut payload = vec![0; len as usize];
-            self.stream.read_exact(&mut payload).unwrap();
+            let is_data = head[0] & 0x08 == 0;
+            let from = if is_data { message.len() } else { 0 };
+            let mut control = Vec::new();
+            let payload = if is_data { &mut message } else { &mut control };
+            payload.resize(from + len as usize, 0);
+            self.stream.read_exact(&mut payload[from..]).unwrap();
             match head[0] {
-                0x81 | 0x82 => return Received::Message(payload),
-                0x88 => return Received::Close(u16::from_be_bytes([payload[0], payload[1]])),
+                0x80..=0x82 => return Received::Message(message),
+                0x00..=0x02 => {}
+                0x88 => return Received::Close(u16::from_be_bytes([control[0], control[1]])),
                 0x89 => self.stream.get_mut().write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap(),
                 other => panic!("unexpected first byte of a frame: {other:x}"),
             }

@@ -1,6 +1,7 @@
 //! The real program with many members and much data: memory stays bounded, messages stay in order, and a stuck device
-//! doesn't affect the others. `WS_ROUTER_TRANSFER` sets the MiB of the long transfer (default 96), `WS_ROUTER_CROWD` the devices of
-//! the mass event (default 2000); tests/system/run sets 2048 and 19000.
+//! doesn't affect the others. `WS_ROUTER_TRANSFER` sets the MiB of the long transfers (default 96; half of it for a client that isn't
+//! accepted yet), `WS_ROUTER_LATE` the seconds by which the receivers of some are late (default 0), and `WS_ROUTER_CROWD`
+//! the devices of the mass event (default 2000); tests/system/run sets 2048, 10 and 19000.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
@@ -8,6 +9,7 @@ mod crowd;
 #[path = "../support/descriptors.rs"]
 mod descriptors;
 mod device;
+mod paced;
 mod router;
 
 use std::io::Write;

@@ -41,7 +41,7 @@ impl Router {
         Self { process, address, admin, _folder: folder }
     }
 
-    /// Makes a registration; the key is "k" and the host key "h".
+    /// Makes a registration of a kind, with further parameters behind it; the key is "k" and the host key "h".
     pub fn register(&self, kind: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let path = format!("/register?key=k&host_key=h&reg_type={kind}");
@@ -54,7 +54,12 @@ impl Router {
 
     /// Joins a registration.
     pub fn join(&self, id: &str, role: &str) -> Device {
-        Device::connect(self.address, &format!("/connect?id={id}&key=k&sock_type={role}"))
+        self.connect(&format!("id={id}&key=k&sock_type={role}"))
+    }
+
+    /// Opens a websocket with these parameters.
+    pub fn connect(&self, query: &str) -> Device {
+        Device::connect(self.address, &format!("/connect?{query}"))
     }
 
     /// Reads a number of the process's status in bytes: VmRSS, VmHWM (proc(5)).
@@ -62,6 +67,13 @@ impl Router {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Returns a number of the status by the name of its field.
+    pub fn figure(&self, field: &str) -> u64 {
+        let status = self.ask("/v1/status");
+        let found = status.split_once(&format!("\"{field}\":")).and_then(|(_, rest)| rest.split([',', '}']).next());
+        found.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {field}: {status}"))
     }
 
     /// Requests a path from the admin interface; returns the response with its head.
