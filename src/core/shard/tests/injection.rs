@@ -4,10 +4,10 @@ use super::*;
 use crate::shard::injection::{Outcome, OutsideMessage};
 
 /// Index under which devices receive messages from outside.
-const OUTSIDE: usize = 9999;
+pub(super) const OUTSIDE: usize = 9999;
 
 /// Returns a message of some size with a number.
-fn outside(number: usize, size: usize) -> OutsideMessage {
+pub(super) fn outside(number: usize, size: usize) -> OutsideMessage {
     let mut payload = vec![0; size.max(16)];
     payload[..8].copy_from_slice(&(OUTSIDE as u64).to_be_bytes());
     payload[8..16].copy_from_slice(&(number as u64).to_be_bytes());

@@ -396,9 +396,17 @@ enum Step {
     HostLeaves(usize),
     Accept(usize),
     AcceptTwice(usize),
+    /// Accepts a client while a rejection of it is under way.
+    AcceptRejected(usize, usize),
+    /// Accepts a client whose connection has just been lost.
+    AcceptLost(usize),
     Reject(usize, usize, Option<u16>),
     Say(usize),
+    /// Sends so many bytes of a message before a restart, and the rest after it.
+    SayOverRestart(usize, usize),
     Leave(usize, Option<u16>),
+    /// The connection breaks after so many bytes of a message.
+    Break(usize, usize),
     Pass(u64),
     Restart,
     End,
@@ -413,8 +421,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => at.clone().prop_map(Step::HostLeaves),
         5 => at.clone().prop_map(Step::Accept),
         2 => at.clone().prop_map(Step::AcceptTwice),
+        1 => (at.clone(), at.clone()).prop_map(|(host, at)| Step::AcceptRejected(host, at)),
+        1 => at.clone().prop_map(Step::AcceptLost),
         2 => (at.clone(), at.clone(), code.clone()).prop_map(|(host, at, code)| Step::Reject(host, at, code)),
         8 => at.clone().prop_map(Step::Say),
+        2 => (at.clone(), 0..40usize).prop_map(|(at, cut)| Step::SayOverRestart(at, cut)),
+        2 => (at.clone(), 0..40usize).prop_map(|(at, cut)| Step::Break(at, cut)),
         4 => (at, code).prop_map(|(at, code)| Step::Leave(at, code)),
         3 => (0..6u64).prop_map(Step::Pass),
         1 => Just(Step::Restart),
@@ -473,6 +485,45 @@ impl Reference {
     fn caller_of(&self, number: u128) -> Option<usize> {
         self.callers.iter().position(|caller| caller.announced.iter().any(|(known, _)| *known == number))
     }
+
+    /// The client with this number, if there is one, becomes a pair with the end that was accepted.
+    fn accept(&mut self, number: u128, accepted: Option<usize>) {
+        let Some(caller) = self.caller_of(number) else { return assert!(accepted.is_none()) };
+        let end = accepted.unwrap();
+        let announced = &self.callers[caller].announced;
+        let host = announced.iter().find(|(known, _)| *known == number).map(|(_, host)| *host);
+        self.withdraw(caller, host);
+        self.callers[caller].pair = Some(end);
+        let client = self.callers[caller].end;
+        // What it has sent meanwhile arrives first.
+        let early = self.texts.remove(&(usize::MAX - client)).unwrap_or_default();
+        self.texts.insert(end, early);
+    }
+
+    /// Returns the end of a client's connection, or of its pair, that is selected, and where its messages arrive.
+    fn path(&self, caller: usize, at: usize) -> (usize, usize) {
+        let Caller { end: client, pair, .. } = self.callers[caller];
+        match pair {
+            Some(end) if at.is_multiple_of(2) => (end, client),
+            Some(end) => (client, end),
+            None => (client, usize::MAX - client),
+        }
+    }
+
+    /// One end leaves or is lost, and the other one, if there is one, is closed with its code.
+    fn leave(&mut self, caller: usize, leaving: usize, code: Option<u16>) {
+        let Caller { end: client, pair, .. } = self.callers[caller];
+        if let Some(other) = [Some(client), pair].into_iter().flatten().find(|end| pair.is_some() && *end != leaving) {
+            self.closed.insert(other, passed_on(code, None));
+        }
+        self.withdraw(caller, None);
+        self.callers[caller].closed = true;
+    }
+}
+
+/// Returns the text message that rejects a client.
+fn reject(number: u128, more: &str) -> String {
+    format!(r#"{{"reject":"{number:032x}"{more}}}"#)
 }
 
 fn passed_on(code: Option<u16>, otherwise: Option<(u16, String)>) -> (u16, String) {
@@ -512,29 +563,33 @@ fn run(steps: Vec<Step>) {
             Step::Accept(at) | Step::AcceptTwice(at) if reference.numbers > 0 => {
                 let number = at as u128 % (reference.numbers + 1) + 1;
                 let accepted = scene.accept(number);
-                match reference.caller_of(number) {
-                    Some(caller) => {
-                        let end = accepted.unwrap();
-                        let announced = &reference.callers[caller].announced;
-                        let host = announced.iter().find(|(known, _)| *known == number).map(|(_, host)| *host);
-                        reference.withdraw(caller, host);
-                        reference.callers[caller].pair = Some(end);
-                        let client = reference.callers[caller].end;
-                        // What it has sent meanwhile arrives first.
-                        let early = reference.texts.remove(&(usize::MAX - client)).unwrap_or_default();
-                        reference.texts.insert(end, early);
-                    }
-                    None => assert!(accepted.is_none()),
-                }
+                reference.accept(number, accepted);
                 if matches!(step, Step::AcceptTwice(_)) {
                     assert!(scene.accept(number).is_none());
+                }
+            }
+            Step::AcceptRejected(host, at) if !reference.hosts.is_empty() && reference.numbers > 0 => {
+                let host = reference.hosts[host % reference.hosts.len()];
+                let number = at as u128 % reference.numbers + 1;
+                scene.ends[host].send(0x81, reject(number, "").as_bytes());
+                let accepted = scene.accept(number);
+                reference.accept(number, accepted);
+            }
+            Step::AcceptLost(at) if reference.numbers > 0 => {
+                let number = at as u128 % reference.numbers + 1;
+                if let Some(caller) = reference.caller_of(number) {
+                    let client = reference.callers[caller].end;
+                    scene.ends[client].pipe.borrow_mut().has_ended = true;
+                    let accepted = scene.accept(number);
+                    reference.accept(number, accepted);
+                    reference.leave(caller, client, None);
                 }
             }
             Step::Reject(host, at, code) if !reference.hosts.is_empty() && reference.numbers > 0 => {
                 let host = reference.hosts[host % reference.hosts.len()];
                 let number = at as u128 % reference.numbers + 1;
                 let code_text = code.map(|code| format!(r#","code":{code},"reason":"bye""#)).unwrap_or_default();
-                scene.ends[host].send(0x81, format!(r#"{{"reject":"{number:032x}"{code_text}}}"#).as_bytes());
+                scene.ends[host].send(0x81, reject(number, &code_text).as_bytes());
                 if let Some(caller) = reference.caller_of(number) {
                     reference.withdraw(caller, None);
                     reference.callers[caller].closed = true;
@@ -542,27 +597,44 @@ fn run(steps: Vec<Step>) {
                 }
             }
             Step::Say(at) if !reference.callers.is_empty() => {
-                let caller = &reference.callers[at % reference.callers.len()];
-                if !caller.closed {
-                    let (client, pair) = (caller.end, caller.pair);
-                    let (from, to) = match pair {
-                        Some(end) if at % 2 == 0 => (end, client),
-                        Some(end) => (client, end),
-                        None => (client, usize::MAX - client),
-                    };
+                let caller = at % reference.callers.len();
+                if !reference.callers[caller].closed {
+                    let (from, to) = reference.path(caller, at);
                     let text = format!("{at} from {from}");
                     scene.ends[from].send(0x81, text.as_bytes());
                     reference.hear(to, text);
                 }
             }
+            Step::SayOverRestart(at, cut) if !reference.callers.is_empty() => {
+                let caller = at % reference.callers.len();
+                if !reference.callers[caller].closed {
+                    let (from, to) = reference.path(caller, at);
+                    let text = format!("{at} from {from} in two parts");
+                    let frame = client_frame(0x81, [1, 2, 3, 4], text.as_bytes());
+                    let (part, rest) = frame.split_at(cut % frame.len());
+                    scene.ends[from].pipe.borrow_mut().inbound.extend(part);
+                    scene.settle();
+                    scene.restart();
+                    scene.settle();
+                    scene.ends[from].pipe.borrow_mut().inbound.extend(rest);
+                    reference.hear(to, text);
+                }
+            }
+            Step::Break(at, cut) if !reference.callers.is_empty() => {
+                let caller = at % reference.callers.len();
+                if !reference.callers[caller].closed {
+                    let (from, _) = reference.path(caller, at);
+                    let frame = client_frame(0x81, [1, 2, 3, 4], b"this is never received as a whole");
+                    let mut pipe = scene.ends[from].pipe.borrow_mut();
+                    pipe.inbound.extend(&frame[..cut % frame.len()]);
+                    pipe.has_ended = true;
+                    reference.leave(caller, from, None);
+                }
+            }
             Step::Leave(at, code) if !reference.callers.is_empty() => {
                 let caller = at % reference.callers.len();
                 if !reference.callers[caller].closed {
-                    let (client, pair) = (reference.callers[caller].end, reference.callers[caller].pair);
-                    let (leaving, other) = match pair {
-                        Some(end) if at % 2 == 0 => (end, Some(client)),
-                        pair => (client, pair),
-                    };
+                    let (leaving, _) = reference.path(caller, at);
                     match code {
                         Some(code) => {
                             scene.ends[leaving].close(code, "bye");
@@ -570,11 +642,7 @@ fn run(steps: Vec<Step>) {
                         }
                         None => scene.ends[leaving].pipe.borrow_mut().has_ended = true,
                     }
-                    if let Some(other) = other {
-                        reference.closed.insert(other, passed_on(code, None));
-                    }
-                    reference.withdraw(caller, None);
-                    reference.callers[caller].closed = true;
+                    reference.leave(caller, leaving, code);
                 }
             }
             Step::Pass(seconds) => {

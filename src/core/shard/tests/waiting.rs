@@ -1,7 +1,9 @@
 //! Messages that wait for a receiver: who gets them, for how long they wait, and what they cost.
 
+use super::injection::{OUTSIDE, outside};
 use super::*;
 use crate::frame::{Opcode, ServerHeader};
+use crate::shard::injection::Outcome;
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -520,20 +522,22 @@ impl Model {
         }
     }
 
-    fn send(&mut self, device: usize, role: Role, now: Moment) {
+    /// Sends a message; returns the number of its receivers. A device from outside is no member.
+    fn send(&mut self, device: usize, role: Role, now: Moment) -> usize {
         let number = self.sent.entry(device).or_default();
         let message = (device, *number);
         *number += 1;
         let target = receivers_of(role);
         let all = self.members.iter().filter(|(other, side, _)| *other != device && *side == target);
-        let mut waits = true;
+        let (mut waits, mut receivers) = (true, 0);
         for (other, _, receives_only) in all {
-            waits &= *receives_only;
+            (waits, receivers) = (waits && *receives_only, receivers + 1);
             self.received.entry(*other).or_default().push(message);
         }
         if waits {
             self.queues[target].push((now, message));
         }
+        receivers
     }
 
     /// Joins, and returns the queue that it has taken over.
@@ -569,6 +573,8 @@ impl Model {
 enum Step {
     Join(u8, bool),
     Send(usize, usize),
+    /// A message from outside, in a role.
+    Outside(u8, usize),
     Leave(usize),
     /// Joins by a handshake during which members send, and which fails or not.
     Handshake(u8, usize, bool),
@@ -580,6 +586,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0u8..2, prop::bool::weighted(0.3)).prop_map(|(role, receives_only)| Step::Join(role, receives_only)),
         8 => (any::<usize>(), 16usize..1500).prop_map(|(index, size)| Step::Send(index, size)),
+        4 => (0u8..2, 16usize..1500).prop_map(|(role, size)| Step::Outside(role, size)),
         3 => any::<usize>().prop_map(Step::Leave),
         3 => (0u8..2, any::<usize>(), any::<bool>()).prop_map(|(role, index, fails)| Step::Handshake(role, index, fails)),
         3 => (1u64..40).prop_map(Step::Pass),
@@ -613,6 +620,17 @@ proptest! {
                     if let Some((device, _, false)) = pick(&model, index) {
                         world.send(device, size, 1);
                         model.send(device, world.devices[device].role, world.now);
+                    }
+                }
+                Step::Outside(role, size) => {
+                    let role = if is_lobby { Role::Peer } else { [Role::Host, Role::Client][usize::from(role)] };
+                    let number = model.sent.get(&OUTSIDE).copied().unwrap_or(0);
+                    let hold = || world.wait.clone();
+                    let message = outside(number, size);
+                    let outcome = world.shard.send_from_outside(Serial(1), role, message, hold, world.now);
+                    match model.send(OUTSIDE, role, world.now) {
+                        0 => prop_assert!(matches!(outcome, Outcome::Waiting), "{:?}", outcome),
+                        expected => prop_assert!(matches!(outcome, Outcome::Sent(receivers) if receivers == expected)),
                     }
                 }
                 Step::Leave(index) => {
