@@ -176,6 +176,38 @@ fn hosts_that_listen_pairs_and_waiting_clients_survive() {
 }
 
 #[test]
+fn the_rest_of_a_pair_whose_other_end_has_left_is_delivered_afterwards() {
+    let text = |number: usize| format!("{number:04}").repeat(4 << 10);
+    each_way(|restart| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let (status, id) = ask(connect(address), "/register?key=k&host_key=h&reg_type=paired&client_key=c");
+        assert_eq!(status, 200, "{id}");
+        let mut host = Member::with(connect(address), &format!("id={id}&key=k&sock_type=host"));
+        let mut client = Member::with(connect(address), &format!("id={id}&client_key=c&sock_type=client"));
+        let announced: Value = serde_json::from_str(&host.receive()).unwrap();
+        let accept = format!("id={id}&accept={}", announced["incoming"].as_str().unwrap());
+        let mut end = Member::with(connect_narrow(address), &accept);
+        let outbox = |router: &Router| router.admin("/v1/status")["relay"]["outbox_bytes"].as_u64().unwrap();
+        let mut sent = 0;
+        while outbox(&router) < 64 << 10 {
+            client.send_text(&text(sent));
+            sent += 1;
+        }
+        // A close frame with the code 3001 and a mask of zeros.
+        client.stream().write_all(&[0x88, 0x86, 0, 0, 0, 0, 0x0b, 0xb9, b'd', b'o', b'n', b'e']).unwrap();
+        drop(host);
+        until("the registration has ended", || router.admin("/v1/status")["registrations"] == 0);
+        restart(&mut router);
+        assert_eq!(router.admin("/v1/status")["members"], 0);
+        for number in 0..sent {
+            assert!(end.receive() == text(number), "message {number}");
+        }
+        assert_eq!(end.closed(), (3001, "done".into()));
+    });
+}
+
+#[test]
 fn messages_that_wait_for_a_receiver_survive_with_their_registrations() {
     each_way(|restart| {
         let mut router = Setup::on_loopback().start().ready();

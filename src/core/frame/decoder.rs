@@ -45,6 +45,15 @@ pub struct DecoderState {
     #[serde(with = "serde_bytes")]
     tail: Vec<u8>,
     message: Option<AssemblyState>,
+    /// Missing in snapshots of versions that didn't hand over closing connections, like the next field.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    skip: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_close: bool,
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// Buffers for the next read.
@@ -279,7 +288,9 @@ impl Decoder {
     /// Copies the state that a new process needs to continue.
     pub fn state(&self) -> DecoderState {
         let Some(incomplete) = self.incomplete.as_deref() else { return DecoderState::default() };
-        DecoderState { tail: incomplete.tail.clone(), message: incomplete.message.as_ref().map(Assembly::state) }
+        let Incomplete { tail, message, skip, is_close, .. } = incomplete;
+        let message = message.as_ref().map(Assembly::state);
+        DecoderState { tail: tail.clone(), message, skip: *skip, is_close: *is_close }
     }
 
     /// Restores a decoder from the state of an old process; `None` if that is invalid.
@@ -288,15 +299,13 @@ impl Decoder {
             Some(message) => Some(Assembly::resume(message, max_message)?),
             None => None,
         };
-        if state.tail.len() > MAX_TAIL
-            || (!state.tail.is_empty() && message.as_ref().is_some_and(Assembly::is_in_frame))
-        {
+        let DecoderState { tail, skip, is_close, .. } = state;
+        if tail.len() > MAX_TAIL || (!tail.is_empty() && message.as_ref().is_some_and(Assembly::is_in_frame)) {
             return None;
         }
-        let is_idle = state.tail.is_empty() && message.is_none();
-        Some(Self {
-            incomplete: (!is_idle).then(|| Box::new(Incomplete { tail: state.tail, message, ..Incomplete::default() })),
-        })
+        let is_idle = tail.is_empty() && message.is_none() && skip == 0 && !is_close;
+        let incomplete = Incomplete { tail, message, skip, is_close, growth: None };
+        Some(Self { incomplete: (!is_idle).then(|| Box::new(incomplete)) })
     }
 
     /// Drops the message in progress; further bytes go to [`Decoder::discard`].

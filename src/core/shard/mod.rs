@@ -356,13 +356,19 @@ impl<L: Link> Shard<L> {
         sum
     }
 
-    /// Copies all members that a new process can continue, with their connections. To be called after [`Shard::flush`].
+    /// Copies all members that a new process can continue, and the connections that are only closing, with their
+    /// connections. To be called after [`Shard::flush`].
     pub fn export(&self, now: Moment) -> impl Iterator<Item = (&L, MemberState)> {
-        self.members.iter().filter(|(_, member)| member.is_open() && member.counts).filter_map(move |(_, member)| {
-            let serial = self.rooms.get(member.room as usize)?.serial;
-            let mut state = MemberState::export(member, serial, now);
-            state.paired = self.export_paired(member.room, serial, now);
-            Some((&member.link, state))
+        let members = self.members.iter().filter(|(_, member)| member.counts);
+        members.filter_map(move |(_, member)| match member.phase {
+            Phase::Open => {
+                let serial = self.rooms.get(member.room as usize)?.serial;
+                let mut state = MemberState::export(member, serial, now);
+                state.paired = self.export_paired(member.room, serial, now);
+                Some((&member.link, state))
+            }
+            Phase::Closing(deadline) => Some((&member.link, MemberState::export_closing(member, deadline, now))),
+            Phase::Away(_) | Phase::Leaving(_) | Phase::Finishing(_) | Phase::Closed => None,
         })
     }
 
@@ -375,7 +381,7 @@ impl<L: Link> Shard<L> {
         end: impl FnOnce() -> L,
         now: Moment,
     ) -> Result<usize, L> {
-        let paired = state.paired.take();
+        let (paired, closing) = (state.paired.take(), state.closing.take());
         let newcomer = Newcomer {
             id: state.id,
             serial: state.serial,
@@ -384,11 +390,19 @@ impl<L: Link> Shard<L> {
             counts: true,
         };
         let Some(restored) = state.restore(self.rules.max_message, now) else { return Err(link) };
-        let slot = match paired {
-            None => self.join(&newcomer, link, now),
-            Some(paired) => self.restore_paired(*paired, &newcomer, link, end, now),
+        let slot = match (paired, closing) {
+            (_, Some(_)) => self.members.insert(Member::new(&newcomer, link, now)),
+            (None, None) => self.join(&newcomer, link, now),
+            (Some(paired), None) => self.restore_paired(*paired, &newcomer, link, end, now),
         };
-        restored.put_into(&mut self.members[slot]);
+        let member = &mut self.members[slot];
+        restored.put_into(member);
+        if let Some(closing) = closing {
+            closing.put_into(member, &self.rules, now);
+            member.room = NO_ROOM;
+            member.flags.write_pending = true;
+            self.run_queue.schedule_in(Lane::Closing, slot, member);
+        }
         self.account(slot);
         Ok(slot)
     }
@@ -810,6 +824,8 @@ impl Holders {
     }
 }
 
+/// Room number of connections that were closing when they were restored.
+const NO_ROOM: u32 = u32::MAX;
 /// Bytes read at once from each of many members.
 const LEAST_SHARE: usize = 16 << 10;
 /// Size of the read buffer: a read, and what a member may have left incomplete.

@@ -1,13 +1,14 @@
 //! The state of a member that a new process needs to continue in the middle of its stream, in both directions.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
-use super::member::{Member, MemberTally};
+use super::member::{Member, MemberTally, Phase};
 use super::outbox::Outbox;
 use super::rate::{RateLimiter, RateState};
+use super::{Moment, Rules};
 use crate::frame::{Decoder, DecoderState};
 use crate::ids::{MemberId, Serial};
 use crate::kind::Role;
@@ -40,6 +41,9 @@ pub struct MemberState {
     /// Its place in a paired registration; missing in snapshots of versions without these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) paired: Option<Box<PairedState>>,
+    /// Set if it is no longer a member, and only closing; missing in snapshots of versions that dropped such connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) closing: Option<ClosingState>,
 }
 
 impl MemberState {
@@ -51,6 +55,22 @@ impl MemberState {
     /// Returns whether it is a client that waits for a host.
     pub fn is_waiting(&self) -> bool {
         matches!(self.paired.as_deref(), Some(PairedState::Waiting(_)))
+    }
+
+    /// Returns whether it is no longer a member, and only closing.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Copies a connection that is only closing, until a deadline. It belongs to no registration any more.
+    pub(super) fn export_closing<L>(member: &Member<L>, deadline: Moment, now: Moment) -> Self {
+        let closing = ClosingState {
+            within_ms: deadline.since(now).as_millis() as u64,
+            delivers_all: member.flags.delivers_all,
+            peer_closed: member.flags.peer_closed,
+            is_undecodable: member.flags.is_undecodable,
+        };
+        Self { closing: Some(closing), ..Self::export(member, NO_REGISTRATION, now) }
     }
 
     /// Copies a member of a registration.
@@ -71,6 +91,7 @@ impl MemberState {
             begun,
             pace: member.rate.as_deref().map(|rate| rate.state(now)),
             paired: None,
+            closing: None,
         }
     }
 
@@ -91,6 +112,28 @@ impl MemberState {
             outbox,
             rate: self.pace.map(|pace| Box::new(RateLimiter::resume(&pace, now))),
         })
+    }
+}
+
+/// A connection that is only closing: what is queued for it, with the close frame at the end, is still to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct ClosingState {
+    /// Time until the connection is dropped.
+    within_ms: u64,
+    /// Whether it isn't dropped as long as it takes what is queued.
+    delivers_all: bool,
+    peer_closed: bool,
+    is_undecodable: bool,
+}
+
+impl ClosingState {
+    /// Puts a restored connection into the state.
+    pub(super) fn put_into<L>(self, member: &mut Member<L>, rules: &Rules, now: Moment) {
+        let within = Duration::from_millis(self.within_ms).min(rules.close_timeout);
+        member.phase = Phase::Closing(now.after(within));
+        member.flags.delivers_all = self.delivers_all;
+        member.flags.peer_closed = self.peer_closed;
+        member.flags.is_undecodable = self.is_undecodable;
     }
 }
 
@@ -146,5 +189,7 @@ impl Restored {
     }
 }
 
+/// Serial number of a connection that belongs to no registration any more. No registration has it.
+const NO_REGISTRATION: Serial = Serial(0);
 /// Largest message accepted if it was started before the restart, whatever the limit is now.
 const LENIENT: u64 = 1 << 30;

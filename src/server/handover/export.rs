@@ -40,9 +40,9 @@ impl HandoverBundle {
         Ok(Self { state, connections, server })
     }
 
-    /// Returns the number of members in the bundle.
+    /// Returns the number of members in the bundle, without connections that are only closing.
     pub fn members(&self) -> usize {
-        self.server.descriptors.len()
+        self.server.snapshot.members.iter().filter(|member| !member.member.is_closing()).count()
     }
 
     /// Sends the descriptors to the service manager's store, and waits until it has stored them.

@@ -61,8 +61,9 @@ impl Connection {
         Self { stream: Stream::Away, peer, seat: Some(seat), _permit: None, context: Rc::clone(context) }
     }
 
-    /// Creates the connection of the host's end of a client that waits. `peer` is the client, for which its memory counts.
-    pub(super) fn awaited(peer: Peer, context: &Rc<ThreadContext>) -> Self {
+    /// Creates a connection without a seat: that of the host's end of a client that waits, where `peer` is the client, for
+    /// which its memory counts; or one that is only closing.
+    pub(super) fn without_seat(peer: Peer, context: &Rc<ThreadContext>) -> Self {
         Self { stream: Stream::Away, peer, seat: None, _permit: None, context: Rc::clone(context) }
     }
 

@@ -114,12 +114,15 @@ pub(super) type RestoredWaiting = (Hold, Duration, WaitingState);
 
 /// A member of an old process, with its connection and the state of its stream.
 #[derive(Debug)]
-pub(super) struct RestoredMember {
-    pub(super) seat: Seat,
-    pub(super) state: MemberState,
-    pub(super) socket: Socket,
+pub struct RestoredMember {
+    /// Its seat; `None` if its connection is only closing.
+    pub seat: Option<Seat>,
+    /// The state of its stream.
+    pub state: MemberState,
+    /// Its connection.
+    pub socket: Socket,
     /// Share of `limits.waiting`, if it is a client that waits.
-    pub(super) share: Option<Share>,
+    pub share: Option<Share>,
 }
 
 /// Commands that wait for a thread, and its waker.

@@ -25,19 +25,19 @@ use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Sequence, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{MemberState, OutsideMessage, Pairing, Rates, Rules, Traffic, WaitingState};
+use ws_router_core::shard::{OutsideMessage, Pairing, Rates, Rules, Traffic, WaitingState};
 
 use crate::config;
 use crate::events::Events;
 use crate::metrics::{FrontendMetrics, ThreadTotals};
 use crate::net::Socket;
-use crate::peer::{Peer, Share};
+use crate::peer::Peer;
 use crate::registry::{Hold, Registration, Seat, Sender};
 use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 use crate::sys::TcpState;
 use announcement_numbers::AnnouncementNumbers;
-pub use inbox::WaitingClient;
-use inbox::{Command, Inbox, RestoredMember, Send, TrafficPart};
+use inbox::{Command, Inbox, Send, TrafficPart};
+pub use inbox::{RestoredMember, WaitingClient};
 pub use memory_budget::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
 use thread::{Stats, Thread};
 
@@ -322,12 +322,14 @@ impl Relay {
     /// Adds the members of an old process, and what waited for receivers there.
     pub fn restore(
         &self,
-        members: impl IntoIterator<Item = (Seat, MemberState, Socket, Option<Share>)>,
+        members: impl IntoIterator<Item = RestoredMember>,
         waiting: impl IntoIterator<Item = (Hold, Duration, WaitingState)>,
     ) {
         let mut by_thread: Vec<(Vec<_>, Vec<_>)> = self.0.threads.iter().map(|_| Default::default()).collect();
-        for (seat, state, socket, share) in members {
-            by_thread[self.thread_of(seat.registration.serial)].0.push(RestoredMember { seat, state, socket, share });
+        for member in members {
+            // A connection that is only closing may be on any thread.
+            let serial = member.seat.as_ref().map_or(Serial(member.state.id.0), |seat| seat.registration.serial);
+            by_thread[self.thread_of(serial)].0.push(member);
         }
         for waiting in waiting {
             by_thread[self.thread_of(waiting.0.registration.serial)].1.push(waiting);

@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::log::messages;
 use crate::net::Socket;
 use crate::registry::{self, Registry};
-use crate::relay::Frozen;
+use crate::relay::{Frozen, RestoredMember};
 use crate::snapshot::{RestartCounts, Snapshot, WaitingSnapshot};
 
 /// State and connections that an old process handed over.
@@ -120,10 +120,15 @@ impl Server {
         let Inherited { snapshot: state, members } = inherited;
         let (gate, total) = (self.connection_gate(), state.members.len());
         self.relay.skip_members(state.last_member);
-        let mut restored = Vec::with_capacity(total);
+        let (mut restored, mut closing) = (Vec::with_capacity(total), Vec::new());
         let mut admissions = HashSet::new();
         for (member, descriptor) in state.members.into_iter().zip(members) {
-            let (id, known) = (member.registration.as_str(), &member.member);
+            let (id, known) = (member.registration.as_str(), member.member);
+            let socket = |descriptor| Socket::handed_over(descriptor, member.peer, &gate);
+            if known.is_closing() {
+                closing.push(RestoredMember { seat: None, state: known, socket: socket(descriptor), share: None });
+                continue;
+            }
             let seat = if known.is_accepted_end() {
                 self.registry.restore_accepted(id, known.serial)
             } else {
@@ -134,11 +139,12 @@ impl Server {
                 continue;
             };
             seat.admission = member.admission.map(|admission| shared(admission, &mut admissions));
-            let share =
-                member.member.is_waiting().then(|| self.waiting.take(self.network_of(&member.peer), usize::MAX).ok());
-            restored.push((seat, member.member, Socket::handed_over(descriptor, member.peer, &gate), share.flatten()));
+            let share = known.is_waiting().then(|| self.waiting.take(self.network_of(&member.peer), usize::MAX).ok());
+            let (seat, socket, share) = (Some(seat), socket(descriptor), share.flatten());
+            restored.push(RestoredMember { seat, state: known, socket, share });
         }
-        let count = restored.len();
+        let (count, total) = (restored.len(), total - closing.len());
+        restored.append(&mut closing);
         self.metrics.restarts.set(state.restarts.count + 1);
         self.metrics.handed_over.set(state.restarts.handed_over + count as u64);
         self.metrics.lost.set(state.restarts.lost + (total - count) as u64);

@@ -93,7 +93,7 @@ pub struct DrainState {
 /// State of a member that is handed over to the new process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemberSnapshot {
-    /// Registration to which the member belongs.
+    /// Registration to which the member belongs; zeros for a connection that is only closing, and no member any more.
     pub registration: RegistrationId,
     /// Identity, counters and buffered data of the member.
     pub member: MemberState,

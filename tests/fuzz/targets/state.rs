@@ -38,9 +38,10 @@ fn continue_from(state: Snapshot) {
     let mut seats = Vec::new();
     for snapshot in state.members {
         let (id, member) = (snapshot.registration.as_str(), &snapshot.member);
-        let Some(seat) = registry.restore_seat(id, member.serial, member.role, member.receives_only) else {
+        let seat = registry.restore_seat(id, member.serial, member.role, member.receives_only);
+        if seat.is_none() && !member.is_closing() {
             continue;
-        };
+        }
         let pipe = Pipe::with_room(1 << 30).shared();
         pipe.borrow_mut().inbound.extend([0x82, 0x81, 1, 2, 3, 4, 5, 0x80, 0x80, 1, 2, 3, 4, 0x88, 0x80, 1, 2, 3, 4]);
         if let Ok(slot) = shard.restore(snapshot.member, InMemoryLink(pipe), InMemoryLink::unconnected, NOW) {

@@ -342,6 +342,57 @@ fn an_end_that_reads_slowly_receives_all_that_was_queued_before_the_close() {
 }
 
 #[test]
+fn an_end_that_is_still_to_receive_what_was_queued_is_handed_over() {
+    let mut scene = Scene::new();
+    let host = scene.host();
+    let client = scene.client("");
+    let end = scene.accept(1).unwrap();
+    scene.settle();
+    scene.ends[end].pipe.borrow_mut().room = 0;
+    // It is in the middle of a message of its own, which is discarded from then on.
+    let message = client_frame(0x82, [1, 2, 3, 4], &[b'y'; 100_000]);
+    scene.ends[end].pipe.borrow_mut().inbound.extend(&message[..50_000]);
+    for _ in 0..100 {
+        scene.ends[client].send(0x81, &[b'x'; 1000]);
+    }
+    scene.ends[client].close(3001, "done");
+    scene.settle();
+    for at in 0..60 {
+        if at % 20 == 3 {
+            scene.restart();
+            assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 1, pairs: 0, waiting: 0 });
+            assert_eq!(scene.shard.tally().members, 1);
+        }
+        scene.ends[end].pipe.borrow_mut().inbound.extend(&message[50_000 + 500 * at..50_500 + 500 * at]);
+        scene.ends[end].pipe.borrow_mut().room = 2000;
+        scene.pass(Duration::from_secs(1));
+        scene.settle();
+    }
+    assert!(scene.ends[end].texts == vec!["x".repeat(1000); 100]);
+    assert_eq!(scene.ends[end].closed, Some((3001, "done".into())));
+    scene.restart();
+    scene.ends[end].pipe.borrow_mut().inbound.extend(&message[80_000..]);
+    scene.ends[end].close(3001, "");
+    scene.settle();
+    assert!(scene.ends[end].pipe.borrow().is_finished, "its close frame behind the rest of the message is read");
+    assert!(!scene.ends[host].pipe.borrow().is_dropped);
+    // One that receives nothing is dropped after the stall timeout, as without a restart.
+    let client = scene.client("");
+    let end = scene.accept(2).unwrap();
+    scene.settle();
+    scene.ends[end].pipe.borrow_mut().room = 0;
+    scene.ends[client].send(0x81, b"never received");
+    scene.ends[client].close(1000, "");
+    scene.settle();
+    scene.restart();
+    (0..29).for_each(|_| scene.pass(Duration::from_secs(1)));
+    assert!(!scene.ends[end].pipe.borrow().is_dropped);
+    (0..3).for_each(|_| scene.pass(Duration::from_secs(1)));
+    assert!(scene.ends[end].pipe.borrow().is_dropped);
+    assert_eq!(scene.shard.tally().outbox_bytes, 0);
+}
+
+#[test]
 fn an_end_that_reads_nothing_after_the_other_has_left_is_dropped_after_the_stall_timeout() {
     let mut scene = Scene::new();
     scene.host();

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mio::{Interest, Token};
+use uuid::Uuid;
 use ws_router_admin_api::event::EventKind;
 use ws_router_core::close::CloseReason;
-use ws_router_core::ids::MemberId;
+use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::kind::{Kind, Role};
 use ws_router_core::shard::{Arrival, MemberState, MemberSummary, Newcomer};
 
@@ -75,7 +76,7 @@ impl Thread {
                 let _ = answer.send(self.disconnect(id, by));
             }
             Command::Restore(members, waiting) => {
-                let arrived: Vec<_> = members.into_iter().map(|member| self.restore(member)).collect();
+                let arrived: Vec<_> = members.into_iter().filter_map(|member| self.restore(member)).collect();
                 for (hold, wait, state) in waiting {
                     let hold = Cell::new(Some(hold));
                     self.shard.restore_waiting(state, wait, || hold.take(), self.now);
@@ -131,7 +132,7 @@ impl Thread {
             (Kind::Paired, Some(waiting)) => {
                 let WaitingClient { hello, accept_timeout, share } = *waiting;
                 self.context.waiting.borrow_mut().insert(id, share);
-                let end = Connection::awaited(peer, &self.context);
+                let end = Connection::without_seat(peer, &self.context);
                 let arrival = Arrival { hello, accept_by: self.now.after(accept_timeout), end };
                 self.shard.join_waiting(&newcomer, connection, arrival, deadline, numbers, self.now)
             }
@@ -197,32 +198,44 @@ impl Thread {
         }
     }
 
-    /// Restores a member of the old process. If its state is invalid, closes it so that it reconnects.
-    fn restore(&mut self, member: RestoredMember) -> (usize, MemberId) {
+    /// Restores a member of the old process, or a connection that is only closing. If a member's state is invalid, closes
+    /// it so that it reconnects.
+    fn restore(&mut self, member: RestoredMember) -> Option<(usize, MemberId)> {
         let RestoredMember { seat, state, socket, share } = member;
-        let (id, serial, role, receives_only) = (state.id, seat.registration.serial, seat.role, seat.receives_only);
-        let peer = socket.peer;
-        let mut connection = Connection::away(seat, peer, &self.context);
+        let (id, peer) = (state.id, socket.peer);
+        let newcomer = seat.as_ref().map(|seat| {
+            let (serial, role, receives_only) = (seat.registration.serial, seat.role, seat.receives_only);
+            Newcomer { id, serial, role, receives_only, counts: true }
+        });
+        let mut connection = match seat {
+            Some(seat) => Connection::away(seat, peer, &self.context),
+            None => Connection::without_seat(peer, &self.context),
+        };
         connection.attach(socket);
         if let Some(share) = share {
             self.context.waiting.borrow_mut().insert(id, share);
         }
         let context = Rc::clone(&self.context);
-        let end = || Connection::awaited(peer, &context);
-        let slot = self.shard.restore(state, connection, end, self.now).unwrap_or_else(|connection| {
-            let newcomer = Newcomer { id, serial, role, receives_only, counts: true };
-            let slot = self.shard.join(&newcomer, connection, self.now);
-            self.shard.close(slot, id, CloseReason::Restarting, self.now);
-            slot
-        });
-        (slot, id)
+        let end = || Connection::without_seat(peer, &context);
+        let slot = match self.shard.restore(state, connection, end, self.now) {
+            Ok(slot) => slot,
+            Err(connection) => {
+                let slot = self.shard.join(&newcomer?, connection, self.now);
+                self.shard.close(slot, id, CloseReason::Restarting, self.now);
+                slot
+            }
+        };
+        Some((slot, id))
     }
 
-    /// Copies all members whose connections can move to a new process.
+    /// Copies all members and closing connections that can move to a new process.
     fn export(&self) -> Vec<(MemberSnapshot, RawFd)> {
         let carry = |(connection, member): (&Connection, MemberState)| {
-            let seat = connection.seat.as_ref()?;
-            let (registration, admission) = (seat.registration.id.clone(), seat.admission.clone());
+            let (registration, admission) = match &connection.seat {
+                Some(seat) => (seat.registration.id.clone(), seat.admission.clone()),
+                // A connection that is closing belongs to no registration any more.
+                None => (RegistrationId::from_uuid(Uuid::nil()), None),
+            };
             let member = MemberSnapshot { registration, member, peer: connection.peer, admission };
             Some((member, connection.movable()?))
         };
