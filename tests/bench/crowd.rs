@@ -1,4 +1,4 @@
-//! Many joins and registrations at once: the load of a mass reconnect or a busy day on the front of a server.
+//! Many joins and requests at once: the load of a mass reconnect or a busy day on the front of a server.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,20 +13,25 @@ use slab::Slab;
 use socket2::{Domain, Socket, Type};
 
 use crate::frames::wrong;
-use crate::link::{lobby, registration, reply, upgrade};
+use crate::link::{lobby, reply, upgrade};
 
 /// Number of handshakes in progress at a time.
 const AT_ONCE: usize = 64;
-/// Keep-alive connections that register, and requests in flight on each.
-const REGISTRARS: usize = 8;
+/// Keep-alive connections that make requests, and requests in flight on each.
+const REQUESTERS: usize = 8;
 const PIPELINED: usize = 16;
 /// Number of connections from one loopback address: with more, the kernel searches long for a free port.
 const FROM_AN_ADDRESS: usize = 4_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Joins each of these registrations once, many at a time; returns the websockets.
+/// Joins each of these lobbies once, many at a time; returns the websockets.
 pub(crate) fn join_all<'a>(address: SocketAddr, ids: impl Iterator<Item = &'a str>) -> io::Result<Vec<TcpStream>> {
-    let mut requests = ids.map(|id| upgrade(address, &lobby(id)));
+    connect_all(address, ids.map(lobby))
+}
+
+/// Opens a websocket with each of these parameters, many at a time.
+pub(crate) fn connect_all(address: SocketAddr, queries: impl Iterator<Item = String>) -> io::Result<Vec<TcpStream>> {
+    let mut requests = queries.map(|query| upgrade(address, &query));
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(AT_ONCE));
     let mut joining: Slab<(TcpStream, Option<String>)> = Slab::new();
     let mut joined = Vec::new();
@@ -91,20 +96,20 @@ fn is_joined(stream: &mut TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Connections that register without a pause.
-pub(crate) struct Registrars {
+/// Connections that make the same request without a pause, each answered with 200.
+pub(crate) struct Requesters {
     poll: Poll,
     lines: Vec<(TcpStream, Vec<u8>)>,
     request: String,
     is_set_off: bool,
 }
 
-impl Registrars {
+impl Requesters {
     /// Opens the connections.
-    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn open(address: SocketAddr, request: String) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut lines = Vec::new();
-        for token in 0..REGISTRARS {
+        for token in 0..REQUESTERS {
             let stream = std::net::TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
@@ -112,13 +117,13 @@ impl Registrars {
             poll.registry().register(&mut stream, Token(token), Interest::READABLE)?;
             lines.push((stream, Vec::new()));
         }
-        Ok(Self { poll, lines, request: registration(address, "lobby"), is_set_off: false })
+        Ok(Self { poll, lines, request, is_set_off: false })
     }
 
-    /// Registers for a time; returns the number of registrations made.
+    /// Makes requests for a time; returns the number of answers.
     pub(crate) fn run_for(&mut self, time: Duration) -> io::Result<u64> {
         let start = Instant::now();
-        let mut events = Events::with_capacity(REGISTRARS);
+        let mut events = Events::with_capacity(REQUESTERS);
         if !std::mem::replace(&mut self.is_set_off, true) {
             for (stream, _) in &mut self.lines {
                 stream.write_all(self.request.repeat(PIPELINED).as_bytes())?;
@@ -142,7 +147,7 @@ fn answers(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let mut piece = [0; 16 * 1024];
     loop {
         match stream.read(&mut piece) {
-            Ok(0) => return Err(wrong("the server hung up on a registration")),
+            Ok(0) => return Err(wrong("the server hung up on a request")),
             Ok(count) => bytes.extend_from_slice(&piece[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
@@ -151,7 +156,7 @@ fn answers(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let (mut count, mut taken) = (0, 0);
     while let Some(reply) = reply(&bytes[taken..])? {
         if reply.status != 200 {
-            return Err(wrong(format_args!("/register was answered with {}: {}", reply.status, reply.body)));
+            return Err(wrong(format_args!("a request was answered with {}: {}", reply.status, reply.body)));
         }
         taken += reply.len;
         count += 1;

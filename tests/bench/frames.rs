@@ -97,7 +97,7 @@ pub(crate) enum Seen {
     Close(u16),
 }
 
-/// Reader of a server's stream in pieces of any length, which keeps no payload.
+/// Reader of a server's stream in pieces of any length, which keeps no payload. A message may come in fragments.
 #[derive(Debug)]
 pub(crate) struct Reader {
     shape: Shape,
@@ -105,13 +105,14 @@ pub(crate) struct Reader {
     left: usize,
     position: usize,
     stamp: u64,
+    is_control: bool,
     seen: Option<Seen>,
 }
 
 impl Reader {
     /// Creates a reader of messages of this shape.
     pub(crate) fn new(shape: Shape) -> Self {
-        Self { shape, stash: Vec::new(), left: 0, position: 0, stamp: 0, seen: None }
+        Self { shape, stash: Vec::new(), left: 0, position: 0, stamp: 0, is_control: false, seen: None }
     }
 
     /// Reads the next piece, and calls `each` with what has become complete.
@@ -156,6 +157,7 @@ impl Reader {
             return Err(wrong(format_args!("a frame begins with {:#04x} {:#04x}", bytes[0], bytes[1])));
         }
         self.left = len - first;
+        self.is_control = bytes[0] & 0x08 != 0;
         match bytes[0] & 0x0f {
             8 => self.seen = Some(Seen::Close(u16::from_be_bytes(start.first_chunk().copied().unwrap_or([0, 0])))),
             9 => self.seen = Some(Seen::Ping),
@@ -163,15 +165,12 @@ impl Reader {
             opcode => {
                 let (left, expected) = (self.left, if self.shape.text { 1 } else { 2 });
                 if opcode != 0 {
-                    let stamp = start.first_chunk().ok_or_else(|| wrong("a message is too short for its stamp"))?;
-                    self.stamp = u64::from_le_bytes(*stamp);
-                    self.position = STAMP;
                     if opcode != expected {
                         return Err(wrong(format_args!("a message of kind {expected} came as {opcode}")));
                     }
-                } else {
-                    self.payload(start)?;
+                    (self.position, self.stamp) = (0, 0);
                 }
+                self.payload(start)?;
                 self.left = left;
                 if fin {
                     self.finish()?;
@@ -192,7 +191,22 @@ impl Reader {
     }
 
     fn payload(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.shape.thorough && !matches!(self.seen, Some(Seen::Ping | Seen::Close(_))) {
+        self.left = self.left.saturating_sub(bytes.len());
+        if self.is_control {
+            return Ok(());
+        }
+        if self.position < STAMP {
+            match (self.position, bytes.first_chunk()) {
+                (0, Some(stamp)) => self.stamp = u64::from_le_bytes(*stamp),
+                // The first fragments may be shorter than the stamp.
+                (position, _) => {
+                    for (at, byte) in (position..STAMP).zip(bytes) {
+                        self.stamp |= u64::from(*byte) << (8 * at);
+                    }
+                }
+            }
+        }
+        if self.shape.thorough {
             for (at, byte) in (self.position..).zip(bytes) {
                 if *byte != pattern(self.stamp, at / 8).to_le_bytes()[at % 8] {
                     return Err(wrong(format_args!("byte {at} of a message differs from what was sent")));
@@ -200,7 +214,6 @@ impl Reader {
             }
         }
         self.position += bytes.len();
-        self.left = self.left.saturating_sub(bytes.len());
         Ok(())
     }
 }

@@ -10,16 +10,19 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::flight::Sender;
-use crate::frames::{HELLO, PONG, Reader, Seen, wrong};
+use crate::frames::{HELLO, PONG, Reader, Seen, Shape, Tape, wrong};
 use crate::histogram::Histogram;
-use crate::link::{Link, Target};
+use crate::link::{Line, Link, Target};
 use crate::plan::{Plan, Talkers};
+use crate::servers::Groups;
 
 /// Time without a message after which one must have been lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Number that a sender expects from itself: none.
 const NEVER: u32 = u32::MAX;
 const READ: usize = 256 * 1024;
+/// Time without progress after which a sender is stalled.
+const STALLED: Duration = Duration::from_millis(200);
 
 struct Member {
     link: Link,
@@ -43,9 +46,9 @@ pub(crate) struct Generator {
     /// Senders that can send.
     due: Vec<usize>,
     quota: u32,
-    _stalled: Vec<Link>,
-    /// The hosts that listen, which are kept connected.
-    _hosts: Vec<Link>,
+    stalled: Vec<Link>,
+    /// The registrations' hosts that listen, with their ids.
+    hosts: Vec<(String, Line)>,
     /// Number of messages delivered.
     pub(crate) deliveries: u64,
     /// Latency from sending to the last receiver; with [`Talkers::Turns`] the round trip.
@@ -64,28 +67,70 @@ impl Generator {
             senders: Vec::new(),
             due: Vec::new(),
             quota: u32::MAX,
-            _stalled: Vec::new(),
-            _hosts: Vec::new(),
+            stalled: Vec::new(),
+            hosts: Vec::new(),
             deliveries: 0,
             latency: Histogram::new(),
         };
-        for (lobby, id) in target.register(plan.lobbies)?.iter().enumerate() {
-            if lobby == 0 {
-                generator._stalled = (0..plan.stalled).map(|_| target.join(id)).collect::<io::Result<_>>()?;
-            }
-            if target.is_paired {
-                let [client, accepted, host] = target.pair(id)?;
-                generator.seat(lobby, 0, client)?;
-                generator.seat(lobby, 1, accepted)?;
-                generator._hosts.push(host);
-                continue;
-            }
-            for seat in 0..plan.members {
-                generator.seat(lobby, seat, target.join(id)?)?;
-            }
+        match target.groups {
+            Groups::Lobbies => generator.join_lobbies(target)?,
+            Groups::Paired => generator.connect_pairs(target, plan.lobbies)?,
+            Groups::OnePaired => generator.connect_pairs(target, 1)?,
         }
         generator.greet()?;
         Ok(generator)
+    }
+
+    fn join_lobbies(&mut self, target: &Target) -> io::Result<()> {
+        for (lobby, id) in target.register(self.plan.lobbies)?.iter().enumerate() {
+            if lobby == 0 {
+                self.stalled = (0..self.plan.stalled).map(|_| target.join(id)).collect::<io::Result<_>>()?;
+            }
+            for seat in 0..self.plan.members {
+                self.seat(lobby, seat, target.join(id)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects the pairs through so many registrations.
+    fn connect_pairs(&mut self, target: &Target, registrations: usize) -> io::Result<()> {
+        for id in target.register(registrations)? {
+            let host = target.listen(&id)?;
+            self.hosts.push((id, host));
+        }
+        for lobby in 0..self.plan.lobbies {
+            let (id, host) = &mut self.hosts[lobby % registrations];
+            let ends = target.pair(id, host)?;
+            for (seat, link) in ends.into_iter().enumerate() {
+                self.seat(lobby, seat, link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a pair to the first registration, whose client has sent as much as the server and the kernel take, and whose
+    /// other end never reads.
+    pub(crate) fn stall_a_pair(&mut self, target: &Target) -> io::Result<()> {
+        let Some((id, host)) = self.hosts.first_mut() else { return Err(wrong("there is no paired registration")) };
+        let [mut client, end] = target.pair(id, host)?;
+        let mut tape = Tape::new(0, Shape { size: 64 * 1024, ..self.plan.shape }, 1);
+        let mut last = Instant::now();
+        while last.elapsed() < STALLED {
+            if tape.unsent().is_empty() {
+                tape.load(0, 1);
+            }
+            match client.write(tape.unsent()) {
+                Ok(count) => {
+                    tape.wrote(count);
+                    last = Instant::now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(STALLED / 100),
+                Err(error) => return Err(error),
+            }
+        }
+        self.stalled.extend([client, end]);
+        Ok(())
     }
 
     fn senders_of_a_lobby(&self) -> usize {

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -11,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::frames::wrong;
-use crate::servers::Running;
+use crate::servers::{Groups, Running, Setup};
 
 /// Longest wait for a response while a scenario is set up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,8 +24,10 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// Configuration of TLS; `None` for a plain connection.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    /// Whether registrations are paired, with a connection of its own for each client.
-    pub(crate) is_paired: bool,
+    /// Registrations that members join.
+    pub(crate) groups: Groups,
+    /// Whether members have sessions.
+    pub(crate) sessions: bool,
 }
 
 impl Target {
@@ -39,13 +42,14 @@ impl Target {
             }
             None => None,
         };
-        Ok(Self { address: server.address, tls, is_paired: server.setup.paired })
+        let Setup { groups, sessions, .. } = server.setup;
+        Ok(Self { address: server.address, tls, groups, sessions })
     }
 
     /// Makes registrations over one connection, and returns their ids.
     pub(crate) fn register(&self, count: usize) -> io::Result<Vec<String>> {
         let mut line = self.open()?;
-        let request = registration(self.address, if self.is_paired { "paired" } else { "lobby" });
+        let request = registration(self.address, if self.groups == Groups::Lobbies { "lobby" } else { "paired" });
         (0..count)
             .map(|_| {
                 line.write_all(request.as_bytes())?;
@@ -60,15 +64,28 @@ impl Target {
 
     /// Joins a lobby.
     pub(crate) fn join(&self, id: &str) -> io::Result<Link> {
-        self.connect(&lobby(id))?.into_link()
+        self.connect(&(lobby(id) + &self.session()))?.into_link()
     }
 
-    /// Connects a client to a paired registration and accepts it; returns both ends, and the host that listens.
-    pub(crate) fn pair(&self, id: &str) -> io::Result<[Link; 3]> {
-        let mut host = self.connect(&format!("id={id}&key=k&sock_type=host"))?;
-        let client = self.connect(&format!("id={id}&key=k&sock_type=client"))?;
-        let accepted = self.connect(&format!("id={id}&accept={}", host.announced()?))?;
-        Ok([client.into_link()?, accepted.into_link()?, host.into_link()?])
+    /// Connects a host that listens to a paired registration.
+    pub(crate) fn listen(&self, id: &str) -> io::Result<Line> {
+        self.connect(&format!("id={id}&key=k&sock_type=host"))
+    }
+
+    /// Connects a client to a paired registration and accepts it as the only host that listens; returns both ends.
+    pub(crate) fn pair(&self, id: &str, host: &mut Line) -> io::Result<[Link; 2]> {
+        let client = self.connect(&(waiting_client(id) + &self.session()))?;
+        let accepted = self.connect(&format!("id={id}&accept={}{}", host.announced()?, self.session()))?;
+        Ok([client.into_link()?, accepted.into_link()?])
+    }
+
+    /// Returns the parameter of a session of a member's own, if members have sessions.
+    fn session(&self) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        if !self.sessions {
+            return String::new();
+        }
+        format!("&session={:020}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Opens a websocket with the parameters in `query`.
@@ -105,6 +122,22 @@ pub(crate) fn registration(address: SocketAddr, kind: &str) -> String {
 /// Returns the parameters with which a lobby is joined.
 pub(crate) fn lobby(id: &str) -> String {
     format!("id={id}&key=k")
+}
+
+/// Returns the parameters with which a client of a paired registration connects.
+pub(crate) fn waiting_client(id: &str) -> String {
+    format!("id={id}&key=k&sock_type=client")
+}
+
+/// Returns the request for a message by `POST /send`.
+pub(crate) fn send(address: SocketAddr, id: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST /send?id={id}&key=k HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// Returns the request for a stream of the members of a registration. By HTTP/1.0 it comes without chunks.
+pub(crate) fn watch(id: &str) -> String {
+    format!("GET /members?id={id}&key=k HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n")
 }
 
 /// Returns the request for a websocket with the parameters in `query`.
@@ -144,7 +177,7 @@ pub(crate) fn reply(bytes: &[u8]) -> io::Result<Option<Reply>> {
 }
 
 /// Connection before its upgrade, which waits for each response.
-struct Line {
+pub(crate) struct Line {
     stream: std::net::TcpStream,
     tls: Option<Box<ClientConnection>>,
 }
@@ -218,6 +251,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Makes a link of a connection without TLS.
+    pub(crate) fn plain(stream: std::net::TcpStream) -> io::Result<Self> {
+        Line { stream, tls: None }.into_link()
+    }
+
     /// Reads what is available; zero means the end of the stream.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.stream.read(buffer) };

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::crowd::{Registrars, join_all};
+use crate::crowd::{Requesters, connect_all, join_all};
 use crate::frames::wrong;
 use crate::generator::Generator;
-use crate::link::Target;
-use crate::load::LoadProcess;
+use crate::link::{Target, registration, waiting_client};
+use crate::load::{LoadProcess, Sends};
 use crate::plan::{Plan, Talkers};
 use crate::process::{Calls, Counting, cpu_time, memory, peak_memory};
 use crate::scenario::{Load, PING_PONG, Scenario, Work};
@@ -69,6 +69,9 @@ pub(crate) fn measure(scenario: &Scenario, contender: &Contender, how: &Conditio
         Work::Idle { connections, in_a_lobby } => idle(&server, &target, connections, in_a_lobby)?,
         Work::Joins { connections } => joins(&server, &target, connections)?,
         Work::Registrations => registrations(&server, how)?,
+        Work::Sends => sends(&server, &target, how)?,
+        Work::Waiting { clients } => waiting(&server, &target, clients)?,
+        Work::BesideStalled(plan) => beside_stalled(&server, &target, plan, how)?,
         Work::Beside(load) => beside(&server, &target, load, how)?,
     };
     let now = memory(server.pid())?;
@@ -173,11 +176,56 @@ fn joins(server: &Running, target: &Target, connections: usize) -> io::Result<Sa
 }
 
 fn registrations(server: &Running, how: &Conditions) -> io::Result<Sample> {
-    let mut registrars = Registrars::open(server.address)?;
+    let mut registrars = Requesters::open(server.address, registration(server.address, "lobby"))?;
     registrars.run_for(how.time / 4)?;
     let meter = Meter::start(server.pid())?;
     let count = registrars.run_for(how.time)?;
     meter.finish(count)
+}
+
+fn sends(server: &Running, target: &Target, how: &Conditions) -> io::Result<Sample> {
+    let mut sends = Sends::open(target)?;
+    sends.run_for(how.time / 4)?;
+    let meter = Meter::start(server.pid())?;
+    let count = sends.run_for(how.time)?;
+    meter.finish(count)
+}
+
+/// Measures the memory of clients that wait for a host and have sent nothing.
+fn waiting(server: &Running, target: &Target, clients: usize) -> io::Result<Sample> {
+    let id = target.register(1)?.pop().ok_or_else(|| wrong("there is no registration"))?;
+    let query = || std::iter::repeat_with(|| waiting_client(&id));
+    let _first = connect_all(target.address, query().take(1))?;
+    let before = memory(server.pid())?;
+    let start = Instant::now();
+    let joined = connect_all(target.address, query().take(clients))?;
+    let elapsed = start.elapsed();
+    // As with idle connections.
+    std::thread::sleep(Duration::from_secs(1));
+    let after = memory(server.pid())?;
+    let count = joined.len() as f64;
+    let mut sample = Sample { value: after.rss.saturating_sub(before.rss) as f64 / count, ..Sample::default() };
+    sample.extra.insert("joins/s".into(), count / elapsed.as_secs_f64());
+    sample.extra.insert("pss/connection".into(), after.pss.saturating_sub(before.pss) as f64 / count);
+    Ok(sample)
+}
+
+/// Measures pairs alone and then beside one whose receiver reads nothing.
+fn beside_stalled(server: &Running, target: &Target, plan: Plan, how: &Conditions) -> io::Result<Sample> {
+    let mut generator = Generator::open(target, plan)?;
+    generator.run_for(how.time / 4)?;
+    let meter = Meter::start(server.pid())?;
+    let alone = meter.finish(generator.run_for(how.time)?)?;
+    generator.stall_a_pair(target)?;
+    generator.run_for(how.time / 4)?;
+    generator.latency.clear();
+    let meter = Meter::start(server.pid())?;
+    let mut sample = meter.finish(generator.run_for(how.time)?)?;
+    sample.p50 = generator.latency.quantile(0.5);
+    sample.p99 = generator.latency.quantile(0.99);
+    sample.extra.insert("alone/s".into(), alone.value);
+    sample.extra.insert("% of alone".into(), sample.value / alone.value * 100.0);
+    Ok(sample)
 }
 
 /// Measures a ping-pong alone and then beside a load. A process of its own makes the load in the idle time of the
@@ -188,17 +236,31 @@ fn beside(server: &Running, target: &Target, load: Load, how: &Conditions) -> io
     generator.latency.clear();
     generator.run_for(how.time)?;
     let alone = generator.latency.quantile(0.99).ok_or_else(|| wrong("no round trip was completed"))?;
+    let alone_p50 = generator.latency.quantile(0.5);
     let mut process = LoadProcess::start(load, server.address, how.time * 2)?;
-    generator.run_for(how.time / 8)?;
-    generator.latency.clear();
-    let meter = Meter::start(server.pid())?;
-    let count = generator.run_for(how.time)?;
+    let meter;
+    let count = if load == Load::Watchers {
+        // It takes as long as it takes.
+        generator.latency.clear();
+        meter = Meter::start(server.pid())?;
+        let before = generator.deliveries;
+        while !process.has_ended()? {
+            generator.run_for(Duration::from_millis(20))?;
+        }
+        generator.deliveries - before
+    } else {
+        generator.run_for(how.time / 8)?;
+        generator.latency.clear();
+        meter = Meter::start(server.pid())?;
+        generator.run_for(how.time)?
+    };
     let mut sample = meter.finish(count)?;
     let made = process.finish()?;
     sample.cpu_each = None;
     sample.p50 = generator.latency.quantile(0.5);
     sample.p99 = generator.latency.quantile(0.99);
     sample.value = sample.p99.ok_or_else(|| wrong("no round trip was completed"))?;
+    sample.extra.extend(alone_p50.map(|p50| ("alone p50 us".into(), p50)));
     sample.extra.insert("alone p99 us".into(), alone);
     sample.extra.insert("times alone".into(), sample.value / alone);
     sample.extra.insert("load/s".into(), made);

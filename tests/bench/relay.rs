@@ -5,6 +5,14 @@
 //! makes the load, [`limit`] and [`textbook`] are the reference servers, and [`report`] prints the figures.
 //!
 //! This program knows the router only by its sockets and its process, so it can compare any two builds of it.
+//!
+//! What the router adds to a plain relay, beside the plain scenarios to compare it with:
+//!
+//! ```text
+//! cargo bench --bench relay -- --only ws-router --scenario 'pair-64,pair-64k,pair-1m,pairs-500-w16,paired-*,stalled-pair'
+//! cargo bench --bench relay -- --only ws-router --scenario sends,beside-sends,beside-watchers-1000,idle-waiting-10k
+//! cargo bench --bench relay -- --only ws-router --scenario pair-64,pair-64-session,pair-64k,pair-64k-session
+//! ```
 
 mod arguments;
 mod crowd;
@@ -59,7 +67,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
 fn run_quick(arguments: &Arguments) -> io::Result<ExitCode> {
     let (mut passed, mut failed) = (0, 0);
     for scenario in arguments.select(scenario::quick())? {
-        for contender in arguments.contenders()?.iter().filter(|contender| contender.can(scenario.setup)) {
+        for contender in arguments.contenders()?.iter().filter(|contender| contender.can(&scenario)) {
             match check(&scenario, contender, &arguments.conditions()) {
                 Ok(()) => passed += 1,
                 Err(error) => {
@@ -80,12 +88,11 @@ fn run_full(arguments: &Arguments) -> io::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     println!("{}", head());
     for scenario in arguments.select(scenario::all())? {
-        let setup = scenario.setup;
-        let able = contenders.iter().filter(|contender| contender.can(setup));
-        let series = able.clone().map(|contender| Series { server: contender.name.clone(), samples: Vec::new() });
+        let able: Vec<_> = contenders.iter().filter(|contender| contender.can(&scenario)).collect();
+        let series = able.iter().map(|contender| Series { server: contender.name.clone(), samples: Vec::new() });
         let mut outcome = Outcome { series: series.collect(), scenario };
         for _ in 0..arguments.rounds {
-            for (contender, series) in able.clone().zip(&mut outcome.series) {
+            for (contender, series) in able.iter().zip(&mut outcome.series) {
                 match measure(&outcome.scenario, contender, &arguments.conditions()) {
                     Ok(sample) => series.samples.push(sample),
                     Err(error) => {

@@ -2,7 +2,7 @@
 
 use crate::frames::Shape;
 use crate::plan::{Plan, Talkers};
-use crate::servers::Setup;
+use crate::servers::{Groups, Setup};
 
 /// Scenario of the benchmark.
 #[derive(Debug, Clone)]
@@ -34,6 +34,16 @@ pub(crate) enum Work {
     },
     /// Registrations are made over keep-alive connections; measures registrations per second.
     Registrations,
+    /// Messages are sent by `POST /send` over keep-alive connections; measures messages per second.
+    Sends,
+    /// Clients of one paired registration wait for a host; measures the memory of the process per client.
+    Waiting {
+        /// Number of clients.
+        clients: usize,
+    },
+    /// Messages are sent, first alone and then beside a pair of the same registration whose receiver reads nothing;
+    /// measures deliveries per second beside it.
+    BesideStalled(Plan),
     /// A ping-pong runs beside another load; measures its 99th percentile.
     Beside(Load),
 }
@@ -47,6 +57,10 @@ pub(crate) enum Load {
     Joins,
     /// A lobby with one sender and a thousand receivers.
     Fan,
+    /// Messages by `POST /send`, as fast as the server responds.
+    Sends,
+    /// A lobby that ten thousand join and leave, five hundred at a time, with a thousand streams of `GET /members`.
+    Watchers,
 }
 
 /// Unit of a scenario's main figure.
@@ -58,6 +72,8 @@ pub(crate) enum Unit {
     Joins,
     /// Completed registrations.
     Registrations,
+    /// Messages sent by requests.
+    Sends,
     /// Latency in microseconds.
     Micros,
     /// Bytes per connection.
@@ -71,6 +87,7 @@ impl Unit {
             Self::Deliveries => "deliveries/s",
             Self::Joins => "joins/s",
             Self::Registrations => "registrations/s",
+            Self::Sends => "sends/s",
             Self::Micros => "us",
             Self::Bytes => "B/connection",
         }
@@ -83,12 +100,19 @@ impl Unit {
 }
 
 impl Scenario {
+    /// Returns whether only ws-router can serve it.
+    pub(crate) fn needs_router(&self) -> bool {
+        let has_route = matches!(self.work, Work::Sends | Work::Beside(Load::Sends | Load::Watchers));
+        has_route || self.setup.sessions || self.setup.groups != Groups::Lobbies
+    }
+
     /// Returns the unit of its main figure.
     pub(crate) fn unit(&self) -> Unit {
         match self.work {
             Work::Traffic(Plan { talkers: Talkers::Turns, .. }) | Work::Beside(_) => Unit::Micros,
-            Work::Traffic(_) => Unit::Deliveries,
-            Work::Idle { .. } => Unit::Bytes,
+            Work::Traffic(_) | Work::BesideStalled(_) => Unit::Deliveries,
+            Work::Idle { .. } | Work::Waiting { .. } => Unit::Bytes,
+            Work::Sends => Unit::Sends,
             Work::Joins { .. } => Unit::Joins,
             Work::Registrations => Unit::Registrations,
         }
@@ -113,6 +137,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         plain("pairs-500-w16", Work::Traffic(pairs(500, 128, 16))),
         with("paired-500-w16", PAIRED, Work::Traffic(pairs(500, 128, 16))),
         with("paired-64k", PAIRED, Work::Traffic(pairs(1, 64 * KIB, 16))),
+        with("paired-1m", PAIRED, Work::Traffic(pairs(1, KIB * KIB, 4))),
+        with("stalled-pair", ONE_PAIRED, Work::BesideStalled(pairs(100, 128, 16))),
+        with("pair-64-session", SESSIONS, Work::Traffic(stream(64, 64))),
+        with("pair-64k-session", SESSIONS, Work::Traffic(pairs(1, 64 * KIB, 16))),
         plain("fan-100-128-w1", Work::Traffic(fan(100, 128, 1))),
         plain("fan-100-128-w16", Work::Traffic(fan(100, 128, 16))),
         plain("fan-100-1k-w1", Work::Traffic(fan(100, KIB, 1))),
@@ -129,11 +157,15 @@ pub(crate) fn all() -> Vec<Scenario> {
         plain("idle-lobby-10k", Work::Idle { connections: 10_000, in_a_lobby: 10_000 }),
         plain("idle-pairs-19k", Work::Idle { connections: 19_000, in_a_lobby: 2 }),
         plain("idle-lobby-19k", Work::Idle { connections: 19_000, in_a_lobby: 19_000 }),
+        with("idle-waiting-10k", ONE_PAIRED, Work::Waiting { clients: 10_000 }),
         plain("joins", Work::Joins { connections: 5_000 }),
         plain("registrations", Work::Registrations),
+        plain("sends", Work::Sends),
         plain("beside-registrations", Work::Beside(Load::Registrations)),
         plain("beside-joins", Work::Beside(Load::Joins)),
         plain("beside-fan-1000", Work::Beside(Load::Fan)),
+        plain("beside-sends", Work::Beside(Load::Sends)),
+        plain("beside-watchers-1000", Work::Beside(Load::Watchers)),
         with("tls-pair-64", TLS, Work::Traffic(stream(64, 64))),
         with("tls-pair-64k", TLS, Work::Traffic(pairs(1, 64 * KIB, 16))),
         with("tls-pairs-500-w1", TLS, Work::Traffic(pairs(500, 128, 1))),
@@ -161,6 +193,11 @@ pub(crate) fn quick() -> Vec<Scenario> {
         plain("pairs-50-w16", thorough(pairs(50, 128, 16))),
         with("paired-50-w16", PAIRED, thorough(pairs(50, 128, 16))),
         with("paired-64k", PAIRED, thorough(pairs(1, 64 * 1024, 16))),
+        with("paired-1m", PAIRED, thorough(pairs(1, 1024 * 1024, 4))),
+        with("paired-1m-text", PAIRED, thorough(text(pairs(1, 1024 * 1024, 4)))),
+        with("one-paired-50-w16", ONE_PAIRED, thorough(pairs(50, 128, 16))),
+        with("pair-64-session", SESSIONS, thorough(stream(64, 64))),
+        with("pair-64k-session", SESSIONS, thorough(pairs(1, 64 * 1024, 16))),
         plain("fan-100-1k-w16", thorough(fan(100, 1024, 16))),
         plain("talkers-20-w16", thorough(talkers(16))),
         plain("lobby-50-stalled", thorough(Plan { stalled: 1, ..fan(49, 128, 16) })),
@@ -170,8 +207,10 @@ pub(crate) fn quick() -> Vec<Scenario> {
     ]
 }
 
-const PLAIN: Setup = Setup { tls: false, busy_poll: false, threads: 1, paired: false };
-const PAIRED: Setup = Setup { paired: true, ..PLAIN };
+const PLAIN: Setup = Setup { tls: false, busy_poll: false, threads: 1, groups: Groups::Lobbies, sessions: false };
+const PAIRED: Setup = Setup { groups: Groups::Paired, ..PLAIN };
+const ONE_PAIRED: Setup = Setup { groups: Groups::OnePaired, ..PLAIN };
+const SESSIONS: Setup = Setup { sessions: true, ..PLAIN };
 const TLS: Setup = Setup { tls: true, ..PLAIN };
 /// Traffic of two members that answer each other with 64 bytes.
 pub(crate) const PING_PONG: Plan = Plan { talkers: Talkers::Turns, ..pairs(1, 64, 1) };

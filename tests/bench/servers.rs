@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::limit::{self, Batching};
 use crate::process::pin;
+use crate::scenario::Scenario;
 use crate::textbook;
 
 /// Longest wait until a server listens.
@@ -72,16 +73,29 @@ pub(crate) struct Setup {
     pub(crate) busy_poll: bool,
     /// With this number of relay threads, and of cores for the server.
     pub(crate) threads: usize,
-    /// With paired registrations, which only ws-router has.
-    pub(crate) paired: bool,
+    /// Registrations that the members join.
+    pub(crate) groups: Groups,
+    /// Whether members have sessions, which only ws-router has. A build that doesn't know sessions ignores them.
+    pub(crate) sessions: bool,
+}
+
+/// Registrations that members join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Groups {
+    /// A lobby for each group.
+    Lobbies,
+    /// A paired registration for each pair, which only ws-router has.
+    Paired,
+    /// One paired registration for all pairs.
+    OnePaired,
 }
 
 impl Contender {
-    /// Returns whether the server supports a mode.
-    pub(crate) fn can(&self, setup: Setup) -> bool {
+    /// Returns whether the server supports a scenario.
+    pub(crate) fn can(&self, scenario: &Scenario) -> bool {
         match self.kind {
-            Kind::LimitRead | Kind::LimitRound => !setup.tls && !setup.paired,
-            Kind::Textbook => !setup.paired,
+            Kind::LimitRead | Kind::LimitRound => !scenario.setup.tls && !scenario.needs_router(),
+            Kind::Textbook => !scenario.needs_router(),
             Kind::Router(_) => true,
         }
     }
@@ -189,6 +203,9 @@ fn write_configuration(program: &Path, setup: Setup, address: SocketAddr, home: 
     }
     let _ = writeln!(text, "[admin]\nsocket = {:?}\n[log]\nlevel = \"warn\"", at("admin.sock"));
     let _ = writeln!(text, "[limits]\nregistrations = 1000000");
+    if setup.groups != Groups::Lobbies {
+        let _ = writeln!(text, "waiting = 1000000");
+    }
     let path = home.join("ws-router.toml");
     // Its memory is read from /proc, which also an ordinary user may do then. Older programs don't know the key.
     std::fs::write(&path, format!("{text}[service]\ndebuggable = true\n"))?;
