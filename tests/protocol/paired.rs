@@ -7,9 +7,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use ws_router_core::close::CloseReason;
 use ws_router_core::kind::Role;
+use ws_router_core::shard::parse_number;
 use ws_router_server::config::{Config, RateLimit};
 use ws_router_server::metrics::Refusal;
 use ws_router_server::peer::Peer;
+use ws_router_server::server::AcceptClient;
 
 use crate::support::device::{Device, Received, closes, frame, request};
 use crate::support::{Answer, Server, read_head, until};
@@ -175,6 +177,34 @@ async fn only_a_handshake_that_succeeds_uses_an_announcement_up() {
     assert_eq!(paired.answer(&format!("accept={number}")).await.status, 404, "used");
     assert_eq!(paired.server.metrics.refusals(Refusal::WrongKey), 0);
     assert_eq!(paired.answer("client_key=c&sock_type=client").await.status, 101, "no guess was counted");
+}
+
+#[tokio::test]
+async fn an_accept_whose_101_is_not_written_leaves_the_client_waiting() {
+    let mut config = Config::default();
+    config.limits.waiting = 1;
+    let paired = Paired::with(config, "").await;
+    let (mut host, mut other) = (paired.host().await, paired.host().await);
+    let mut client = paired.client("x").await;
+    let (number, _) = incoming(&mut host).await;
+    let (other_number, _) = incoming(&mut other).await;
+    let (id, peer) = (paired.id.as_str(), Peer::Unix { uid: 0, pid: 0 });
+    for _ in 0..3 {
+        let number = parse_number(&number).unwrap();
+        let accept = AcceptClient { id, number, client: peer, is_forwarded: false, admission: None, rates: None };
+        let reservation = paired.server.router.accept(accept).await.unwrap();
+        assert_eq!(paired.answer(&format!("accept={other_number}")).await.status, 404, "one accept at a time");
+        drop(reservation);
+        assert_eq!(paired.answer("client_key=c&sock_type=client").await.status, 503, "it counts as waiting");
+    }
+    let mut end = paired.accept(&other_number).await;
+    end.say("accepted").await;
+    client.expect("accepted").await;
+    assert_eq!(gone(&mut host).await, number);
+    assert_eq!(paired.members().await, r#"{"hosts":2,"pairs":1,"waiting":0}"#);
+    assert_eq!(paired.seats(), Some(3));
+    other.raw(&close_frame(1000, "")).await;
+    assert_eq!(other.receive().await, Received::Close(1000, "closed".into()), "it has heard nothing since");
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 //! of its own with two sides: the client, and the host's end. Until a host accepts the client, that end is a member
 //! without a connection: it buffers what the client sends up to the high-water mark, like a receiver that reads nothing,
 //! and its deadline is that of the accept. Accepting attaches a connection to it. From then on the room is served like
-//! any other, save that a large message is passed on in fragments while it arrives.
+//! any other, save that a large message is passed on in fragments while it arrives. If the handshake of the host that
+//! accepted fails before that, the client waits again as if nothing had happened.
 //!
 //! Hosts receive JSON text messages: one that announces each client, and one when that client is gone. Each announcement
 //! has a random number of its own, which identifies the host that accepted.
@@ -21,7 +22,7 @@ use super::member::{Cause, Member, MemberTally, Phase};
 use super::outbox::{Outbox, rest_of_begun_frame};
 use super::room::Room;
 use super::snapshot::{PairedState, UnacceptedState, restored_outbox};
-use super::{Link, Moment, Newcomer, Shard};
+use super::{Departure, Link, Moment, Newcomer, Shard};
 use crate::close::CloseReason;
 use crate::frame::{Batch, CloseFrame, Opcode, ServerHeader, whole_frame_len};
 use crate::ids::{MemberId, Serial};
@@ -64,13 +65,13 @@ pub enum Pairing {
 }
 
 /// The state of one paired registration. The room of its serial number has the hosts that listen.
-#[derive(Debug, Default)]
-pub(super) struct Listening {
-    /// The clients that wait, by room.
-    waiting: HashMap<u32, Waiting>,
+#[derive(Debug)]
+pub(super) struct Listening<L> {
+    /// The clients that wait, or were accepted by a host whose handshake is in progress, by room.
+    waiting: HashMap<u32, Waiting<L>>,
     /// Rooms of the clients that wait, by the numbers of their announcements.
     numbers: HashMap<u128, u32>,
-    /// Rooms of the pairs.
+    /// Rooms of the pairs, including those of which the host's handshake is in progress.
     pairs: HashSet<u32>,
     /// Traffic of pairs that have ended, and of hosts that listened.
     pub(super) departed: MemberTally,
@@ -80,13 +81,28 @@ pub(super) struct Listening {
 
 /// A client that waits.
 #[derive(Debug)]
-struct Waiting {
+struct Waiting<L> {
     client: u32,
     /// The host's end.
     end: u32,
     id: MemberId,
     hello: Box<str>,
+    /// Time until which a host can accept it.
+    accept_by: Moment,
     announcements: Vec<Announcement>,
+    /// The accept whose handshake is in progress.
+    accept: Option<Accept<L>>,
+    /// Traffic of the host's end that earlier accepts have added to the shard's counters.
+    counted: MemberTally,
+}
+
+/// An accept of a client before its handshake is answered.
+#[derive(Debug)]
+struct Accept<L> {
+    /// The host to which the number was announced, if known.
+    host: Option<MemberId>,
+    /// The connection of the host's end before.
+    end: L,
 }
 
 /// An announcement of a client to a host.
@@ -131,18 +147,33 @@ enum Notice<'a> {
     Gone { gone: String },
 }
 
-impl Listening {
+impl<L> Default for Listening<L> {
+    fn default() -> Self {
+        let (waiting, numbers, restored) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { waiting, numbers, pairs: HashSet::new(), departed: MemberTally::default(), restored }
+    }
+}
+
+impl<L> Listening<L> {
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.pairs.is_empty()
     }
 
     /// Returns the rooms of all clients.
     fn rooms(&self) -> impl Iterator<Item = u32> {
-        self.waiting.keys().chain(&self.pairs).copied()
+        let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.accept.is_none());
+        waiting.map(|(room, _)| *room).chain(self.pairs.iter().copied())
+    }
+
+    /// Returns the client that was announced with a number, and its room, unless a host has accepted it.
+    fn announced(&self, number: u128) -> Option<(u32, &Waiting<L>)> {
+        let room = *self.numbers.get(&number)?;
+        let waiting = self.waiting.get(&room).filter(|waiting| waiting.accept.is_none())?;
+        Some((room, waiting))
     }
 
     /// Removes a client that no longer waits, with the numbers of its announcements.
-    fn take_waiting(&mut self, room: u32) -> Option<Waiting> {
+    fn take_waiting(&mut self, room: u32) -> Option<Waiting<L>> {
         let waiting = self.waiting.remove(&room)?;
         for announcement in &waiting.announcements {
             self.numbers.remove(&announcement.number);
@@ -251,16 +282,24 @@ impl<L: Link> Shard<L> {
         let placeholder = Newcomer { id: NOBODY, role: Role::Host, receives_only: false, counts: false, ..*newcomer };
         let end = self.add_to(room, &placeholder, end, Phase::Away(accept_by), now);
         (self.members[client].flags.is_special, self.members[end].flags.is_special) = (true, true);
-        let (id, announcements) = (newcomer.id, Vec::new());
-        let waiting = Waiting { client: client as u32, end: end as u32, id, hello, announcements };
+        let waiting = Waiting {
+            client: client as u32,
+            end: end as u32,
+            id: newcomer.id,
+            hello,
+            accept_by,
+            announcements: Vec::new(),
+            accept: None,
+            counted: MemberTally::default(),
+        };
         self.listening.entry(newcomer.serial).or_default().waiting.insert(room, waiting);
         self.tally.waiting_clients += 1;
         (client, room)
     }
 
     /// Accepts the client that was announced with a number. The connection of the host's end follows as with
-    /// [`Shard::join_away`]. Returns the slot of that end and the client's id; fails with the connection if no client
-    /// waits that has this number.
+    /// [`Shard::join_away`]; until it has arrived, [`Shard::abandon`] has the client wait again. Returns the slot of that
+    /// end and the client's id; fails with the connection if no client waits that has this number.
     pub fn accept(
         &mut self,
         serial: Serial,
@@ -271,35 +310,83 @@ impl<L: Link> Shard<L> {
         now: Moment,
     ) -> Result<(usize, MemberId), L> {
         let Some(listening) = self.listening.get_mut(&serial) else { return Err(link) };
-        let Some(room) = listening.numbers.get(&number).copied() else { return Err(link) };
-        let Some(waiting) = listening.waiting.get(&room) else { return Err(link) };
-        let (client, end) = (waiting.client as usize, waiting.end as usize);
+        let Some((room, waiting)) = listening.announced(number) else { return Err(link) };
+        let (client, slot) = (waiting.client as usize, waiting.end as usize);
         // Either may be marked for closing.
-        if !(self.members[client].is_present() && self.members[end].is_present()) {
+        if !(self.members[client].is_present() && self.members[slot].is_present()) {
             return Err(link);
         }
-        let Some(waiting) = listening.take_waiting(room) else { return Err(link) };
+        let Some(waiting) = listening.waiting.get_mut(&room) else { return Err(link) };
         listening.pairs.insert(room);
         let host = waiting.announcements.iter().find(|it| it.number == number).map(|it| it.host);
-        let end = &mut self.members[end];
-        (end.link, end.id, end.counts) = (link, id, true);
+        let end = &mut self.members[slot];
+        waiting.accept = Some(Accept { host, end: std::mem::replace(&mut end.link, link) });
+        (end.id, end.counts) = (id, true);
         (end.phase, end.joined, end.last_received) = (Phase::Away(deadline), now, now);
         self.tally.members += 1;
-        self.tally.deliveries += end.tally.messages_out;
-        self.tally.bytes_out += end.tally.bytes_out;
+        self.tally.deliveries += end.tally.messages_out - waiting.counted.messages_out;
+        self.tally.bytes_out += end.tally.bytes_out - waiting.counted.bytes_out;
         self.tally.waiting_clients -= 1;
-        self.tally.accepted += 1;
-        let slot = waiting.end as usize;
-        self.notify_gone(serial, &waiting, host, now);
-        self.reap(now);
         Ok((slot, waiting.id))
+    }
+
+    /// Makes an accept final, if the member that has arrived is the host's end of one.
+    pub(super) fn finish_accept(&mut self, slot: usize, now: Moment) {
+        let room = self.members[slot].room;
+        let serial = self.rooms[room as usize].serial;
+        let Some(listening) = self.listening.get_mut(&serial) else { return };
+        if listening.waiting.get(&room).is_some_and(|waiting| waiting.end as usize == slot)
+            && let Some(waiting) = listening.take_waiting(room)
+        {
+            self.tally.accepted += 1;
+            self.notify_gone(serial, &waiting, now);
+        }
+    }
+
+    /// Removes a member whose handshake failed. A client that it has accepted waits again, as long as it would have
+    /// without the accept.
+    pub fn abandon(&mut self, slot: usize, id: MemberId, now: Moment) {
+        if self.members.get(slot).is_some_and(|member| member.id == id) {
+            self.mark_abandoned(slot, now);
+            self.reap(now);
+        }
+    }
+
+    /// Marks a member for closing whose handshake failed, unless it takes back an accept.
+    pub(super) fn mark_abandoned(&mut self, slot: usize, now: Moment) {
+        if !self.revoke_accept(slot, now) {
+            self.mark(slot, CloseReason::Lost);
+        }
+    }
+
+    /// Takes an accept back whose handshake failed; returns whether the member is the host's end of one.
+    fn revoke_accept(&mut self, slot: usize, now: Moment) -> bool {
+        let member = &mut self.members[slot];
+        let Some(room) = self.rooms.get(member.room as usize).filter(|_| member.is_present()) else { return false };
+        let Some(listening) = self.listening.get_mut(&room.serial) else { return false };
+        let waiting = listening.waiting.get_mut(&member.room).filter(|waiting| waiting.end as usize == slot);
+        let Some((waiting, accept)) = waiting.and_then(|waiting| waiting.accept.take().map(|it| (waiting, it))) else {
+            return false;
+        };
+        listening.pairs.remove(&member.room);
+        waiting.counted = member.tally;
+        member.phase = Phase::Away(waiting.accept_by);
+        let mut link = std::mem::replace(&mut member.link, accept.end);
+        let (id, reason) = (std::mem::replace(&mut member.id, NOBODY), CloseReason::Lost);
+        (member.counts, member.rate) = (false, None);
+        self.tally.members -= 1;
+        self.tally.closes[reason as usize] += 1;
+        self.tally.waiting_clients += 1;
+        let silent = now.since(member.last_received);
+        link.on_close(&Departure { member: id, reason, code: None, silent, tally: MemberTally::default() });
+        true
     }
 
     /// Returns the numbers of hosts, pairs and clients that wait.
     pub fn presence(&self, serial: Serial) -> Presence {
         let Some(listening) = self.listening.get(&serial) else { return Presence::default() };
-        let hosts = self.hosts_of(serial).len();
-        Presence { hosts, pairs: listening.pairs.len(), waiting: listening.waiting.len() }
+        let (hosts, pairs) = (self.hosts_of(serial).len(), listening.pairs.len());
+        Presence { hosts, pairs, waiting: listening.rooms().count() - pairs }
     }
 
     /// Returns the rooms of a registration.
@@ -342,8 +429,7 @@ impl<L: Link> Shard<L> {
     /// Closes a client that a host rejects; ignores the rejection of one that is gone.
     fn reject(&mut self, serial: Serial, Rejection { number, close }: Rejection, now: Moment) {
         let Some(listening) = self.listening.get_mut(&serial) else { return };
-        let Some(room) = listening.numbers.get(&number).copied() else { return };
-        let Some(waiting) = listening.waiting.get(&room) else { return };
+        let Some((room, waiting)) = listening.announced(number) else { return };
         let (client, end) = (waiting.client as usize, waiting.end as usize);
         if !self.members[client].is_present() {
             return;
@@ -351,7 +437,7 @@ impl<L: Link> Shard<L> {
         if let Some(waiting) = listening.take_waiting(room) {
             self.tally.waiting_clients -= 1;
             self.tally.rejected += 1;
-            self.notify_gone(serial, &waiting, None, now);
+            self.notify_gone(serial, &waiting, now);
         }
         if let Some(close) = close {
             self.custom_closes.insert(client as u32, close);
@@ -385,16 +471,19 @@ impl<L: Link> Shard<L> {
         now: Moment,
     ) {
         let Some(listening) = self.listening.get_mut(&serial) else { return };
-        if let Some(waiting) = listening.take_waiting(room) {
+        let (waiting, is_pair) = (listening.take_waiting(room), listening.pairs.contains(&room));
+        if let Some(waiting) = &waiting {
+            self.notify_gone(serial, waiting, now);
+        }
+        if let Some(waiting) = waiting.filter(|_| !is_pair) {
             self.tally.waiting_clients -= 1;
-            self.notify_gone(serial, &waiting, None, now);
             if slot == waiting.client as usize {
                 self.mark(waiting.end as usize, CloseReason::Lost);
             } else {
                 self.tally.accept_timeouts += u64::from(reason == CloseReason::Lost);
                 self.mark(waiting.client as usize, CloseReason::NotAccepted);
             }
-        } else if listening.pairs.contains(&room) {
+        } else if is_pair {
             match self.rooms.get(room as usize).and_then(|room| room.slots().next()) {
                 Some(other) => {
                     if let Some(sent) = sent.filter(|_| self.members[other].is_present()) {
@@ -403,7 +492,9 @@ impl<L: Link> Shard<L> {
                     let reason = if ends_all(reason) { reason } else { CloseReason::PeerDisconnected };
                     self.mark(other, reason);
                 }
-                None => _ = listening.pairs.remove(&room),
+                None => {
+                    self.listening.get_mut(&serial).map(|listening| listening.pairs.remove(&room));
+                }
             }
         }
         if self.listening.get(&serial).is_some_and(Listening::is_idle) && !self.by_serial.contains_key(&serial) {
@@ -412,10 +503,11 @@ impl<L: Link> Shard<L> {
     }
 
     /// Notifies the hosts that a client no longer waits, except the one that accepted it.
-    fn notify_gone(&mut self, serial: Serial, waiting: &Waiting, except: Option<MemberId>, now: Moment) {
+    fn notify_gone(&mut self, serial: Serial, waiting: &Waiting<L>, now: Moment) {
         if waiting.announcements.is_empty() {
             return;
         }
+        let except = waiting.accept.as_ref().and_then(|accept| accept.host);
         for host in self.hosts_of(serial) {
             let id = self.members[host].id;
             for announcement in waiting.announcements.iter().filter(|it| it.host == id && except != Some(id)) {
@@ -455,7 +547,7 @@ impl<L: Link> Shard<L> {
         Some(Box::new(if let Some(waiting) = listening.waiting.get(&room) {
             let end = &self.members[waiting.end as usize];
             let accept_within_ms = match end.phase {
-                Phase::Away(deadline) => deadline.since(now).as_millis() as u64,
+                Phase::Away(_) => waiting.accept_by.since(now).as_millis() as u64,
                 _ => 0,
             };
             let halves = |it: &Announcement| ((it.number >> 64) as u64, it.number as u64, it.host);

@@ -125,7 +125,7 @@ pub struct Shard<L: Link> {
     rooms: Slab<Room>,
     by_serial: HashMap<Serial, u32>,
     /// Paired registrations.
-    listening: HashMap<Serial, Listening>,
+    listening: HashMap<Serial, Listening<L>>,
     /// Close frames other than those of a reason: of members that leave, and for members that are to be closed.
     custom_closes: HashMap<u32, CustomClose>,
     /// Read buffer; what a member left incomplete is put in front of the next read.
@@ -222,6 +222,9 @@ impl<L: Link> Shard<L> {
             }
             if self.waiting.has_taken() {
                 self.confirm_waiting(slot);
+            }
+            if !self.listening.is_empty() {
+                self.finish_accept(slot, now);
             }
         }
         self.read_early(slot, early, now);
@@ -445,7 +448,7 @@ impl<L: Link> Shard<L> {
                     self.tally.close_timeouts += u64::from(member.counts);
                     self.closing.mark(slot, member, CloseReason::Lost);
                 }
-                Phase::Away(deadline) if deadline <= now => self.closing.mark(slot, member, CloseReason::Lost),
+                Phase::Away(deadline) if deadline <= now => self.mark_abandoned(slot, now),
                 Phase::Open => match member.check_liveness(&self.rules, now) {
                     Verdict::Alive => {}
                     Verdict::SendPing if may_ask => self.due_pings.push_back(slot as u32),

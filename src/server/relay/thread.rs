@@ -44,12 +44,20 @@ pub(super) struct Thread {
     timed: u64,
     /// Whether the last iteration left commands in the inbox. The waker isn't called for these again.
     has_commands: bool,
-    /// Slots of the members whose handshake is in progress.
-    away: HashMap<MemberId, usize>,
+    /// The members whose handshake is in progress.
+    handshakes: HashMap<MemberId, Handshake>,
     numbers: AnnouncementNumbers,
     /// Messages from outside whose receivers are behind.
     sends: WaitingSends,
     stop: Option<Stop>,
+}
+
+/// A member whose handshake is in progress.
+#[derive(Debug, Clone, Copy)]
+struct Handshake {
+    slot: usize,
+    /// The client that it accepts. It counts in `limits.waiting` until the handshake is done.
+    accepts: Option<MemberId>,
 }
 
 /// Counters that a thread shares with the rest of the process.
@@ -97,7 +105,7 @@ impl Thread {
             busy_poll,
             timed: 0,
             has_commands: false,
-            away: HashMap::new(),
+            handshakes: HashMap::new(),
             numbers,
             sends: WaitingSends::default(),
             stop: None,

@@ -8,6 +8,7 @@ use crate::frame::whole_frame_len;
 
 const SERIAL: Serial = Serial(7);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(60);
 
 /// An end of a connection to the shard.
 struct End {
@@ -114,6 +115,14 @@ impl Scene {
         })
     }
 
+    /// Accepts a client without a connection.
+    fn begin_accept(&mut self, number: u128) -> Option<(usize, MemberId)> {
+        self.next_id += 1;
+        let (id, link) = (MemberId(self.next_id), InMemoryLink::unconnected());
+        let accepted = self.shard.accept(SERIAL, number, id, link, self.now.after(HANDSHAKE), self.now);
+        accepted.ok().map(|(slot, _)| (slot, id))
+    }
+
     /// Reads and writes everything.
     fn settle(&mut self) {
         self.settle_without_reading();
@@ -208,6 +217,71 @@ fn what_a_waiting_client_sends_is_buffered_up_to_the_high_water_mark_and_arrives
         assert_eq!(scene.shard.members_of(SERIAL).count(), 3);
         assert_eq!(scene.shard.tally().members, 3);
     }
+}
+
+#[test]
+fn a_client_whose_accept_breaks_off_waits_again_until_its_original_deadline() {
+    for (way, restarts) in [("abandoned", false), ("abandoned", true), ("timed out", false), ("restarted", true)] {
+        let mut scene = Scene::new();
+        let (host, other, client) = (scene.host(), scene.host(), scene.client("me"));
+        scene.ends[client].send(0x81, b"early");
+        scene.settle();
+        let (slot, id) = scene.begin_accept(1).unwrap();
+        assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 2, pairs: 1, waiting: 0 });
+        assert_eq!(scene.shard.tally().members, 4);
+        assert!(scene.begin_accept(1).is_none() && scene.begin_accept(2).is_none(), "one accept at a time");
+        scene.ends[host].send(0x81, format!(r#"{{"reject":"{:032x}"}}"#, 1).as_bytes());
+        let late = scene.host();
+        scene.ends[client].send(0x81, b"meanwhile");
+        scene.settle();
+        match way {
+            "abandoned" => scene.shard.abandon(slot, id, scene.now),
+            // The deadline of the handshake is behind that of the accept.
+            "timed out" => scene.pass(HANDSHAKE),
+            _ => {}
+        }
+        if restarts {
+            scene.restart();
+        }
+        assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 3, pairs: 0, waiting: 1 });
+        assert_eq!((scene.shard.tally().members, scene.shard.tally().waiting_clients), (4, 1));
+        scene.settle();
+        assert_eq!(scene.ends[client].closed, None);
+        assert_eq!([1, 1, 1], [host, other, late].map(|host| scene.ends[host].texts.len()), "nobody hears of it");
+        if way == "timed out" {
+            scene.pass(Duration::ZERO);
+            scene.settle();
+            assert_eq!(scene.ends[client].closed, not_accepted());
+            assert_eq!(scene.ends[other].texts, [incoming(2, "me"), gone(2)]);
+            continue;
+        }
+        let end = scene.accept(2).unwrap();
+        scene.settle();
+        assert_eq!(scene.ends[end].texts, ["early", "meanwhile"]);
+        assert_eq!(scene.ends[host].texts, [incoming(1, "me"), gone(1)]);
+        assert_eq!(scene.ends[other].texts, [incoming(2, "me")]);
+        assert_eq!(scene.ends[late].texts, [incoming(3, "me"), gone(3)]);
+        assert_eq!((scene.shard.tally().accepted, scene.shard.tally().deliveries), (1, 7 - 3 * u64::from(restarts)));
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_it_is_accepted_closes_the_host_s_end() {
+    let mut scene = Scene::new();
+    let (host, other, client) = (scene.host(), scene.host(), scene.client(""));
+    scene.ends[client].send(0x81, b"early");
+    scene.settle();
+    let (slot, _) = scene.begin_accept(1).unwrap();
+    scene.ends[client].close(3001, "done");
+    scene.settle();
+    assert_eq!(scene.ends[other].texts, [incoming(2, ""), gone(2)]);
+    assert_eq!(scene.ends[host].texts, [incoming(1, "")]);
+    let pipe = Pipe::with_room(1 << 20).shared();
+    *scene.shard.link_mut(slot).unwrap() = InMemoryLink(Rc::clone(&pipe));
+    scene.shard.arrived(slot, &[], scene.now);
+    scene.shard.writable(slot, scene.now);
+    assert_eq!(pipe.borrow().outbound, b"\x81\x05early\x88\x06\x0b\xb9done");
+    assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 2, pairs: 0, waiting: 0 });
 }
 
 /// Sends a message of so many bytes a piece at a time, and returns what the other end has received of it: the first bytes
@@ -451,6 +525,7 @@ enum Step {
     AcceptRejected(usize, usize),
     /// Accepts a client whose connection has just been lost.
     AcceptLost(usize),
+    AcceptBreaks(usize),
     Reject(usize, usize, Option<u16>),
     Say(usize),
     /// Sends so many bytes of a message before a restart, and the rest after it.
@@ -474,6 +549,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => at.clone().prop_map(Step::AcceptTwice),
         1 => (at.clone(), at.clone()).prop_map(|(host, at)| Step::AcceptRejected(host, at)),
         1 => at.clone().prop_map(Step::AcceptLost),
+        2 => at.clone().prop_map(Step::AcceptBreaks),
         2 => (at.clone(), at.clone(), code.clone()).prop_map(|(host, at, code)| Step::Reject(host, at, code)),
         8 => at.clone().prop_map(Step::Say),
         2 => (at.clone(), 0..40usize).prop_map(|(at, cut)| Step::SayOverRestart(at, cut)),
@@ -634,6 +710,16 @@ fn run(steps: Vec<Step>) {
                     let accepted = scene.accept(number);
                     reference.accept(number, accepted);
                     reference.leave(caller, client, None);
+                }
+            }
+            Step::AcceptBreaks(at) if reference.numbers > 0 => {
+                let number = at as u128 % (reference.numbers + 1) + 1;
+                let accepted = scene.begin_accept(number);
+                assert_eq!(accepted.is_some(), reference.caller_of(number).is_some());
+                if let Some((slot, id)) = accepted {
+                    scene.settle();
+                    assert!(scene.accept(number).is_none());
+                    scene.shard.abandon(slot, id, scene.now);
                 }
             }
             Step::Reject(host, at, code) if !reference.hosts.is_empty() && reference.numbers > 0 => {

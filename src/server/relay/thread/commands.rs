@@ -18,7 +18,7 @@ use ws_router_core::shard::{Arrival, MemberState, MemberSummary, Newcomer};
 use super::super::MemberView;
 use super::super::connection::Connection;
 use super::super::inbox::{Command, FrozenThread, RestoredMember, TrafficPart, WaitingClient};
-use super::{Stop, Thread};
+use super::{Handshake, Stop, Thread};
 use crate::net::Socket;
 use crate::peer::Peer;
 use crate::registry::{Registration, Seat};
@@ -139,7 +139,7 @@ impl Thread {
             (Kind::Paired, None) => self.shard.join_listening(&newcomer, connection, deadline, numbers, self.now),
             _ => self.shard.join_away(&newcomer, connection, deadline, self.now),
         };
-        self.on_reserved(id, slot, &registration);
+        self.on_reserved(id, Handshake { slot, accepts: None }, &registration);
         slot
     }
 
@@ -153,7 +153,6 @@ impl Thread {
         if let Some(seat) = self.shard.link_of(slot, id).and_then(|connection| connection.seat.as_mut()) {
             seat.activate();
         }
-        self.context.waiting.borrow_mut().remove(&client);
         self.context.events.publish(EventKind::Joined {
             registration: registration.id.clone(),
             member: id,
@@ -161,13 +160,14 @@ impl Thread {
             peer,
             admission,
         });
-        self.on_reserved(id, slot, &registration);
+        self.on_reserved(id, Handshake { slot, accepts: Some(client) }, &registration);
         Some(slot)
     }
 
     /// Closes a member that has just joined at once if its registration has ended in the meantime.
-    fn on_reserved(&mut self, id: MemberId, slot: usize, registration: &Registration) {
-        self.away.insert(id, slot);
+    fn on_reserved(&mut self, id: MemberId, handshake: Handshake, registration: &Registration) {
+        let slot = handshake.slot;
+        self.handshakes.insert(id, handshake);
         let end = registration.end().map(ws_router_admin_api::event::EndReason::close_reason);
         if let Some(reason) = end.or(self.stop.as_ref().map(|stop| stop.reason)) {
             self.shard.close(slot, id, reason, self.now);
@@ -175,10 +175,13 @@ impl Thread {
     }
 
     fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
-        let Some(slot) = self.away.remove(&id) else { return };
+        let Some(Handshake { slot, accepts }) = self.handshakes.remove(&id) else { return };
         // The member may have been removed, and its slot reused by another one.
         let Some(connection) = self.shard.link_of(slot, id) else { return };
         connection.attach(socket);
+        if let Some(client) = accepts {
+            self.context.waiting.borrow_mut().remove(&client);
+        }
         self.watch(slot, id);
         self.shard.arrived(slot, early, self.now);
     }
@@ -193,8 +196,8 @@ impl Thread {
     }
 
     fn abandon(&mut self, id: MemberId) {
-        if let Some(slot) = self.away.remove(&id) {
-            self.shard.close(slot, id, CloseReason::Lost, self.now);
+        if let Some(Handshake { slot, .. }) = self.handshakes.remove(&id) {
+            self.shard.abandon(slot, id, self.now);
         }
     }
 
