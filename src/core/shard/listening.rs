@@ -8,10 +8,11 @@
 //! accepted fails before that, the client waits again as if nothing had happened.
 //!
 //! Hosts receive JSON text messages: one that announces each client, and one when that client is gone. Each announcement
-//! has a random number of its own, which identifies the host that accepted.
+//! has a random number of its own, which identifies the host that accepted. To a host that joins, the clients that wait
+//! already are announced some at a time, in the order of their arrival.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::IoSlice;
 use std::rc::Rc;
 
@@ -69,6 +70,12 @@ pub enum Pairing {
 pub(super) struct Listening<L> {
     /// The clients that wait, or were accepted by a host whose handshake is in progress, by room.
     waiting: HashMap<u32, Waiting<L>>,
+    /// Their rooms, in the order of their arrival.
+    arrivals: BTreeMap<u64, u32>,
+    /// The last position in that order.
+    last_arrival: u64,
+    /// Hosts to which some of them are still to be announced.
+    catching_up: VecDeque<CatchUp>,
     /// Rooms of the clients that wait, by the numbers of their announcements.
     numbers: HashMap<u128, u32>,
     /// Rooms of the pairs, including those of which the host's handshake is in progress.
@@ -86,6 +93,8 @@ struct Waiting<L> {
     /// The host's end.
     end: u32,
     id: MemberId,
+    /// Position in the order of arrival.
+    arrival: u64,
     hello: Box<str>,
     /// Time until which a host can accept it.
     accept_by: Moment,
@@ -103,6 +112,14 @@ struct Accept<L> {
     host: Option<MemberId>,
     /// The connection of the host's end before.
     end: L,
+}
+
+/// A host to which the clients from a position on, in the order of their arrival, are still to be announced.
+#[derive(Debug, Clone, Copy)]
+struct CatchUp {
+    slot: u32,
+    host: MemberId,
+    next: u64,
 }
 
 /// An announcement of a client to a host.
@@ -149,8 +166,16 @@ enum Notice<'a> {
 
 impl<L> Default for Listening<L> {
     fn default() -> Self {
-        let (waiting, numbers, restored) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { waiting, numbers, pairs: HashSet::new(), departed: MemberTally::default(), restored }
+        Self {
+            waiting: HashMap::new(),
+            arrivals: BTreeMap::new(),
+            last_arrival: 0,
+            catching_up: VecDeque::new(),
+            numbers: HashMap::new(),
+            pairs: HashSet::new(),
+            departed: MemberTally::default(),
+            restored: HashMap::new(),
+        }
     }
 }
 
@@ -175,15 +200,20 @@ impl<L> Listening<L> {
     /// Removes a client that no longer waits, with the numbers of its announcements.
     fn take_waiting(&mut self, room: u32) -> Option<Waiting<L>> {
         let waiting = self.waiting.remove(&room)?;
+        self.arrivals.remove(&waiting.arrival);
         for announcement in &waiting.announcements {
             self.numbers.remove(&announcement.number);
         }
         Some(waiting)
     }
 
-    /// Adds an announcement of a client to a host, and returns its message.
+    /// Adds an announcement of a client to a host, and returns its message; `None` if the client was announced to it
+    /// before.
     fn announce(&mut self, room: u32, host: MemberId, number: u128) -> Option<Vec<u8>> {
         let waiting = self.waiting.get_mut(&room)?;
+        if waiting.announcements.iter().any(|it| it.host == host) {
+            return None;
+        }
         if waiting.announcements.len() >= MAX_ANNOUNCEMENTS {
             self.numbers.remove(&waiting.announcements.remove(0).number);
         }
@@ -218,25 +248,55 @@ impl<L: Link> Shard<L> {
         })
     }
 
-    /// Adds a host that listens, whose connection follows as with [`Shard::join_away`]. All clients that wait are
-    /// announced to it.
-    pub fn join_listening(
-        &mut self,
-        newcomer: &Newcomer,
-        link: L,
-        deadline: Moment,
-        numbers: Numbers<'_>,
-        now: Moment,
-    ) -> usize {
+    /// Adds a host that listens, whose connection follows as with [`Shard::join_away`]. [`Shard::announce_some`] announces
+    /// to it all clients that wait.
+    pub fn join_listening(&mut self, newcomer: &Newcomer, link: L, deadline: Moment, now: Moment) -> usize {
         let slot = self.add_listening(newcomer, link, Phase::Away(deadline), now);
-        let Some(listening) = self.listening.get_mut(&newcomer.serial) else { return slot };
-        let mut waiting: Vec<_> = listening.waiting.iter().map(|(room, waiting)| (waiting.id, *room)).collect();
-        waiting.sort_unstable();
-        let frames: Vec<_> =
-            waiting.iter().filter_map(|(_, room)| listening.announce(*room, newcomer.id, numbers())).collect();
-        self.notify(slot, &frames.concat(), frames.len() as u64, now);
-        self.reap(now);
+        self.start_catching_up(newcomer.serial, slot);
         slot
+    }
+
+    /// Has all clients announced to a host that wait and haven't been announced to it before.
+    fn start_catching_up(&mut self, serial: Serial, slot: usize) {
+        let host = self.members[slot].id;
+        let Some(listening) = self.listening.get_mut(&serial).filter(|it| !it.waiting.is_empty()) else { return };
+        if listening.catching_up.is_empty() {
+            self.announcing.push_back(serial);
+        }
+        listening.catching_up.push_back(CatchUp { slot: slot as u32, host, next: 0 });
+    }
+
+    /// Announces some of the clients that waited before a host joined to that host. To be called once in each iteration:
+    /// the hosts of all registrations have their turns, and one of them gets one write.
+    pub fn announce_some(&mut self, numbers: Numbers<'_>, now: Moment) {
+        let Some(serial) = self.announcing.pop_front() else { return };
+        let Some(listening) = self.listening.get_mut(&serial) else { return };
+        let Some(CatchUp { slot, host, mut next }) = listening.catching_up.pop_front() else { return };
+        let is_there = self.members.get(slot as usize).is_some_and(|member| member.id == host && member.is_present());
+        let mut clients = if is_there { self.quantum.calls(ANNOUNCED_PER_ITERATION) } else { 0 };
+        let (mut frames, mut messages) = (Vec::new(), 0);
+        while clients > 0 && frames.len() < ANNOUNCED_BYTES {
+            let Some((arrival, room)) =
+                listening.arrivals.range(next..).next().map(|(arrival, room)| (*arrival, *room))
+            else {
+                break;
+            };
+            (next, clients) = (arrival + 1, clients - 1);
+            if let Some(frame) = listening.announce(room, host, numbers()) {
+                frames.extend_from_slice(&frame);
+                messages += 1;
+            }
+        }
+        if is_there && listening.arrivals.range(next..).next().is_some() {
+            listening.catching_up.push_back(CatchUp { slot, host, next });
+        }
+        if !listening.catching_up.is_empty() {
+            self.announcing.push_back(serial);
+        }
+        if messages > 0 {
+            self.notify(slot as usize, &frames, messages, now);
+            self.reap(now);
+        }
     }
 
     fn add_listening(&mut self, newcomer: &Newcomer, link: L, phase: Phase, now: Moment) -> usize {
@@ -261,7 +321,10 @@ impl<L: Link> Shard<L> {
         let (slot, room) = self.add_waiting(newcomer, link, arrival, Phase::Away(deadline), now);
         for host in self.hosts_of(newcomer.serial) {
             let id = self.members[host].id;
-            let frame = self.listening.get_mut(&newcomer.serial).and_then(|it| it.announce(room, id, numbers()));
+            // A host that is catching up hears of it after those that came before.
+            let listening = self.listening.get_mut(&newcomer.serial);
+            let listening = listening.filter(|it| it.catching_up.iter().all(|catch_up| catch_up.host != id));
+            let frame = listening.and_then(|it| it.announce(room, id, numbers()));
             self.notify(host, &frame.unwrap_or_default(), 1, now);
         }
         self.reap(now);
@@ -282,17 +345,24 @@ impl<L: Link> Shard<L> {
         let placeholder = Newcomer { id: NOBODY, role: Role::Host, receives_only: false, counts: false, ..*newcomer };
         let end = self.add_to(room, &placeholder, end, Phase::Away(accept_by), now);
         (self.members[client].flags.is_special, self.members[end].flags.is_special) = (true, true);
+        let listening = self.listening.entry(newcomer.serial).or_default();
+        // Members that have just joined come last, and those of an old process in the order of their ids.
+        let after = if matches!(phase, Phase::Away(_)) { listening.last_arrival + 1 } else { 0 };
+        let arrival = newcomer.id.0.max(after);
+        listening.last_arrival = listening.last_arrival.max(arrival);
+        listening.arrivals.insert(arrival, room);
         let waiting = Waiting {
             client: client as u32,
             end: end as u32,
             id: newcomer.id,
+            arrival,
             hello,
             accept_by,
             announcements: Vec::new(),
             accept: None,
             counted: MemberTally::default(),
         };
-        self.listening.entry(newcomer.serial).or_default().waiting.insert(room, waiting);
+        listening.waiting.insert(room, waiting);
         self.tally.waiting_clients += 1;
         (client, room)
     }
@@ -608,8 +678,14 @@ impl<L: Link> Shard<L> {
         }
     }
 
-    /// Closes the ends of pairs whose other end the old process couldn't hand over.
+    /// Closes the ends of pairs whose other end the old process couldn't hand over, and continues announcing clients.
     pub fn finish_restore(&mut self, now: Moment) {
+        let serials: Vec<_> = self.listening.keys().copied().collect();
+        for serial in serials {
+            for host in self.hosts_of(serial) {
+                self.start_catching_up(serial, host);
+            }
+        }
         let restored = self.listening.values_mut().flat_map(|listening| std::mem::take(&mut listening.restored));
         let rooms: Vec<_> = restored.map(|(_, room)| room as usize).collect();
         for room in rooms {
@@ -710,6 +786,10 @@ pub(super) const NOBODY: MemberId = MemberId(u64::MAX);
 const MAX_CONTROL: usize = 2 << 10;
 /// Most memory for a control message that has arrived in part.
 const MAX_CONTROL_HELD: usize = 16 << 10;
+/// Clients that are announced to a host in an iteration.
+const ANNOUNCED_PER_ITERATION: usize = 64;
+/// Bytes of announcements from which the next client has to wait for the next iteration.
+const ANNOUNCED_BYTES: usize = 32 << 10;
 /// Largest reason of a close frame, in bytes (RFC 6455 section 5.5).
 const MAX_REASON: usize = 123;
 /// Announcements of one client whose numbers are valid; beyond, the oldest become unknown. More are made only if hosts

@@ -18,7 +18,7 @@
 //! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does the work. So
 //! code in the middle of a member's turn can rely on it, its room and the other members until it returns.
 //!
-//! Broadcasts, closing, pings, sweeps and the freeing of large buffers are bounded in each call, by calls and by bytes;
+//! Broadcasts, closing, pings, announcements, sweeps and the freeing of large buffers are bounded in each call, by calls and by bytes;
 //! what is left continues in the next iteration ([`Shard::has_work`]). The bounds are low while members of several
 //! registrations are active ([`Shard::is_shared`]).
 //!
@@ -126,6 +126,8 @@ pub struct Shard<L: Link> {
     by_serial: HashMap<Serial, u32>,
     /// Paired registrations.
     listening: HashMap<Serial, Listening<L>>,
+    /// Paired registrations to whose hosts clients are still to be announced.
+    announcing: VecDeque<Serial>,
     /// Close frames other than those of a reason: of members that leave, and for members that are to be closed.
     custom_closes: HashMap<u32, CustomClose>,
     /// Read buffer; what a member left incomplete is put in front of the next read.
@@ -158,6 +160,7 @@ impl<L: Link> Shard<L> {
             rooms: Slab::new(),
             by_serial: HashMap::new(),
             listening: HashMap::new(),
+            announcing: VecDeque::new(),
             custom_closes: HashMap::new(),
             scratch: vec![0; SCRATCH],
             batch: Batch::default(),
@@ -258,6 +261,7 @@ impl<L: Link> Shard<L> {
         !(self.run_queue.is_empty()
             && self.fan_out.is_empty()
             && self.closing.is_empty()
+            && self.announcing.is_empty()
             && self.due_pings.is_empty()
             && self.sweep.is_none()
             && !self.waiting.is_expiring()

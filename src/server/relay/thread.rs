@@ -137,6 +137,7 @@ impl Thread {
                     self.handle(command);
                 }
             }
+            self.shard.announce_some(&mut || self.numbers.next(), self.now);
             self.continue_sends();
             self.shard.flush_some(self.writes_per_iteration(), self.now);
             self.record_latency(woken);

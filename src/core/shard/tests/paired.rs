@@ -84,14 +84,17 @@ impl Scene {
 
     fn host(&mut self) -> usize {
         let join = |scene: &mut Self, newcomer: &Newcomer, link| {
-            let (deadline, numbers) = (scene.now.after(ACCEPT_TIMEOUT), &mut scene.next_number);
-            let numbers = &mut || {
-                *numbers += 1;
-                *numbers
-            };
-            Some(scene.shard.join_listening(newcomer, link, deadline, numbers, scene.now))
+            Some(scene.shard.join_listening(newcomer, link, scene.now.after(ACCEPT_TIMEOUT), scene.now))
         };
         self.join(Role::Host, usize::MAX, join).unwrap()
+    }
+
+    fn announce_some(&mut self) {
+        let numbers = &mut || {
+            self.next_number += 1;
+            self.next_number
+        };
+        self.shard.announce_some(numbers, self.now);
     }
 
     fn client(&mut self, hello: &str) -> usize {
@@ -141,6 +144,7 @@ impl Scene {
                 self.shard.readable(end.slot, has_ended, self.now);
             }
             self.shard.resume(self.now);
+            self.announce_some();
             self.shard.flush_some(usize::MAX, self.now);
             self.shard.assert_counted();
         }
@@ -282,6 +286,60 @@ fn a_client_that_leaves_while_it_is_accepted_closes_the_host_s_end() {
     scene.shard.writable(slot, scene.now);
     assert_eq!(pipe.borrow().outbound, b"\x81\x05early\x88\x06\x0b\xb9done");
     assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 2, pairs: 0, waiting: 0 });
+}
+
+#[test]
+fn clients_that_wait_are_announced_to_a_new_host_some_at_a_time_each_once_and_in_order() {
+    for restarts in [false, true] {
+        let mut scene = Scene::new();
+        let long = "x".repeat(1024);
+        let clients: Vec<usize> = (0..1000).map(|at| scene.client(if at < 500 { &long } else { "" })).collect();
+        let (host, other) = (scene.host(), scene.host());
+        let sent = |scene: &Scene| {
+            let sent = Rc::clone(&scene.ends[host].pipe.borrow().sent);
+            (sent.calls.get(), sent.bytes.get())
+        };
+        let (mut newcomers, mut iterations) = (Vec::new(), 0);
+        while scene.shard.has_work() {
+            let before = sent(&scene);
+            scene.shard.begin_iteration(0);
+            scene.shard.resume(scene.now);
+            scene.announce_some();
+            scene.shard.flush_some(32, scene.now);
+            let after = sent(&scene);
+            assert!(after.0 - before.0 <= 1 && after.1 - before.1 < (32 << 10) + 1200);
+            iterations += 1;
+            if iterations == 10 {
+                // One that was announced, one that wasn't, and two that come.
+                for at in [0, 999] {
+                    scene.shard.disconnect(scene.ends[clients[at]].id, CloseReason::ClosedByAdmin, scene.now);
+                }
+                newcomers.extend([scene.client("new"), scene.client("newer")]);
+                if restarts {
+                    scene.restart();
+                }
+            }
+        }
+        assert!(iterations > 2 * 1000 / 64, "{iterations}");
+        for host in [host, other] {
+            scene.ends[host].take();
+            let mut texts = std::mem::take(&mut scene.ends[host].texts);
+            let gone: Vec<_> = texts.extract_if(.., |text| text.starts_with("{\"gone")).collect();
+            let number = |text: &str| u128::from_str_radix(&text[13..45], 16).unwrap();
+            assert_eq!(gone, [self::gone(number(&texts[0]))]);
+            let hellos: Vec<_> = texts.iter().map(|text| text[56..].trim_end_matches("\"}").to_owned()).collect();
+            let mut expected: Vec<_> = (0..999).map(|at| if at < 500 { long.clone() } else { String::new() }).collect();
+            expected.extend(["new".to_owned(), "newer".to_owned()]);
+            assert!(hellos == expected, "{}", hellos.len());
+            assert!(texts.iter().map(|text| number(text)).collect::<HashSet<_>>().len() == texts.len());
+        }
+        // From here on, newcomers are announced at once.
+        scene.client("last");
+        scene.ends[host].take();
+        assert_eq!(scene.ends[host].texts.len(), 1);
+        assert!(!scene.shard.has_work());
+        assert_eq!(scene.shard.presence(SERIAL), Presence { hosts: 2, pairs: 0, waiting: 1001 });
+    }
 }
 
 /// Sends a message of so many bytes a piece at a time, and returns what the other end has received of it: the first bytes

@@ -136,7 +136,7 @@ impl Thread {
                 let arrival = Arrival { hello, accept_by: self.now.after(accept_timeout), end };
                 self.shard.join_waiting(&newcomer, connection, arrival, deadline, numbers, self.now)
             }
-            (Kind::Paired, None) => self.shard.join_listening(&newcomer, connection, deadline, numbers, self.now),
+            (Kind::Paired, None) => self.shard.join_listening(&newcomer, connection, deadline, self.now),
             _ => self.shard.join_away(&newcomer, connection, deadline, self.now),
         };
         self.on_reserved(id, Handshake { slot, accepts: None }, &registration);
