@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+use tokio_tungstenite::tungstenite::{self, HandshakeError, Message, WebSocket};
 
 use super::harness::PATIENCE;
 
@@ -86,6 +86,50 @@ impl<S: Stream> Member<S> {
     pub(crate) fn with(stream: S, query: &str) -> Self {
         let url = format!("ws://router/connect?{query}");
         Self(tungstenite::client(url, stream).unwrap_or_else(|error| panic!("join failed: {error}")).0)
+    }
+
+    /// Makes a handshake with these parameters, or returns the status with which it is rejected.
+    pub(crate) fn try_with(stream: S, query: &str) -> Result<Self, u16> {
+        match tungstenite::client(format!("ws://router/connect?{query}"), stream) {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{query}: {error}"),
+        }
+    }
+
+    /// Asserts that it has received everything that the router had for it, and that the router has read everything that it
+    /// has sent.
+    pub(crate) fn expect_nothing_more(&mut self) {
+        self.0.send(Message::Ping("more?".into())).unwrap();
+        assert_eq!(self.next(), Message::Pong("more?".into()));
+    }
+
+    /// Waits for the next message that is no ping of the router.
+    pub(crate) fn next(&mut self) -> Message {
+        loop {
+            match self.read().unwrap() {
+                Message::Ping(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    /// Waits for the close frame, behind which nothing comes, and returns its code.
+    pub(crate) fn expect_close(mut self) -> u16 {
+        match self.next() {
+            Message::Close(Some(CloseFrame { code, .. })) => {
+                // The answer may find the connection closed.
+                let _ = self.0.flush();
+                code.into()
+            }
+            message => panic!("{message} in place of a close frame"),
+        }
+    }
+
+    /// Sends a close frame, and waits for the router's; returns its code.
+    pub(crate) fn leave(mut self, code: u16) -> u16 {
+        self.0.close(Some(CloseFrame { code: code.into(), reason: "".into() })).unwrap();
+        self.expect_close()
     }
 
     /// Sends a text.

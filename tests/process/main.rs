@@ -14,6 +14,7 @@ mod debugging;
 mod draining;
 #[path = "../support/harness.rs"]
 mod harness;
+mod histories;
 mod inetd;
 mod keeping;
 mod logs;
