@@ -28,7 +28,7 @@ enum Kind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
-    Key,
+    Full,
     Client,
     Receive,
     Wrong,
@@ -64,7 +64,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let at = 0..1000usize;
     let kind = prop_oneof![Just(Kind::HostClient), Just(Kind::Lobby), Just(Kind::Paired)];
-    let key = prop_oneof![6 => Just(Key::Key), 3 => Just(Key::Client), 2 => Just(Key::Receive), 1 => Just(Key::Wrong)];
+    let key = prop_oneof![6 => Just(Key::Full), 3 => Just(Key::Client), 2 => Just(Key::Receive), 1 => Just(Key::Wrong)];
     let role = prop_oneof![Just(Role::Host), Just(Role::Client)];
     let code = prop_oneof![Just(1000), Just(3000)];
     prop_oneof![
@@ -130,7 +130,7 @@ impl Registration {
     /// Returns whether a key is one of this registration's.
     fn knows(&self, key: Key) -> bool {
         match key {
-            Key::Key => true,
+            Key::Full => true,
             Key::Client => self.client_key,
             Key::Receive => self.receive_key,
             Key::Wrong => false,
@@ -139,7 +139,7 @@ impl Registration {
 
     /// Returns the part of a member that joins with a key in a role, or the status with which it is rejected.
     fn admits(&self, key: Key, role: Role) -> Result<Part, u16> {
-        if !self.knows(key) || self.kind != Kind::Lobby && key != Key::Key && role == Role::Host {
+        if !self.knows(key) || self.kind != Kind::Lobby && key != Key::Full && role == Role::Host {
             return Err(403);
         }
         Ok(match (self.kind, role) {
@@ -498,7 +498,7 @@ fn incoming(host: &mut Device, client: usize) -> String {
 
 fn parameter(key: Key) -> &'static str {
     match key {
-        Key::Key => "key=k",
+        Key::Full => "key=k",
         Key::Client => "client_key=c",
         Key::Receive => "receive_key=r",
         Key::Wrong => "key=guess",
@@ -556,7 +556,7 @@ proptest! {
     #[test]
     fn histories_of_registrations_agree_with_the_model(steps in proptest::collection::vec(step(), 20..80)) {
         // So that there is something to begin with.
-        let hosts = [Step::Join(0, Key::Key, Role::Host), Step::Join(0, Key::Key, Role::Host)];
+        let hosts = [Step::Join(0, Key::Full, Role::Host), Step::Join(0, Key::Full, Role::Host)];
         let [paired, other] = [Kind::Paired, Kind::HostClient].map(|kind| Step::Register(kind, [true; 3]));
         let first = [paired].into_iter().chain(hosts).chain([other]);
         run(first.chain(steps).collect());
