@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use ws_router_core::close::CloseReason;
 use ws_router_server::config::{Config, RateLimit};
 use ws_router_server::metrics::{Refusal, SendResult};
 
@@ -501,4 +502,26 @@ async fn several_requests_on_one_connection_are_sent_in_order() {
         assert_eq!(&answer, b"{\"receivers\":1}");
         peer.expect(&body).await;
     }
+}
+
+#[tokio::test]
+async fn nothing_waits_any_more_while_the_router_is_drained_or_stops() {
+    let server = server().await;
+    let id = server.register("key=k&host_key=h&reg_type=lobby&wait=60").await;
+    let query = format!("id={id}&key=k");
+    assert_eq!(send(&server, &query, "waits").await.status, 202);
+    server.router.drain(Duration::from_secs(3600));
+    for _ in 0..2 {
+        let answer = send(&server, &query, "would be discarded").await;
+        assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true), "{answer:?}");
+    }
+    assert_eq!(server.metrics.sends(SendResult::NoReceiver), 2);
+    server.router.undo_drain();
+    assert_eq!(send(&server, &query, "waits as well").await.status, 202);
+    let mut peer = join(&server, &query).await;
+    peer.expect("waits").await;
+    peer.expect("waits as well").await;
+    let other = server.register("key=k&host_key=h&reg_type=lobby&wait=60").await;
+    drop(server.router.shutdown(CloseReason::Stopping, Duration::ZERO));
+    assert_eq!(send(&server, &format!("id={other}&key=k"), "would be discarded").await.status, 503);
 }

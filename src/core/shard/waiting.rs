@@ -399,8 +399,8 @@ impl<L: Link> Shard<L> {
     /// Lets a message that no member has sent wait for the next member that receives what members with the role of
     /// `sender` send ([`Role::Peer`] in a lobby). To be called only while there is none ([`Shard::has_receiver`]), else it
     /// would overtake messages. `frame` is the message as one whole frame without a mask, with its header
-    /// ([`crate::frame::ServerHeader`]). `hold` is called if nothing waits yet in the registration, and returns how long
-    /// messages wait and what keeps the registration from ending meanwhile, as [`Link::hold`] does.
+    /// ([`crate::frame::ServerHeader`]). `hold` returns how long messages wait in the registration and what keeps it
+    /// from ending meanwhile, as [`Link::hold`] does.
     ///
     /// Returns whether the message waits. It doesn't if what waits already is above the high-water mark, or if `hold`
     /// returned nothing.
@@ -416,7 +416,10 @@ impl<L: Link> Shard<L> {
         let is_full = self.waiting.get_mut(place.0, place.1).is_some_and(|queue| queue.above_high_water);
         let (arrival, len) = (Arrival { at: now, bytes: frame.len(), messages: 1 }, frame.len());
         let (pools, put) = (&mut self.pools, |outbox: &mut Outbox| outbox.push(Rc::new(frame), 0..len, 0));
-        let waits = !is_full && self.waiting.add(place, arrival, hold, || pools.take_outbox(now), put);
+        // It is asked for even if it isn't needed, since the messages that wait already may be older than what keeps new
+        // ones from waiting.
+        let hold = if is_full { None } else { hold() };
+        let waits = hold.is_some() && self.waiting.add(place, arrival, || hold, || pools.take_outbox(now), put);
         if waits {
             self.account_queue(place);
         }

@@ -23,6 +23,8 @@ pub(super) struct Entries {
     pub(super) deadlines: BTreeMap<(Instant, Serial), RegistrationId>,
     /// Registrations that end at a time of the wall clock, by this time.
     pub(super) expiries: BTreeMap<(SystemTime, Serial), RegistrationId>,
+    /// Whether newcomers are rejected, so that nobody will come for whom a message from outside could wait.
+    pub(super) rejects_newcomers: bool,
     /// Number of registrations created under each access rule.
     by_rule: HashMap<Arc<str>, usize>,
 }
@@ -56,7 +58,8 @@ impl Entries {
     /// Creates empty tables.
     pub(super) fn new(rules: Rules) -> Self {
         let (deadlines, expiries) = (BTreeMap::new(), BTreeMap::new());
-        Self { rules, entries: HashMap::new(), deadlines, expiries, by_rule: HashMap::new() }
+        let (entries, by_rule) = (HashMap::new(), HashMap::new());
+        Self { rules, entries, deadlines, expiries, rejects_newcomers: false, by_rule }
     }
 
     /// Returns a random id that is not in use.

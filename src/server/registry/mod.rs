@@ -224,8 +224,11 @@ pub struct Sender {
 
 impl Sender {
     /// Returns how long messages wait for a receiver in the registration, and a hold on it for that time; `None` if they
-    /// don't wait.
+    /// don't wait, or would only be discarded when the router stops.
     pub fn hold(&self) -> Option<(Duration, Hold)> {
+        if self.registry.lock().rejects_newcomers {
+            return None;
+        }
         self.registry.hold_while_waiting(&self.registration)
     }
 }
@@ -524,6 +527,11 @@ impl Registry {
     /// Changes the rules. Existing deadlines are not changed.
     pub fn set_rules(&self, rules: Rules) {
         self.lock().rules = rules;
+    }
+
+    /// Records whether newcomers are rejected, because the router is being drained or stops.
+    pub fn set_rejects_newcomers(&self, rejects: bool) {
+        self.lock().rejects_newcomers = rejects;
     }
 
     /// Releases a seat. If it was the last one, ends the registration or sets its deadline, as the rules require.

@@ -72,6 +72,7 @@ impl Drain {
     /// Admits newcomers again.
     pub(super) fn undo(&self, now: Instant) -> wire::Drain {
         self.is_closed.store(false, Ordering::Relaxed);
+        self.registry.set_rejects_newcomers(false);
         let mut plan = self.plan();
         if plan.take().is_some() {
             tracing::info!(message_id = messages::DRAIN_UNDONE, "in service again");
@@ -111,6 +112,7 @@ impl Drain {
     /// Rejects newcomers.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
+        self.registry.set_rejects_newcomers(true);
     }
 
     pub(super) fn is_closed(&self) -> bool {
