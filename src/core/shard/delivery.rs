@@ -78,6 +78,9 @@ impl<L: Link> Shard<L> {
                 }
             }
         }
+        while let Some(room) = self.run_queue.pop_filled() {
+            self.fan_out.unpark(room);
+        }
     }
 
     /// Reads once from a scheduled member and continues to write to it; returns the number of writes.
@@ -385,24 +388,34 @@ impl<L: Link> Shard<L> {
     /// Continues broadcasts for about `work` small writes, as many as the other members can wait for;
     /// [`Shard::has_work`] returns whether something is left.
     pub fn flush_some(&mut self, work: usize, now: Moment) {
-        // Sockets that are being filled come first.
-        if self.run_queue.len(Lane::Filling) == 0 {
-            self.run_fan_outs(if self.quantum.is_used_up() { 1 } else { work }, now);
+        let mut work = if self.quantum.is_used_up() { 1 } else { work };
+        while work > 0
+            && let Some(current) = self.fan_out.take(&mut self.rooms, |room| self.run_queue.is_filling(room))
+        {
+            work -= self.continue_transmission(current, work, now);
         }
         self.reap(now);
     }
 
-    pub(super) fn run_fan_outs(&mut self, mut work: usize, now: Moment) {
-        while work > 0
-            && let Some(mut current) = self.fan_out.take(&mut self.rooms)
-        {
-            work = self.transmit(&mut current, work, now);
-            if current.is_through() {
-                self.finish_transmission(current);
-            } else {
-                self.fan_out.interrupt(current);
-            }
+    /// Sends all pending broadcasts, also to rooms whose members' sockets are being filled.
+    pub(super) fn flush_fan_outs(&mut self, now: Moment) {
+        self.fan_out.unpark_all();
+        while let Some(current) = self.fan_out.take(&mut self.rooms, |_| false) {
+            self.continue_transmission(current, usize::MAX, now);
         }
+    }
+
+    /// Continues a broadcast until its turn is over, as far as `work` allows; returns the work done.
+    fn continue_transmission(&mut self, mut current: Transmission, work: usize, now: Moment) -> usize {
+        let turn = current.turn.min(work);
+        let done = turn - self.transmit(&mut current, turn, now);
+        current.turn -= done;
+        if current.is_through() {
+            self.finish_transmission(current);
+        } else {
+            self.fan_out.interrupt(current);
+        }
+        done
     }
 
     /// Serves the next members as far as `work` allows; returns the work that is left.
@@ -477,6 +490,7 @@ impl<L: Link> Shard<L> {
             if let Some(next) = side.pending.take() {
                 self.set_broadcasting(room, &next, true);
                 self.rooms[room as usize].sides[at].pending = Some(next);
+                self.fan_out.enqueue(room, at);
             }
         }
         self.recycle_broadcast(broadcast);

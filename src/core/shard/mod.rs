@@ -417,7 +417,7 @@ impl<L: Link> Shard<L> {
     /// Sends all pending broadcasts and closes all marked members, without the limits of one iteration: for a
     /// hand-over, during which everything else stands still.
     pub fn flush(&mut self, now: Moment) {
-        self.run_fan_outs(usize::MAX, now);
+        self.flush_fan_outs(now);
         self.closing.lift_limit();
         self.reap(now);
         self.closing.start_iteration(closing_queue::PER_ITERATION);
@@ -677,12 +677,11 @@ impl<L: Link> Shard<L> {
         let member = &self.members[slot];
         let (room, side, place) = (member.room, side_of(member.role), member.place as usize);
         let mut sent = 0;
-        let is_current = |current: &mut fanout::Transmission| (current.room, current.side) == (room, side);
-        if let Some(current) = self.fan_out.current.take_if(is_current) {
+        if let Some(current) = self.fan_out.take_from(room, side) {
             if current.is_to_reach(place) {
                 sent += self.send_broadcast(slot, place, &current.broadcast, None, now);
             }
-            self.fan_out.current = Some(current);
+            self.fan_out.put_back(current);
         }
         if let Some(pending) = self.rooms[room as usize].sides[side].pending.take() {
             sent += self.send_broadcast(slot, place, &pending, None, now);
@@ -773,8 +772,10 @@ impl<L: Link> Shard<L> {
             listening.departed.add(departed);
         }
         (0..room.sides.len()).for_each(|side| self.awaited.on_progress(at, side, room.serial));
-        if let Some(current) = self.fan_out.cancel(at) {
-            self.recycle_broadcast(current.broadcast);
+        for side in 0..room.sides.len() {
+            if let Some(current) = self.fan_out.cancel(at, side) {
+                self.recycle_broadcast(current.broadcast);
+            }
         }
         for pending in room.sides.into_iter().filter_map(|side| side.pending) {
             self.tally.undelivered += pending.messages;

@@ -323,3 +323,67 @@ fn a_member_that_joins_while_messages_wait_receives_only_later_ones() {
     world.settle();
     world.check();
 }
+
+/// Adds a lobby whose sockets accept `room` bytes each; returns the indices of its members.
+fn add_lobby(crowd: &mut Crowd, serial: Serial, members: usize, room: usize) -> Vec<usize> {
+    (0..members).map(|_| crowd.join_as(serial, Role::Peer, room)).collect()
+}
+
+/// Returns how often members have been written to.
+fn writes(crowd: &mut Crowd, members: &[usize]) -> usize {
+    let slots: Vec<_> = members.iter().map(|index| crowd.slots[*index]).collect();
+    slots.into_iter().map(|slot| crowd.shard.link_mut(slot).unwrap().0.borrow().sends).sum()
+}
+
+#[test]
+fn a_small_broadcast_is_sent_while_the_sockets_of_large_rooms_are_being_filled() {
+    for large_rooms in 1..3 {
+        let mut crowd = Crowd::new(1000, 4 << 20);
+        let other = if large_rooms > 1 { add_lobby(&mut crowd, Serial(3), 1000, 4 << 20) } else { Vec::new() };
+        let small = add_lobby(&mut crowd, Serial(2), 20, usize::MAX);
+        crowd.send(0, 1 << 20);
+        if let Some(first) = other.first() {
+            crowd.send(*first, 1 << 20);
+        }
+        let (mut broadcasts, mut begun, mut iterations, mut most) = (0, 0, 0, 0);
+        while crowd.shard.has_work() {
+            if writes(&mut crowd, &small) == 19 * broadcasts {
+                crowd.send_small(small[broadcasts % 20]);
+                (broadcasts, begun) = (broadcasts + 1, iterations);
+            }
+            crowd.call(|shard| shard.begin_iteration(1));
+            crowd.call(|shard| shard.resume(NOW));
+            crowd.call(|shard| shard.flush_some(8, NOW));
+            iterations += 1;
+            most = most.max(iterations - begun);
+            if iterations > 100_000 {
+                break;
+            }
+            if crowd.sent.bytes.get() >= large_rooms as u64 * (999 << 20) {
+                // All sockets have taken the large message.
+                crowd.settle();
+            }
+        }
+        assert!(iterations > 5000 && broadcasts > 100, "{broadcasts} broadcasts in {iterations} iterations");
+        assert!(most <= 19 + 8 * large_rooms, "{most} iterations for a small broadcast beside {large_rooms}");
+        let deliveries = 999 * large_rooms as u64 + 19 * broadcasts as u64;
+        assert_eq!(crowd.shard.tally().deliveries, deliveries);
+        assert!(crowd.most <= 256 && crowd.most_bytes <= 1 << 20, "{} {}", crowd.most, crowd.most_bytes);
+    }
+}
+
+#[test]
+fn large_broadcasts_of_several_rooms_take_turns() {
+    let mut crowd = Crowd::new(1000, usize::MAX);
+    let all = [(0..1000).collect(), add_lobby(&mut crowd, Serial(2), 1000, usize::MAX)];
+    for members in &all {
+        crowd.send_small(members[0]);
+    }
+    for _ in 0..50 {
+        crowd.iterate();
+    }
+    let [one, other] = [0, 1].map(|at| writes(&mut crowd, &all[at]));
+    assert!(one.abs_diff(other) <= 64 && one + other >= 50 * 32 - 2, "{one} and {other} writes");
+    crowd.settle();
+    assert_eq!(all.map(|members| writes(&mut crowd, &members)), [999, 999]);
+}

@@ -12,7 +12,7 @@ impl Shard<InMemoryLink> {
         (sum, shares) = (sum + waiting, shares + waiting);
         assert_eq!(self.memory.sum, sum);
         let pending = self.rooms.iter().flat_map(|(_, room)| &room.sides).filter_map(|side| side.pending.as_deref());
-        let current = self.fan_out.current.iter().map(|current| &*current.broadcast);
+        let current = self.fan_out.in_progress().map(|current| &*current.broadcast);
         let broadcasts: u64 = pending.chain(current).map(|broadcast| broadcast.memory() as u64).sum();
         assert_eq!(self.memory.broadcasts, broadcasts);
         assert!(self.held() >= shares + broadcasts, "{} is less than {shares} and {broadcasts}", self.held());
