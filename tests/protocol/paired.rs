@@ -568,3 +568,18 @@ async fn a_waiting_client_is_paced_and_nothing_of_it_is_lost() {
     }
     sending.await.unwrap();
 }
+
+#[tokio::test]
+async fn at_most_64_hosts_listen_in_a_registration() {
+    let paired = Paired::new().await;
+    let mut hosts = Vec::new();
+    for _ in 0..64 {
+        hosts.push(paired.host().await);
+    }
+    assert_eq!(paired.answer("key=k&sock_type=host").await.status, 503);
+    let _client = paired.client("x").await;
+    let mut leaving = hosts.pop().unwrap();
+    leaving.raw(&close_frame(1000, "")).await;
+    until("a host has left", || paired.seats() == Some(64)).await;
+    assert_eq!(paired.answer("key=k&sock_type=host").await.status, 101);
+}
