@@ -97,7 +97,7 @@ impl Server {
         let waiting = std::mem::take(&mut frozen.waiting);
         let (now, metrics) = (Instant::now(), &self.metrics);
         let snapshot = Snapshot {
-            program: env!("CARGO_PKG_VERSION").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
             registry: self.registry.snapshot(now),
             last_member: self.relay.last_member(),
             listeners: Vec::new(),
@@ -158,7 +158,7 @@ impl Server {
         self.registry.finish_restore(COME_BACK, Instant::now());
         tracing::info!(
             message_id = messages::MEMBERS_HANDED_OVER,
-            old_version = state.program,
+            old_version = state.version,
             members = count,
             lost = total - count,
             "members handed over"

@@ -39,7 +39,8 @@ use crate::registry::RegistrySnapshot;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Version of the program that wrote it.
-    pub program: String,
+    #[serde(rename = "program")]
+    pub version: String,
     /// Registrations.
     #[serde(rename = "directory")]
     pub registry: RegistrySnapshot,

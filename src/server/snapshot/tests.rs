@@ -29,7 +29,7 @@ fn snapshot() -> Snapshot {
     };
     registry.register(&request, Instant::now()).unwrap();
     Snapshot {
-        program: "0.0.0".into(),
+        version: "0.0.0".into(),
         registry: registry.snapshot(Instant::now()),
         last_member: 7,
         listeners: vec!["bound:127.0.0.1:0".into()],
@@ -112,7 +112,7 @@ fn a_format_1_snapshot_is_readable() {
     let read = Snapshot::from_bytes(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(read.members, full().members);
     assert_eq!((read.last_member, read.listeners), (7, full().listeners));
-    assert_eq!(read.program, "0.0.0");
+    assert_eq!(read.version, "0.0.0");
 }
 
 #[test]
