@@ -83,17 +83,19 @@ def by_paho():
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mqtt.js")
     with subprocess.Popen(["node", script, plain.replace("http", "ws", 1) + PATH], stdout=subprocess.PIPE, text=True,
                           env=dict(os.environ, MQTT_JS=os.path.join(modules, "mqtt"))) as node:
-        ready = node.stdout.readline().strip()
-        check("MQTT.js connects to it from Node", ready == "ready", ready)
-        for qos in (0, 1, 2):
-            payloads = [b"%d" % number for number in range(MANY)] + [os.urandom(300_000)]
-            for payload in payloads:
-                here.client.publish("to/js/room", payload, qos)
-            got = here.received(len(payloads))
-            expected = [("to/python/room", payload, qos) for payload in payloads]
-            check("%d messages of QoS %d from Paho to MQTT.js and back, in order and once" % (len(payloads), qos),
-                  got == expected and here.messages.empty(), [m[1][:10] for m in got[:5]])
-        node.terminate()
+        try:
+            ready = node.stdout.readline().strip()
+            check("MQTT.js connects to it from Node", ready == "ready", ready)
+            for qos in (0, 1, 2):
+                payloads = [b"%d" % number for number in range(MANY)] + [os.urandom(300_000)]
+                for payload in payloads:
+                    here.client.publish("to/js/room", payload, qos)
+                got = here.received(len(payloads))
+                expected = [("to/python/room", payload, qos) for payload in payloads]
+                check("%d messages of QoS %d from Paho to MQTT.js and back, in order and once" % (len(payloads), qos),
+                      got == expected and here.messages.empty(), [m[1][:10] for m in got[:5]])
+        finally:
+            node.terminate()
     check("MQTT.js leaves cleanly", node.returncode == 0, node.returncode)
     there.leave()
     return here
