@@ -98,6 +98,15 @@ pub struct Frontend {
     pub tls_handshakes: u64,
     /// TLS handshakes that failed or timed out.
     pub tls_failures: u64,
+    /// TLS sessions open now.
+    #[serde(default)]
+    pub tls_sessions: u64,
+    /// TLS sessions open now that are in the kernel, which a restart keeps.
+    #[serde(default)]
+    pub tls_kernel_sessions: u64,
+    /// Connections closed because they couldn't move into the kernel.
+    #[serde(default)]
+    pub tls_kernel_failures: u64,
     /// Answered requests.
     pub requests: u64,
     /// Registrations created.
@@ -377,6 +386,9 @@ pub struct Member {
     pub address: String,
     /// Whether the connection uses TLS.
     pub tls: bool,
+    /// Whether its TLS is in the kernel, so that a restart keeps it.
+    #[serde(default)]
+    pub tls_in_kernel: bool,
     /// Time at which it joined.
     pub since_ms: u64,
     /// Time since then.

@@ -42,6 +42,9 @@ pub enum CloseReason {
     NotAccepted,
     /// The other end of an accepted connection has left.
     PeerDisconnected,
+    /// The connection's TLS is in the kernel and can't go on there: the peer sent an alert or new keys, or the keys have
+    /// protected as much as they may.
+    TlsEnded,
 }
 
 impl CloseReason {
@@ -58,7 +61,7 @@ impl CloseReason {
             Self::InvalidUtf8 => 1007,
             Self::TooBig => 1009,
             // Not 1001, after which many libraries don't reconnect.
-            Self::Restarting | Self::Draining => 1012,
+            Self::Restarting | Self::Draining | Self::TlsEnded => 1012,
             Self::Removed => 4000,
             Self::RemovedByAdmin => 4001,
             Self::ClosedByAdmin => 4002,
@@ -89,6 +92,7 @@ impl CloseReason {
             Self::NotPermitted => "not permitted to send",
             Self::NotAccepted => "not accepted",
             Self::PeerDisconnected => "peer disconnected",
+            Self::TlsEnded => "TLS needs new keys, please reconnect",
         }
     }
 

@@ -157,6 +157,15 @@ pub(super) async fn show(
     Ok(members(&detail.members).print(colors, fields.out)?)
 }
 
+/// Returns whether a member's connection is encrypted, and where.
+fn encryption(member: &wire::Member) -> &'static str {
+    match (member.tls, member.tls_in_kernel) {
+        (false, _) => "no",
+        (true, false) => "yes",
+        (true, true) => "kernel",
+    }
+}
+
 fn members(members: &[wire::Member]) -> Table {
     let has_rules = members.iter().any(|member| member.admission.is_some());
     let mut columns = vec![
@@ -182,7 +191,7 @@ fn members(members: &[wire::Member]) -> Table {
             member.id.to_string(),
             role(member),
             member.address.clone(),
-            if member.tls { "yes" } else { "no" }.into(),
+            encryption(member).into(),
             age(member.age_ms),
             age(member.silent_ms),
             format!("{} / {}", member.messages_in, size(member.bytes_in)),
@@ -327,6 +336,10 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     let others =
         if others.iter().all(|(count, _)| *count == 0) { String::new() } else { format!(", {}", nonzero(others)) };
     fields.field("Connections", format!("{}{others}", status.connections))?;
+    if frontend.tls_sessions > 0 {
+        let sessions = plural(frontend.tls_sessions, "session");
+        fields.field("TLS", format!("{sessions}, {} in the kernel", frontend.tls_kernel_sessions))?;
+    }
     fields.field("Waiting to be sent", size(relay.outbox_bytes))?;
     if relay.waiting_messages > 0 {
         let messages = plural(relay.waiting_messages, "message");
@@ -374,6 +387,9 @@ pub(super) async fn status(client: &Client, format: Format, out: &mut impl Write
     fields.field("Connections timed out", nonzero(timeouts))?;
     if frontend.tls_handshakes + frontend.tls_failures > 0 {
         fields.field("TLS handshakes", format!("{}, {} failed", frontend.tls_handshakes, frontend.tls_failures))?;
+        if frontend.tls_kernel_failures > 0 {
+            fields.field("TLS not in kernel", plural(frontend.tls_kernel_failures, "connection"))?;
+        }
     }
     fields.field("Received", format!("{}, {}", plural(relay.messages_in, "message"), size(relay.bytes_in)))?;
     fields.field("Delivered", format!("{}, {}", plural(relay.messages_out, "message"), size(relay.bytes_out)))?;

@@ -48,6 +48,7 @@ pub fn check(source: &Source, options: &Options) -> Result<(), ExitError> {
     // Those from pipes were read above, and can't be read again.
     let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let certificates: Vec<_> = tls.filter_map(|files| Certificates::load(files, Accept::RegularOnly).ok()).collect();
+    certificates.iter().for_each(|loaded| loaded.look_for_module());
     let listening = Listening::configured(&config);
     let mut findings = diagnostics::of_configuration(&config, &listening, &certificates, capacity, service.as_ref());
     if hidden.is_some_and(|folder| config.listeners.iter().any(|listener| has_file_in(listener, folder))) {

@@ -76,7 +76,8 @@ pub(super) fn delivers_queue(reason: CloseReason) -> bool {
         | CloseReason::RemovedByAdmin
         | CloseReason::ClosedByAdmin
         | CloseReason::NotAccepted
-        | CloseReason::PeerDisconnected => true,
+        | CloseReason::PeerDisconnected
+        | CloseReason::TlsEnded => true,
         CloseReason::Left
         | CloseReason::Lost
         | CloseReason::Protocol

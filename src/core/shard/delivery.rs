@@ -164,6 +164,7 @@ impl<L: Link> Shard<L> {
                     self.account(slot);
                 }
             }
+            Err(error) if error.kind() == ErrorKind::Unsupported => self.mark(slot, CloseReason::TlsEnded),
             Err(_) => self.mark(slot, CloseReason::Lost),
         }
     }

@@ -13,7 +13,8 @@ pub trait Link {
     type Hold: std::fmt::Debug;
 
     /// Receives available bytes into the buffers, one after the other. Zero bytes mean the end of the stream, and
-    /// [`io::ErrorKind::WouldBlock`] that none are available.
+    /// [`io::ErrorKind::WouldBlock`] that none are available. [`io::ErrorKind::Unsupported`] means that nothing more can be
+    /// received, though a close frame can be sent.
     fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received>;
 
     /// Sends as much as the connection takes now. If that isn't everything, [`super::Shard::writable`] must be called

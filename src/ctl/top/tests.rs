@@ -62,6 +62,7 @@ pub(super) fn member(id: u64, role: Role) -> wire::Member {
         paired_with: None,
         address: format!("192.0.2.7:{}", 50_000 + id),
         tls: id.is_multiple_of(2),
+        tls_in_kernel: false,
         since_ms: 0,
         age_ms: 61_000,
         silent_ms: 3_000,

@@ -59,6 +59,8 @@ fn frontend(text: &mut Exposition, context: &Context) {
     text.single(&families::TLS_HANDSHAKES, metrics.tls_handshakes.value());
     text.single(&families::TLS_FAILURES, metrics.tls_failures.value());
     text.single(&families::TLS_SESSIONS, metrics.tls_sessions.value());
+    text.single(&families::TLS_KERNEL_SESSIONS, metrics.tls_kernel_sessions.value());
+    text.single(&families::TLS_KERNEL_FAILURES, metrics.tls_kernel_failures.value());
     if let Some(ends) = context.certificates.iter().filter_map(|used| used.expires()).min() {
         text.single(&families::CERTIFICATE, ends);
     }

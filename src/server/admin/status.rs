@@ -9,7 +9,7 @@ use ws_router_core::shard::{DiscardReason, Pairing, Traffic, WaitingTotals};
 use super::{Context, wire};
 use crate::metrics::{Refusal, Rejection};
 use crate::registry::Summary;
-use crate::relay::MemberView;
+use crate::relay::{MemberView, TlsPlace};
 use crate::sys;
 
 /// Returns the status of the daemon.
@@ -44,6 +44,9 @@ pub(super) async fn status(context: &Context) -> wire::Status {
             forwarded_headers_ignored: metrics.untrusted_forwarded.value(),
             tls_handshakes: metrics.tls_handshakes.value(),
             tls_failures: metrics.tls_failures.value(),
+            tls_sessions: metrics.tls_sessions.value(),
+            tls_kernel_sessions: metrics.tls_kernel_sessions.value(),
+            tls_kernel_failures: metrics.tls_kernel_failures.value(),
             requests: metrics.requests.value(),
             registered: metrics.registered.value(),
             reloads: metrics.reloads.value(),
@@ -145,7 +148,8 @@ pub(super) fn member(view: &MemberView) -> wire::Member {
             _ => None,
         },
         address: view.peer.to_string(),
-        tls: view.tls,
+        tls: view.tls.is_some(),
+        tls_in_kernel: view.tls == Some(TlsPlace::Kernel),
         // If the clock was set back to before the age allows, the earliest time that the field can express.
         since_ms: SystemTime::now().checked_sub(view.age).map_or(0, since_epoch),
         age_ms: millis(view.age),

@@ -163,7 +163,10 @@ pub(super) const METRICS: &str = "metrics";
 pub(super) const TLS: &str = "tls";
 
 /// The keys of a listener's `tls`.
-pub(super) const TLS_KEYS: [&str; 4] = ["certificate", "key", "client-ca", "client-crl"];
+pub(super) const TLS_KEYS: [&str; 5] = ["certificate", "key", "client-ca", "client-crl", KERNEL];
+
+/// The key of a listener's `tls` that says whether the kernel encrypts and decrypts.
+pub(super) const KERNEL: &str = "kernel";
 
 /// The table of an access rule, of which there may be several.
 pub(super) const ACCESS: &str = "access";

@@ -11,11 +11,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use ws_router_admin_api::ListenAddress;
 
-use super::keys::{LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS, each_table, unknown_keys};
+use super::keys::{KERNEL, LISTENER, LISTENER_KEYS, PROXY_PROTOCOL, TLS, TLS_KEYS, each_table, unknown_keys};
 use super::permissions::{self, GROUP, MODE};
 use super::reader::{Found, Position, Surroundings};
 use super::value::{Setting, ValueError, type_error};
-use super::{Config, Listener, Tls};
+use super::{Config, KernelTls, Listener, Tls};
 
 /// A listener with the position of its address.
 pub(super) type PlacedListener = (Position, Listener);
@@ -135,6 +135,12 @@ fn read(start: usize, keys: &DeTable<'_>, around: &Surroundings<'_>, found: &mut
             |problem| found.semantic_error(value.span().start, format!("listener.{PROXY_PROTOCOL}: {problem}"));
         bool::read(value.get_ref()).map_err(problem).unwrap_or_default()
     });
+    if let Some((offset, Some(Tls { kernel: KernelTls::Required, .. }))) = &tls
+        && matches!(address, ListenAddress::Unix(_))
+    {
+        let text = "listener.tls.kernel: \"required\" is not possible on a Unix socket; write \"auto\"";
+        found.semantic_error(*offset, text.into());
+    }
     let permissions = permissions::read(LISTENER, keys, found);
     for name in [MODE, GROUP] {
         if let Some(value) = keys.get(name) {
@@ -153,7 +159,7 @@ fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut
         return None;
     };
     unknown_keys("listener.tls", &TLS_KEYS, keys, found);
-    let [certificate, key, client_ca, client_crl] = TLS_KEYS.map(|name| {
+    let [certificate, key, client_ca, client_crl] = ["certificate", "key", "client-ca", "client-crl"].map(|name| {
         let value = keys.get(name)?;
         let path = String::read(value.get_ref()).and_then(|text| Ok(around.file(&text, "a PEM file")?));
         let path = path.inspect(|path| found.named_file(value.span().start, path));
@@ -169,5 +175,9 @@ fn read_tls(value: &Spanned<DeValue<'_>>, around: &Surroundings<'_>, found: &mut
         let text = "listener.tls.client-crl: has no effect without client-ca; add it, or remove this key";
         found.semantic_error(list.span().start, text.into());
     }
-    Some(Tls { certificate: certificate?, key: key?, client_ca, client_crl })
+    let kernel = keys.get(KERNEL).map(|value| {
+        let problem = |problem| found.semantic_error(value.span().start, format!("listener.tls.{KERNEL}: {problem}"));
+        KernelTls::read(value.get_ref()).map_err(problem).unwrap_or_default()
+    });
+    Some(Tls { certificate: certificate?, key: key?, client_ca, client_crl, kernel: kernel.unwrap_or_default() })
 }

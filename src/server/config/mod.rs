@@ -112,12 +112,32 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
     /// Certificate revocation lists of these authorities.
     pub client_crl: Option<PathBuf>,
+    /// Whether the kernel encrypts and decrypts after the handshake.
+    pub kernel: KernelTls,
+}
+
+/// Whether the kernel encrypts and decrypts a listener's connections after their handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum KernelTls {
+    /// It does if it has its `tls` module; otherwise the process does.
+    #[default]
+    Auto,
+    /// The process does.
+    Off,
+    /// It does. The router doesn't start without the module, and connections that the kernel can't take are closed.
+    Required,
 }
 
 impl Tls {
     /// Creates the paths of a listener that doesn't ask clients for a certificate.
     pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self { certificate: certificate.into(), key: key.into(), client_ca: None, client_crl: None }
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
+            client_ca: None,
+            client_crl: None,
+            kernel: KernelTls::Auto,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use ws_router_admin_api::ListenAddress;
 
-use super::keys::{ACCESS, KEYS, LISTENER, PROXY_PROTOCOL, Reload};
+use super::keys::{ACCESS, KERNEL, KEYS, LISTENER, PROXY_PROTOCOL, Reload};
 use super::permissions::{GROUP, MODE};
 use super::value::{Setting, quoted};
 use super::{Config, Listener, SocketPermissions, Tls, access};
@@ -101,8 +101,8 @@ fn show_listener(listener: &Listener, comment: &str) -> String {
         let clients = [("client-ca", &tls.client_ca), ("client-crl", &tls.client_crl)].into_iter();
         let clients =
             clients.filter_map(|(name, path)| Some(format!(", {name} = {}", quoted(path.as_ref()?.display()))));
-        let clients: String = clients.collect();
-        table += &format!("tls = {{ certificate = {certificate}, key = {key}{clients} }}\n");
+        let (clients, kernel): (String, _) = (clients.collect(), tls.kernel.show());
+        table += &format!("tls = {{ certificate = {certificate}, key = {key}{clients}, {KERNEL} = {kernel} }}\n");
     }
     table += &format!("{PROXY_PROTOCOL} = {}\n", listener.proxy_protocol);
     if matches!(listener.address, ListenAddress::Unix(_)) {
@@ -152,6 +152,7 @@ fn compare_files(before: &Tls, after: &Tls, differences: &mut Differences) {
         ("key", before.key != after.key),
         ("client-ca", before.client_ca != after.client_ca),
         ("client-crl", before.client_crl != after.client_crl),
+        (KERNEL, before.kernel != after.kernel),
     ];
     for (name, _) in changed.into_iter().filter(|(_, is_changed)| *is_changed) {
         differences.add(format!("{LISTENER}.tls.{name}"), Reload::Restart);

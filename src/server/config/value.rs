@@ -18,7 +18,7 @@ use ws_router_core::rate::RateError;
 
 use super::authorizer::AuthorizerError;
 use super::reader::PathError;
-use super::{ForwardedHeader, LogFormat, LogLevel, OptionalSocket, RateLimit, SlowReceiver};
+use super::{ForwardedHeader, KernelTls, LogFormat, LogLevel, OptionalSocket, RateLimit, SlowReceiver};
 use crate::peer::{Peers, Range, RangeError};
 
 /// A type of values in the configuration.
@@ -294,6 +294,7 @@ macro_rules! words {
     };
 }
 
+words!(KernelTls { "auto" = Auto, "off" = Off, "required" = Required });
 words!(SlowReceiver { "close" = Close, "pace" = Pace });
 words!(ForwardedHeader { "x-forwarded-for" = XForwardedFor, "forwarded" = Forwarded });
 words!(LogLevel { "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace });

@@ -18,7 +18,7 @@ use ws_router_admin_api::finding::{self, Area, Finding};
 pub use capacity::Capacity;
 pub use service::{CREDENTIALS, RightsError, Service};
 
-use crate::config::Config;
+use crate::config::{Config, KernelTls};
 use crate::net::Certificates;
 use crate::server::Server;
 
@@ -62,6 +62,7 @@ pub fn of_configuration(
     let mut findings: Vec<_> = posture(config, listening).into_iter().collect();
     findings.extend(files::check(config, service));
     findings.extend(expiries(certificates));
+    findings.extend(certificates.iter().find_map(|loaded| kernel_tls(loaded)));
     findings.extend(capacity.findings(config));
     finding::sort(&mut findings);
     findings
@@ -98,6 +99,24 @@ fn posture(config: &Config, listening: &[Listening]) -> Option<Finding> {
         (false, false) => return None,
     };
     Some(Finding::notice(Area::Access, text, fix))
+}
+
+/// Reports that the kernel can't take a listener's connections.
+fn kernel_tls(certificates: &Certificates) -> Option<Finding> {
+    match certificates.files().kernel {
+        _ if certificates.uses_kernel() => None,
+        KernelTls::Off => None,
+        KernelTls::Auto => Some(Finding::notice(
+            Area::Daemon,
+            "a restart closes connections with TLS, since the kernel has no tls module",
+            "modprobe tls, then reload",
+        )),
+        KernelTls::Required => Some(Finding::error(
+            Area::Daemon,
+            "tls.kernel is \"required\", and the kernel has no tls module",
+            "modprobe tls, or write \"auto\"",
+        )),
+    }
 }
 
 /// Reports certificates that have expired or soon will.

@@ -10,8 +10,9 @@
 //! configuration and decodes a snapshot of the running one. [`import`] is the new process's side. Each step of a restart is
 //! a [`HandoverPhase`], which administrators see in the status and in the log.
 //!
-//! Members with TLS can't be handed over, since their keys are in this process's memory. They are asked to reconnect (1012)
-//! before the hand-over, spread over some time so that they don't all reconnect at once.
+//! Members whose TLS is in the kernel are handed over like those without TLS. Those whose TLS is in this process can't be,
+//! since their keys are in its memory. They are asked to reconnect (1012) before the hand-over, spread over some time so
+//! that they don't all reconnect at once.
 
 pub mod exec;
 pub mod export;

@@ -66,7 +66,8 @@ impl Upgrade {
             Next::Join(reservation) => {
                 async {
                     send(&mut connection, &head).await?;
-                    reservation.attach(connection.into_socket()?, early);
+                    let (socket, early) = connection.into_socket(early)?;
+                    reservation.attach(socket, early);
                     io::Result::Ok(())
                 }
                 .await

@@ -55,6 +55,8 @@ families! {
     TLS_HANDSHAKES Counter "wsrouter_tls_handshakes_total" "TLS handshakes completed.";
     TLS_FAILURES Counter "wsrouter_tls_handshake_failures_total" "TLS handshakes that failed or timed out.";
     TLS_SESSIONS Gauge "wsrouter_tls_sessions" "TLS sessions open now.";
+    TLS_KERNEL_SESSIONS Gauge "wsrouter_tls_kernel_sessions" "TLS sessions open now that are in the kernel.";
+    TLS_KERNEL_FAILURES Counter "wsrouter_tls_kernel_failures_total" "TLS connections closed because they couldn't move into the kernel.";
     CERTIFICATE Gauge "wsrouter_certificate_expiry_timestamp_seconds" "Earliest expiry of the certificates in use, in seconds since the Unix epoch; absent without TLS.";
     REQUESTS Counter "wsrouter_requests_total" "HTTP requests answered.";
     REFUSED Counter "wsrouter_requests_refused_total" "HTTP requests refused, by reason.";

@@ -172,6 +172,8 @@ pub struct FrontendMetrics {
     pub pending: Gauge,
     /// TLS sessions open now.
     pub tls_sessions: Gauge,
+    /// TLS sessions open now that are in the kernel.
+    pub tls_kernel_sessions: Gauge,
     /// Registrations now.
     pub registrations: Gauge,
     /// Memory of the messages that requests are sending, in bytes.
@@ -194,6 +196,8 @@ pub struct FrontendMetrics {
     pub tls_failures: Counter,
     /// TLS handshakes completed.
     pub tls_handshakes: Counter,
+    /// Connections closed because the kernel rejected their keys, or isn't able to take them and has to.
+    pub tls_kernel_failures: Counter,
     /// Registrations created since the start.
     pub registered: Counter,
     /// Requests answered.

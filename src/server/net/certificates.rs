@@ -13,10 +13,11 @@
 //! of a certificate is checked again after a resumption and at each request ([`ClientCertificate`]).
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustls::crypto::ring;
@@ -24,12 +25,14 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
+use socket2::{Domain, Socket, Type};
 
 use super::certificate_files::{CertificateError, CertificateProblem, KEY_LABELS, read_chain, read_key};
 use super::client_auth::{ClientAuth, client_identity};
-use crate::config;
+use crate::config::{self, KernelTls};
 use crate::files::Accept;
 use crate::peer::ClientIdentity;
+use crate::sys::kernel_tls;
 
 /// The certificate and key of a listener.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Certificates {
     stamps: Mutex<Stamps>,
     current: Arc<Current>,
     tls: RwLock<TlsState>,
+    /// Whether the kernel lacks the module for TLS, as far as is known.
+    has_no_module: AtomicBool,
 }
 
 /// A rustls configuration, and the authorities that it was made with.
@@ -48,6 +53,8 @@ struct TlsState {
     /// Number of the changes of the authorities so far.
     generation: u64,
     config: Arc<ServerConfig>,
+    /// The same for connections that are to move into the kernel.
+    extractable: Arc<ServerConfig>,
 }
 
 /// Contents of a listener's files, read and checked but not in use yet.
@@ -64,7 +71,8 @@ impl Certificates {
         let fresh = FreshCertificates::read(files, accept)?;
         let current = Arc::new(Current(RwLock::new(Arc::new(fresh.certified))));
         let tls = RwLock::new(TlsState::new(fresh.client_auth, files, &current, 0)?);
-        Ok(Arc::new(Self { files: files.clone(), stamps: Mutex::new(fresh.stamps), current, tls }))
+        let has_no_module = AtomicBool::new(false);
+        Ok(Arc::new(Self { files: files.clone(), stamps: Mutex::new(fresh.stamps), current, tls, has_no_module }))
     }
 
     /// Returns the problems of all files. Each file is read even if another one can't be used.
@@ -87,6 +95,8 @@ impl Certificates {
     /// changed.
     pub fn replace(&self, fresh: FreshCertificates) -> Result<bool, CertificateError> {
         *self.stamps.lock() = fresh.stamps;
+        // It may have been loaded since.
+        self.has_no_module.store(false, Ordering::Relaxed);
         let has_other_authorities = self.tls.read().client_auth != fresh.client_auth;
         if has_other_authorities {
             let generation = self.tls.read().generation + 1;
@@ -119,8 +129,34 @@ impl Certificates {
         &self.files
     }
 
-    pub(super) fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.tls.read().config)
+    /// Returns the configuration of the next handshake, after which the connection may move into the kernel or not.
+    pub(super) fn server_config(&self, uses_kernel: bool) -> Arc<ServerConfig> {
+        let tls = self.tls.read();
+        Arc::clone(if uses_kernel { &tls.extractable } else { &tls.config })
+    }
+
+    /// Returns whether connections move into the kernel, as far as is known.
+    pub fn uses_kernel(&self) -> bool {
+        self.files.kernel != KernelTls::Off && !self.has_no_module.load(Ordering::Relaxed)
+    }
+
+    /// Finds out whether the kernel has the module for TLS, without a listener's socket.
+    pub fn look_for_module(&self) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
+        if socket.is_ok_and(|socket| !kernel_tls::is_available(socket.as_fd())) {
+            self.note_no_module();
+        }
+    }
+
+    /// Records that the kernel has no module for TLS, so that it isn't asked again before the next reload: for a process
+    /// with CAP_NET_ADMIN, it would look for the module each time.
+    pub(super) fn note_no_module(&self) {
+        self.has_no_module.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether connections that can't move into the kernel are closed.
+    pub(super) fn needs_kernel(&self) -> bool {
+        self.files.kernel == KernelTls::Required
     }
 }
 
@@ -185,7 +221,10 @@ impl TlsState {
         let config = config.map_err(|error| {
             CertificateError::new("certificate", &files.certificate, CertificateProblem::Tls(error))
         })?;
-        Ok(Self { client_auth, verifier, generation, config: Arc::new(config) })
+        let mut extractable = config.clone();
+        extractable.enable_secret_extraction = true;
+        let (config, extractable) = (Arc::new(config), Arc::new(extractable));
+        Ok(Self { client_auth, verifier, generation, config, extractable })
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
@@ -17,10 +19,11 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::certificates::{Certificates, ClientCertificate};
+use super::kernel_tls::{self, KernelStream, Moved, RecordReader, move_to_kernel};
 use super::pending::{Activity, PendingGuard};
 use super::permit::ConnectionPermit;
 use super::stream::Stream;
-use super::{NetworkSlot, Socket, Transport, client_hello, proxy};
+use super::{NetworkSlot, Plain, Socket, Transport, client_hello, proxy};
 use crate::metrics::Rejection;
 use crate::peer::{Network, Peer, Peers};
 
@@ -37,13 +40,19 @@ pub struct Connection {
     /// Runs while a write waits for the peer.
     write_timer: Option<Pin<Box<Sleep>>>,
     has_timed_out: bool,
+    /// Bytes that were received with the handshake, and are read first.
+    unread: Bytes,
 }
 
 #[derive(Debug)]
 enum Layer {
     Plain(Stream),
-    Tls(Box<TlsStream<Stream>>, Arc<Certificates>),
+    Kernel(KernelStream, Option<ClientChain>),
+    Tls(Box<TlsStream<RecordReader>>, Arc<Certificates>),
 }
+
+/// The certificates that a client has presented, and those that verify them.
+type ClientChain = (Vec<CertificateDer<'static>>, Arc<Certificates>);
 
 impl Connection {
     /// Returns the other end of the connection.
@@ -55,6 +64,7 @@ impl Connection {
     pub fn client_certificate(&self) -> Option<ClientCertificate> {
         match &self.layer {
             Layer::Plain(_) => None,
+            Layer::Kernel(_, chain) => chain.as_ref().and_then(|(chain, by)| ClientCertificate::new(chain, by)),
             Layer::Tls(stream, certificates) => {
                 ClientCertificate::new(stream.get_ref().1.peer_certificates()?, certificates)
             }
@@ -66,16 +76,25 @@ impl Connection {
         self.write_timeout = timeout;
     }
 
-    /// Detaches the connection from tokio's event loop, for a relay thread.
-    pub fn into_socket(self) -> io::Result<Socket> {
+    /// Detaches the connection from tokio's event loop, for a relay thread. `early` is what was read of it already; returns
+    /// it with what wasn't.
+    pub fn into_socket(self, early: Bytes) -> io::Result<(Socket, Bytes)> {
         let transport = match self.layer {
             Layer::Plain(stream) => Transport::Plain(stream.into_plain()?),
+            Layer::Kernel(stream, _) => {
+                let sealed = stream.is_limited().then_some(0);
+                match stream.into_stream().into_plain()? {
+                    Plain::Tcp(socket) => Transport::Kernel(socket, sealed),
+                    plain @ Plain::Unix(_) => Transport::Plain(plain),
+                }
+            }
             Layer::Tls(stream, _) => {
                 let (stream, session) = stream.into_inner();
-                Transport::Tls(stream.into_plain()?, Box::new(session))
+                Transport::Tls(stream.into_stream().into_plain()?, Box::new(session))
             }
         };
-        Ok(Socket { transport, peer: self.peer, permit: self.permit })
+        let early = if self.unread.is_empty() { early } else { [early, self.unread].concat().into() };
+        Ok((Socket { transport, peer: self.peer, permit: self.permit }, early))
     }
 
     /// Wraps a connection that has just been accepted.
@@ -91,6 +110,7 @@ impl Connection {
             write_timeout: UNLIMITED,
             write_timer: None,
             has_timed_out: false,
+            unread: Bytes::new(),
         }
     }
 
@@ -138,7 +158,8 @@ impl Connection {
     pub(super) fn disable_buffering(&self) -> io::Result<()> {
         match &self.layer {
             Layer::Plain(stream) => stream.disable_buffering(),
-            Layer::Tls(stream, _) => stream.get_ref().0.disable_buffering(),
+            Layer::Kernel(stream, _) => stream.disable_buffering(),
+            Layer::Tls(stream, _) => stream.get_ref().0.stream().disable_buffering(),
         }
     }
 
@@ -155,21 +176,41 @@ impl Connection {
         Ok(self)
     }
 
-    /// Runs the TLS handshake.
+    /// Runs the TLS handshake, and moves the connection into the kernel if it can.
     pub(super) async fn into_tls(mut self, certificates: &Arc<Certificates>) -> io::Result<Self> {
         let hello = self.first_bytes().await?;
         self.permit.count_tls();
-        let layer = match self.layer {
-            Layer::Plain(stream) => {
-                let handshake = TlsAcceptor::from(certificates.server_config()).accept(stream);
-                let tls = Self::unless_evicted(&self.pending, handshake).await;
-                let tls = tls.map_err(|error| with_server_name(error, &hello))?;
-                self.pending.on_handshake();
-                Layer::Tls(Box::new(tls), Arc::clone(certificates))
+        let Layer::Plain(stream) = self.layer else { return Ok(self) };
+        let uses_kernel = certificates.uses_kernel() && kernel_tls::prepare(&stream, certificates);
+        let stream = RecordReader::new(stream, uses_kernel);
+        let handshake = TlsAcceptor::from(certificates.server_config(uses_kernel)).accept(stream);
+        let tls = Self::unless_evicted(&self.pending, handshake).await;
+        let tls = Box::new(tls.map_err(|error| with_server_name(error, &hello))?);
+        self.pending.on_handshake();
+        let metrics = self.pending.metrics();
+        let chain = tls.get_ref().1.peer_certificates().filter(|_| uses_kernel).map(<[_]>::to_vec);
+        let (mut early, mut moved) = (Vec::new(), Moved::InProcess(tls));
+        if uses_kernel && let Moved::InProcess(tls) = moved {
+            moved = Self::unless_evicted(&self.pending, move_to_kernel(tls, &mut early, metrics)).await?;
+        }
+        let layer = match moved {
+            Moved::InKernel(stream) => {
+                self.permit.count_kernel_tls();
+                Layer::Kernel(stream, chain.map(|chain| (chain, Arc::clone(certificates))))
             }
-            done @ Layer::Tls(..) => done,
+            Moved::InProcess(_) if certificates.needs_kernel() => {
+                metrics.tls_kernel_failures.increment();
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "listener.tls.kernel is required, and not possible",
+                ));
+            }
+            Moved::InProcess(mut tls) => {
+                tls.get_mut().0.read_freely();
+                Layer::Tls(tls, Arc::clone(certificates))
+            }
         };
-        let connection = Self { layer, ..self };
+        let connection = Self { layer, unread: early.into(), ..self };
         // A resumed TLS session has the certificate of its first handshake, which may have expired since.
         if connection.client_certificate().is_some_and(|certificate| certificate.identity().is_none()) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client certificate has expired or is revoked"));
@@ -189,6 +230,7 @@ impl Connection {
         }
         let written = match &mut self.layer {
             Layer::Plain(stream) => write(Pin::new(stream), cx),
+            Layer::Kernel(stream, _) => write(Pin::new(stream), cx),
             Layer::Tls(stream, _) => write(Pin::new(&mut **stream), cx),
         };
         if written.is_ready() {
@@ -208,8 +250,14 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let connection = self.get_mut();
         connection.check_evicted(cx)?;
+        if !connection.unread.is_empty() {
+            let bytes = connection.unread.len().min(into.remaining());
+            into.put_slice(&connection.unread.split_to(bytes));
+            return Poll::Ready(Ok(()));
+        }
         let read = match &mut connection.layer {
             Layer::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Layer::Kernel(stream, _) => Pin::new(stream).poll_read(cx, into),
             Layer::Tls(stream, _) => Pin::new(&mut **stream).poll_read(cx, into),
         };
         if read.is_ready() {
@@ -235,6 +283,7 @@ impl AsyncWrite for Connection {
     fn is_write_vectored(&self) -> bool {
         match &self.layer {
             Layer::Plain(stream) => stream.is_write_vectored(),
+            Layer::Kernel(stream, _) => stream.is_write_vectored(),
             Layer::Tls(stream, _) => stream.is_write_vectored(),
         }
     }

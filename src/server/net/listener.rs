@@ -14,6 +14,7 @@ use super::certificates::Certificates;
 use super::stream::Stream;
 use super::unix_socket::{SocketFile, UnixSocketError, bind_unix, rebind_unix};
 use crate::config::SocketPermissions;
+use crate::sys::kernel_tls;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -199,6 +200,14 @@ impl Listener {
             let shown = address.as_pathname().map_or("@".into(), |path| path.display().to_string());
             (Listening::Unix(listener), format!("unix:{shown}"))
         } else {
+            if let Some(certificates) = &certificates
+                && !kernel_tls::is_available(socket.as_fd())
+            {
+                certificates.note_no_module();
+                if certificates.needs_kernel() {
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, NO_MODULE));
+                }
+            }
             let listener = TcpListener::from_std(socket.into())?;
             let address = listener.local_addr()?.to_string();
             (Listening::Tcp(listener), address)
@@ -253,6 +262,10 @@ fn explain_inet(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+/// Text for a listener whose `tls.kernel` can't be met.
+const NO_MODULE: &str = "tls.kernel is \"required\", and the kernel has no tls module for this socket; load it \
+    (modprobe tls), or write \"auto\"";
 
 /// Length of the kernel's queue of connections that have not been accepted yet, capped by `net.core.somaxconn`. In a mass
 /// reconnect, thousands arrive at once.

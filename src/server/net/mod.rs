@@ -2,7 +2,8 @@
 //!
 //! A [`Listener`] is a listening socket, with its [`Certificates`] if it uses TLS. [`accept()`] takes [`Connection`]s from
 //! it, as many as the limits allow, and runs their handshake. A connection that becomes a websocket is detached from
-//! tokio's event loop as a [`Socket`], and moves to a relay thread.
+//! tokio's event loop as a [`Socket`], and moves to a relay thread. After a TLS handshake, the kernel encrypts and decrypts
+//! if it can (`kernel_tls`), and the connection is as good as a plain one.
 
 mod accept;
 mod certificate_files;
@@ -13,6 +14,7 @@ mod clients;
 mod connection;
 mod connection_gate;
 mod handshake;
+mod kernel_tls;
 mod listener;
 mod pem;
 mod pending;

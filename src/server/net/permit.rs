@@ -56,6 +56,8 @@ struct Extra {
     slot: Option<NetworkSlot>,
     /// Whether the connection counts as a TLS session.
     has_tls: bool,
+    /// Whether it also counts as one that is in the kernel.
+    is_in_kernel: bool,
 }
 
 impl ConnectionPermit {
@@ -78,6 +80,14 @@ impl ConnectionPermit {
         }
     }
 
+    /// Counts the connection as a TLS session that is in the kernel as well.
+    pub(super) fn count_kernel_tls(&mut self) {
+        self.count_tls();
+        if !std::mem::replace(&mut self.extra.get_or_insert_default().is_in_kernel, true) {
+            self.metrics.tls_kernel_sessions.increment();
+        }
+    }
+
     /// Keeps the guard of the connection's network until the connection is closed.
     pub fn hold(&mut self, slot: Option<NetworkSlot>) {
         if slot.is_some() {
@@ -91,6 +101,9 @@ impl Drop for ConnectionPermit {
         self.metrics.connections.decrement();
         if self.extra.as_ref().is_some_and(|extra| extra.has_tls) {
             self.metrics.tls_sessions.decrement();
+        }
+        if self.extra.as_ref().is_some_and(|extra| extra.is_in_kernel) {
+            self.metrics.tls_kernel_sessions.decrement();
         }
     }
 }

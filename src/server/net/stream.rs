@@ -66,10 +66,7 @@ impl Stream {
     /// that wait for a slow peer belong in its outbox, where they are counted and their progress is observed.
     pub(super) fn disable_buffering(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(socket) => {
-                socket.set_nodelay(true)?;
-                SockRef::from(socket).set_tcp_notsent_lowat(MAX_UNSENT)
-            }
+            Self::Tcp(socket) => disable_buffering(socket),
             Self::Unix(_) => Ok(()),
         }
     }
@@ -109,6 +106,12 @@ impl Stream {
             Self::Unix(socket) => socket.into_std().map(Plain::Unix),
         }
     }
+}
+
+/// Disables Nagle's algorithm, and limits the unsent bytes in the kernel.
+pub(super) fn disable_buffering(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    SockRef::from(socket).set_tcp_notsent_lowat(MAX_UNSENT)
 }
 
 impl AsyncRead for Stream {

@@ -1,4 +1,4 @@
-//! A member's connection: the shard's [`Link`] over a plain or TLS socket, and the seat that the member holds.
+//! A member's connection: the shard's [`Link`] over a plain socket or one with TLS, and the seat that the member holds.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,13 +8,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mio::event::Source;
-use mio::net::UnixStream;
+use mio::net::{TcpStream, UnixStream};
 use ws_router_admin_api::event::EventKind;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::MemberId;
 use ws_router_core::shard::TcpTransit;
 use ws_router_core::shard::{Departure, Link, Received};
 
+use super::kernel_tls::KernelTls;
 use super::plain_stream::{PlainStream, would_block_as_zero};
 use super::tls::Tls;
 use crate::events::Events;
@@ -47,11 +48,21 @@ pub(super) struct Connection {
     context: Rc<ThreadContext>,
 }
 
+/// What encrypts a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsPlace {
+    /// The kernel, which keeps the connection over a restart.
+    Kernel,
+    /// This process.
+    Process,
+}
+
 #[derive(Debug)]
 enum Stream {
     /// The member has joined, but its handshake is still in progress; messages to it are queued.
     Away,
     Plain(PlainStream),
+    Kernel(Box<KernelTls>),
     Tls(Box<Tls>),
 }
 
@@ -71,6 +82,9 @@ impl Connection {
     pub(super) fn attach(&mut self, socket: Socket) {
         self.stream = match socket.transport {
             Transport::Plain(plain) => Stream::Plain(plain.into()),
+            Transport::Kernel(socket, sealed) => {
+                Stream::Kernel(Box::new(KernelTls::new(TcpStream::from_std(socket), sealed)))
+            }
             Transport::Tls(plain, session) => Stream::Tls(Box::new(Tls::new(plain.into(), *session))),
         };
         self._permit = Some(socket.permit);
@@ -83,13 +97,27 @@ impl Connection {
         Self { stream, peer, seat: None, _permit: None, context: Rc::clone(context) }
     }
 
-    /// Returns the descriptor if the connection can move to a new process. TLS connections can't, since their keys stay
-    /// in this one.
+    /// Returns the descriptor if the connection can move to a new process. TLS connections in this process can't, since
+    /// their keys stay in it.
     pub(super) fn movable(&self) -> Option<RawFd> {
+        Some(match self.plain()? {
+            _ if self.is_immovable() => return None,
+            PlainStream::Tcp(stream) => stream.as_raw_fd(),
+            PlainStream::Unix(stream) => stream.as_raw_fd(),
+        })
+    }
+
+    /// Returns whether the connection can't move to a new process.
+    pub(super) fn is_immovable(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    fn plain(&self) -> Option<&PlainStream> {
         match &self.stream {
-            Stream::Plain(PlainStream::Tcp(stream)) => Some(stream.as_raw_fd()),
-            Stream::Plain(PlainStream::Unix(stream)) => Some(stream.as_raw_fd()),
-            Stream::Away | Stream::Tls(_) => None,
+            Stream::Away => None,
+            Stream::Plain(plain) => Some(plain),
+            Stream::Kernel(tls) => Some(tls.socket()),
+            Stream::Tls(tls) => Some(tls.socket()),
         }
     }
 
@@ -99,20 +127,27 @@ impl Connection {
     }
 
     fn query<T>(&self, call: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
-        let plain = match &self.stream {
-            Stream::Away => return None,
-            Stream::Plain(plain) => plain,
-            Stream::Tls(tls) => tls.socket(),
-        };
-        match plain {
+        match self.plain()? {
             PlainStream::Tcp(stream) => call(stream.as_fd()),
             PlainStream::Unix(_) => None,
         }
     }
 
-    /// Returns whether the connection is encrypted.
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
+    /// Returns what encrypts the connection.
+    pub(super) fn tls(&self) -> Option<TlsPlace> {
+        match self.stream {
+            Stream::Away | Stream::Plain(_) => None,
+            Stream::Kernel(_) => Some(TlsPlace::Kernel),
+            Stream::Tls(_) => Some(TlsPlace::Process),
+        }
+    }
+
+    /// Returns what the keys of a connection in the kernel have protected, if that is limited.
+    pub(super) fn sealed(&self) -> Option<u64> {
+        match &self.stream {
+            Stream::Kernel(tls) => tls.sealed(),
+            _ => None,
+        }
     }
 
     /// Returns the socket to register with the event loop.
@@ -120,6 +155,7 @@ impl Connection {
         let plain = match &mut self.stream {
             Stream::Away => return None,
             Stream::Plain(plain) => plain,
+            Stream::Kernel(tls) => tls.socket_mut(),
             Stream::Tls(tls) => tls.socket_mut(),
         };
         Some(match plain {
@@ -140,6 +176,7 @@ impl Link for Connection {
                 let bytes = plain.read_vectored(buffers)?;
                 Ok(Received { bytes, more: bytes == room })
             }
+            Stream::Kernel(tls) => tls.receive(buffers),
             Stream::Tls(tls) => tls.receive(buffers, &mut self.context.ciphertext.borrow_mut()),
         }
     }
@@ -148,6 +185,7 @@ impl Link for Connection {
         match &mut self.stream {
             Stream::Away => Ok(0),
             Stream::Plain(plain) => would_block_as_zero(plain.write_vectored(slices)),
+            Stream::Kernel(tls) => tls.send(slices),
             Stream::Tls(tls) => tls.send(slices),
         }
     }
@@ -155,7 +193,7 @@ impl Link for Connection {
     fn flush(&mut self) -> io::Result<bool> {
         match &mut self.stream {
             Stream::Away => Ok(false),
-            Stream::Plain(_) => Ok(true),
+            Stream::Plain(_) | Stream::Kernel(_) => Ok(true),
             Stream::Tls(tls) => tls.flush(),
         }
     }
@@ -163,7 +201,7 @@ impl Link for Connection {
     fn has_unread(&self) -> bool {
         match &self.stream {
             Stream::Away | Stream::Plain(_) => false,
-            Stream::Tls(_) => true,
+            Stream::Kernel(_) | Stream::Tls(_) => true,
         }
     }
 
@@ -183,6 +221,7 @@ impl Link for Connection {
         match &mut self.stream {
             Stream::Away => {}
             Stream::Plain(plain) => plain.shutdown(),
+            Stream::Kernel(tls) => tls.finish(),
             Stream::Tls(tls) => tls.finish(),
         }
     }

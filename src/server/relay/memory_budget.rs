@@ -39,7 +39,7 @@ impl MemoryBudget {
         let metrics = &self.metrics;
         self.streams()
             + metrics.connections.value() * CONNECTION
-            + metrics.tls_sessions.value() * TLS_SESSION
+            + metrics.tls_sessions.value().saturating_sub(metrics.tls_kernel_sessions.value()) * TLS_SESSION
             + metrics.pending.value() * REQUEST
             + metrics.send_bytes.value()
             + metrics.registrations.value() * REGISTRATION
@@ -68,7 +68,7 @@ impl MemoryBudget {
 
 /// Estimate for an idle member and its socket's entries in the event loops.
 pub const CONNECTION: u64 = 1 << 10;
-/// Estimate for a TLS session, with the records that may wait for the socket.
+/// Estimate for a TLS session in the process, with the records that may wait for the socket.
 pub const TLS_SESSION: u64 = 32 << 10;
 /// Estimate for a request in progress: its task and its buffers, before `http.max-head` and `http.max-body` make them
 /// larger.

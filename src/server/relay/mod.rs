@@ -7,6 +7,7 @@
 mod announcement_numbers;
 mod connection;
 mod inbox;
+mod kernel_tls;
 mod memory_budget;
 mod plain_stream;
 mod self_test;
@@ -36,6 +37,7 @@ use crate::registry::{Hold, Registration, Seat, Sender};
 use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 use crate::sys::TcpState;
 use announcement_numbers::AnnouncementNumbers;
+pub use connection::TlsPlace;
 use inbox::{Command, Inbox, Send, TrafficPart};
 pub use inbox::{RestoredMember, WaitingClient};
 pub use memory_budget::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
@@ -76,8 +78,8 @@ pub struct MemberView {
     pub pairing: Option<Pairing>,
     /// The other end of its connection.
     pub peer: Peer,
-    /// Whether its connection is encrypted.
-    pub tls: bool,
+    /// What encrypts its connection; `None` if it has no TLS.
+    pub tls: Option<TlsPlace>,
     /// Time since it joined.
     pub age: Duration,
     /// Time since its last byte was received.

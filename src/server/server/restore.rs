@@ -124,7 +124,7 @@ impl Server {
         let mut admissions = HashSet::new();
         for (member, descriptor) in state.members.into_iter().zip(members) {
             let (id, known) = (member.registration.as_str(), member.member);
-            let socket = |descriptor| Socket::handed_over(descriptor, member.peer, &gate);
+            let socket = |descriptor| Socket::handed_over(descriptor, member.peer, member.sealed, &gate);
             if known.is_closing() {
                 closing.push(RestoredMember { seat: None, state: known, socket: socket(descriptor), share: None });
                 continue;

@@ -7,18 +7,9 @@
 //! and damaged snapshots are rejected. The descriptors are sent separately ([`crate::sys::send_fds`]): first those of
 //! the listeners, then those of the members, both in the order of the snapshot.
 //!
-//! TLS connections can't be handed over. Their keys and record sequence numbers are inside rustls, which releases them
-//! only by consuming the connection (`dangerous_extract_secrets`). With kernel TLS (Linux's `tls` module,
-//! Documentation/networking/tls.rst) the socket itself would hold them, and could be handed over like a plain one. To
-//! support that, the router would have to:
-//!
-//! - extract the secrets after the handshake and set them with the socket options `TLS_TX` and `TLS_RX`, for which nix
-//!   has no safe wrapper;
-//! - deliver the data that rustls has already read after the handshake to the member first;
-//! - handle alerts and key updates, which the kernel delivers as separate control messages.
-//!
-//! The snapshot could describe such a member without a new format number: fields are named, and a new field can have a
-//! default.
+//! A connection with TLS in the kernel is a descriptor like any other: the kernel holds its keys, and none is in the
+//! snapshot. Those with TLS in the process can't be handed over, since rustls releases its secrets only by consuming the
+//! connection.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Cursor, Read, Seek, Write};
@@ -103,6 +94,9 @@ pub struct MemberSnapshot {
     /// The access rule and token that admitted it; missing in snapshots of versions that didn't record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<Arc<Admission>>,
+    /// What the key of a connection with TLS in the kernel has protected, in blocks of 16 bytes, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<u64>,
 }
 
 /// Messages that wait for a receiver in a registration.

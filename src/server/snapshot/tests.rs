@@ -98,6 +98,7 @@ fn full() -> Snapshot {
         member: serde_json::from_value(member).unwrap(),
         peer: Peer::inet("127.0.0.1:5000".parse().unwrap()),
         admission: None,
+        sealed: None,
     };
     Snapshot { members: vec![member], ..snapshot() }
 }

@@ -7,6 +7,7 @@
 mod allocator;
 mod debugging;
 mod inherited;
+pub mod kernel_tls;
 mod limits;
 mod scm_rights;
 mod tcp_info;

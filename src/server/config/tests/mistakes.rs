@@ -148,11 +148,19 @@ fn an_unknown_key_is_reported_with_its_section_or_a_similar_key() {
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", ca = \"/a\" }",
-        "3:41: unknown key \"ca\" in a listener's tls; its keys are certificate, key, client-ca, client-crl",
+        "3:41: unknown key \"ca\" in a listener's tls; its keys are certificate, key, client-ca, client-crl, kernel",
     );
     has_one(
         "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", client-crl = \"/l\" }",
         "3:54: listener.tls.client-crl: has no effect without client-ca; add it, or remove this key",
+    );
+    has_one(
+        "[[listener]]\naddress = \"[::]:1\"\ntls = { certificate = \"/c\", key = \"/k\", kernel = \"on\" }",
+        "3:50: listener.tls.kernel: \"on\" is not a known value; write one of \"auto\", \"off\", \"required\"",
+    );
+    has_one(
+        "[[listener]]\naddress = \"unix:/s\"\ntls = { certificate = \"/c\", key = \"/k\", kernel = \"required\" }",
+        "3:7: listener.tls.kernel: \"required\" is not possible on a Unix socket; write \"auto\"",
     );
     has_one(
         "[ssl]\nx = 1",

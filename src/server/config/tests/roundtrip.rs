@@ -47,10 +47,11 @@ fn metrics() -> impl Strategy<Value = Metrics> {
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
     let tls = || {
-        let files = (path(), path(), option::of((path(), option::of(path()))));
-        option::of(files.prop_map(|(certificate, key, clients)| {
+        let kernel = prop_oneof![Just(KernelTls::Auto), Just(KernelTls::Off)];
+        let files = (path(), path(), option::of((path(), option::of(path()))), kernel);
+        option::of(files.prop_map(|(certificate, key, clients, kernel)| {
             let (client_ca, client_crl) = clients.unzip();
-            Tls { certificate, key, client_ca, client_crl: client_crl.flatten() }
+            Tls { certificate, key, client_ca, client_crl: client_crl.flatten(), kernel }
         }))
     };
     let address = prop_oneof![

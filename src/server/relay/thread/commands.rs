@@ -87,7 +87,7 @@ impl Thread {
                 self.shard.finish_restore(self.now);
             }
             Command::Release { reason, at_most, left } => {
-                let _ = left.send(self.shard.close_some(Connection::is_tls, at_most, reason, self.now));
+                let _ = left.send(self.shard.close_some(Connection::is_immovable, at_most, reason, self.now));
             }
             Command::Freeze { copies, thaw } => {
                 self.shard.flush(self.now);
@@ -239,7 +239,8 @@ impl Thread {
                 // A connection that is closing belongs to no registration any more.
                 None => (RegistrationId::from_uuid(Uuid::nil()), None),
             };
-            let member = MemberSnapshot { registration, member, peer: connection.peer, admission };
+            let (peer, sealed) = (connection.peer, connection.sealed());
+            let member = MemberSnapshot { registration, member, peer, admission, sealed };
             Some((member, connection.movable()?))
         };
         self.shard.export(self.now).filter_map(carry).collect()
@@ -272,7 +273,7 @@ impl Thread {
             receives_only: summary.receives_only,
             pairing: summary.pairing,
             peer: summary.link.peer,
-            tls: summary.link.is_tls(),
+            tls: summary.link.tls(),
             age: self.now.since(summary.joined),
             silent: self.now.since(summary.last_received),
             messages_in: summary.tally.messages_in,
