@@ -73,8 +73,14 @@ impl Setup {
 
     /// Adds a listener with TLS; the certificate and the key are files beside the configuration.
     pub(crate) fn tls(self, certificate: &str, key: &str) -> Self {
+        self.tls_in(certificate, key, "auto")
+    }
+
+    /// Adds a listener with TLS, and says whether the kernel encrypts and decrypts.
+    pub(crate) fn tls_in(self, certificate: &str, key: &str, kernel: &str) -> Self {
         self.config(&format!(
-            "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n"
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n\
+             tls = {{ certificate = \"{certificate}\", key = \"{key}\", kernel = \"{kernel}\" }}\n"
         ))
     }
 
