@@ -381,7 +381,7 @@ fn members_with_tls_in_the_process_are_closed_with_1012_and_the_others_stay() {
 }
 
 /// Waits until a router with a plain and a TLS listener is ready; returns their addresses.
-fn both_addresses(router: &mut Router) -> (SocketAddr, SocketAddr) {
+pub(crate) fn both_addresses(router: &mut Router) -> (SocketAddr, SocketAddr) {
     let both = [router.logged(&[messages::LISTENING]), router.logged(&[messages::LISTENING])];
     router.notified("READY=1");
     let address = |is_tls: bool| {
@@ -389,56 +389,6 @@ fn both_addresses(router: &mut Router) -> (SocketAddr, SocketAddr) {
         line["listener"].as_str().unwrap().parse().unwrap()
     };
     (address(false), address(true))
-}
-
-/// Returns whether this machine's kernel has its module for TLS; `tests/system/run kernel-tls` runs these tests on one
-/// that does.
-fn has_kernel_tls() -> bool {
-    std::fs::exists("/proc/net/tls_stat").unwrap()
-}
-
-#[test]
-fn members_with_tls_in_the_kernel_exchange_messages_through_the_same_connections() {
-    if !has_kernel_tls() {
-        println!("not tested: the kernel has no tls module");
-        return;
-    }
-    each_way(|restart| {
-        let setup = Setup::on_loopback();
-        certificate(setup.folder.path(), "own");
-        let crt = setup.folder.path().join("own.crt");
-        let mut router = setup.tls_in("own.crt", "own.key", "required").start();
-        let (plain, secure) = both_addresses(&mut router);
-        let id = register(connect_tls(secure, &crt), "key");
-        let mut one = Member::join(connect_tls(secure, &crt), &id, "key");
-        let mut other = Member::join(connect(plain), &id, "key");
-        for text in ["first", "second", "third"] {
-            one.send_text(text);
-            restart(&mut router);
-            assert_eq!(other.receive(), text);
-            other.send_text("reply");
-            assert_eq!(one.receive(), "reply");
-        }
-        let members = router.admin(&format!("/v1/registrations/{id}"))["members"].clone();
-        let in_kernel = members.as_array().unwrap().iter().filter(|member| member["tls_in_kernel"] == true).count();
-        let frontend = router.admin("/v1/status")["frontend"].clone();
-        assert_eq!((in_kernel, &frontend["tls_sessions"], &frontend["tls_kernel_sessions"]), (1, &1.into(), &1.into()));
-        drop((one, other));
-    });
-}
-
-#[test]
-fn a_listener_that_requires_tls_in_the_kernel_starts_only_with_the_module() {
-    let setup = Setup::on_loopback();
-    certificate(setup.folder.path(), "own");
-    let setup = setup.tls_in("own.crt", "own.key", "required");
-    if has_kernel_tls() {
-        setup.start().ready();
-    } else {
-        let end = setup.start().ended();
-        assert!(!end.status.success());
-        assert!(end.log.iter().any(|line| line.contains("modprobe tls")), "{:#?}", end.log);
-    }
 }
 
 #[test]

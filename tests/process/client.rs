@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, HandshakeError, Message, WebSocket};
@@ -173,12 +175,29 @@ impl<S: Stream> Member<S> {
     }
 }
 
+/// Connection with TLS.
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
 /// Connects by TLS to a listener with the certificate in this file.
-pub(crate) fn connect_tls(address: SocketAddr, certificate: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+pub(crate) fn connect_tls(address: SocketAddr, certificate: &Path) -> TlsStream {
+    connect_tls_with(address, certificate, |_| true)
+}
+
+/// Connects by TLS with one of these cipher suites.
+pub(crate) fn connect_tls_with(
+    address: SocketAddr,
+    certificate: &Path,
+    suits: impl Fn(&SupportedCipherSuite) -> bool,
+) -> TlsStream {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites.retain(suits);
+    let is_used = |version: &&SupportedProtocolVersion| {
+        provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
+    };
+    let versions: Vec<_> = rustls::ALL_VERSIONS.iter().copied().filter(is_used).collect();
+    let versions = ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(&versions).unwrap();
     let config = versions.with_root_certificates(roots).with_no_client_auth();
     let client = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
     StreamOwned::new(client, connect(address))

@@ -17,6 +17,7 @@ mod harness;
 mod histories;
 mod inetd;
 mod keeping;
+mod kernel_tls;
 mod logs;
 mod metrics;
 mod phases;

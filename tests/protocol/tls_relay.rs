@@ -68,6 +68,12 @@ async fn converse(mut device: Sealed, sizes: Vec<usize>, delay: Duration) {
     tokio::join!(send, receive);
 }
 
+/// Returns the longest time for an exchange, which `WS_ROUTER_PATIENCE` makes longer on an emulated machine, in seconds.
+fn patience() -> Duration {
+    let wanted = std::env::var("WS_ROUTER_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(wanted.unwrap_or(60))
+}
+
 /// Has two members send each other messages of these sizes at the same time.
 async fn exchange_all(sizes: &[usize], delay: Duration) {
     for version in VERSIONS {
@@ -76,7 +82,7 @@ async fn exchange_all(sizes: &[usize], delay: Duration) {
         let both = async {
             tokio::join!(converse(one, sizes.to_vec(), Duration::ZERO), converse(other, sizes.to_vec(), delay))
         };
-        tokio::time::timeout(Duration::from_secs(60), both).await.expect("it got stuck");
+        tokio::time::timeout(patience(), both).await.expect("it got stuck");
         assert_eq!(closes(&lobby.secured.server, CloseReason::TooSlow), 0);
     }
 }
