@@ -45,6 +45,10 @@ pub enum CloseReason {
     /// The connection's TLS is in the kernel and can't go on there: the peer sent an alert or new keys, or the keys have
     /// protected as much as they may.
     TlsEnded,
+    /// The device took its own session over with another connection, or began it anew.
+    TakenOver,
+    /// Messages of the session that the device hasn't received can't be sent again.
+    SessionLost,
 }
 
 impl CloseReason {
@@ -70,6 +74,8 @@ impl CloseReason {
             Self::NotPermitted => 4005,
             Self::NotAccepted => 4006,
             Self::PeerDisconnected => 4007,
+            Self::TakenOver => 4008,
+            Self::SessionLost => 4009,
         })
     }
 
@@ -93,6 +99,8 @@ impl CloseReason {
             Self::NotAccepted => "not accepted",
             Self::PeerDisconnected => "peer disconnected",
             Self::TlsEnded => "TLS needs new keys, please reconnect",
+            Self::TakenOver => "the session is taken over",
+            Self::SessionLost => "the session is lost",
         }
     }
 

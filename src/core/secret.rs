@@ -29,7 +29,7 @@ impl fmt::Debug for Key {
 }
 
 /// A hashed key; `==` takes the same time wherever two hashes differ.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "[u8; 32]", into = "[u8; 32]")]
 pub struct KeyHash(blake3::Hash);
 

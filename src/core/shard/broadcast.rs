@@ -7,6 +7,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::outbox::{Chunk, Outbox, next_slice};
+use super::sent::SMALL;
 use crate::frame::{Batch, Buffers, Piece};
 
 /// Messages for all members of a side but their senders.
@@ -180,10 +181,13 @@ impl PendingBroadcast {
         outbox: &mut Outbox,
         buffers: &mut Buffers,
     ) {
-        let small = self.kept.get_or_init(|| self.copy_small(buffers));
         for part in self.parts[first..].iter().filter(|part| part.sender != receiver) {
             let (chunk, range) = match &part.place {
-                Place::Small(range) => (small, range.clone()),
+                Place::Small(range) if outbox.keeps_sent() && range.len() <= SMALL => {
+                    outbox.push_small(&self.small[range.clone()]);
+                    continue;
+                }
+                Place::Small(range) => (self.kept.get_or_init(|| self.copy_small(buffers)), range.clone()),
                 Place::Large(chunk, range) => (chunk, range.clone()),
             };
             if taken >= range.len() {

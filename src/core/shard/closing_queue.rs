@@ -85,7 +85,9 @@ pub(super) fn delivers_queue(reason: CloseReason) -> bool {
         | CloseReason::TooBig
         | CloseReason::TooSlow
         | CloseReason::NoPong
-        | CloseReason::NotPermitted => false,
+        | CloseReason::NotPermitted
+        | CloseReason::TakenOver
+        | CloseReason::SessionLost => false,
     }
 }
 

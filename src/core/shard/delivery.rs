@@ -10,9 +10,10 @@ use std::rc::Rc;
 use super::broadcast::{PendingBroadcast, Slices};
 use super::fanout::Transmission;
 use super::member::{HIGH_WATER, OptionalMoment, Phase, Watermark};
-use super::outbox::{next_slice, rest_of_begun_frame};
+use super::outbox::{Outbox, next_slice, rest_of_begun_frame};
 use super::quantum::READ;
 use super::run_queue::Lane;
+use super::sent::SMALL;
 use super::{LEAST_SHARE, Link, Moment, Received, Shard, WRITE_COST, closing_queue, receivers_of, side_of};
 use crate::close::CloseReason;
 use crate::frame::{Batch, Discarded, Opcode, Piece, ServerHeader, Violation};
@@ -36,6 +37,9 @@ impl<L: Link> Shard<L> {
     /// Continues to write to a member whose connection takes more.
     pub fn writable(&mut self, slot: usize, now: Moment) {
         let Some(member) = self.members.get_mut(slot) else { return };
+        if let Some(outbox) = &mut member.outbox {
+            outbox.set_blocked(false);
+        }
         match member.link.flush() {
             Ok(true) if member.outbox.is_some() && self.quantum.is_used_up() => self.write_later(slot),
             Ok(true) => _ = self.drain(slot, now),
@@ -356,6 +360,9 @@ impl<L: Link> Shard<L> {
             }
             let rest = range.start + std::mem::take(&mut sent)..range.end;
             match piece {
+                Piece::InPlace(_) if outbox.keeps_sent() && rest.len() <= SMALL => {
+                    outbox.push_small(&self.scratch[rest]);
+                }
                 Piece::InPlace(_) => {
                     let len = rest.len();
                     let mut copy = self.buffers.take_for_copy(len);
@@ -367,8 +374,22 @@ impl<L: Link> Shard<L> {
                 }
             }
         }
-        self.enforce_outbox_limit(receiver);
-        self.account(receiver);
+        self.on_queued(receiver, now);
+    }
+
+    /// Does what follows from bytes that were just put into a member's outbox.
+    pub(super) fn on_queued(&mut self, slot: usize, now: Moment) {
+        self.enforce_outbox_limit(slot);
+        let member = &mut self.members[slot];
+        let was_empty = member.flags.has_session && member.is_up_to_date();
+        if was_empty && let Some(outbox) = &mut member.outbox {
+            outbox.note_progress(now);
+        }
+        let is_to_write = member.flags.has_session && !member.outbox.as_deref().is_some_and(Outbox::is_blocked);
+        self.account(slot);
+        if is_to_write {
+            self.drain(slot, now);
+        }
     }
 
     /// Adds the messages of one read, or one from outside, to a side's pending broadcast.
@@ -467,8 +488,7 @@ impl<L: Link> Shard<L> {
             Ok(sent) => {
                 let outbox = member.outbox.get_or_insert_with(|| self.pools.take_outbox(now));
                 broadcast.enqueue_rest(slot as u32, first, sent, outbox, &mut self.buffers);
-                self.enforce_outbox_limit(slot);
-                self.account(slot);
+                self.on_queued(slot, now);
                 if sent == at_most {
                     self.write_later(slot);
                 }
@@ -528,7 +548,7 @@ impl<L: Link> Shard<L> {
         };
         let (mut writes, mut written) = (0, 0);
         let member = &mut self.members[slot];
-        while let Some(outbox) = &mut member.outbox {
+        while let Some(outbox) = member.outbox.as_mut().filter(|outbox| outbox.queued() > 0) {
             if writes == WRITES_PER_TURN || written == at_most {
                 self.write_later(slot);
                 break;
@@ -545,14 +565,17 @@ impl<L: Link> Shard<L> {
             written += sent;
             self.quantum.note_moved(sent);
             outbox.consume(sent, now, &mut self.buffers);
-            if let Some(outbox) = member.outbox.take_if(|outbox| outbox.queued() == 0) {
-                self.pools.give_outbox(outbox, &mut self.buffers);
+            if sent < wanted {
+                outbox.set_blocked(true);
+                break;
+            }
+            if outbox.queued() == 0 {
                 // A ping that waited in the outbox is only sent now.
                 member.pinged.renew(now);
                 member.ack_progress = None;
-            }
-            if sent < wanted {
-                break;
+                if let Some(outbox) = member.outbox.take_if(|outbox| !outbox.keeps_sent()) {
+                    self.pools.give_outbox(outbox, &mut self.buffers);
+                }
             }
         }
         self.account(slot);
@@ -566,7 +589,7 @@ impl<L: Link> Shard<L> {
         if !member.is_open() {
             return;
         }
-        match &mut member.outbox {
+        match member.outbox.as_mut().filter(|outbox| outbox.queued() > 0) {
             Some(outbox) => {
                 outbox.push_pong(pongs, last);
                 self.account(slot);
@@ -600,6 +623,10 @@ impl<L: Link> Shard<L> {
             Ok(sent) => {
                 let begun = rest_of_begun_frame(&[IoSlice::new(frames)], sent);
                 let outbox = member.outbox.get_or_insert_with(|| self.pools.take_outbox(now));
+                if outbox.keeps_sent() {
+                    outbox.push_small(&frames[newest..]);
+                    return self.on_queued(slot, now);
+                }
                 if begun > 0 {
                     outbox.push(Rc::new(frames[sent..sent + begun].to_vec()), 0..begun, begun);
                 }

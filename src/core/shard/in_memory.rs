@@ -6,7 +6,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Departure, Link, Received, TcpTransit};
+use super::{Absence, Departure, Link, Received, TcpTransit};
 use crate::close::CloseReason;
 
 /// The shard's end of a connection in memory; the peer's end is the [`Pipe`] itself.
@@ -40,6 +40,8 @@ pub struct Pipe {
     pub network: Option<u64>,
     /// How long messages wait for a receiver in the registration, and what is cloned to keep it from ending meanwhile.
     pub wait: Option<(Duration, Rc<()>)>,
+    /// Whether the member leaves when the connection is lost, even if it has a session.
+    pub may_not_be_away: bool,
     /// Whether the connection is lost: nothing can be sent, and nothing follows the bytes in `inbound`.
     pub is_broken: bool,
     /// Reason for the end of the membership, once it has ended.
@@ -77,6 +79,7 @@ impl Pipe {
             transit: None,
             network: None,
             wait: None,
+            may_not_be_away: false,
             is_broken: false,
             left: None,
             received_when_left: None,
@@ -163,6 +166,15 @@ impl Link for InMemoryLink {
 
     fn hold(&self) -> Option<(Duration, Rc<()>)> {
         self.0.borrow().wait.clone()
+    }
+
+    fn go_away(&mut self, _absence: &Absence, _must: bool) -> Option<Self> {
+        if self.0.borrow().may_not_be_away {
+            return None;
+        }
+        let (wait, network) = (self.0.borrow().wait.clone(), self.0.borrow().network);
+        let away = Pipe { wait, network, ..Pipe::with_room(0) };
+        Some(std::mem::replace(self, Self(away.shared())))
     }
 
     fn finish(&mut self) {

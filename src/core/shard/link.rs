@@ -43,11 +43,37 @@ pub trait Link {
         None
     }
 
+    /// Separates a connection that is lost from its member, which has a session and stays without one. Returns the old
+    /// connection, or `None` if the member may not be away. `must` says that a new connection follows at once.
+    fn go_away(&mut self, absence: &Absence, must: bool) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = (absence, must);
+        None
+    }
+
+    /// Notes that a connection which was separated from its member is in another slot now.
+    fn moved_to(&mut self, slot: usize) {
+        let _ = slot;
+    }
+
     /// Shuts down the sending direction.
     fn finish(&mut self);
 
     /// Reports the end of the membership. Called once, while the connection is still closing.
     fn on_close(&mut self, departure: &Departure);
+}
+
+/// How a member lost its connection, without an end of the membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// The member's number.
+    pub member: MemberId,
+    /// What happened to the connection.
+    pub reason: CloseReason,
+    /// Time since its last bytes were received.
+    pub silent: Duration,
 }
 
 /// How a membership ended.

@@ -601,8 +601,7 @@ impl<L: Link> Shard<L> {
                 let begun = rest_of_begun_frame(&slices, sent);
                 let outbox = member.outbox.get_or_insert_with(|| self.pools.take_outbox(now));
                 outbox.push(Rc::new(frames[sent..].to_vec()), 0..frames.len() - sent, begun);
-                self.enforce_outbox_limit(slot);
-                self.account(slot);
+                self.on_queued(slot, now);
             }
             Err(_) => self.mark(slot, Cause::from(CloseReason::Lost)),
         }

@@ -104,6 +104,8 @@ mod tests {
             pong_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(40),
             close_timeout: Duration::ZERO,
+            session_timeout: Duration::from_secs(120),
+            session_buffer: 512 << 10,
         }
     }
 

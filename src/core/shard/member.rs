@@ -10,6 +10,7 @@ use super::liveness::{ASK_AFTER, AckProgress, Activity, Growth, Verdict};
 use super::memory_account::MemoryAccount;
 use super::outbox::Outbox;
 use super::rate::RateLimiter;
+use super::sessions::SessionTally;
 use super::waiting::{DiscardReason, WaitingTotals};
 use super::{Link, Moment, Rules};
 use crate::close::CloseReason;
@@ -150,6 +151,8 @@ pub(super) struct Flags {
     pub(super) is_special: bool,
     /// It is closed once it has taken its outbox, and not at a fixed time.
     pub(super) delivers_all: bool,
+    /// It has a session, and therefore an outbox all the time.
+    pub(super) has_session: bool,
 }
 
 /// The part of a member's memory that is contained in its shard's sums.
@@ -251,6 +254,8 @@ pub struct ShardTally {
     pub rejected: u64,
     /// Clients that no host accepted in time.
     pub accept_timeouts: u64,
+    /// Sessions.
+    pub sessions: SessionTally,
     /// Connections that ended, by reason.
     pub closes: [u64; CloseReason::COUNT],
 }
@@ -268,6 +273,10 @@ pub struct MemberSummary<'a, L> {
     pub receives_only: bool,
     /// Its part in a paired registration; `None` in others.
     pub pairing: Option<Pairing>,
+    /// Whether it has a session.
+    pub has_session: bool,
+    /// Time since which it has been without a connection; `None` if it has one, or its first one follows.
+    pub away_since: Option<Moment>,
     /// Time at which it joined.
     pub joined: Moment,
     /// Time at which its last bytes were received.
@@ -328,6 +337,22 @@ impl<L> Member<L> {
         self.outbox.is_none() && !matches!(self.phase, Phase::Away(_))
     }
 
+    /// Returns whether nothing waited in its outbox at the last accounting.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.accounted.queued == 0
+    }
+
+    /// Returns whether it has lost its connection and sets the pace of others that would wait for it for too long.
+    pub(super) fn holds_others_up(&self, rules: &Rules, now: Moment) -> bool {
+        let Some(outbox) = self.backlog().filter(|_| self.flags.has_session && rules.pace) else { return false };
+        self.flags.above_high_water && now.since(outbox.progress()) >= rules.stall_timeout
+    }
+
+    /// Returns its outbox, unless nothing waits in it.
+    pub(super) fn backlog(&self) -> Option<&Outbox> {
+        self.outbox.as_deref().filter(|outbox| outbox.queued() > 0)
+    }
+
     /// Bytes that wait for its socket.
     pub(super) fn queued(&self) -> usize {
         self.outbox.as_deref().map_or(0, Outbox::queued)
@@ -379,7 +404,7 @@ impl<L> Member<L> {
     pub(super) fn was_above(&self, limit: usize) -> bool {
         let Some(outbox) = self.outbox.as_deref() else { return false };
         let added = outbox.queued().saturating_sub(self.accounted.queued as usize);
-        outbox.weight() - added > limit
+        outbox.weight().saturating_sub(added + outbox.again()) > limit
     }
 
     /// Counts messages received from it, and their payload bytes.
@@ -415,7 +440,7 @@ impl<L> Member<L> {
 
     /// Extends the deadline of a member that is still to receive its outbox, as long as it does.
     pub(super) fn extend_closing(&mut self, rules: &Rules, now: Moment) {
-        let deadline = match self.outbox.as_deref() {
+        let deadline = match self.backlog() {
             Some(outbox) => outbox.progress().after(rules.stall_timeout),
             None => now.after(rules.close_timeout),
         };
@@ -431,6 +456,8 @@ impl<L> Member<L> {
             role: self.role,
             receives_only: self.receives_only && self.role != Role::Host,
             pairing: None,
+            has_session: self.flags.has_session,
+            away_since: None,
             joined: self.joined,
             last_received: self.last_received,
             tally: self.tally,
@@ -451,13 +478,13 @@ impl<L: Link> Member<L> {
             return Verdict::MessageStalled;
         }
         self.note_acknowledgments(now);
-        let last_taken = self.outbox.as_deref().map(Outbox::progress);
+        let last_taken = self.backlog().map(Outbox::progress);
         Activity { last_received: self.last_received, pinged: self.pinged.get(), last_taken }.judge(rules, now)
     }
 
     /// Queries what was acknowledged since the last sweep, if the member is behind, and takes that as a sign of life.
     fn note_acknowledgments(&mut self, now: Moment) {
-        let outbox = self.outbox.as_deref_mut();
+        let outbox = self.outbox.as_deref_mut().filter(|outbox| outbox.queued() > 0);
         if outbox.is_none() && self.pinged.get().is_none() {
             self.ack_progress = None;
             return;

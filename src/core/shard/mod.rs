@@ -43,6 +43,8 @@ mod quantum;
 mod rate;
 mod room;
 mod run_queue;
+mod sent;
+mod sessions;
 mod snapshot;
 mod throttled;
 mod waiting;
@@ -56,10 +58,11 @@ use smallvec::SmallVec;
 #[cfg(any(test, feature = "test-util"))]
 pub use in_memory::{InMemoryLink, Pipe, SendCounter};
 pub use injection::{Outcome, OutsideMessage};
-pub use link::{Departure, Link, Received, TcpTransit};
+pub use link::{Absence, Departure, Link, Received, TcpTransit};
 pub use listening::{Arrival, Numbers, Pairing, Presence, parse_number};
 pub use member::{MemberSummary, MemberTally, Newcomer, ShardTally, Traffic};
 pub use rate::Rates;
+pub use sessions::{Return, SessionClaim, SessionCounts, SessionError, SessionOwner, SessionTally};
 pub use snapshot::MemberState;
 pub use waiting::{DiscardReason, WaitingState, WaitingTotals};
 
@@ -71,13 +74,14 @@ use fanout::FanOut;
 use injection::AwaitedSides;
 use listening::{CustomClose, Listening, NOBODY};
 use liveness::Verdict;
-use member::{Cause, Member, Phase};
+use member::{Cause, Member, OptionalMoment, Phase};
 use memory_account::MemoryAccount;
 use pools::Pools;
 use quantum::{Quantum, READ};
 use rate::RateLimiter;
 use room::{Room, receivers_of, side_of};
 use run_queue::{Lane, RunQueue};
+use sessions::Sessions;
 use throttled::Throttled;
 use waiting::WaitingQueues;
 
@@ -115,6 +119,10 @@ pub struct Rules {
     pub stall_timeout: Duration,
     /// Time in which a peer must answer the close frame.
     pub close_timeout: Duration,
+    /// Time for which the member of a session may be without a connection; zero if there are no sessions.
+    pub session_timeout: Duration,
+    /// Bytes that were handed to the socket of a session's member and are kept, to be sent again.
+    pub session_buffer: usize,
 }
 
 /// The members of some registrations and their connections.
@@ -142,6 +150,7 @@ pub struct Shard<L: Link> {
     throttled: Throttled,
     fan_out: FanOut,
     awaited: AwaitedSides,
+    sessions: Sessions,
     closing: ClosingQueue,
     waiting: WaitingQueues<L::Hold>,
     /// Members to be pinged in later iterations, since the number of pings per iteration is limited.
@@ -172,6 +181,7 @@ impl<L: Link> Shard<L> {
             throttled: Throttled::default(),
             fan_out: FanOut::default(),
             awaited: AwaitedSides::default(),
+            sessions: Sessions::default(),
             closing: ClosingQueue::default(),
             waiting: WaitingQueues::default(),
             due_pings: VecDeque::new(),
@@ -215,8 +225,10 @@ impl<L: Link> Shard<L> {
     }
 
     /// Continues with a member whose link is connected now, with the bytes that it sent right after its handshake.
-    pub fn arrived(&mut self, slot: usize, early: &[u8], now: Moment) {
-        let Some(member) = self.members.get_mut(slot) else { return };
+    /// Returns how long the member of a session was away, if it is back.
+    pub fn arrived(&mut self, slot: usize, early: &[u8], now: Moment) -> Option<Return> {
+        let member = self.members.get_mut(slot)?;
+        let mut back = None;
         if matches!(member.phase, Phase::Away(_)) {
             member.phase = Phase::Open;
             member.last_received = now;
@@ -229,6 +241,7 @@ impl<L: Link> Shard<L> {
             if !self.listening.is_empty() {
                 self.finish_accept(slot, now);
             }
+            back = self.on_session_arrived(slot, now);
         }
         self.read_early(slot, early, now);
         self.throttle(slot, now);
@@ -237,6 +250,7 @@ impl<L: Link> Shard<L> {
             self.run_queue.schedule(slot, member);
         }
         self.reap(now);
+        back
     }
 
     /// Limits how much a member may send from now on.
@@ -299,19 +313,19 @@ impl<L: Link> Shard<L> {
     pub fn members_of(&self, serial: Serial) -> impl Iterator<Item = MemberSummary<'_, L>> {
         let slots = self.slots_of(serial);
         slots
-            .filter_map(|slot| self.members.get(slot))
-            .filter(|member| member.id != NOBODY)
-            .map(|member| self.summary(member))
+            .filter_map(|slot| Some((slot, self.members.get(slot)?)))
+            .filter(|(_, member)| member.id != NOBODY)
+            .map(move |(slot, member)| self.summary(slot, member))
     }
 
-    fn summary<'a>(&self, member: &'a Member<L>) -> MemberSummary<'a, L> {
-        MemberSummary { pairing: self.pairing(member), ..member.summary() }
+    fn summary<'a>(&self, slot: usize, member: &'a Member<L>) -> MemberSummary<'a, L> {
+        MemberSummary { pairing: self.pairing(member), away_since: self.away_since(slot), ..member.summary() }
     }
 
     /// Finds a member; a search through all, for the rare question of an administrator.
     pub fn find(&self, id: MemberId) -> Option<(usize, MemberSummary<'_, L>)> {
         let found = self.members.iter().find(|(_, member)| member.id == id && id != NOBODY && member.is_present());
-        found.map(|(slot, member)| (slot, self.summary(member)))
+        found.map(|(slot, member)| (slot, self.summary(slot, member)))
     }
 
     /// Reports each room's sums, of which a paired registration has several, from a place on (0 is the first), until so
@@ -367,16 +381,22 @@ impl<L: Link> Shard<L> {
     /// connections. To be called after [`Shard::flush`].
     pub fn export(&self, now: Moment) -> impl Iterator<Item = (&L, MemberState)> {
         let members = self.members.iter().filter(|(_, member)| member.counts);
-        members.filter_map(move |(_, member)| match member.phase {
-            Phase::Open => {
-                let serial = self.rooms.get(member.room as usize)?.serial;
-                let mut state = MemberState::export(member, serial, now);
-                state.paired = self.export_paired(member.room, serial, now);
-                Some((&member.link, state))
-            }
+        members.filter_map(move |(slot, member)| match member.phase {
             Phase::Closing(deadline) => Some((&member.link, MemberState::export_closing(member, deadline, now))),
+            Phase::Open => Some((&member.link, self.export_member(slot, member, now)?)),
+            Phase::Away(_) if self.has_begun_session(slot) => {
+                Some((&member.link, self.export_member(slot, member, now)?))
+            }
             Phase::Away(_) | Phase::Leaving(_) | Phase::Finishing(_) | Phase::Closed => None,
         })
+    }
+
+    fn export_member(&self, slot: usize, member: &Member<L>, now: Moment) -> Option<MemberState> {
+        let serial = self.rooms.get(member.room as usize)?.serial;
+        let mut state = MemberState::export(member, serial, now);
+        state.session = self.export_session(slot, now);
+        state.paired = self.export_paired(member.room, serial, now);
+        Some(state)
     }
 
     /// Adds a member of an old process; returns the connection if its state can't be continued. `end` makes the connection
@@ -396,19 +416,21 @@ impl<L: Link> Shard<L> {
             receives_only: state.receives_only,
             counts: true,
         };
-        let Some(restored) = state.restore(self.rules.max_message, now) else { return Err(link) };
+        let Some(restored) = state.restore(&self.rules, now) else { return Err(link) };
         let slot = match (paired, closing) {
             (_, Some(_)) => self.members.insert(Member::new(&newcomer, link, now)),
             (None, None) => self.join(&newcomer, link, now),
             (Some(paired), None) => self.restore_paired(*paired, &newcomer, link, end, now),
         };
         let member = &mut self.members[slot];
-        restored.put_into(member);
+        let session = restored.put_into(member);
         if let Some(closing) = closing {
             closing.put_into(member, &self.rules, now);
             member.room = NO_ROOM;
             member.flags.write_pending = true;
             self.run_queue.schedule_in(Lane::Closing, slot, member);
+        } else if let Some(session) = session {
+            self.restore_session(slot, newcomer.serial, *session, now);
         }
         self.account(slot);
         Ok(slot)
@@ -453,6 +475,9 @@ impl<L: Link> Shard<L> {
                     self.closing.mark(slot, member, CloseReason::Lost);
                 }
                 Phase::Away(deadline) if deadline <= now => self.mark_abandoned(slot, now),
+                Phase::Away(_) if member.holds_others_up(&self.rules, now) => {
+                    self.closing.mark(slot, member, CloseReason::TooSlow);
+                }
                 Phase::Open => match member.check_liveness(&self.rules, now) {
                     Verdict::Alive => {}
                     Verdict::SendPing if may_ask => self.due_pings.push_back(slot as u32),
@@ -505,6 +530,7 @@ impl<L: Link> Shard<L> {
             (self.memory.broadcasts + marked.map(|(_, member)| member.share()).sum::<u64>(), 0);
         let (discarded, messages) = self.shed_waiting(bytes.saturating_sub(freed));
         freed += discarded;
+        freed += self.shed_sent(bytes.saturating_sub(freed));
         for Holders { mut members, .. } in self.largest_holders() {
             // Some may be marked already, as members of another group.
             members.retain(|(_, slot)| self.members[*slot].can_be_shed());
@@ -621,6 +647,13 @@ impl<L: Link> Shard<L> {
     /// Removes a member from its room, and sends it the close frame.
     fn close_member(&mut self, slot: usize, cause: Cause, now: Moment) {
         let Cause { reason, received, frees_memory } = cause;
+        let mut was_away = false;
+        if self.members[slot].flags.has_session {
+            if self.go_away(slot, cause, false, now) {
+                return;
+            }
+            was_away = self.leave_session(slot, reason);
+        }
         let custom = if self.custom_closes.is_empty() { None } else { self.custom_closes.remove(&(slot as u32)) };
         let is_awaited = self.members[slot].id == NOBODY;
         if delivers_queue(reason) {
@@ -651,7 +684,7 @@ impl<L: Link> Shard<L> {
             let sent = custom.clone().filter(|_| received.is_some());
             self.on_departure(slot, room, serial, reason, sent, now);
         }
-        if is_awaited {
+        if is_awaited || was_away {
             return self.mark(slot, CloseReason::Lost);
         }
         let keeps_too_much = frees_memory && self.members[slot].share() >= WORTH_A_SEAT;
@@ -697,7 +730,7 @@ impl<L: Link> Shard<L> {
         let member = &mut self.members[slot];
         if let Phase::Closing(deadline) = member.phase
             && member.flags.peer_closed
-            && member.outbox.is_none()
+            && member.backlog().is_none()
             && member.link.flush().unwrap_or(true)
         {
             member.phase = Phase::Finishing(deadline);

@@ -3,6 +3,9 @@
 //! It is bounded in bytes, so that a slow reader loses its own connection and doesn't use up the memory. It holds
 //! slices of chunks that all members that lag share, so that a broadcast which a hundred members couldn't take is kept
 //! once. A member without an outbox is up to date; most never have one.
+//!
+//! A member with a session has one all the time: everything goes through it, and what the socket has taken is kept for a
+//! while ([`Sent`]), so that it can be sent again over the next connection.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -12,6 +15,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::Moment;
+use super::sent::{Gap, Sent, complete_messages};
 use crate::frame::{Buffers, whole_frame_len};
 
 /// Bytes that several outboxes may share.
@@ -31,21 +35,139 @@ pub(super) struct Outbox {
     progress: Moment,
     /// Whether the newest slice is a pong that a newer one may replace.
     ends_with_pong: bool,
+    /// What the socket has taken, if it is kept for a session.
+    sent: Option<Box<Sent>>,
 }
 
 /// A part of a chunk: whole frames, of which the first may have been sent in part.
 #[derive(Debug)]
-struct Slice {
-    chunk: Chunk,
-    range: Range<usize>,
+pub(super) struct Slice {
+    pub(super) chunk: Chunk,
+    pub(super) range: Range<usize>,
     /// Start of the first whole frame in the chunk; the range before it is the rest of a frame partly sent.
-    boundary: usize,
+    pub(super) boundary: usize,
 }
 
 impl Outbox {
     /// Creates an empty outbox.
     pub(super) fn new(now: Moment) -> Self {
-        Self { slices: VecDeque::new(), queued: 0, taken: 0, kept: 0, progress: now, ends_with_pong: false }
+        Self { slices: VecDeque::new(), queued: 0, taken: 0, kept: 0, progress: now, ends_with_pong: false, sent: None }
+    }
+
+    /// Keeps what the socket takes from now on, so many bytes at most, so that it can be sent again.
+    pub(super) fn keep_sent(&mut self, at_most: usize) {
+        self.sent = Some(Box::new(Sent::new(at_most)));
+    }
+
+    /// Creates the outbox of a session that an old process has handed over, with the bytes that were sent and are kept,
+    /// and those that follow them; `None` if they don't make up frames.
+    pub(super) fn of_session(mut sent: Sent, kept: &[u8], queued: &[u8], now: Moment) -> Option<Self> {
+        let mut outbox = Self::new(now);
+        let chunk = Rc::new([kept, queued].concat());
+        let mut boundary = 0;
+        while let Some(len) = whole_frame_len(&chunk[boundary..]).filter(|len| boundary + len <= kept.len()) {
+            boundary += len;
+        }
+        let range = kept.len()..chunk.len();
+        if range.is_empty() && boundary < range.start {
+            return None;
+        }
+        if boundary > 0 {
+            sent.add(Slice { chunk: Rc::clone(&chunk), range: 0..boundary, boundary: 0 });
+        }
+        if !range.is_empty() {
+            outbox.queued = range.len();
+            outbox.kept = chunk.capacity();
+            outbox.slices.push_back(Slice { chunk, range, boundary });
+        }
+        outbox.kept += sent.kept();
+        outbox.sent = Some(Box::new(sent));
+        Some(outbox)
+    }
+
+    /// Returns what is kept of what the socket has taken; `None` without a session.
+    pub(super) fn sent(&self) -> Option<&Sent> {
+        self.sent.as_deref()
+    }
+
+    /// Returns whether it belongs to a session: then it stays even when it is empty.
+    pub(super) fn keeps_sent(&self) -> bool {
+        self.sent.is_some()
+    }
+
+    /// Discards what was kept for a session, and keeps nothing from now on.
+    pub(super) fn stop_keeping(&mut self, buffers: &mut Buffers) {
+        self.forget_sent(buffers);
+        self.sent = None;
+    }
+
+    /// Discards what was kept for a session so far; returns the number of bytes.
+    pub(super) fn forget_sent(&mut self, buffers: &mut Buffers) -> usize {
+        let Some(sent) = self.sent.as_deref_mut() else { return 0 };
+        let kept = sent.kept();
+        sent.forget(buffers);
+        self.kept -= kept;
+        kept
+    }
+
+    /// Returns the number of messages of which the socket has taken the last byte, since the session began.
+    pub(super) fn handed_over(&self) -> u64 {
+        let Some(sent) = self.sent.as_deref() else { return 0 };
+        sent.messages() + self.slices.front().map_or(0, |slice| complete_messages(slice.begun()))
+    }
+
+    /// Puts everything after so many messages back in front of what waits, since the connection that took it is lost;
+    /// returns the number of messages that are sent again. Fails if the socket hasn't taken so many messages, or what
+    /// follows isn't kept any more.
+    pub(super) fn rewind(&mut self, received: u64, buffers: &mut Buffers) -> Result<u64, Gap> {
+        let handed_over = self.handed_over();
+        let Some(sent) = self.sent.as_deref_mut() else { return Err(Gap) };
+        if received > handed_over || !sent.reaches_back_to(received) {
+            return Err(Gap);
+        }
+        if let Some(front) = self.slices.front_mut() {
+            let begun = front.range.start - front.boundary;
+            (front.range.start, self.queued) = (front.boundary, self.queued + begun);
+            sent.again += begun;
+        }
+        while let Some(slice) = sent.take_last() {
+            self.queued += slice.range.len();
+            sent.again += slice.range.len();
+            self.slices.push_front(slice);
+        }
+        while sent.before < received
+            && let Some(front) = self.slices.front_mut()
+        {
+            let len = sent.pass_frame(front);
+            self.queued -= len;
+            sent.again -= len;
+            if front.range.is_empty()
+                && let Some(front) = self.slices.pop_front()
+            {
+                self.kept -= front.chunk.capacity();
+                buffers.give_shared(front.chunk);
+            }
+        }
+        Ok(handed_over - received)
+    }
+
+    /// Returns the rest of a frame of which a part has been sent, if there is one.
+    pub(super) fn rest_of_begun(&self) -> Option<(Chunk, Range<usize>)> {
+        let front = self.slices.front()?;
+        let range = front.range.start..front.next_boundary();
+        (!range.is_empty()).then(|| (Rc::clone(&front.chunk), range))
+    }
+
+    /// Returns whether the socket took less than it was offered, and hasn't announced since that it takes more.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.sent.as_deref().is_some_and(|sent| sent.is_blocked)
+    }
+
+    /// Records whether the socket took less than it was offered.
+    pub(super) fn set_blocked(&mut self, is_blocked: bool) {
+        if let Some(sent) = &mut self.sent {
+            sent.is_blocked = is_blocked;
+        }
     }
 
     /// Returns the number of bytes that wait.
@@ -61,13 +183,18 @@ impl Outbox {
 
     /// Returns the memory that its bytes take, with shared chunks counted in full.
     pub(super) fn kept(&self) -> usize {
-        self.kept + self.slices.len() * SLICE_WEIGHT
+        self.kept + (self.slices.len() + self.sent.as_deref().map_or(0, Sent::len)) * SLICE_WEIGHT
+    }
+
+    /// Returns the bytes that wait to be sent again.
+    pub(super) fn again(&self) -> usize {
+        self.sent.as_deref().map_or(0, |sent| sent.again)
     }
 
     /// Returns the memory that its bytes take, with its part of shared chunks.
     pub(super) fn share(&self) -> usize {
         let part = |slice: &Slice| slice.chunk.capacity() / Rc::strong_count(&slice.chunk).max(1) + SLICE_WEIGHT;
-        self.slices.iter().map(part).sum()
+        self.slices.iter().chain(self.sent.iter().flat_map(|sent| sent.slices())).map(part).sum()
     }
 
     /// Returns the number of bytes that the socket has taken since the outbox was empty.
@@ -101,6 +228,23 @@ impl Outbox {
         self.kept += chunk.capacity();
         let boundary = range.start;
         self.slices.push_back(Slice { chunk: Rc::clone(chunk), range: range.start + taken..range.end, boundary });
+    }
+
+    /// Adds whole frames to an outbox that belongs to a session. Small ones are copied behind each other, so that keeping
+    /// many doesn't take far more memory than their length.
+    pub(super) fn push_small(&mut self, frames: &[u8]) {
+        self.ends_with_pong = false;
+        let Some(sent) = self.sent.as_deref_mut() else { return };
+        if self.slices.is_empty() {
+            // The chunk of the last frames that were sent may have room.
+            self.slices.extend(sent.reopen(frames.len()));
+        }
+        self.queued += frames.len();
+        if !self.slices.back_mut().is_some_and(|last| last.append(frames)) {
+            let slice = sent.new_slice(frames);
+            self.kept += slice.chunk.capacity();
+            self.slices.push_back(slice);
+        }
     }
 
     /// Adds everything that another outbox holds.
@@ -138,6 +282,12 @@ impl Outbox {
             self.queued -= bytes;
             self.taken += bytes;
         }
+        if let Some(sent) = self.sent.as_deref_mut() {
+            sent.again = sent.again.saturating_sub(bytes);
+            if self.queued == 0 {
+                self.taken = 0;
+            }
+        }
         self.remove_front(bytes, buffers);
     }
 
@@ -154,11 +304,21 @@ impl Outbox {
                 return;
             }
             bytes -= slice.range.len();
-            if let Some(slice) = self.slices.pop_front() {
+            let Some(mut slice) = self.slices.pop_front() else { return };
+            if let Some(sent) = self.sent.as_deref_mut() {
+                slice.range.start = slice.boundary;
+                self.kept -= sent.keep(slice, buffers);
+            } else {
                 self.kept -= slice.chunk.capacity();
                 buffers.give_shared(slice.chunk);
             }
         }
+    }
+
+    /// Copies the bytes that were sent and are kept, and the part that was sent of the first frame that waits.
+    pub(super) fn sent_state(&self) -> Vec<u8> {
+        let sent = self.sent.iter().flat_map(|sent| sent.slices()).flat_map(|slice| &slice.chunk[slice.range.clone()]);
+        sent.chain(self.slices.front().map_or(&[][..], Slice::begun)).copied().collect()
     }
 
     /// Copies the bytes, and returns how many of them at the start complete a frame partly sent.
@@ -187,12 +347,34 @@ impl Outbox {
         for slice in self.slices.drain(..) {
             buffers.give_shared(slice.chunk);
         }
-        (self.queued, self.taken, self.kept, self.ends_with_pong) = (0, 0, 0, false);
+        (self.queued, self.taken, self.kept, self.ends_with_pong, self.sent) = (0, 0, 0, false, None);
         self.slices.shrink_to(SLICES_A_WRITE);
     }
 }
 
 impl Slice {
+    /// Returns what was sent of a slice that starts with whole frames, as those of a session do.
+    fn begun(&self) -> &[u8] {
+        self.chunk.get(self.boundary..self.range.start).unwrap_or_default()
+    }
+
+    /// Adds frames behind the slice, if its chunk has room for them and belongs to it alone; returns whether it has.
+    fn append(&mut self, frames: &[u8]) -> bool {
+        if !self.has_room_for(frames.len()) {
+            return false;
+        }
+        let Some(chunk) = Rc::get_mut(&mut self.chunk) else { return false };
+        chunk.extend_from_slice(frames);
+        self.range.end = chunk.len();
+        true
+    }
+
+    /// Returns whether so many bytes can be added without copying what is there.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        let chunk = &self.chunk;
+        self.range.end == chunk.len() && chunk.capacity() - chunk.len() >= bytes && Rc::strong_count(chunk) == 1
+    }
+
     /// Returns the start of the first frame of which nothing has been sent.
     fn next_boundary(&self) -> usize {
         let mut boundary = self.boundary;

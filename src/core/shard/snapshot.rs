@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::member::{Member, MemberTally, Phase};
 use super::outbox::Outbox;
 use super::rate::{RateLimiter, RateState};
+use super::sessions::SessionState;
 use super::{Moment, Rules};
 use crate::frame::{Decoder, DecoderState};
 use crate::ids::{MemberId, Serial};
@@ -38,6 +39,9 @@ pub struct MemberState {
     /// Rates at which it may send; missing in snapshots of versions without rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pace: Option<RateState>,
+    /// Its session; missing in snapshots of versions without these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) session: Option<Box<SessionState>>,
     /// Its place in a paired registration; missing in snapshots of versions without these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) paired: Option<Box<PairedState>>,
@@ -50,6 +54,11 @@ impl MemberState {
     /// Returns whether it is the host's end of a pair, which takes no seat.
     pub fn is_accepted_end(&self) -> bool {
         self.role == Role::Host && matches!(self.paired.as_deref(), Some(PairedState::Pair(_)))
+    }
+
+    /// Returns whether it is without a connection, because it has a session and has lost it.
+    pub fn is_away(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_away())
     }
 
     /// Returns whether it is a client that waits for a host.
@@ -90,19 +99,24 @@ impl MemberState {
             queued,
             begun,
             pace: member.rate.as_deref().map(|rate| rate.state(now)),
+            session: None,
             paired: None,
             closing: None,
         }
     }
 
     /// Restores the stream; `None` if it can't be continued.
-    pub(super) fn restore(self, max_message: u64, now: Moment) -> Option<Restored> {
+    pub(super) fn restore(mut self, rules: &Rules, now: Moment) -> Option<Restored> {
+        let max_message = rules.max_message;
         let decoder = Decoder::resume(self.unparsed, max_message.max(LENIENT))?;
         if self.begun > self.queued.len() {
             return None;
         }
         let before = |ago_ms: u64| Moment(now.0.saturating_sub(ago_ms));
-        let outbox = restored_outbox(self.queued, self.begun, now);
+        let outbox = match self.session.as_deref_mut() {
+            Some(session) => Some(session.outbox(&self.queued, rules.session_buffer, now)?),
+            None => restored_outbox(self.queued, self.begun, now),
+        };
         Some(Restored {
             joined: before(self.age_ms),
             last_received: before(self.silent_ms),
@@ -111,6 +125,7 @@ impl MemberState {
             decoder,
             outbox,
             rate: self.pace.map(|pace| Box::new(RateLimiter::resume(&pace, now))),
+            session: self.session,
         })
     }
 }
@@ -178,14 +193,16 @@ pub(super) struct Restored {
     decoder: Decoder,
     outbox: Option<Box<Outbox>>,
     rate: Option<Box<RateLimiter>>,
+    session: Option<Box<SessionState>>,
 }
 
 impl Restored {
-    /// Moves the parts into a member that has just joined.
-    pub(super) fn put_into<L>(self, member: &mut Member<L>) {
+    /// Moves the parts into a member that has just joined; returns its session.
+    pub(super) fn put_into<L>(self, member: &mut Member<L>) -> Option<Box<SessionState>> {
         (member.joined, member.last_received, member.pinged) = (self.joined, self.last_received, self.pinged.into());
         (member.tally, member.decoder) = (self.tally, self.decoder);
         (member.outbox, member.rate) = (self.outbox, self.rate);
+        self.session
     }
 }
 

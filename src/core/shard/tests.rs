@@ -23,6 +23,7 @@ mod memory;
 mod paired;
 mod rates;
 mod receive_only;
+mod sessions;
 mod traffic;
 mod waiting;
 
@@ -70,6 +71,8 @@ fn rules() -> Rules {
         pong_timeout: Duration::from_secs(20),
         stall_timeout: Duration::from_secs(30),
         close_timeout: Duration::from_secs(5),
+        session_timeout: Duration::from_secs(120),
+        session_buffer: 512 << 10,
     }
 }
 
