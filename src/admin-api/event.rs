@@ -85,6 +85,29 @@ pub enum EventKind {
         #[serde(default, flatten)]
         admission: Option<Arc<Admission>>,
     },
+    /// A member with a session lost its connection, and stays without one.
+    Away {
+        registration: RegistrationId,
+        member: MemberId,
+        role: Role,
+        /// What happened to the connection.
+        reason: CloseReason,
+        /// Time since something was last received from it.
+        #[serde(default)]
+        silent_ms: u64,
+    },
+    /// The device of a member that was away is back.
+    Returned {
+        registration: RegistrationId,
+        member: MemberId,
+        role: Role,
+        #[serde(with = "peer::shown")]
+        peer: Peer,
+        /// Time for which it was away.
+        away_ms: u64,
+        /// Messages that are sent again.
+        again: u64,
+    },
     /// The configuration was reloaded.
     Reloaded,
     /// A drain has begun.

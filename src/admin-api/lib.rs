@@ -12,6 +12,7 @@ mod listen_address;
 pub mod peer;
 
 use std::collections::BTreeMap;
+use std::ops::Not;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -405,6 +406,12 @@ pub struct Member {
     pub bytes_out: u64,
     /// Bytes that currently wait for its socket.
     pub outbox_bytes: u64,
+    /// Whether it has a session.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub session: bool,
+    /// Time for which it has been without a connection; missing unless it is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away_ms: Option<u64>,
     /// Round-trip time in microseconds, as measured by the kernel. This and the next two exist only for TCP, and for the
     /// first 500 members of a registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]

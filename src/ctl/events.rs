@@ -118,7 +118,9 @@ fn end(events: &[Option<Event>]) -> Option<(usize, &Event, EndReason)> {
     let known = events.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref()?)));
     known.fold(None, |end, (at, event)| match event.kind {
         EventKind::Ended { reason, .. } => Some((at, event, reason)),
-        EventKind::Joined { .. } | EventKind::Left { .. } => end.filter(|(.., reason)| reason.may_have_members()),
+        EventKind::Joined { .. } | EventKind::Left { .. } | EventKind::Away { .. } | EventKind::Returned { .. } => {
+            end.filter(|(.., reason)| reason.may_have_members())
+        }
         _ => None,
     })
 }
@@ -147,6 +149,17 @@ fn describe(event: &Event, left: Option<&Event>) -> String {
             EndReason::RemovedByAdmin => removed_by_admin(event),
             EndReason::Expired => "ended, the time that its device had chosen was over (expires_in)".into(),
         },
+        EventKind::Away { member, role, reason, silent_ms, .. } => {
+            format!("{} {member} {}, and may come back", role.as_str(), loss(*reason, *silent_ms))
+        }
+        EventKind::Returned { member, role, peer, away_ms, again, .. } => {
+            let again = match again {
+                0 => String::new(),
+                1 => ", 1 message sent again".into(),
+                again => format!(", {again} messages sent again"),
+            };
+            format!("{} {member} was away for {}, came back from {peer}{again}", role.as_str(), age(*away_ms))
+        }
         EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {
             "the daemon's state changed".into()
         }
@@ -185,6 +198,17 @@ fn departure(event: &Event, in_full: bool) -> String {
         format!("{} {member} left, {why} ({})", role.as_str(), moved(&event.kind))
     } else {
         format!("{} left, {why}", role.as_str())
+    }
+}
+
+/// Describes how a member with a session lost its connection.
+fn loss(reason: CloseReason, silent_ms: u64) -> String {
+    match reason {
+        CloseReason::NoPong => format!("lost its network, no pong for {}", age(silent_ms)),
+        CloseReason::Restarting => "lost its connection to the restart".into(),
+        CloseReason::TakenOver => "connects again".into(),
+        CloseReason::Left => "went away".into(),
+        _ => "lost its network".into(),
     }
 }
 

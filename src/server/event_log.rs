@@ -112,6 +112,22 @@ fn log(kind: &EventKind) {
                 "member left"
             );
         }
+        EventKind::Away { registration, member, role, reason, silent_ms } => {
+            let (role, reason) = (role.as_str(), reason.label());
+            tracing::info!(
+                message_id = messages::AWAY,
+                %registration, %member, role, reason, silent_ms,
+                "member lost its connection and may come back"
+            );
+        }
+        EventKind::Returned { registration, member, role, peer, away_ms, again } => {
+            let role = role.as_str();
+            tracing::info!(
+                message_id = messages::RETURNED,
+                %registration, %member, role, %peer, away_ms, again,
+                "member came back"
+            );
+        }
         // Logged by the code that publishes them.
         EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {}
     }

@@ -19,6 +19,7 @@ mod pipe;
 mod registrations;
 mod routes;
 mod send;
+mod sessions;
 mod shares;
 mod subprotocol;
 mod terms;

@@ -191,7 +191,8 @@ async fn an_accept_whose_101_is_not_written_leaves_the_client_waiting() {
     let (id, peer) = (paired.id.as_str(), Peer::Unix { uid: 0, pid: 0 });
     for _ in 0..3 {
         let number = parse_number(&number).unwrap();
-        let accept = AcceptClient { id, number, client: peer, is_forwarded: false, admission: None, rates: None };
+        let accept =
+            AcceptClient { id, number, client: peer, is_forwarded: false, admission: None, rates: None, session: None };
         let reservation = paired.server.router.accept(accept).await.unwrap();
         assert_eq!(paired.answer(&format!("accept={other_number}")).await.status, 404, "one accept at a time");
         drop(reservation);

@@ -416,7 +416,8 @@ impl<L: Link> Shard<L> {
     /// Removes a member whose handshake failed. A client that it has accepted waits again, as long as it would have
     /// without the accept.
     pub fn abandon(&mut self, slot: usize, id: MemberId, now: Moment) {
-        if self.members.get(slot).is_some_and(|member| member.id == id) {
+        // A member whose session has begun before stays away.
+        if self.members.get(slot).is_some_and(|member| member.id == id) && !self.has_begun_session(slot) {
             self.mark_abandoned(slot, now);
             self.reap(now);
         }
@@ -449,6 +450,9 @@ impl<L: Link> Shard<L> {
         self.tally.waiting_clients += 1;
         let silent = now.since(member.last_received);
         link.on_close(&Departure { member: id, reason, code: None, silent, tally: MemberTally::default() });
+        if member.flags.has_session {
+            self.leave_session(slot, reason);
+        }
         true
     }
 

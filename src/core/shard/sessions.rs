@@ -32,18 +32,20 @@ pub struct SessionClaim {
     pub secret: KeyHash,
     /// By what it joined. A session belongs to that.
     pub owner: SessionOwner,
+    /// The role as which it joined, if the device says that.
+    pub role: Option<Role>,
 }
 
 /// By what the member of a session has joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionOwner {
-    /// By the registration's key, with this role.
-    Key(Role),
+    /// By the registration's key.
+    Key,
     /// By the clients' key.
     ClientKey,
-    /// By the receivers' key, with this role.
-    ReceiveKey(Role),
+    /// By the receivers' key.
+    ReceiveKey,
     /// By the number of the announcement of the client that it accepted: its upper and lower half.
     Accept(u64, u64),
 }
@@ -126,7 +128,7 @@ struct Session {
 
 impl Session {
     fn new(claim: SessionClaim) -> Self {
-        let SessionClaim { serial, secret, owner } = claim;
+        let SessionClaim { serial, secret, owner, .. } = claim;
         Self { serial, secret, owner, has_arrived: false, away_since: None, again: 0, has_gap: false }
     }
 }
@@ -180,10 +182,9 @@ impl Sessions {
         self.by_slot.get_mut(&(slot as u32))
     }
 
-    fn find(&self, claim: &SessionClaim) -> Result<usize, SessionError> {
-        let slot = self.slots.get(&(claim.serial, claim.secret.clone())).ok_or(SessionError::Unknown)?;
-        let session = self.by_slot.get(slot).ok_or(SessionError::Unknown)?;
-        if session.owner == claim.owner { Ok(*slot as usize) } else { Err(SessionError::Forbidden) }
+    fn find(&self, claim: &SessionClaim) -> Option<(usize, &Session)> {
+        let slot = self.slots.get(&(claim.serial, claim.secret.clone()))?;
+        Some((*slot as usize, self.by_slot.get(slot)?))
     }
 }
 
@@ -201,18 +202,15 @@ impl<L: Link> Shard<L> {
         self.account(slot);
     }
 
-    /// Returns whether a session exists; fails if it belongs to another key or role.
-    pub fn has_session(&self, claim: &SessionClaim) -> Result<bool, SessionError> {
-        match self.sessions.find(claim) {
-            Ok(_) => Ok(true),
-            Err(SessionError::Unknown) => Ok(false),
-            Err(error) => Err(error),
-        }
+    fn find_session(&self, claim: &SessionClaim) -> Result<usize, SessionError> {
+        let (slot, session) = self.sessions.find(claim).ok_or(SessionError::Unknown)?;
+        let is_same_role = claim.role.is_none_or(|role| role == self.members[slot].role);
+        if session.owner == claim.owner && is_same_role { Ok(slot) } else { Err(SessionError::Forbidden) }
     }
 
     /// Ends a session, and closes its member, if there is one.
     pub fn end_session(&mut self, claim: &SessionClaim, now: Moment) -> Result<(), SessionError> {
-        match self.sessions.find(claim) {
+        match self.find_session(claim) {
             Ok(slot) => self.end_session_of(slot, CloseReason::TakenOver, now),
             Err(SessionError::Unknown) => {}
             Err(error) => return Err(error),
@@ -233,7 +231,7 @@ impl<L: Link> Shard<L> {
     /// Stops reading from the connection of a session's member for good, closes it, and returns how many messages have
     /// been received and sent. The member is away from then on.
     pub fn suspend_session(&mut self, claim: &SessionClaim, now: Moment) -> Result<SessionCounts, SessionError> {
-        let slot = self.sessions.find(claim)?;
+        let slot = self.find_session(claim)?;
         self.detach(slot, false, now)?;
         let tally = &self.members[slot].tally;
         Ok(SessionCounts { received: tally.messages_in, sent: tally.messages_out })
@@ -247,7 +245,7 @@ impl<L: Link> Shard<L> {
         received: u64,
         now: Moment,
     ) -> Result<(usize, MemberId), SessionError> {
-        let slot = self.sessions.find(claim)?;
+        let slot = self.find_session(claim)?;
         self.detach(slot, true, now)?;
         let member = &mut self.members[slot];
         let rewound = member.outbox.as_deref_mut().map(|outbox| outbox.rewind(received, &mut self.buffers));
@@ -378,11 +376,9 @@ impl<L: Link> Shard<L> {
         was_away
     }
 
-    /// Removes a member whose handshake failed, unless it has a session that had begun before.
-    pub fn abandon(&mut self, slot: usize, id: MemberId, now: Moment) {
-        if self.sessions.get(slot).is_none_or(|session| !session.has_arrived) {
-            self.close(slot, id, CloseReason::Lost, now);
-        }
+    /// Returns how much of what is sent to a member is kept, in bytes; `None` if it has no session.
+    pub fn session_buffer_of(&self, slot: usize) -> Option<usize> {
+        self.sessions.get(slot).map(|_| self.rules.session_buffer)
     }
 
     /// Returns since when a member is away; `None` if it isn't.
@@ -443,7 +439,7 @@ impl<L: Link> Shard<L> {
     pub(super) fn restore_session(&mut self, slot: usize, serial: Serial, state: SessionState, now: Moment) {
         let SessionState { secret, owner, away_ms, .. } = state;
         let away_since = away_ms.map(|(away, _)| Moment(now.0.saturating_sub(away)));
-        let claim = SessionClaim { serial, secret, owner };
+        let claim = SessionClaim { serial, secret, owner, role: None };
         self.sessions.insert(slot, Session { has_arrived: true, away_since, ..Session::new(claim) });
         let member = &mut self.members[slot];
         member.flags.has_session = true;
@@ -461,7 +457,11 @@ pub(super) fn keeps_session(cause: &Cause) -> bool {
         return false;
     }
     match cause.reason {
-        CloseReason::Lost | CloseReason::NoPong | CloseReason::Restarting | CloseReason::TakenOver => true,
+        CloseReason::Lost
+        | CloseReason::NoPong
+        | CloseReason::Restarting
+        | CloseReason::TlsEnded
+        | CloseReason::TakenOver => true,
         CloseReason::Left => cause.received.and_then(|received| received.code) == Some(GOING_AWAY),
         CloseReason::Stopping
         | CloseReason::Protocol

@@ -71,6 +71,8 @@ pub(super) fn member(id: u64, role: Role) -> wire::Member {
         messages_out: 20 * id,
         bytes_out: 2000 * id,
         outbox_bytes: 4096 * id,
+        session: false,
+        away_ms: None,
         round_trip_us: Some(1500 * id),
         retransmits: Some(id),
         unsent_bytes: Some(512 * id),

@@ -93,6 +93,14 @@ fn relay(text: &mut Exposition, context: &Context) {
     text.single(&families::ACCEPTED_CLIENTS, all(|thread| thread.accepted_clients.value()));
     text.single(&families::REJECTED_CLIENTS, all(|thread| thread.rejected_clients.value()));
     text.single(&families::ACCEPT_TIMEOUTS, all(|thread| thread.accept_timeouts.value()));
+    text.single(&families::MEMBERS_AWAY, all(|thread| thread.members_away.value()));
+    text.single(&families::SESSIONS_RESUMED, all(|thread| thread.sessions_resumed.value()));
+    let ended = [
+        ("expired", all(|thread| thread.sessions_expired.value())),
+        ("gap", all(|thread| thread.session_gaps.value())),
+        ("closed", all(|thread| thread.sessions_closed.value())),
+    ];
+    text.labeled(&families::SESSIONS_ENDED, "reason", ended);
     text.single(&families::MESSAGES_IN, all(|thread| thread.messages_in.value()));
     text.single(&families::BYTES_IN, all(|thread| thread.bytes_in.value()));
     text.single(&families::MESSAGES_OUT, all(|thread| thread.deliveries.value()));

@@ -159,6 +159,8 @@ pub(super) fn member(view: &MemberView) -> wire::Member {
         messages_out: view.messages_out,
         bytes_out: view.bytes_out,
         outbox_bytes: view.outbox,
+        session: view.has_session,
+        away_ms: view.away.map(millis),
         round_trip_us: view.tcp.map(|tcp| u64::try_from(tcp.round_trip.as_micros()).unwrap_or(u64::MAX)),
         retransmits: view.tcp.map(|tcp| tcp.retransmits.into()),
         unsent_bytes: view.tcp.map(|tcp| tcp.unsent.into()),

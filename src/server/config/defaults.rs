@@ -65,6 +65,8 @@ impl Default for Websocket {
             slow_receiver: SlowReceiver::Close,
             // A round trip over a very slow line. Only the router waits for it.
             close_timeout: Duration::from_secs(5),
+            session_timeout: Duration::from_secs(120),
+            session_buffer: ByteSize::kib(512),
         }
     }
 }
@@ -116,6 +118,7 @@ impl Default for Limits {
             watchers: 1_000,
             // All clients of a large registration, as when its host restarts. Each may have sent 256 KiB.
             waiting: 4_096,
+            away: 16_384,
             // The other half is for socket buffers in the kernel, which count towards the unit's limit, too.
             memory: None,
             // A school behind one address: 30,000 devices that reconnect at once, each with two or three connections. A

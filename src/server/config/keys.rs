@@ -92,6 +92,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "stall-timeout" stall_timeout, Live between(MIN_TIMEOUT, DAY);
     "slow-receiver" slow_receiver, Live any;
     "close-timeout" close_timeout, Live between(MIN_TIMEOUT, DAY);
+    "session-timeout" session_timeout, Live between(Duration::ZERO, DAY);
+    "session-buffer" session_buffer, Live between(ByteSize::kib(16), ByteSize::mib(64));
 
     [relay]
     "threads" threads, Restart auto_or(between(NonZeroUsize::MIN, MAX_THREADS));
@@ -136,6 +138,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "pending" pending, Live between(1, MAX_COUNT);
     "watchers" watchers, Live between(1, MAX_COUNT);
     "waiting" waiting, Live between(1, MAX_COUNT);
+    "away" away, Live between(1, MAX_COUNT);
     "memory" memory, Live auto_or(between(ByteSize::mib(16), ByteSize::tib(64)));
     "connection-rate" connection_rate, Live any;
     "register-rate" register_rate, Live any;

@@ -175,6 +175,10 @@ pub struct Websocket {
     pub slow_receiver: SlowReceiver,
     /// Time for a peer to answer a close frame.
     pub close_timeout: Duration,
+    /// Time for which the member of a session may be without a connection; zero if there are no sessions.
+    pub session_timeout: Duration,
+    /// Number of bytes that were handed to the socket of a session's member and are kept, to be sent again.
+    pub session_buffer: ByteSize,
 }
 
 /// Treatment of receivers that fall behind the others in their registration.
@@ -324,6 +328,8 @@ pub struct Limits {
     pub watchers: usize,
     /// Maximum number of clients of paired registrations that wait until a host accepts them.
     pub waiting: usize,
+    /// Maximum number of members of sessions that are without a connection.
+    pub away: usize,
     /// Memory for data of peers; `None` for half of the memory that the machine and the control group allow.
     pub memory: Option<ByteSize>,
     /// Rate of new connections from one client network; requests on a connection after the first count as well.

@@ -74,6 +74,19 @@ enum EntryKind {
         bytes_out: u64,
         admission: Option<Arc<Admission>>,
     },
+    Away {
+        member: MemberId,
+        role: Role,
+        reason: CloseReason,
+        silent_ms: u32,
+    },
+    Returned {
+        member: MemberId,
+        role: Role,
+        peer: Peer,
+        away_ms: u32,
+        again: u64,
+    },
 }
 
 /// A process of an administrator, in a quarter of the size of a [`Peer`].
@@ -166,9 +179,10 @@ impl Timeline {
         self.ended = match (&entry.kind, self.ended) {
             (EntryKind::Ended { reason, .. }, _) => Some((entry.at_ms, *reason)),
             (EntryKind::Registered { .. } | EntryKind::Reclaimed, _) => None,
-            (EntryKind::Joined { .. } | EntryKind::Left { .. }, ended) => {
-                ended.filter(|(_, reason)| reason.may_have_members())
-            }
+            (
+                EntryKind::Joined { .. } | EntryKind::Left { .. } | EntryKind::Away { .. } | EntryKind::Returned { .. },
+                ended,
+            ) => ended.filter(|(_, reason)| reason.may_have_members()),
         };
         self.events.push_back(entry);
     }
@@ -246,6 +260,15 @@ impl EntryKind {
                 };
                 (registration, left)
             }
+            EventKind::Away { registration, member, role, reason, silent_ms } => {
+                let silent_ms = u32::try_from(*silent_ms).unwrap_or(u32::MAX);
+                (registration, Self::Away { member: *member, role: *role, reason: *reason, silent_ms })
+            }
+            EventKind::Returned { registration, member, role, peer, away_ms, again } => {
+                let away_ms = u32::try_from(*away_ms).unwrap_or(u32::MAX);
+                let returned = Self::Returned { member: *member, role: *role, peer: *peer, away_ms, again: *again };
+                (registration, returned)
+            }
             EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {
                 return None;
             }
@@ -291,6 +314,12 @@ impl Entry {
                 bytes_out,
                 admission,
             },
+            EntryKind::Away { member, role, reason, silent_ms } => {
+                EventKind::Away { registration, member, role, reason, silent_ms: silent_ms.into() }
+            }
+            EntryKind::Returned { member, role, peer, away_ms, again } => {
+                EventKind::Returned { registration, member, role, peer, away_ms: away_ms.into(), again }
+            }
         };
         Event { at_ms: self.at_ms, kind }
     }

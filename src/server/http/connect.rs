@@ -5,13 +5,14 @@
 //! it misses no message that is sent after the 101. If the connection fails before it reaches the relay, dropping the
 //! reservation releases the seat.
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Version};
 use hyper::body::{Body, Incoming};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use ws_router_core::close::CloseReason;
 use ws_router_core::kind::Role;
 use ws_router_core::secret::Key;
-use ws_router_core::shard::parse_number;
+use ws_router_core::shard::{SessionError, parse_number};
 
 use super::authorize::{self, ClientInfo};
 use super::headers::{has_token, single};
@@ -20,7 +21,7 @@ use super::responses::HttpError;
 use super::upgrade::Upgrade;
 use crate::access::Action;
 use crate::registry::Credential;
-use crate::server::{AcceptClient, Join, Server};
+use crate::server::{AcceptClient, Join, JoinError, Reservation, Server, SessionRequest};
 
 /// Makes the device a member. Its connection is attached when the returned upgrade finishes.
 pub(super) async fn connect(
@@ -32,13 +33,14 @@ pub(super) async fn connect(
     let grant = authorize::authorize(server, Action::Connect, client, request.headers(), form).await?;
     server.check_available()?;
     let id = form.required("id")?;
+    let session = session(form)?;
+    let session = session.as_ref().map(|(secret, received)| SessionRequest { secret, received: *received });
     if let Some(number) = accept_number(form)? {
         let accept = check_upgrade(request)?;
-        let (client, is_forwarded, rates) = (client.peer, client.is_forwarded, grant.rates);
-        let reservation = server
-            .accept(AcceptClient { id: &id, number, client, is_forwarded, admission: grant.admission, rates })
-            .await?;
-        return Ok(Upgrade::join(request.headers(), accept, reservation));
+        let (client, is_forwarded, admission, rates) = (client.peer, client.is_forwarded, grant.admission, grant.rates);
+        let accepted =
+            server.accept(AcceptClient { id: &id, number, client, is_forwarded, admission, rates, session }).await;
+        return upgrade(request.headers(), accept, accepted);
     }
     let (key, credential) = key(form)?;
     let credential = credential(&key);
@@ -55,12 +57,54 @@ pub(super) async fn connect(
         is_forwarded: client.is_forwarded,
         admission: grant.admission,
         rates: grant.rates,
+        session,
     };
-    Ok(Upgrade::join(request.headers(), accept, server.join(join).await?))
+    upgrade(request.headers(), accept, server.join(join).await)
+}
+
+/// Returns the upgrade of a device that has joined, or of one whose session is lost: it gets a websocket that is closed
+/// at once, since a browser hides the status of a failed handshake.
+fn upgrade(
+    headers: &HeaderMap,
+    accept: HeaderValue,
+    joined: Result<Reservation, JoinError>,
+) -> Result<Upgrade, HttpError> {
+    match joined {
+        Ok(reservation) => Ok(Upgrade::join(headers, accept, reservation)),
+        Err(JoinError::Session(SessionError::Unknown | SessionError::Gap)) => {
+            let reason = CloseReason::SessionLost;
+            Ok(Upgrade::reject(headers, accept, SESSION_LOST, reason.text(), None))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the secret of the session with which a device joins, and how many messages it has received in it.
+fn session(form: Form<'_>) -> Result<Option<(Key, Option<u64>)>, HttpError> {
+    let Some(secret) = session_secret(form)? else {
+        return match form.optional("received")? {
+            None => Ok(None),
+            Some(_) => Err(HttpError::malformed("received goes with session; send both")),
+        };
+    };
+    let received = form.optional("received")?.map(|text| text.parse::<u64>());
+    let received = received.transpose().map_err(|_| HttpError::malformed("received must be a number of messages"))?;
+    Ok(Some((secret, received)))
+}
+
+/// Returns the secret of a session.
+pub(super) fn session_secret(form: Form<'_>) -> Result<Option<Key>, HttpError> {
+    let Some(secret) = form.optional("session")? else { return Ok(None) };
+    let is_valid = (16..=64).contains(&secret.len())
+        && secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if !is_valid {
+        return Err(HttpError::malformed("session must be 16 to 64 of 0-9, A-Z, a-z, _ and -; draw it at random"));
+    }
+    Ok(Some(Key::new(secret.into_owned())))
 }
 
 /// Returns the number of the client that a host accepts, if the request is one to accept. It takes the place of a key.
-fn accept_number(form: Form<'_>) -> Result<Option<u128>, HttpError> {
+pub(super) fn accept_number(form: Form<'_>) -> Result<Option<u128>, HttpError> {
     let Some(text) = form.optional("accept")? else { return Ok(None) };
     for key in ["key", "client_key", "receive_key"] {
         if form.optional(key)?.is_some() {
@@ -138,6 +182,9 @@ fn is_nonce(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
+
+/// Close code of a session that is lost.
+const SESSION_LOST: u16 = 4009;
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ mod register;
 mod responses;
 mod routes;
 mod send;
+mod session;
 mod stats;
 mod upgrade;
 

@@ -14,13 +14,16 @@ use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use http_body_util::Full;
 use hyper::body::{Frame, SizeHint};
+use ws_router_core::shard::SessionError;
 
 use super::event_stream::EventStream;
 use super::query::ParamError;
 use crate::access::Action;
 use crate::metrics::Refusal;
 use crate::registry::{KeyError, SeatError, SenderError};
-use crate::server::{JoinError, MembersError, RegisterError, RemoveError, SendError, Unavailable, WatchError};
+use crate::server::{
+    JoinError, MembersError, RegisterError, RemoveError, SendError, SessionQueryError, Unavailable, WatchError,
+};
 
 /// Response to a request.
 pub(super) type Response = http::Response<Body>;
@@ -296,8 +299,35 @@ impl From<JoinError> for HttpError {
             JoinError::TooManyWaiting => {
                 Self::unavailable("too many clients wait for a host, of your network or of all; try again later")
             }
+            JoinError::NoSession => {
+                Self::malformed("a host of a paired registration has no session; send it with each accept")
+            }
+            JoinError::Session(error) => error.into(),
             JoinError::NotWaiting => Self::unknown("no client waits with this number; it may be taken or gone"),
             JoinError::Busy => Self::unavailable("the router is busy; try again later"),
+        }
+    }
+}
+
+impl From<SessionError> for HttpError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Unknown | SessionError::Gap => Self::unknown("no such session; connect without received"),
+            SessionError::Forbidden => Self::wrong_key("the session was begun with another key or role"),
+            SessionError::TooManyAway => {
+                Self::unavailable("too many members are away, of your network or of all; try again later")
+            }
+        }
+    }
+}
+
+impl From<SessionQueryError> for HttpError {
+    fn from(error: SessionQueryError) -> Self {
+        match error {
+            SessionQueryError::TooManyWrongKeys(wait) => Self::too_many_wrong_keys(wait),
+            SessionQueryError::Rejected(error) => JoinError::Rejected(error).into(),
+            SessionQueryError::Session(error) => error.into(),
+            SessionQueryError::Busy => JoinError::Busy.into(),
         }
     }
 }

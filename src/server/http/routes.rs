@@ -14,7 +14,7 @@ use super::query::Form;
 use super::rate_limit::RequestCount;
 use super::responses::{HttpError, Response, bare};
 use super::upgrade::Upgrade;
-use super::{body, connect, console, forwarded, headers, host, members, rate_limit, register, send, stats};
+use super::{body, connect, console, forwarded, headers, host, members, rate_limit, register, send, session, stats};
 use crate::access::Action;
 use crate::config::Config;
 use crate::log::RateLimitedLog;
@@ -31,6 +31,7 @@ pub(super) enum Route {
     Send,
     Remove,
     Members,
+    Session,
     Health,
     Stats,
     Console,
@@ -174,6 +175,14 @@ async fn dispatch(
             let body = body::read(request, &config.http).await?;
             members::members(server, request, client, Form::new(&body)).await
         }
+        (Route::Session, &Method::GET) => {
+            let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+            session::session(server, client, request.headers(), form).await
+        }
+        (Route::Session, &Method::POST) => {
+            let body = body::read(request, &config.http).await?;
+            session::session(server, client, request.headers(), Form::new(&body)).await
+        }
         (Route::Send, &Method::POST) => send::send(server, request, client, config).await,
         (Route::Health, &Method::GET | &Method::HEAD) => register::health(server),
         (Route::Stats, &Method::GET | &Method::HEAD) => stats::stats(server).await,
@@ -226,6 +235,7 @@ impl Route {
             "send" => Self::Send,
             "remove" => Self::Remove,
             "members" => Self::Members,
+            "session" => Self::Session,
             "healthz" => Self::Health,
             "stats" => Self::Stats,
             "console" => Self::Console,
@@ -241,6 +251,7 @@ impl Route {
             Self::Send => "send",
             Self::Remove => "remove",
             Self::Members => "members",
+            Self::Session => "session",
             Self::Health => "healthz",
             Self::Stats => "stats",
             Self::Console => "console",
@@ -249,7 +260,7 @@ impl Route {
 
     fn methods(self) -> &'static str {
         match self {
-            Self::Register | Self::Remove => "GET, POST, OPTIONS",
+            Self::Register | Self::Remove | Self::Session => "GET, POST, OPTIONS",
             Self::Connect => "GET, OPTIONS",
             Self::Members => "GET, HEAD, POST, OPTIONS",
             Self::Send => "POST, OPTIONS",

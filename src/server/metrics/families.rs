@@ -75,6 +75,9 @@ families! {
     ACCEPTED_CLIENTS Counter "wsrouter_clients_accepted_total" "Clients of paired registrations that a host accepted.";
     REJECTED_CLIENTS Counter "wsrouter_clients_rejected_total" "Clients of paired registrations that a host rejected.";
     ACCEPT_TIMEOUTS Counter "wsrouter_accept_timeouts_total" "Clients of paired registrations that no host accepted in time.";
+    MEMBERS_AWAY Gauge "wsrouter_members_away" "Members of sessions that are without a connection now.";
+    SESSIONS_RESUMED Counter "wsrouter_sessions_resumed_total" "Sessions that a device resumed over another connection.";
+    SESSIONS_ENDED Counter "wsrouter_sessions_ended_total" "Sessions that ended, by reason.";
     MESSAGES_IN Counter "wsrouter_messages_received_total" "Messages received from members and by POST /send.";
     BYTES_IN Counter "wsrouter_received_bytes_total" "Payload bytes received from members and by POST /send.";
     MESSAGES_OUT Counter "wsrouter_messages_delivered_total" "Messages handed to receivers, each receiver counted.";

@@ -313,6 +313,16 @@ pub struct ThreadTotals {
     pub rejected_clients: Counter,
     /// Clients that no host accepted in time.
     pub accept_timeouts: Counter,
+    /// Members of sessions that are without a connection now.
+    pub members_away: Gauge,
+    /// Sessions that were resumed.
+    pub sessions_resumed: Counter,
+    /// Sessions that ended because the device wasn't back in time.
+    pub sessions_expired: Counter,
+    /// Sessions that ended because what the device had missed wasn't kept any more.
+    pub session_gaps: Counter,
+    /// Sessions that ended in another way.
+    pub sessions_closed: Counter,
     /// Messages of POST /send that wait for slow receivers now.
     pub waiting_sends: Gauge,
     /// Bytes in outboxes now.

@@ -94,6 +94,11 @@ impl ConnectionPermit {
             self.extra.get_or_insert_default().slot = slot;
         }
     }
+
+    /// Takes the guard of the connection's network out, for something else that counts as a connection of it.
+    pub fn take_slot(&mut self) -> Option<NetworkSlot> {
+        self.extra.as_mut().and_then(|extra| extra.slot.take())
+    }
 }
 
 impl Drop for ConnectionPermit {

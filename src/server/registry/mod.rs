@@ -81,6 +81,23 @@ impl Registration {
         expected.is_some_and(|expected| expected == key)
     }
 
+    /// Checks a key, whose hash is `key`, and returns the role with which it admits a member.
+    fn admit(&self, credential: Credential<'_>, key: &KeyHash, role: Option<Role>) -> Result<Role, SeatError> {
+        if !self.has_key(credential, key) {
+            return Err(SeatError::WrongKey);
+        }
+        let role = match self.kind {
+            Kind::Lobby => Role::Peer,
+            Kind::HostClient | Kind::Paired => role.ok_or(SeatError::RoleRequired)?,
+        };
+        let is_admitted = match credential {
+            Credential::Key(_) => true,
+            Credential::ClientKey(_) => role == Role::Client,
+            Credential::ReceiveKey(_) => role != Role::Host,
+        };
+        if is_admitted { Ok(role) } else { Err(SeatError::Forbidden) }
+    }
+
     /// Returns the reason for which the registration ended; `None` while it exists.
     pub fn end(&self) -> Option<EndReason> {
         self.end.reason()
@@ -353,21 +370,7 @@ impl Registry {
         let mut inner = self.lock();
         let Entries { rules, entries, .. } = &mut *inner;
         let entry = entries.get_mut(id).ok_or(SeatError::Unknown)?;
-        if !entry.registration.has_key(credential, &key) {
-            return Err(SeatError::WrongKey);
-        }
-        let role = match entry.registration.kind {
-            Kind::Lobby => Role::Peer,
-            Kind::HostClient | Kind::Paired => role.ok_or(SeatError::RoleRequired)?,
-        };
-        let is_admitted = match credential {
-            Credential::Key(_) => true,
-            Credential::ClientKey(_) => role == Role::Client,
-            Credential::ReceiveKey(_) => role != Role::Host,
-        };
-        if !is_admitted {
-            return Err(SeatError::Forbidden);
-        }
+        let role = entry.registration.admit(credential, &key, role)?;
         if !entry.has_seat_for(role, rules) {
             return Err(SeatError::Full);
         }
@@ -379,6 +382,29 @@ impl Registry {
         let receives_only = matches!(credential, Credential::ReceiveKey(_));
         let registry = Arc::clone(self);
         Ok(Seat { registration, role, receives_only, admission: None, is_accepted: false, is_active: false, registry })
+    }
+
+    /// Checks a key and the role that goes with it, without taking a seat: for a device whose member has one already.
+    /// Without a role, only the key is checked.
+    pub fn admit(
+        &self,
+        id: &str,
+        credential: Credential<'_>,
+        role: Option<Role>,
+    ) -> Result<(Arc<Registration>, Option<Role>), SeatError> {
+        let key = self.hasher.hash(credential.key());
+        let inner = self.lock();
+        let registration = &inner.entries.get(id).ok_or(SeatError::Unknown)?.registration;
+        let role = match role {
+            None if registration.has_key(credential, &key) => None,
+            role => Some(registration.admit(credential, &key, role)?),
+        };
+        Ok((Arc::clone(registration), role))
+    }
+
+    /// Hashes the secret of a session.
+    pub fn hash_session(&self, secret: &Key) -> KeyHash {
+        self.hasher.hash(secret)
     }
 
     /// Admits a host's end of a pair, which takes no seat of its own: the pair lives as long as its client has one. Returns

@@ -5,17 +5,20 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
-use ws_router_admin_api::event::EventKind;
+use mio::{Interest, Registry, Token};
+use socket2::SockRef;
+use ws_router_admin_api::event::{Admission, EventKind};
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::MemberId;
-use ws_router_core::shard::TcpTransit;
-use ws_router_core::shard::{Departure, Link, Received};
+use ws_router_core::shard::{Absence, Departure, Link, Received, TcpTransit};
 
 use super::kernel_tls::KernelTls;
+use super::away::{AwayHold, AwayPool};
 use super::plain_stream::{PlainStream, would_block_as_zero};
 use super::tls::Tls;
 use crate::events::Events;
@@ -33,6 +36,10 @@ pub(super) struct ThreadContext {
     pub(super) closed_by: RefCell<HashMap<MemberId, Peer>>,
     /// Shares of `limits.waiting`, by the clients that wait.
     pub(super) waiting: RefCell<HashMap<MemberId, Share>>,
+    /// Members without a connection.
+    pub(super) away: AwayPool,
+    /// The event loop's registry.
+    pub(super) registry: Registry,
     /// Buffer into which TLS connections read records before decrypting them.
     pub(super) ciphertext: RefCell<Vec<u8>>,
 }
@@ -59,8 +66,10 @@ pub enum TlsPlace {
 
 #[derive(Debug)]
 enum Stream {
-    /// The member has joined, but its handshake is still in progress; messages to it are queued.
-    Away,
+    /// The member has no connection, since its handshake is in progress or it has lost one; messages to it are queued.
+    Away {
+        _hold: Option<Box<AwayHold>>,
+    },
     Plain(PlainStream),
     Kernel(Box<KernelTls>),
     Tls(Box<Tls>),
@@ -69,13 +78,19 @@ enum Stream {
 impl Connection {
     /// Creates the connection of a member whose handshake is in progress.
     pub(super) fn away(seat: Seat, peer: Peer, context: &Rc<ThreadContext>) -> Self {
-        Self { stream: Stream::Away, peer, seat: Some(seat), _permit: None, context: Rc::clone(context) }
+        Self {
+            stream: Stream::Away { _hold: None },
+            peer,
+            seat: Some(seat),
+            _permit: None,
+            context: Rc::clone(context),
+        }
     }
 
     /// Creates a connection without a seat: that of the host's end of a client that waits, where `peer` is the client, for
     /// which its memory counts; or one that is only closing.
     pub(super) fn without_seat(peer: Peer, context: &Rc<ThreadContext>) -> Self {
-        Self { stream: Stream::Away, peer, seat: None, _permit: None, context: Rc::clone(context) }
+        Self { stream: Stream::Away { _hold: None }, peer, seat: None, _permit: None, context: Rc::clone(context) }
     }
 
     /// Attaches the socket once the handshake is done.
@@ -97,6 +112,32 @@ impl Connection {
         Self { stream, peer, seat: None, _permit: None, context: Rc::clone(context) }
     }
 
+    /// Continues for a device that resumes its session.
+    pub(super) fn take_over(&mut self, peer: Peer, admission: Option<Arc<Admission>>) {
+        self.peer = peer;
+        if let Some(seat) = &mut self.seat {
+            seat.admission = admission;
+        }
+    }
+
+    /// Lets the member be without a connection from the start, as one that an old process has handed over.
+    pub(super) fn hold_away(&mut self, hold: AwayHold) {
+        self.stream = Stream::Away { _hold: Some(Box::new(hold)) };
+    }
+
+    /// Limits what the kernel holds of what was sent, so that it can be sent again from `bytes` that are kept. The kernel
+    /// allows twice the number that it is given (socket(7)); the rest is for what TLS and the way hold.
+    pub(super) fn limit_unsent(&self, bytes: usize) {
+        let Some(plain) = self.plain() else { return };
+        let limited = match plain {
+            PlainStream::Tcp(stream) => SockRef::from(stream).set_send_buffer_size(bytes / 4),
+            PlainStream::Unix(stream) => SockRef::from(stream).set_send_buffer_size(bytes / 4),
+        };
+        if let Err(error) = limited {
+            tracing::debug!(peer = %self.peer, %error, "cannot limit a send buffer");
+        }
+    }
+
     /// Returns the descriptor if the connection can move to a new process. TLS connections in this process can't, since
     /// their keys stay in it.
     pub(super) fn movable(&self) -> Option<RawFd> {
@@ -114,7 +155,7 @@ impl Connection {
 
     fn plain(&self) -> Option<&PlainStream> {
         match &self.stream {
-            Stream::Away => None,
+            Stream::Away { .. } => None,
             Stream::Plain(plain) => Some(plain),
             Stream::Kernel(tls) => Some(tls.socket()),
             Stream::Tls(tls) => Some(tls.socket()),
@@ -136,7 +177,7 @@ impl Connection {
     /// Returns what encrypts the connection.
     pub(super) fn tls(&self) -> Option<TlsPlace> {
         match self.stream {
-            Stream::Away | Stream::Plain(_) => None,
+            Stream::Away { .. } | Stream::Plain(_) => None,
             Stream::Kernel(_) => Some(TlsPlace::Kernel),
             Stream::Tls(_) => Some(TlsPlace::Process),
         }
@@ -153,7 +194,7 @@ impl Connection {
     /// Returns the socket to register with the event loop.
     pub(super) fn source(&mut self) -> Option<&mut dyn Source> {
         let plain = match &mut self.stream {
-            Stream::Away => return None,
+            Stream::Away { .. } => return None,
             Stream::Plain(plain) => plain,
             Stream::Kernel(tls) => tls.socket_mut(),
             Stream::Tls(tls) => tls.socket_mut(),
@@ -170,7 +211,7 @@ impl Link for Connection {
 
     fn receive(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
         match &mut self.stream {
-            Stream::Away => Err(io::ErrorKind::WouldBlock.into()),
+            Stream::Away { .. } => Err(io::ErrorKind::WouldBlock.into()),
             Stream::Plain(plain) => {
                 let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
                 let bytes = plain.read_vectored(buffers)?;
@@ -183,7 +224,7 @@ impl Link for Connection {
 
     fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.stream {
-            Stream::Away => Ok(0),
+            Stream::Away { .. } => Ok(0),
             Stream::Plain(plain) => would_block_as_zero(plain.write_vectored(slices)),
             Stream::Kernel(tls) => tls.send(slices),
             Stream::Tls(tls) => tls.send(slices),
@@ -192,7 +233,7 @@ impl Link for Connection {
 
     fn flush(&mut self) -> io::Result<bool> {
         match &mut self.stream {
-            Stream::Away => Ok(false),
+            Stream::Away { .. } => Ok(false),
             Stream::Plain(_) | Stream::Kernel(_) => Ok(true),
             Stream::Tls(tls) => tls.flush(),
         }
@@ -200,7 +241,7 @@ impl Link for Connection {
 
     fn has_unread(&self) -> bool {
         match &self.stream {
-            Stream::Away | Stream::Plain(_) => false,
+            Stream::Away { .. } | Stream::Plain(_) => false,
             Stream::Kernel(_) | Stream::Tls(_) => true,
         }
     }
@@ -217,9 +258,41 @@ impl Link for Connection {
         self.seat.as_ref()?.hold()
     }
 
+    fn go_away(&mut self, absence: &Absence, must: bool) -> Option<Self> {
+        let share = self.context.away.take(&self.peer);
+        if share.is_none() && !must {
+            return None;
+        }
+        let seat = self.seat.take()?;
+        let slot = self._permit.as_mut().and_then(ConnectionPermit::take_slot);
+        self.context.events.publish(EventKind::Away {
+            registration: seat.registration.id.clone(),
+            member: absence.member,
+            role: seat.role,
+            reason: absence.reason,
+            silent_ms: absence.silent.as_millis() as u64,
+        });
+        let away = Self {
+            stream: Stream::Away { _hold: Some(Box::new(AwayHold::new(share, slot))) },
+            peer: self.peer,
+            seat: Some(seat),
+            _permit: None,
+            context: Rc::clone(&self.context),
+        };
+        Some(std::mem::replace(self, away))
+    }
+
+    fn moved_to(&mut self, slot: usize) {
+        let context = Rc::clone(&self.context);
+        let Some(source) = self.source() else { return };
+        if let Err(error) = context.registry.reregister(source, Token(slot), INTERESTS) {
+            tracing::warn!(%error, "cannot register a connection with the event loop again");
+        }
+    }
+
     fn finish(&mut self) {
         match &mut self.stream {
-            Stream::Away => {}
+            Stream::Away { .. } => {}
             Stream::Plain(plain) => plain.shutdown(),
             Stream::Kernel(tls) => tls.finish(),
             Stream::Tls(tls) => tls.finish(),
@@ -249,6 +322,9 @@ impl Link for Connection {
         });
     }
 }
+
+/// What the event loop reports about a connection.
+pub(super) const INTERESTS: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 #[cfg(test)]
 mod tests {

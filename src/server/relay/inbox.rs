@@ -2,15 +2,20 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
+use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, Serial};
-use ws_router_core::shard::{MemberState, OutsideMessage, Rates, Rules, Traffic, WaitingState};
+use ws_router_core::shard::{
+    MemberState, OutsideMessage, Rates, Rules, SessionClaim, SessionCounts, SessionError, Traffic, WaitingState,
+};
 
+use super::away::AwayHold;
 use super::{MemberView, SendOutcome};
 use crate::log::messages;
 use crate::net::Socket;
@@ -28,6 +33,7 @@ pub(super) enum Command {
         peer: Peer,
         rates: Option<Box<Rates>>,
         waiting: Option<Box<WaitingClient>>,
+        session: Option<Box<SessionClaim>>,
         done: oneshot::Sender<()>,
     },
     /// Accepts the client that was announced with a number, for a host whose connection will be attached later. The reply
@@ -38,8 +44,15 @@ pub(super) enum Command {
         seat: Box<Seat>,
         peer: Peer,
         rates: Option<Box<Rates>>,
+        session: Option<Box<SessionClaim>>,
         done: oneshot::Sender<bool>,
     },
+    /// Takes the member of a session over for a device, whose connection will be attached later.
+    Resume(Box<Resume>),
+    /// Makes the member of a session away.
+    Suspend(Box<SessionClaim>, oneshot::Sender<Result<SessionCounts, SessionError>>),
+    /// Ends a session, if there is one.
+    EndSession(Box<SessionClaim>, oneshot::Sender<Result<(), SessionError>>),
     /// Attaches the connection of a member, with the bytes received after its handshake.
     Attach { id: MemberId, socket: Box<Socket>, early: Bytes },
     /// Removes a member whose handshake failed.
@@ -74,6 +87,20 @@ pub(super) enum Command {
     Stop(CloseReason, Duration, oneshot::Sender<()>),
 }
 
+/// A session that a device resumes.
+#[derive(Debug)]
+pub(super) struct Resume {
+    /// Number of the reservation.
+    pub(super) id: MemberId,
+    pub(super) claim: SessionClaim,
+    /// Messages that the device has received.
+    pub(super) received: u64,
+    pub(super) peer: Peer,
+    pub(super) admission: Option<Arc<Admission>>,
+    pub(super) rates: Option<Box<Rates>>,
+    pub(super) answer: oneshot::Sender<Result<(), SessionError>>,
+}
+
 /// A message from outside that is to be sent.
 #[derive(Debug)]
 pub(super) struct Send {
@@ -94,6 +121,8 @@ pub(super) struct TrafficPart {
 #[derive(Debug, Default)]
 pub(super) struct FrozenThread {
     pub(super) members: Vec<(MemberSnapshot, RawFd)>,
+    /// Members of sessions that are without a connection.
+    pub(super) away: Vec<MemberSnapshot>,
     pub(super) waiting: Vec<WaitingSnapshot>,
 }
 
@@ -112,6 +141,25 @@ pub struct WaitingClient {
 /// the messages.
 pub(super) type RestoredWaiting = (Hold, Duration, WaitingState);
 
+/// The connection of a member of an old process.
+#[derive(Debug)]
+pub enum RestoredConnection {
+    /// Its socket.
+    Socket(Socket),
+    /// None, since it has a session and is away. The peer is that of its last connection.
+    Away(Peer, AwayHold),
+}
+
+impl RestoredConnection {
+    /// Returns its other end.
+    pub(super) fn peer(&self) -> Peer {
+        match self {
+            Self::Socket(socket) => socket.peer,
+            Self::Away(peer, _) => *peer,
+        }
+    }
+}
+
 /// A member of an old process, with its connection and the state of its stream.
 #[derive(Debug)]
 pub struct RestoredMember {
@@ -120,7 +168,7 @@ pub struct RestoredMember {
     /// The state of its stream.
     pub state: MemberState,
     /// Its connection.
-    pub socket: Socket,
+    pub connection: RestoredConnection,
     /// Share of `limits.waiting`, if it is a client that waits.
     pub share: Option<Share>,
 }

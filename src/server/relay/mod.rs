@@ -5,6 +5,7 @@
 //! channel and no other task. The rest of the daemon sends commands to a thread through its inbox.
 
 mod announcement_numbers;
+mod away;
 mod connection;
 mod inbox;
 mod kernel_tls;
@@ -26,7 +27,9 @@ use ws_router_admin_api::event::Admission;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Sequence, Serial};
 use ws_router_core::kind::Role;
-use ws_router_core::shard::{OutsideMessage, Pairing, Rates, Rules, Traffic, WaitingState};
+use ws_router_core::shard::{
+    OutsideMessage, Pairing, Rates, Rules, SessionClaim, SessionCounts, SessionError, Traffic, WaitingState,
+};
 
 use crate::config;
 use crate::events::Events;
@@ -37,9 +40,10 @@ use crate::registry::{Hold, Registration, Seat, Sender};
 use crate::snapshot::{MemberSnapshot, WaitingSnapshot};
 use crate::sys::TcpState;
 use announcement_numbers::AnnouncementNumbers;
+pub use away::{AwayHold, AwayPool};
 pub use connection::TlsPlace;
-use inbox::{Command, Inbox, Send, TrafficPart};
-pub use inbox::{RestoredMember, WaitingClient};
+use inbox::{Command, Inbox, Resume, Send, TrafficPart};
+pub use inbox::{RestoredConnection, RestoredMember, WaitingClient};
 pub use memory_budget::{CONNECTION, MemoryBudget, REGISTRATION, REQUEST, TLS_SESSION};
 use thread::{Stats, Thread};
 
@@ -94,6 +98,10 @@ pub struct MemberView {
     pub bytes_out: u64,
     /// Bytes that wait for its socket.
     pub outbox: u64,
+    /// Whether it has a session.
+    pub has_session: bool,
+    /// Time for which it has been without a connection; `None` unless it is away.
+    pub away: Option<Duration>,
     /// The kernel's view of its connection; `None` unless it is TCP.
     pub tcp: Option<TcpState>,
 }
@@ -127,6 +135,8 @@ impl Drop for Reservation {
 pub struct Frozen {
     /// Each member and its descriptor, which the relay thread continues to own.
     pub members: Vec<(MemberSnapshot, RawFd)>,
+    /// Members of sessions that are without a connection.
+    pub away: Vec<MemberSnapshot>,
     /// What waits for a receiver, by registration.
     pub waiting: Vec<WaitingSnapshot>,
     /// The threads resume when these are dropped.
@@ -158,12 +168,13 @@ impl Relay {
         busy_poll: Duration,
         events: Events,
         metrics: &Arc<FrontendMetrics>,
+        away: &AwayPool,
     ) -> io::Result<Self> {
         let totals: Vec<_> = (0..threads.max(1)).map(|_| Arc::new(ThreadTotals::default())).collect();
         let memory = Arc::new(MemoryBudget::new(Arc::clone(metrics), totals.clone()));
         let start = |(number, totals)| {
             let stats = Stats { totals, memory: Arc::clone(&memory) };
-            start_thread(number, rules(websocket), busy_poll, events.clone(), stats)
+            start_thread(number, rules(websocket), busy_poll, events.clone(), stats, away.clone())
         };
         let threads = totals.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
         Ok(Self(Arc::new(Inner { threads, memory, members: Sequence::after(0), self_tests: Sequence::after(0) })))
@@ -183,11 +194,14 @@ impl Relay {
         peer: Peer,
         rates: Option<Box<Rates>>,
         waiting: Option<Box<WaitingClient>>,
+        session: Option<Box<SessionClaim>>,
     ) -> Result<Reservation, Busy> {
         let id = MemberId(self.0.members.next());
         let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
         let (done, is_done) = oneshot::channel();
-        inbox.try_push(Command::Reserve { id, seat: Box::new(seat), peer, rates, waiting, done }).map_err(|_| Busy)?;
+        inbox
+            .try_push(Command::Reserve { id, seat: Box::new(seat), peer, rates, waiting, session, done })
+            .map_err(|_| Busy)?;
         let reservation = Reservation { id, inbox, is_open: true };
         is_done.await.map(|()| reservation).map_err(|_| Busy)
     }
@@ -200,14 +214,51 @@ impl Relay {
         seat: Seat,
         peer: Peer,
         rates: Option<Box<Rates>>,
+        session: Option<Box<SessionClaim>>,
     ) -> Result<Option<Reservation>, Busy> {
         let id = MemberId(self.0.members.next());
         let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
         let (done, is_done) = oneshot::channel();
-        inbox.try_push(Command::Accept { id, number, seat: Box::new(seat), peer, rates, done }).map_err(|_| Busy)?;
+        inbox
+            .try_push(Command::Accept { id, number, seat: Box::new(seat), peer, rates, session, done })
+            .map_err(|_| Busy)?;
         let reservation = Reservation { id, inbox, is_open: true };
         let is_accepted = is_done.await.map_err(|_| Busy)?;
         Ok(is_accepted.then_some(reservation))
+    }
+
+    /// Takes the member of a session over for a device that has received so many of its messages.
+    pub async fn resume(
+        &self,
+        claim: SessionClaim,
+        received: u64,
+        peer: Peer,
+        admission: Option<Arc<Admission>>,
+        rates: Option<Box<Rates>>,
+    ) -> Result<Result<Reservation, SessionError>, Busy> {
+        let id = MemberId(self.0.members.next());
+        let inbox = Arc::clone(self.inbox_of(claim.serial));
+        let (answer, is_resumed) = oneshot::channel();
+        let resume = Resume { id, claim, received, peer, admission, rates, answer };
+        inbox.try_push(Command::Resume(Box::new(resume))).map_err(|_| Busy)?;
+        let reservation = Reservation { id, inbox, is_open: true };
+        Ok(is_resumed.await.map_err(|_| Busy)?.map(|()| reservation))
+    }
+
+    /// Closes the connection of a session's member, which is away from then on, and returns its counts.
+    pub async fn suspend(&self, claim: SessionClaim) -> Result<Result<SessionCounts, SessionError>, Busy> {
+        let (answer, counts) = oneshot::channel();
+        let inbox = self.inbox_of(claim.serial);
+        inbox.try_push(Command::Suspend(Box::new(claim), answer)).map_err(|_| Busy)?;
+        counts.await.map_err(|_| Busy)
+    }
+
+    /// Ends a session, if there is one with this secret; fails if it belongs to another key or role.
+    pub async fn end_session(&self, claim: SessionClaim) -> Result<Result<(), SessionError>, Busy> {
+        let (answer, ended) = oneshot::channel();
+        let inbox = self.inbox_of(claim.serial);
+        inbox.try_push(Command::EndSession(Box::new(claim), answer)).map_err(|_| Busy)?;
+        ended.await.map_err(|_| Busy)
     }
 
     /// Sends a message to all who receive from the sender's role, and waits up to `patience` while all of them are behind.
@@ -373,10 +424,11 @@ impl Relay {
             (answer, hold)
         };
         let asked: Vec<_> = self.0.threads.iter().map(freeze).collect();
-        let mut frozen = Frozen { members: Vec::new(), waiting: Vec::new(), _hold: Vec::new() };
+        let mut frozen = Frozen { members: Vec::new(), away: Vec::new(), waiting: Vec::new(), _hold: Vec::new() };
         for (answer, hold) in asked {
             let copy = answer.await.unwrap_or_default();
             frozen.members.extend(copy.members);
+            frozen.away.extend(copy.away);
             frozen.waiting.extend(copy.waiting);
             frozen._hold.push(hold);
         }
@@ -395,13 +447,21 @@ impl Relay {
 /// Time after which a relay thread that hasn't answered counts as stopped.
 const STOPPED_THREAD: Duration = Duration::from_secs(5);
 
-fn start_thread(number: usize, rules: Rules, busy_poll: Duration, events: Events, stats: Stats) -> io::Result<Handle> {
+fn start_thread(
+    number: usize,
+    rules: Rules,
+    busy_poll: Duration,
+    events: Events,
+    stats: Stats,
+    away: AwayPool,
+) -> io::Result<Handle> {
     let poll = mio::Poll::new()?;
     let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), thread::WAKE)?));
     let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&stats.totals) };
     let numbers = AnnouncementNumbers::random()?;
     let run = move || {
-        if let Err(error) = Thread::new(poll, inbox, rules, busy_poll, events, stats, numbers).run() {
+        let thread = Thread::new(poll, inbox, rules, busy_poll, events, stats, numbers, away);
+        if let Err(error) = thread.and_then(Thread::run) {
             // A router without one of its threads must not continue; the service manager restarts it.
             panic!("the event queue of a relay thread failed: {error}");
         }
@@ -419,5 +479,7 @@ fn rules(websocket: &config::Websocket) -> Rules {
         pong_timeout: websocket.pong_timeout,
         stall_timeout: websocket.stall_timeout,
         close_timeout: websocket.close_timeout,
+        session_timeout: websocket.session_timeout,
+        session_buffer: usize::try_from(websocket.session_buffer.as_u64()).unwrap_or(usize::MAX),
     }
 }

@@ -17,6 +17,7 @@ use ws_router_core::ids::{MemberId, Serial};
 use ws_router_core::shard::{DiscardReason, Moment, Rules, Shard, Shed};
 
 use super::announcement_numbers::AnnouncementNumbers;
+use super::away::AwayPool;
 use super::connection::{Connection, ThreadContext};
 use super::inbox::Inbox;
 use super::memory_budget::MemoryBudget;
@@ -44,7 +45,8 @@ pub(super) struct Thread {
     timed: u64,
     /// Whether the last iteration left commands in the inbox. The waker isn't called for these again.
     has_commands: bool,
-    /// The members whose handshake is in progress.
+    /// The handshakes in progress, by the number of the reservation. That is the member's own, unless the handshake resumes
+    /// a session.
     handshakes: HashMap<MemberId, Handshake>,
     numbers: AnnouncementNumbers,
     /// Messages from outside whose receivers are behind.
@@ -56,6 +58,7 @@ pub(super) struct Thread {
 #[derive(Debug, Clone, Copy)]
 struct Handshake {
     slot: usize,
+    member: MemberId,
     /// The client that it accepts. It counts in `limits.waiting` until the handshake is done.
     accepts: Option<MemberId>,
 }
@@ -85,15 +88,18 @@ impl Thread {
         events: Events,
         stats: Stats,
         numbers: AnnouncementNumbers,
-    ) -> Self {
+        away: AwayPool,
+    ) -> io::Result<Self> {
         let context = Rc::new(ThreadContext {
             events,
             closed_by: RefCell::default(),
             waiting: RefCell::default(),
+            away,
+            registry: poll.registry().try_clone()?,
             ciphertext: RefCell::new(vec![0; CIPHERTEXT]),
         });
         let (shard, begin, now) = (Shard::new(rules), Instant::now(), EPOCH);
-        Self {
+        Ok(Self {
             poll,
             inbox,
             shard,
@@ -109,7 +115,7 @@ impl Thread {
             numbers,
             sends: WaitingSends::default(),
             stop: None,
-        }
+        })
     }
 
     /// Runs the event loop until [`Command::Stop`](super::inbox::Command::Stop); fails only if polling fails.
@@ -259,6 +265,11 @@ impl Thread {
         totals.accepted_clients.set(tally.accepted);
         totals.rejected_clients.set(tally.rejected);
         totals.accept_timeouts.set(tally.accept_timeouts);
+        totals.members_away.set(tally.sessions.away);
+        totals.sessions_resumed.set(tally.sessions.resumed);
+        totals.sessions_expired.set(tally.sessions.expired);
+        totals.session_gaps.set(tally.sessions.gaps);
+        totals.sessions_closed.set(tally.sessions.closed);
         for &reason in CloseReason::ALL {
             totals.set_closes(reason, tally.closes[reason as usize]);
         }

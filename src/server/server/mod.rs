@@ -9,6 +9,7 @@ mod cached;
 mod drain;
 mod restore;
 mod send;
+mod sessions;
 mod watches;
 
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId, Serial};
 use ws_router_core::kind::{Kind, Role};
 use ws_router_core::secret::{Key, KeyHasher};
-use ws_router_core::shard::{Rates, Traffic};
+use ws_router_core::shard::{Rates, SessionError, Traffic};
 
 use crate::access::Access;
 use crate::config::{Config, Limits, Problems};
@@ -36,7 +37,7 @@ use crate::metrics::{FrontendMetrics, Rejection, ThreadTotals};
 use crate::net::{ClientLimits, ConnectionGate, NetworkSlot, PendingPool, SendBuffers, Socket};
 use crate::peer::{Network, Peer, Shares};
 use crate::registry::{self, Credential, KeyError, MemberCounts, Registration, Registry, Request, SeatError, Summary};
-use crate::relay::{self, MemberView, MemoryBudget, Relay, WaitingClient};
+use crate::relay::{self, AwayPool, MemberView, MemoryBudget, Relay, WaitingClient};
 use crate::sys;
 pub use cached::Cached;
 use drain::Drain;
@@ -44,6 +45,8 @@ pub use drain::STEP as DRAIN_INTERVAL;
 
 pub use restore::{FrozenServer, Inherited, RELEASE_TIME, ask_to_reconnect};
 pub use send::{SendError, SendRequest, Sent};
+use sessions::Prepared;
+pub use sessions::{JoinedBy, SessionQuery, SessionQueryError, SessionRequest};
 pub use watches::{MembersWatch, WatchEnd, WatchError};
 
 /// A running router.
@@ -58,6 +61,7 @@ pub struct Server {
     clients: Arc<ClientLimits>,
     pending: Arc<PendingPool>,
     waiting: Shares,
+    away: AwayPool,
     send_buffers: Arc<SendBuffers>,
     metrics: Arc<FrontendMetrics>,
     events: Events,
@@ -81,7 +85,8 @@ impl Server {
         };
         let threads = config.relay.threads.or_else(|| thread::available_parallelism().ok());
         let threads = threads.map_or(1, NonZeroUsize::get);
-        let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone(), &metrics)
+        let away = AwayPool::new(config.limits.away);
+        let relay = Relay::start(threads, &config.websocket, config.relay.busy_poll, events.clone(), &metrics, &away)
             .map_err(StartError::Threads)?;
         relay.memory().set_limit(memory_limit(&config.limits));
         let config = Arc::new(config);
@@ -95,6 +100,7 @@ impl Server {
             clients: Arc::default(),
             pending: Arc::new(PendingPool::new(Arc::clone(&metrics))),
             waiting: Shares::default(),
+            away,
             send_buffers: Arc::new(SendBuffers::new(Arc::clone(&metrics))),
             metrics,
             events,
@@ -130,10 +136,17 @@ impl Server {
     /// Takes a seat in a registration. The member receives all messages that are sent from now on, as soon as
     /// [`Reservation::attach`] has passed its connection.
     pub async fn join(&self, request: Join<'_>) -> Result<Reservation, JoinError> {
-        let Join { id, credential, role, hello, client, is_forwarded, admission, rates } = request;
         self.check_available()?;
-        self.check_key_attempts(&client, id).map_err(JoinError::TooManyWrongKeys)?;
-        let slot = if is_forwarded { self.network_slot(&client)? } else { None };
+        self.check_key_attempts(&request.client, request.id).map_err(JoinError::TooManyWrongKeys)?;
+        let slot = if request.is_forwarded { self.network_slot(&request.client)? } else { None };
+        let (session, _hold) = match request.session {
+            Some(session) => match self.prepare_session(&request, session).await? {
+                Prepared::Resumed(reservation) => return Ok(Reservation { slot, ..reservation }),
+                Prepared::New(claim, hold) => (Some(claim), hold),
+            },
+            None => (None, None),
+        };
+        let Join { id, credential, role, hello, client, admission, rates, .. } = request;
         let mut seat = self.registry.seat(id, credential, role).inspect_err(|error| {
             if *error == SeatError::WrongKey {
                 self.record_failed_key(&client, id);
@@ -143,20 +156,29 @@ impl Server {
         seat.admission = admission;
         let waits = registration.kind == Kind::Paired && seat.role == Role::Client;
         let waiting = if waits { Some(Box::new(self.waiting_client(hello, &client)?)) } else { None };
-        let member = self.relay.reserve(seat, client, rates, waiting).await.map_err(|relay::Busy| JoinError::Busy)?;
+        let member =
+            self.relay.reserve(seat, client, rates, waiting, session).await.map_err(|relay::Busy| JoinError::Busy)?;
         Ok(Reservation { registration, member, slot })
     }
 
     /// Accepts a client of a paired registration for a host. The two are a pair as soon as [`Reservation::attach`] has
     /// passed the connection.
     pub async fn accept(&self, request: AcceptClient<'_>) -> Result<Reservation, JoinError> {
-        let AcceptClient { id, number, client, is_forwarded, admission, rates } = request;
         self.check_available()?;
-        let slot = if is_forwarded { self.network_slot(&client)? } else { None };
-        let mut seat = self.registry.accept(id).ok_or(JoinError::NotWaiting)?;
+        let slot = if request.is_forwarded { self.network_slot(&request.client)? } else { None };
+        let mut seat = self.registry.accept(request.id).ok_or(JoinError::NotWaiting)?;
+        let session = match request.session {
+            Some(session) => match self.prepare_accepted_session(&request, session, &seat).await? {
+                Prepared::Resumed(reservation) => return Ok(Reservation { slot, ..reservation }),
+                Prepared::New(claim, _) => Some(claim),
+            },
+            None => None,
+        };
+        let AcceptClient { number, client, admission, rates, .. } = request;
         let registration = Arc::clone(&seat.registration);
         seat.admission = admission;
-        let accepted = self.relay.accept(number, seat, client, rates).await.map_err(|relay::Busy| JoinError::Busy)?;
+        let accepted =
+            self.relay.accept(number, seat, client, rates, session).await.map_err(|relay::Busy| JoinError::Busy)?;
         let member = accepted.ok_or(JoinError::NotWaiting)?;
         Ok(Reservation { registration, member, slot })
     }
@@ -233,6 +255,7 @@ impl Server {
         self.registry.set_rules(registry::Rules::of(&config));
         self.relay.reconfigure(&config.websocket, config.relay.busy_poll);
         self.relay.memory().set_limit(memory_limit(&config.limits));
+        self.away.set_limit(config.limits.away);
         self.config.send_replace(Arc::new(config));
         let before = self.access.send_replace(Arc::new(access));
         let files = self.access.borrow().changed_files(&before);
@@ -475,6 +498,8 @@ pub struct Join<'a> {
     pub admission: Option<Arc<Admission>>,
     /// Rates of the messages and bytes that the device may send.
     pub rates: Option<Box<Rates>>,
+    /// The session that the device begins or resumes, if it has one.
+    pub session: Option<SessionRequest<'a>>,
 }
 
 /// A request to accept a client of a paired registration.
@@ -492,6 +517,8 @@ pub struct AcceptClient<'a> {
     pub admission: Option<Arc<Admission>>,
     /// Rates of the messages and bytes that the host may send.
     pub rates: Option<Box<Rates>>,
+    /// The session that the host begins or resumes for this connection, if it has one.
+    pub session: Option<SessionRequest<'a>>,
 }
 
 /// A member whose connection has not been attached yet. If this is dropped before, the member leaves again.
@@ -568,6 +595,12 @@ pub enum JoinError {
     /// `limits.waiting` clients wait, or the client's network has its share of them.
     #[error("limits.waiting has been reached")]
     TooManyWaiting,
+    /// A host that listens can't have a session.
+    #[error("a host that listens has no session")]
+    NoSession,
+    /// The session can't be resumed.
+    #[error("the session can't be resumed: {0:?}")]
+    Session(SessionError),
     /// No client waits that was announced with the number.
     #[error("no client waits with this number")]
     NotWaiting,

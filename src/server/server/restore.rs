@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::log::messages;
 use crate::net::Socket;
 use crate::registry::{self, Registry};
-use crate::relay::{Frozen, RestoredMember};
+use crate::relay::{AwayHold, Frozen, RestoredConnection, RestoredMember};
 use crate::snapshot::{RestartCounts, Snapshot, WaitingSnapshot};
 
 /// State and connections that an old process handed over.
@@ -94,7 +94,7 @@ impl Server {
         let history = Snapshot::encode_events(&events);
         let mut frozen = self.relay.freeze().await;
         let (members, descriptors) = std::mem::take(&mut frozen.members).into_iter().unzip();
-        let waiting = std::mem::take(&mut frozen.waiting);
+        let (away, waiting) = (std::mem::take(&mut frozen.away), std::mem::take(&mut frozen.waiting));
         let (now, metrics) = (Instant::now(), &self.metrics);
         let snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -102,6 +102,7 @@ impl Server {
             last_member: self.relay.last_member(),
             listeners: Vec::new(),
             members,
+            away,
             waiting,
             drain: self.drain.state(now),
             restarts: RestartCounts {
@@ -118,15 +119,25 @@ impl Server {
     /// Admits the members of an old process again, and resumes its drain.
     pub(super) fn restore(&self, inherited: Inherited) {
         let Inherited { snapshot: state, members } = inherited;
-        let (gate, total) = (self.connection_gate(), state.members.len());
+        let (gate, total) = (self.connection_gate(), state.members.len() + state.away.len());
         self.relay.skip_members(state.last_member);
         let (mut restored, mut closing) = (Vec::with_capacity(total), Vec::new());
         let mut admissions = HashSet::new();
-        for (member, descriptor) in state.members.into_iter().zip(members) {
-            let (id, known) = (member.registration.as_str(), member.member);
-            let socket = |descriptor| Socket::handed_over(descriptor, member.peer, member.sealed, &gate);
+        let connected = state.members.into_iter().zip(members.into_iter().map(Some));
+        for (member, descriptor) in connected.chain(state.away.into_iter().map(|member| (member, None))) {
+            let (id, known, peer) = (member.registration.as_str(), member.member, member.peer);
+            let connection = |descriptor| match descriptor {
+                Some(descriptor) => {
+                    RestoredConnection::Socket(Socket::handed_over(descriptor, peer, member.sealed, &gate))
+                }
+                None => {
+                    let slot = self.clients.hold_handed_over(&peer, &self.config.borrow());
+                    RestoredConnection::Away(peer, AwayHold::new(self.away.take_handed_over(&peer), slot))
+                }
+            };
             if known.is_closing() {
-                closing.push(RestoredMember { seat: None, state: known, socket: socket(descriptor), share: None });
+                let connection = connection(descriptor);
+                closing.push(RestoredMember { seat: None, state: known, connection, share: None });
                 continue;
             }
             let seat = if known.is_accepted_end() {
@@ -135,13 +146,13 @@ impl Server {
                 self.registry.restore_seat(id, known.serial, known.role, known.receives_only)
             };
             let Some(mut seat) = seat else {
-                ask_to_reconnect(descriptor);
+                descriptor.map(ask_to_reconnect);
                 continue;
             };
             seat.admission = member.admission.map(|admission| shared(admission, &mut admissions));
             let share = known.is_waiting().then(|| self.waiting.take(self.network_of(&member.peer), usize::MAX).ok());
-            let (seat, socket, share) = (Some(seat), socket(descriptor), share.flatten());
-            restored.push(RestoredMember { seat, state: known, socket, share });
+            let (seat, connection, share) = (Some(seat), connection(descriptor), share.flatten());
+            restored.push(RestoredMember { seat, state: known, connection, share });
         }
         let (count, total) = (restored.len(), total - closing.len());
         restored.append(&mut closing);

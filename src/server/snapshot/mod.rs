@@ -41,6 +41,9 @@ pub struct Snapshot {
     pub listeners: Vec<String>,
     /// Members, each with a descriptor.
     pub members: Vec<MemberSnapshot>,
+    /// Members of sessions that are without a connection, and have no descriptor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<MemberSnapshot>,
     /// Messages that wait for a receiver, by registration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<WaitingSnapshot>,

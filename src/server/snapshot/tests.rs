@@ -34,6 +34,7 @@ fn snapshot() -> Snapshot {
         last_member: 7,
         listeners: vec!["bound:127.0.0.1:0".into()],
         members: Vec::new(),
+        away: Vec::new(),
         waiting: Vec::new(),
         drain: None,
         restarts: RestartCounts::default(),

@@ -134,6 +134,8 @@ pub fn rules(max_message: u64) -> Rules {
         pong_timeout: Duration::from_secs(20),
         stall_timeout: Duration::from_secs(30),
         close_timeout: Duration::from_secs(5),
+        session_timeout: Duration::from_secs(120),
+        session_buffer: 64 << 10,
     }
 }
 

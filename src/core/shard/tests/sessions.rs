@@ -46,7 +46,7 @@ impl Scene {
 
     fn claim(&self, caller: usize) -> SessionClaim {
         let Caller { serial, role, secret: text, .. } = &self.callers[caller];
-        SessionClaim { serial: *serial, secret: secret(text), owner: SessionOwner::Key(*role) }
+        SessionClaim { serial: *serial, secret: secret(text), owner: SessionOwner::Key, role: Some(*role) }
     }
 
     /// Joins, with the session of a secret, or without one if that is empty.
@@ -348,13 +348,13 @@ fn a_session_belongs_to_the_key_and_role_that_began_it() {
     let mut scene = Scene::new(quiet(), usize::MAX / 2);
     let host = scene.join(1, Role::Host, "the secret of one");
     let claim = scene.claim(host);
-    for owner in [
-        SessionOwner::Key(Role::Client),
-        SessionOwner::ClientKey,
-        SessionOwner::ReceiveKey(Role::Client),
-        SessionOwner::accept(1),
+    for (owner, role) in [
+        (SessionOwner::Key, Some(Role::Client)),
+        (SessionOwner::ClientKey, None),
+        (SessionOwner::ReceiveKey, Some(Role::Host)),
+        (SessionOwner::accept(1), None),
     ] {
-        let claim = SessionClaim { owner, ..claim.clone() };
+        let claim = SessionClaim { owner, role, ..claim.clone() };
         assert_eq!(scene.shard.suspend_session(&claim, scene.now), Err(SessionError::Forbidden));
         assert_eq!(scene.shard.resume_session(&claim, 0, scene.now), Err(SessionError::Forbidden));
         assert_eq!(scene.shard.end_session(&claim, scene.now), Err(SessionError::Forbidden));

@@ -92,9 +92,20 @@ prop_compose! {
         outbox in size(ByteSize::kib(16), ByteSize::gib(1)),
         stall_timeout in moments(),
         slow_receiver in prop_oneof![Just(SlowReceiver::Close), Just(SlowReceiver::Pace)],
-        close_timeout in moments(),
+        [close_timeout, session_timeout] in [moments(), moments()],
+        session_buffer in size(ByteSize::kib(16), ByteSize::mib(64)),
     ) -> Websocket {
-        Websocket { max_message, ping_interval, pong_timeout, outbox, stall_timeout, slow_receiver, close_timeout }
+        Websocket {
+            max_message,
+            ping_interval,
+            pong_timeout,
+            outbox,
+            stall_timeout,
+            slow_receiver,
+            close_timeout,
+            session_timeout,
+            session_buffer,
+        }
     }
 }
 
@@ -150,7 +161,7 @@ prop_compose! {
         members in 1..1_000_000_usize,
         pending in 1..1_000_000_usize,
         watchers in 1..1_000_000_usize,
-        waiting in 1..1_000_000_usize,
+        [waiting, away] in [1..1_000_000_usize, 1..1_000_000_usize],
         connections_per_address in option::of(1..1_000_000_usize),
         memory in option::of(size(ByteSize::mib(16), ByteSize::tib(64))),
         [connection_rate, register_rate, send_rate, wrong_key_rate] in
@@ -164,6 +175,7 @@ prop_compose! {
             pending,
             watchers,
             waiting,
+            away,
             memory,
             connection_rate,
             register_rate,

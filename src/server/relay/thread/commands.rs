@@ -1,23 +1,24 @@
 //! Handlers of the commands that a relay thread receives through its inbox.
 
 use std::cell::Cell;
-use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mio::{Interest, Token};
+use mio::Token;
 use uuid::Uuid;
 use ws_router_admin_api::event::EventKind;
 use ws_router_core::close::CloseReason;
 use ws_router_core::ids::{MemberId, RegistrationId};
 use ws_router_core::kind::{Kind, Role};
-use ws_router_core::shard::{Arrival, MemberState, MemberSummary, Newcomer};
+use ws_router_core::shard::{Arrival, MemberSummary, Newcomer};
 
 use super::super::MemberView;
-use super::super::connection::Connection;
-use super::super::inbox::{Command, FrozenThread, RestoredMember, TrafficPart, WaitingClient};
+use super::super::connection::{Connection, INTERESTS};
+use super::super::inbox::{
+    Command, FrozenThread, RestoredConnection, RestoredMember, Resume, TrafficPart, WaitingClient,
+};
 use super::{Handshake, Stop, Thread};
 use crate::net::Socket;
 use crate::peer::Peer;
@@ -29,19 +30,32 @@ impl Thread {
     pub(super) fn handle(&mut self, command: Command) {
         // Sending an answer fails only if the task that sent the command has been dropped.
         match command {
-            Command::Reserve { id, seat, peer, rates, waiting, done } => {
+            Command::Reserve { id, seat, peer, rates, waiting, session, done } => {
                 let slot = self.reserve(id, *seat, peer, waiting);
+                if let Some(claim) = session {
+                    self.shard.begin_session(slot, *claim, self.now);
+                }
                 if let Some(rates) = rates {
                     self.shard.set_rates(slot, &rates);
                 }
                 let _ = done.send(());
             }
-            Command::Accept { id, number, seat, peer, rates, done } => {
+            Command::Accept { id, number, seat, peer, rates, session, done } => {
                 let slot = self.accept(id, number, *seat, peer);
+                if let (Some(slot), Some(claim)) = (slot, session) {
+                    self.shard.begin_session(slot, *claim, self.now);
+                }
                 if let (Some(slot), Some(rates)) = (slot, rates) {
                     self.shard.set_rates(slot, &rates);
                 }
                 let _ = done.send(slot.is_some());
+            }
+            Command::Resume(resume) => self.resume(*resume),
+            Command::Suspend(claim, answer) => {
+                let _ = answer.send(self.shard.suspend_session(&claim, self.now));
+            }
+            Command::EndSession(claim, answer) => {
+                let _ = answer.send(self.shard.end_session(&claim, self.now));
             }
             Command::Attach { id, socket, early } => self.attach(id, *socket, &early),
             Command::Abandon(id) => self.abandon(id),
@@ -91,7 +105,7 @@ impl Thread {
             }
             Command::Freeze { copies, thaw } => {
                 self.shard.flush(self.now);
-                let copy = FrozenThread { members: self.export(), waiting: self.export_waiting() };
+                let copy = self.export();
                 if copies.send(copy).is_ok() {
                     // Returns when the sender is dropped. Bytes that arrive until then wait in the kernel.
                     let _ = thaw.recv();
@@ -139,7 +153,7 @@ impl Thread {
             (Kind::Paired, None) => self.shard.join_listening(&newcomer, connection, deadline, self.now),
             _ => self.shard.join_away(&newcomer, connection, deadline, self.now),
         };
-        self.on_reserved(id, Handshake { slot, accepts: None }, &registration);
+        self.on_reserved(id, Handshake { slot, member: id, accepts: None }, &registration);
         slot
     }
 
@@ -160,7 +174,7 @@ impl Thread {
             peer,
             admission,
         });
-        self.on_reserved(id, Handshake { slot, accepts: Some(client) }, &registration);
+        self.on_reserved(id, Handshake { slot, member: id, accepts: Some(client) }, &registration);
         Some(slot)
     }
 
@@ -174,16 +188,46 @@ impl Thread {
         }
     }
 
+    /// Takes the member of a session over for a device. An earlier handshake for it comes too late.
+    fn resume(&mut self, resume: Resume) {
+        let Resume { id, claim, received, peer, admission, rates, answer } = resume;
+        let resumed = self.shard.resume_session(&claim, received, self.now).map(|(slot, member)| {
+            if let Some(connection) = self.shard.link_of(slot, member) {
+                connection.take_over(peer, admission);
+            }
+            if let Some(rates) = rates {
+                self.shard.set_rates(slot, &rates);
+            }
+            self.handshakes.retain(|_, other| other.member != member);
+            self.handshakes.insert(id, Handshake { slot, member, accepts: None });
+        });
+        let _ = answer.send(resumed);
+    }
+
     fn attach(&mut self, id: MemberId, socket: Socket, early: &Bytes) {
-        let Some(Handshake { slot, accepts }) = self.handshakes.remove(&id) else { return };
+        let Some(Handshake { slot, member, accepts }) = self.handshakes.remove(&id) else { return };
+        let session_buffer = self.shard.session_buffer_of(slot);
         // The member may have been removed, and its slot reused by another one.
-        let Some(connection) = self.shard.link_of(slot, id) else { return };
+        let Some(connection) = self.shard.link_of(slot, member) else { return };
         connection.attach(socket);
+        if let Some(bytes) = session_buffer {
+            connection.limit_unsent(bytes);
+        }
         if let Some(client) = accepts {
             self.context.waiting.borrow_mut().remove(&client);
         }
-        self.watch(slot, id);
-        self.shard.arrived(slot, early, self.now);
+        self.watch(slot, member);
+        let Some(back) = self.shard.arrived(slot, early, self.now) else { return };
+        let Some(connection) = self.shard.link_of(slot, member) else { return };
+        let Some(seat) = &connection.seat else { return };
+        self.context.events.publish(EventKind::Returned {
+            registration: seat.registration.id.clone(),
+            member,
+            role: seat.role,
+            peer: connection.peer,
+            away_ms: back.away.as_millis() as u64,
+            again: back.again,
+        });
     }
 
     fn disconnect(&mut self, id: MemberId, by: Peer) -> bool {
@@ -196,16 +240,16 @@ impl Thread {
     }
 
     fn abandon(&mut self, id: MemberId) {
-        if let Some(Handshake { slot, .. }) = self.handshakes.remove(&id) {
-            self.shard.abandon(slot, id, self.now);
+        if let Some(Handshake { slot, member, .. }) = self.handshakes.remove(&id) {
+            self.shard.abandon(slot, member, self.now);
         }
     }
 
     /// Restores a member of the old process, or a connection that is only closing. If a member's state is invalid, closes
     /// it so that it reconnects.
     fn restore(&mut self, member: RestoredMember) -> Option<(usize, MemberId)> {
-        let RestoredMember { seat, state, socket, share } = member;
-        let (id, peer) = (state.id, socket.peer);
+        let RestoredMember { seat, state, connection: restored, share } = member;
+        let (id, peer) = (state.id, restored.peer());
         let newcomer = seat.as_ref().map(|seat| {
             let (serial, role, receives_only) = (seat.registration.serial, seat.role, seat.receives_only);
             Newcomer { id, serial, role, receives_only, counts: true }
@@ -214,7 +258,10 @@ impl Thread {
             Some(seat) => Connection::away(seat, peer, &self.context),
             None => Connection::without_seat(peer, &self.context),
         };
-        connection.attach(socket);
+        match restored {
+            RestoredConnection::Socket(socket) => connection.attach(socket),
+            RestoredConnection::Away(_, hold) => connection.hold_away(hold),
+        }
         if let Some(share) = share {
             self.context.waiting.borrow_mut().insert(id, share);
         }
@@ -231,9 +278,10 @@ impl Thread {
         Some((slot, id))
     }
 
-    /// Copies all members and closing connections that can move to a new process.
-    fn export(&self) -> Vec<(MemberSnapshot, RawFd)> {
-        let carry = |(connection, member): (&Connection, MemberState)| {
+    /// Copies all members and closing connections that can move to a new process, members that are away, and what waits.
+    fn export(&self) -> FrozenThread {
+        let mut frozen = FrozenThread { waiting: self.export_waiting(), ..FrozenThread::default() };
+        for (connection, member) in self.shard.export(self.now) {
             let (registration, admission) = match &connection.seat {
                 Some(seat) => (seat.registration.id.clone(), seat.admission.clone()),
                 // A connection that is closing belongs to no registration any more.
@@ -241,9 +289,13 @@ impl Thread {
             };
             let (peer, sealed) = (connection.peer, connection.sealed());
             let member = MemberSnapshot { registration, member, peer, admission, sealed };
-            Some((member, connection.movable()?))
-        };
-        self.shard.export(self.now).filter_map(carry).collect()
+            match connection.movable() {
+                _ if member.member.is_away() => frozen.away.push(member),
+                Some(descriptor) => frozen.members.push((member, descriptor)),
+                None => {}
+            }
+        }
+        frozen
     }
 
     /// Copies everything that waits for a receiver.
@@ -255,8 +307,7 @@ impl Thread {
     /// Registers a connection with the event loop.
     fn watch(&mut self, slot: usize, id: MemberId) {
         let Some(source) = self.shard.link_mut(slot).and_then(Connection::source) else { return };
-        let interests = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(source, Token(slot), interests) {
+        if let Err(error) = self.poll.registry().register(source, Token(slot), INTERESTS) {
             tracing::warn!(%error, member = %id, "cannot register a connection with the event loop");
             self.shard.close(slot, id, CloseReason::Lost, self.now);
         }
@@ -281,6 +332,8 @@ impl Thread {
             messages_out: summary.tally.messages_out,
             bytes_out: summary.tally.bytes_out,
             outbox: summary.outbox as u64,
+            has_session: summary.has_session,
+            away: summary.away_since.map(|since| self.now.since(since)),
             tcp: if with_tcp { summary.link.tcp() } else { None },
         })
     }
