@@ -37,6 +37,8 @@ impl World {
             pong_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
+            session_timeout: Duration::from_secs(120),
+            session_buffer: 512 << 10,
         };
         Self { shard: Shard::new(rules), devices: Vec::new() }
     }

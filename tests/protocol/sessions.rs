@@ -295,7 +295,7 @@ async fn a_close_by_the_device_ends_the_session_unless_it_goes_away() {
     let server = server().await;
     let id = server.register(LOBBY).await;
     let _home = join(&server, &id, "key=k").await;
-    for (code, status) in [(1000u16, 404), (1001, 200)] {
+    for (code, status) in [(1000u16, 404), (1001, 200), (1011, 200)] {
         let mut device = join(&server, &id, &format!("key=k&{SECRET}")).await;
         device.raw(&frame(0x88, &code.to_be_bytes())).await;
         assert!(matches!(device.receive().await, Received::Close(answered, _) if answered == code));

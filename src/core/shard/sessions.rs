@@ -451,7 +451,7 @@ impl<L: Link> Shard<L> {
 }
 
 /// Returns whether a session outlives what has happened to the connection: a device that closes it ends the session,
-/// unless it goes away (code 1001), and so does the router for most reasons.
+/// unless it goes away (code 1001) or misses a pong (1011), and so does the router for most reasons.
 pub(super) fn keeps_session(cause: &Cause) -> bool {
     if cause.frees_memory {
         return false;
@@ -462,7 +462,10 @@ pub(super) fn keeps_session(cause: &Cause) -> bool {
         | CloseReason::Restarting
         | CloseReason::TlsEnded
         | CloseReason::TakenOver => true,
-        CloseReason::Left => cause.received.and_then(|received| received.code) == Some(GOING_AWAY),
+        CloseReason::Left => {
+            let code = cause.received.and_then(|received| received.code);
+            code.is_some_and(|code| [GOING_AWAY, INTERNAL_ERROR].contains(&code))
+        }
         CloseReason::Stopping
         | CloseReason::Protocol
         | CloseReason::InvalidUtf8
@@ -481,6 +484,8 @@ pub(super) fn keeps_session(cause: &Cause) -> bool {
 
 /// Close code of an endpoint that goes away, such as a page that is left (RFC 6455 section 7.4.1).
 const GOING_AWAY: u16 = 1001;
+/// Close code of a library that has received no pong, such as Python's websockets.
+const INTERNAL_ERROR: u16 = 1011;
 
 #[cfg(test)]
 impl SessionState {

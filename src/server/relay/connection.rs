@@ -17,8 +17,8 @@ use ws_router_core::close::CloseReason;
 use ws_router_core::ids::MemberId;
 use ws_router_core::shard::{Absence, Departure, Link, Received, TcpTransit};
 
-use super::kernel_tls::KernelTls;
 use super::away::{AwayHold, AwayPool};
+use super::kernel_tls::KernelTls;
 use super::plain_stream::{PlainStream, would_block_as_zero};
 use super::tls::Tls;
 use crate::events::Events;

@@ -173,8 +173,8 @@ impl Relay {
         let totals: Vec<_> = (0..threads.max(1)).map(|_| Arc::new(ThreadTotals::default())).collect();
         let memory = Arc::new(MemoryBudget::new(Arc::clone(metrics), totals.clone()));
         let start = |(number, totals)| {
-            let stats = Stats { totals, memory: Arc::clone(&memory) };
-            start_thread(number, rules(websocket), busy_poll, events.clone(), stats, away.clone())
+            let stats = Stats { totals, memory: Arc::clone(&memory), away: away.clone() };
+            start_thread(number, rules(websocket), busy_poll, events.clone(), stats)
         };
         let threads = totals.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
         Ok(Self(Arc::new(Inner { threads, memory, members: Sequence::after(0), self_tests: Sequence::after(0) })))
@@ -447,20 +447,13 @@ impl Relay {
 /// Time after which a relay thread that hasn't answered counts as stopped.
 const STOPPED_THREAD: Duration = Duration::from_secs(5);
 
-fn start_thread(
-    number: usize,
-    rules: Rules,
-    busy_poll: Duration,
-    events: Events,
-    stats: Stats,
-    away: AwayPool,
-) -> io::Result<Handle> {
+fn start_thread(number: usize, rules: Rules, busy_poll: Duration, events: Events, stats: Stats) -> io::Result<Handle> {
     let poll = mio::Poll::new()?;
     let inbox = Arc::new(Inbox::new(mio::Waker::new(poll.registry(), thread::WAKE)?));
     let handle = Handle { inbox: Arc::clone(&inbox), totals: Arc::clone(&stats.totals) };
     let numbers = AnnouncementNumbers::random()?;
     let run = move || {
-        let thread = Thread::new(poll, inbox, rules, busy_poll, events, stats, numbers, away);
+        let thread = Thread::new(poll, inbox, rules, busy_poll, events, stats, numbers);
         if let Err(error) = thread.and_then(Thread::run) {
             // A router without one of its threads must not continue; the service manager restarts it.
             panic!("the event queue of a relay thread failed: {error}");

@@ -69,6 +69,8 @@ pub(super) struct Stats {
     pub(super) totals: Arc<ThreadTotals>,
     /// The memory limit, which all threads share.
     pub(super) memory: Arc<MemoryBudget>,
+    /// The members of all threads that are without a connection.
+    pub(super) away: AwayPool,
 }
 
 /// A stop in progress.
@@ -88,13 +90,12 @@ impl Thread {
         events: Events,
         stats: Stats,
         numbers: AnnouncementNumbers,
-        away: AwayPool,
     ) -> io::Result<Self> {
         let context = Rc::new(ThreadContext {
             events,
             closed_by: RefCell::default(),
             waiting: RefCell::default(),
-            away,
+            away: stats.away.clone(),
             registry: poll.registry().try_clone()?,
             ciphertext: RefCell::new(vec![0; CIPHERTEXT]),
         });

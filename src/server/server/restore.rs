@@ -146,7 +146,9 @@ impl Server {
                 self.registry.restore_seat(id, known.serial, known.role, known.receives_only)
             };
             let Some(mut seat) = seat else {
-                descriptor.map(ask_to_reconnect);
+                if let Some(descriptor) = descriptor {
+                    ask_to_reconnect(descriptor);
+                }
                 continue;
             };
             seat.admission = member.admission.map(|admission| shared(admission, &mut admissions));

@@ -387,7 +387,9 @@ fn a_ghost_is_closed_with_4008_and_nothing_of_it_is_read_any_more() {
 
 #[test]
 fn a_device_that_closes_ends_its_session_unless_it_goes_away() {
-    for (code, is_over) in [(Some(1000), true), (None, true), (Some(4000), true), (Some(1001), false)] {
+    for (code, is_over) in
+        [(Some(1000), true), (None, true), (Some(4000), true), (Some(1001), false), (Some(1011), false)]
+    {
         let mut scene = Scene::new(quiet(), usize::MAX / 2);
         let one = scene.join(1, Role::Peer, "the secret of one");
         let code = code.map(u16::to_be_bytes).unwrap_or_default();
