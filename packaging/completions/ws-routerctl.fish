@@ -42,6 +42,9 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "drain" -d
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "upgrade" -d 'Replace the daemon with the program that is on the disk now, without dropping a connection'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "check" -d 'Test a deployment from outside: register, join twice, pass messages, remove'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "pipe" -d 'Connect standard input and output with those of another machine, through a deployment'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "join" -d 'Join a registration as a device: each line is a text message'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "connect" -d 'Connect standard input and output, or local TCP connections, with a service that "expose" makes reachable'
+complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "expose" -d 'Make TCP services reachable through a deployment, for "connect" elsewhere'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "token" -d 'Create a token for an access rule: print the line for the file of tokens, and once the token itself'
 complete -c ws-routerctl -n "__fish_ws_routerctl_needs_command" -f -a "version" -d 'Print the versions of this program and of the daemon'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand list" -l sort -d 'Sort, the largest first' -r -f -a "id\t''
@@ -118,6 +121,43 @@ complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s n -l 
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l plain -d 'Send and receive only the data, if the other end is another program'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand pipe" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l token-file -d 'Send the token in this file, if the access rules require one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l client-certificate -d 'Send the certificate in this PEM file, if the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l client-key -d 'Private key of this certificate, in a PEM file' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l id -d 'Join this registration' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l kind -d 'Kind of the registration to create: lobby, hostclient or paired' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l key-file -d 'Join with the key in this file, instead of $WS_ROUTER_KEY' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l timeout -d 'Fail if the router doesn\'t answer within this time' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l insecure -d 'Accept any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l register -d 'Create a registration, print its id, and join it'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l host -d 'Join as a host; the default with --register'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l client -d 'Join as a client; the default with --id'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -s n -l no-input -d 'Read nothing from standard input, and stay until the router closes the connection'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -l json -d 'Print JSON for programs instead of text for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand join" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l token-file -d 'Send the token in this file, if the access rules require one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l client-certificate -d 'Send the certificate in this PEM file, if the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l client-key -d 'Private key of this certificate, in a PEM file' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l id -d 'Registration of the services' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l key-file -d 'Use the key in this file, instead of $WS_ROUTER_KEY' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l listen -d 'Connect each TCP connection to this port, instead of standard input and output; of 127.0.0.1 unless ADDR is another' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l timeout -d 'Fail if the router doesn\'t answer, or nothing is received from the other end, for this time' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l insecure -d 'Accept any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -l json -d 'Print JSON for programs instead of text for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand connect" -s h -l help -d 'Print help'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l token-file -d 'Send the token in this file, if the access rules require one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l client-certificate -d 'Send the certificate in this PEM file, if the router asks for one' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l client-key -d 'Private key of this certificate, in a PEM file' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l id -d 'Register under this id instead of a new one' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l key-file -d 'Use the key in this file, instead of $WS_ROUTER_KEY' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l connections -d 'Reject clients while so many are connected' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l timeout -d 'Give up on a router or a service that doesn\'t answer, and on a client that is silent, for this time' -r
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l insecure -d 'Accept any certificate, such as a self-signed one'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -l json -d 'Print JSON for programs instead of text for people'
+complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand expose" -s h -l help -d 'Print help'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l socket -d 'Use this admin socket [default: /run/ws-router/admin.sock, or that of the user\'s own daemon]' -r -F
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -l json -d 'Print JSON for programs instead of text for people'
 complete -c ws-routerctl -n "__fish_ws_routerctl_using_subcommand token" -s h -l help -d 'Print help'

@@ -7,12 +7,15 @@
 // --help prints these doc comments; they aren't written for rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 use ws_router_core::ids::{MemberId, RegistrationId};
+use ws_router_core::kind::Kind;
 use ws_router_core::secret::Token;
 
 use crate::ListenAddress;
@@ -136,6 +139,12 @@ pub enum Command {
     Check(Check),
     /// Connect standard input and output with those of another machine, through a deployment
     Pipe(Pipe),
+    /// Join a registration as a device: each line is a text message
+    Join(Join),
+    /// Connect standard input and output, or local TCP connections, with a service that "expose" makes reachable
+    Connect(Connect),
+    /// Make TCP services reachable through a deployment, for "connect" elsewhere
+    Expose(Expose),
     /// Create a token for an access rule: print the line for the file of tokens, and once the token itself
     Token {
         /// Name of the token in that file
@@ -267,6 +276,132 @@ pub struct Pipe {
     pub timeout: Duration,
 }
 
+/// Arguments of `join`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(group(clap::ArgGroup::new("registration").required(true).args(["id", "register"])))]
+pub struct Join {
+    /// The deployment.
+    #[command(flatten)]
+    pub deployment: Deployment,
+
+    /// Join this registration
+    #[arg(long, value_name = "ID", value_parser = RegistrationId::parse)]
+    pub id: Option<RegistrationId>,
+
+    /// Create a registration, print its id, and join it
+    #[arg(long)]
+    pub register: bool,
+
+    /// Kind of the registration to create: lobby, hostclient or paired
+    #[arg(long, value_name = "KIND", default_value = "lobby", requires = "register", value_parser = kind)]
+    pub kind: Kind,
+
+    /// Join as a host; the default with --register
+    #[arg(long, conflicts_with = "client")]
+    pub host: bool,
+
+    /// Join as a client; the default with --id
+    #[arg(long)]
+    pub client: bool,
+
+    /// Join with the key in this file, instead of $WS_ROUTER_KEY
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Read nothing from standard input, and stay until the router closes the connection
+    #[arg(long, short = 'n')]
+    pub no_input: bool,
+
+    /// Fail if the router doesn't answer within this time
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub timeout: Duration,
+}
+
+/// Arguments of `connect`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(allow_missing_positional = true)]
+pub struct Connect {
+    /// Name of the service, if there are several
+    #[arg(value_name = "NAME", value_parser = service_name)]
+    pub name: Option<String>,
+
+    /// The deployment.
+    #[command(flatten)]
+    pub deployment: Deployment,
+
+    /// Registration of the services
+    #[arg(long, value_name = "ID", value_parser = RegistrationId::parse)]
+    pub id: RegistrationId,
+
+    /// Use the key in this file, instead of $WS_ROUTER_KEY
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Connect each TCP connection to this port, instead of standard input and output; of 127.0.0.1 unless ADDR is another
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = local_address)]
+    pub listen: Option<SocketAddr>,
+
+    /// Fail if the router doesn't answer, or nothing is received from the other end, for this time
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub timeout: Duration,
+}
+
+/// Arguments of `expose`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Expose {
+    /// The services; clients that name none reach the first one
+    #[arg(value_name = "[NAME=]HOST:PORT", required = true, value_parser = Service::parse)]
+    pub services: Vec<Service>,
+
+    /// The deployment.
+    #[command(flatten)]
+    pub deployment: Deployment,
+
+    /// Register under this id instead of a new one
+    #[arg(long, value_name = "ID", value_parser = RegistrationId::parse)]
+    pub id: Option<RegistrationId>,
+
+    /// Use the key in this file, instead of $WS_ROUTER_KEY
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Reject clients while so many are connected
+    #[arg(long, value_name = "N", default_value = "100", value_parser = connections)]
+    pub connections: NonZeroUsize,
+
+    /// Give up on a router or a service that doesn't answer, and on a client that is silent, for this time
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub timeout: Duration,
+}
+
+/// TCP service that `expose` makes reachable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Name by which clients ask for it: the given one, or else host and port as they were written.
+    pub name: String,
+    /// Host name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl Service {
+    fn parse(text: &str) -> Result<Self, ArgumentError> {
+        let (name, address) = text.split_once('=').unwrap_or((text, text));
+        let (host, port) = address.rsplit_once(':').ok_or(ArgumentError::Service)?;
+        let bare = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
+            None if !host.is_empty() && !host.contains(['[', ']', ':', '/']) => host,
+            _ => return Err(ArgumentError::Service),
+        };
+        let port = port.parse::<NonZeroU16>().map_err(|_| ArgumentError::Service)?;
+        if name != text {
+            service_name(name)?;
+        }
+        Ok(Self { name: name.into(), host: bare.into(), port: port.get() })
+    }
+}
+
 /// Key from the arguments, which Debug doesn't show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ShownKey(String);
@@ -317,6 +452,16 @@ enum ArgumentError {
     Thresholds,
     #[error("must not be empty")]
     EmptyKey,
+    #[error("write lobby, hostclient or paired")]
+    Kind,
+    #[error("write a service such as 127.0.0.1:22, or ssh=127.0.0.1:22 to give it a name")]
+    Service,
+    #[error("a name is 1 to 256 visible ASCII characters other than =")]
+    ServiceName,
+    #[error("write a port such as 8080, or an address and a port such as 127.0.0.1:8080")]
+    LocalAddress,
+    #[error("write a number from 1 to 10000")]
+    Connections,
     #[error("must be at most a day, 24h")]
     LongDrain,
     #[error("write it like https://example.com:8741 (http, https, ws or wss)")]
@@ -363,6 +508,30 @@ fn shown_key(text: &str) -> Result<ShownKey, ArgumentError> {
     if text.is_empty() { Err(ArgumentError::EmptyKey) } else { Ok(ShownKey(text.into())) }
 }
 
+fn kind(text: &str) -> Result<Kind, ArgumentError> {
+    Kind::from_param(text).ok_or(ArgumentError::Kind)
+}
+
+fn service_name(text: &str) -> Result<String, ArgumentError> {
+    let is_name = (1..=MAX_SERVICE_NAME).contains(&text.len());
+    if is_name && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'=') {
+        Ok(text.into())
+    } else {
+        Err(ArgumentError::ServiceName)
+    }
+}
+
+fn local_address(text: &str) -> Result<SocketAddr, ArgumentError> {
+    match text.parse() {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => text.parse().map_err(|_| ArgumentError::LocalAddress),
+    }
+}
+
+fn connections(text: &str) -> Result<NonZeroUsize, ArgumentError> {
+    text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST_CONNECTIONS).ok_or(ArgumentError::Connections)
+}
+
 fn span(text: &str) -> Result<Duration, ArgumentError> {
     let span = humantime::parse_duration(text).map_err(|_| ArgumentError::Time)?;
     if span > LONGEST_DRAIN { Err(ArgumentError::LongDrain) } else { Ok(span) }
@@ -388,6 +557,12 @@ const EX_USAGE: i32 = 64;
 
 /// Intervals of `top`: the shortest that a person can follow, and the longest that doesn't look like a hang.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+
+/// Length of a service's name; the router accepts 1024 bytes from a client.
+const MAX_SERVICE_NAME: usize = 256;
+
+/// Clients of one `expose`: each takes two descriptors.
+const MOST_CONNECTIONS: usize = 10_000;
 
 /// The daemon's own limit.
 const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);

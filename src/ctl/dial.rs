@@ -67,6 +67,8 @@ pub(super) enum DialError {
     Random(#[from] getrandom::Error),
     #[error("the connection ended")]
     Ended,
+    #[error("the router closed the connection: {code} {}", .reason.escape_debug())]
+    Closed { code: u16, reason: String },
     /// Something answers, but not as ws-router does.
     #[error("{0}")]
     Unexpected(String),
@@ -100,6 +102,9 @@ impl DialError {
 
 /// A connection, with TLS or without.
 pub(super) type Stream = Box<dyn Io>;
+
+/// A websocket to the router.
+pub(super) type Socket = WebSocketStream<Stream>;
 
 /// What HTTP and websockets need of a connection.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -143,16 +148,7 @@ impl Dialer {
     /// Connects without TLS.
     pub(super) async fn tcp(&self) -> Result<TcpStream, DialError> {
         let Target { host, port, .. } = &self.target;
-        let connected = match loopback(host, *port) {
-            Some(addresses) => TcpStream::connect(&addresses[..]).await,
-            None => TcpStream::connect((host.as_str(), *port)).await,
-        };
-        // Messages are timed, so they must not be delayed to be sent together.
-        connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(|source| DialError::Connect {
-            host: host.clone(),
-            port: *port,
-            source,
-        })
+        tcp(host, *port).await.map_err(|source| DialError::Connect { host: host.clone(), port: *port, source })
     }
 
     /// Connects, with TLS if the deployment uses it.
@@ -165,19 +161,14 @@ impl Dialer {
     }
 
     /// Joins a registration.
-    pub(super) async fn join(
-        &self,
-        id: &str,
-        key: &str,
-        role: Option<&str>,
-    ) -> Result<WebSocketStream<Stream>, DialError> {
+    pub(super) async fn join(&self, id: &str, key: &str, role: Option<&str>) -> Result<Socket, DialError> {
         let mut parameters = vec![("id", id), ("key", key)];
         parameters.extend(role.map(|role| ("sock_type", role)));
         self.connect(&parameters).await
     }
 
     /// Opens a websocket with parameters of `/connect`.
-    pub(super) async fn connect(&self, parameters: &[(&str, &str)]) -> Result<WebSocketStream<Stream>, DialError> {
+    pub(super) async fn connect(&self, parameters: &[(&str, &str)]) -> Result<Socket, DialError> {
         let url = self.websocket_url("/connect", parameters);
         let stream = self.stream().await?;
         let mut request = url.into_client_request()?;
@@ -213,6 +204,16 @@ impl Dialer {
             Ok(_) => Ok(id),
             Err(_) => Err(unexpected("the answer isn't an id and nothing else")),
         }
+    }
+
+    /// Registers under a requested id that may be in use already by a registration with these keys; returns whether this
+    /// deployment gave that id. If it gave another one, that registration is removed.
+    pub(super) async fn claim(&self, kind: &str, key: &str, host_key: &str, id: &str) -> Result<bool, DialError> {
+        let given = self.register(kind, key, host_key, Some(id)).await?;
+        if given != id {
+            self.remove(&given, key, host_key).await?;
+        }
+        Ok(given == id)
     }
 
     /// Returns the numbers of members; `Err` in `Ok` with the reason if this deployment doesn't serve them: an older router
@@ -255,6 +256,17 @@ impl Dialer {
             status => Err(DialError::refused(status, &text)),
         }
     }
+}
+
+/// Connects to a host, whose address may be an IPv6 address without brackets.
+pub(super) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = match loopback(host, port) {
+        Some(addresses) => TcpStream::connect(&addresses[..]).await?,
+        None => TcpStream::connect((host, port)).await?,
+    };
+    // Messages are timed, and keys are typed, so they must not be delayed to be sent together.
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Returns an error about something that answers, but not as ws-router does.

@@ -1,22 +1,30 @@
 //! Control program: one command, one or a few requests on the admin socket, a table or JSON on standard output.
 //!
-//! It uses the daemon only through the admin interface's documents, so it also works with another version of it. Three
-//! commands need no daemon on this machine: `check` and `pipe` use the public routes of a deployment, and `token`
-//! creates what the daemon reads from a file. Standard output has the answer and nothing else, and a reader that closes
+//! It uses the daemon only through the admin interface's documents, so it also works with another version of it. Some
+//! commands need no daemon on this machine: `check`, `join`, `pipe`, `connect` and `expose` use the public routes of a
+//! deployment, and `token` creates what the daemon reads from a file. Standard output has the answer and nothing else, and a reader that closes
 //! it early (`| head`) ends the program quietly.
 
+mod backoff;
 mod check;
 mod client;
 mod commands;
+mod connect;
 mod dial;
 mod doctor;
 mod drain;
 mod error;
 mod events;
+mod expose;
+mod join;
+mod key;
+mod liveness;
 mod output;
 mod pipe;
 mod tls;
 mod top;
+mod transfer;
+mod tunnel;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -76,6 +84,9 @@ async fn command(arguments: &Control, out: &mut impl Write) -> Result<(), Error>
         Command::Token { name } => commands::token(name, format, out),
         Command::Version => commands::version(&client()?, format, out).await,
         Command::Check(arguments) => check::check(arguments, format, out).await,
+        Command::Join(arguments) => join::join(arguments, format, out).await,
+        Command::Connect(arguments) => connect::connect(arguments, format, out).await,
+        Command::Expose(arguments) => expose::expose(arguments, format, out).await,
         Command::Pipe(arguments) => pipe::pipe(arguments, format).await,
     }
 }

@@ -68,6 +68,19 @@ fn nonsense_exits_with_64_and_questions_with_0() {
         &["list", "--insecure"],
         &["check", "https://example.com", "--client-certificate", "probe.pem"],
         &["pipe", "https://example.com", "--client-key", "probe.key"],
+        &["join", "https://example.com"],
+        &["join", "--id", "living-room", "--register", "https://example.com"],
+        &["join", "--register", "--kind", "group", "https://example.com"],
+        &["connect", "https://example.com"],
+        &["connect", "--id", "home-home", "--listen", "localhost:80", "https://example.com"],
+        &["connect", "--id", "home-home", "a=b", "https://example.com"],
+        &["expose", "https://example.com"],
+        &["expose", "localhost", "https://example.com"],
+        &["expose", "=localhost:22", "https://example.com"],
+        &["expose", "ssh=:22", "https://example.com"],
+        &["expose", "ssh=::1:22", "https://example.com"],
+        &["expose", "localhost:0", "https://example.com"],
+        &["expose", "localhost:22", "--connections", "0", "https://example.com"],
     ] {
         assert_eq!(exit_status(&control(args).unwrap_err()), 64, "{args:?}");
     }
@@ -160,4 +173,26 @@ fn by_default_a_check_gives_each_step_ten_seconds_and_requires_a_valid_certifica
     let loud = check(&["check", "WSS://Example.com:8741/Sub"]);
     assert_eq!((loud.deployment.url.scheme_str(), loud.deployment.url.path()), (Some("wss"), "/Sub"));
     assert_eq!(check(&["check", "HTTP://example.com"]).deployment.url.scheme_str(), Some("http"));
+}
+
+#[test]
+fn services_have_names_or_are_named_by_their_addresses() {
+    let args = control(&["expose", "ssh=localhost:22", "[::1]:80", "https://example.com"]).unwrap();
+    let Command::Expose(args) = args.command else { panic!("{args:?}") };
+    let service = |name: &str, host: &str, port| Service { name: name.into(), host: host.into(), port };
+    assert_eq!(args.services, [service("ssh", "localhost", 22), service("[::1]:80", "::1", 80)]);
+    assert_eq!(args.deployment.url, "https://example.com");
+}
+
+#[test]
+fn a_client_names_a_service_or_none_and_listens_on_the_loopback_interface_or_elsewhere() {
+    let connect = |more: &[&str]| {
+        let args = control(&[&["connect", "--id", "home-home"], more].concat()).unwrap();
+        let Command::Connect(args) = args.command else { panic!("{args:?}") };
+        (args.name, args.listen.map(|address| address.to_string()))
+    };
+    assert_eq!(connect(&["http://[::1]"]), (None, None));
+    assert_eq!(connect(&["ssh", "http://[::1]"]), (Some("ssh".into()), None));
+    assert_eq!(connect(&["--listen", "0", "http://[::1]"]), (None, Some("127.0.0.1:0".into())));
+    assert_eq!(connect(&["--listen", "[::]:80", "web", "http://[::1]"]), (Some("web".into()), Some("[::]:80".into())));
 }

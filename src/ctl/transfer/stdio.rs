@@ -5,12 +5,16 @@
 //! the descriptors: the library's standard output is locked by the caller, and line-buffered.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 
+use nix::sys::socket::{Shutdown, shutdown};
+use nix::unistd::dup2_stdout;
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Bytes;
+
+use super::streams::CHUNK;
 
 /// Starts reading standard input in chunks; the channel is closed at its end.
 pub(super) fn input() -> io::Result<mpsc::Receiver<io::Result<Bytes>>> {
@@ -33,9 +37,15 @@ pub(super) fn input() -> io::Result<mpsc::Receiver<io::Result<Bytes>>> {
     Ok(out)
 }
 
-/// Returns whether standard input is a terminal, whose end isn't to be waited for.
-pub(super) fn is_interactive() -> bool {
-    io::stdin().is_terminal()
+/// Closes standard output. Its descriptor isn't left free for another file, which would receive what is printed.
+fn close_stdout() {
+    let stdout = io::stdout();
+    // Fails unless it is a socket, of which standard input may be the other direction.
+    let _ = shutdown(stdout.as_raw_fd(), Shutdown::Write);
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        // If it stays open, its reader notices the end when the program exits.
+        let _ = dup2_stdout(null);
+    }
 }
 
 /// Writer of standard output.
@@ -48,8 +58,8 @@ pub(super) struct Output {
 #[derive(Debug)]
 enum Chunk {
     Data(Bytes),
-    /// Report when everything before is written.
-    Flush(oneshot::Sender<()>),
+    /// Close standard output, and report that everything before is written.
+    End(oneshot::Sender<()>),
 }
 
 impl Output {
@@ -62,10 +72,12 @@ impl Output {
             while let Some(chunk) = queued.blocking_recv() {
                 let written = match chunk {
                     Chunk::Data(bytes) => file.write_all(&bytes),
-                    Chunk::Flush(done) => {
+                    Chunk::End(done) => {
+                        drop(file);
+                        close_stdout();
                         // The caller may have been canceled meanwhile.
                         let _ = done.send(());
-                        Ok(())
+                        return;
                     }
                 };
                 if let Err(error) = written {
@@ -85,10 +97,10 @@ impl Output {
         }
     }
 
-    /// Waits until everything is written.
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
+    /// Waits until everything is written, and closes standard output, so that its reader notices the end.
+    pub(super) async fn finish(&mut self) -> io::Result<()> {
         let (done, written) = oneshot::channel();
-        let queued = self.chunks.send(Chunk::Flush(done)).await.is_ok();
+        let queued = self.chunks.send(Chunk::End(done)).await.is_ok();
         if queued && written.await.is_ok() { Ok(()) } else { Err(self.failure().await) }
     }
 
@@ -96,9 +108,6 @@ impl Output {
         (&mut self.failed).await.unwrap_or_else(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
-
-/// Size of a message: large enough to be efficient, small enough not to delay control messages.
-const CHUNK: usize = 64 * 1024;
 
 /// Chunks between a thread and the connection; one is sent while the next is read.
 const AHEAD: usize = 2;

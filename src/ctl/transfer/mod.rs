@@ -1,29 +1,36 @@
-//! Transfer between the two ends of a pipe: both directions at once, until both have ended and each end has confirmed
+//! Transfer between the two ends of a pipe or tunnel: both directions at once, until both have ended and each end has confirmed
 //! that everything has arrived.
 //!
 //! Input is read only as fast as the connection accepts it, and the connection only as fast as the output is written,
-//! so only a few chunks are buffered here and backpressure reaches from one shell's pipe to the other's. Both halves run
+//! so only a few chunks are buffered here and backpressure reaches from one end's input to the other's output. Both halves run
 //! in one task; the receiving half passes its answers to the sending half.
 //!
 //! Silence of the other end counts only while nothing waits to be written. An end that has never sent a hello is
 //! another program, of which no heartbeat is expected.
 
+mod message;
+mod stdio;
+mod streams;
+
 use std::future::pending;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use thiserror::Error;
+use serde_json::{Value, json};
+use thiserror::Error as ThisError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-use super::message::{ControlMessage, Digest, Digester};
-use super::stdio::Output;
-use crate::dial::Stream;
+use crate::dial::Socket;
+use crate::error::{Error, with_causes};
+use crate::output::{Format, size};
+use message::{ControlMessage, Digest, Digester};
+use streams::is_interactive;
+pub(super) use streams::{Input, Output, tcp};
 
 /// Behavior of this end.
 #[derive(Debug, Clone, Copy)]
@@ -39,12 +46,25 @@ pub(super) struct Options {
 /// Amounts of a complete transfer.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    pub(super) sent: Digest,
-    pub(super) received: Digest,
+    sent: Digest,
+    received: Digest,
+}
+
+impl Transfer {
+    /// Describes the transfer for people.
+    pub(super) fn text(&self, confirmed: bool) -> String {
+        let outcome = if confirmed { "everything arrived" } else { "not confirmed by the other end" };
+        format!("sent {}, received {}, {outcome}", size(self.sent.bytes), size(self.received.bytes))
+    }
+
+    /// Describes the transfer for programs.
+    pub(super) fn json(&self, confirmed: bool) -> Value {
+        json!({ "sent": self.sent, "received": self.received, "confirmed": confirmed })
+    }
 }
 
 /// Reason for which a transfer is incomplete.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 pub(super) enum TransferError {
     #[error("the other end is gone: nothing received for {}", humantime::format_duration(*.0))]
     Silent(Duration),
@@ -69,10 +89,10 @@ pub(super) enum TransferError {
     EndedBeforeInput,
     #[error("{0}")]
     Connection(#[from] tungstenite::Error),
-    #[error("standard input")]
-    Input(#[source] io::Error),
-    #[error("standard output")]
-    Output(#[source] io::Error),
+    #[error("{0}")]
+    Input(&'static str, #[source] io::Error),
+    #[error("{0}")]
+    Output(&'static str, #[source] io::Error),
 }
 
 /// Instruction from the receiving half to the sending half.
@@ -84,11 +104,6 @@ enum Instruction {
     /// End the data.
     End,
 }
-
-/// The connection of an end.
-pub(super) type Socket = WebSocketStream<Stream>;
-/// Chunks of standard input.
-pub(super) type Input = mpsc::Receiver<io::Result<Bytes>>;
 
 /// Transfers data both ways until everything has arrived.
 pub(super) async fn run(
@@ -121,7 +136,7 @@ pub(super) async fn run(
     let close = async {
         if let (Err(error), false) = (&ended, options.plain) {
             // The other end would notice by itself, but later. It may be gone.
-            let broken = ControlMessage::Broken { why: crate::error::with_causes(error) };
+            let broken = ControlMessage::Broken { why: with_causes(error) };
             let _ = sink.send(Message::text(broken.to_text())).await;
         }
         // Unless the connection is closed already, flush it, so that buffered messages aren't lost.
@@ -130,6 +145,28 @@ pub(super) async fn run(
     };
     let _ = timeout(CLOSE_TIMEOUT, close).await;
     ended
+}
+
+/// Transfers between the other end and standard input and output, and prints on standard error how it ended.
+pub(super) async fn run_on_stdio(
+    socket: Socket,
+    has_input: bool,
+    plain: bool,
+    timeout: Duration,
+    format: Format,
+) -> Result<(), Error> {
+    let system = |error| Error::System("standard input and output", error);
+    let input = if has_input { Some(Input::stdin().map_err(system)?) } else { None };
+    let output = Output::stdout().map_err(system)?;
+    let options = Options { plain, ends_with_peer: is_interactive(), timeout };
+    let (text, status) = match run(socket, input, output, options).await {
+        Ok(transfer) if format.is_json() => (transfer.json(!plain).to_string(), Ok(())),
+        Ok(transfer) => (transfer.text(!plain), Ok(())),
+        Err(error) => (format!("ws-routerctl: {}", with_causes(&error)), Err(Error::Reported)),
+    };
+    // If standard error is closed, the exit status remains.
+    let _ = writeln!(io::stderr(), "{text}");
+    status
 }
 
 /// Sending half: sends the input in chunks, and carries out the instructions of the receiving half between them.
@@ -188,7 +225,7 @@ impl<'a> Sender<'a> {
                 () = tick(&mut self.heartbeat) => self.send(&ControlMessage::Beat).await?,
                 chunk = next(&mut input), if self.has_receiver => match chunk {
                     Some(Ok(bytes)) => self.send_data(bytes).await?,
-                    Some(Err(error)) => return Err(TransferError::Input(error)),
+                    Some(Err(error)) => return Err(error),
                     None => has_ended = true,
                 },
             }
@@ -307,7 +344,7 @@ impl Receiver {
             self.instruct(Instruction::Start(None)).await;
         }
         self.digester.update(&bytes);
-        self.output.write(bytes).await.map_err(TransferError::Output)
+        self.output.write(bytes).await
     }
 
     async fn control(&mut self, message: ControlMessage) -> Result<(), TransferError> {
@@ -348,7 +385,7 @@ impl Receiver {
         if *digest != received {
             return Err(TransferError::Missing { sent: digest.bytes, received: received.bytes });
         }
-        self.output.flush().await.map_err(TransferError::Output)?;
+        self.output.finish().await?;
         self.has_ended = true;
         self.instruct(Instruction::Send(ControlMessage::Received(received))).await;
         if self.options.ends_with_peer {
@@ -362,7 +399,7 @@ impl Receiver {
         let code = frame.as_ref().map_or(NO_CODE, |frame| frame.code.into());
         // If plain, nothing but the end of the connection ends the data.
         if self.options.plain && matches!(code, NORMAL | NO_CODE | REMOVED) {
-            self.output.flush().await.map_err(TransferError::Output)?;
+            self.output.finish().await?;
             return Ok(self.digester.digest());
         }
         Err(match frame {
@@ -391,9 +428,10 @@ async fn tick(heartbeat: &mut Option<Interval>) {
     }
 }
 
-async fn next(input: &mut Option<Input>) -> Option<io::Result<Bytes>> {
+/// Returns the next bytes of an input, and waits forever without one.
+pub(super) async fn next(input: &mut Option<Input>) -> Option<Result<Bytes, TransferError>> {
     match input {
-        Some(input) => input.recv().await,
+        Some(input) => input.next().await,
         None => pending().await,
     }
 }
