@@ -193,7 +193,7 @@ fn members(members: &[wire::Member]) -> Table {
             member.address.clone(),
             encryption(member).into(),
             age(member.age_ms),
-            age(member.silent_ms),
+            member.away_ms.map_or_else(|| age(member.silent_ms), |away| format!("away {}", age(away))),
             format!("{} / {}", member.messages_in, size(member.bytes_in)),
             format!("{} / {}", member.messages_out, size(member.bytes_out)),
             size(member.outbox_bytes),

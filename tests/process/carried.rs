@@ -11,7 +11,7 @@ use serde_json::Value;
 use ws_router_core::secret::Token;
 use ws_router_server::log::messages;
 
-use super::client::{Member, ask, connect, connect_narrow, connect_tls, register};
+use super::client::{Member, Stream, ask, connect, connect_narrow, connect_tls, register};
 use super::harness::{PATIENCE, Router, Setup, certificate};
 use super::scene::upgrade;
 
@@ -377,6 +377,88 @@ fn members_with_tls_in_the_process_are_closed_with_1012_and_the_others_stay() {
         let log = router.stopped().log;
         let left = log.iter().filter(|line| line.contains(messages::LEFT) && line.contains("\"restarting\""));
         assert_eq!(left.count(), 5, "{log:#?}");
+    });
+}
+
+/// Resumes a session of which so many messages have been received.
+fn resume<S: Stream>(stream: S, id: &str, secret: &str, received: usize) -> Member<S> {
+    Member::with(stream, &format!("id={id}&key=key&session={secret}&received={received}"))
+}
+
+#[test]
+fn sessions_go_on_with_their_connection_or_without_one() {
+    each_way(|restart| {
+        let mut router = Setup::on_loopback().start().ready();
+        let address = router.address();
+        let id = register(connect(address), "key");
+        let session = |secret: &str| Member::with(connect(address), &format!("id={id}&key=key&session={secret}"));
+        let (mut kept, away) = (session("secret-of-the-one-that-stays"), session("secret-of-the-one-that-goes"));
+        let mut home = Member::join(connect(address), &id, "key");
+        home.send_text("one");
+        assert_eq!(kept.receive(), "one");
+        drop(away);
+        let shown = format!("/v1/registrations/{id}");
+        let is_away = |member: &Value| member["away_ms"].is_u64();
+        until("it is away", || router.admin(&shown)["members"].as_array().unwrap().iter().any(is_away));
+        home.send_text("two");
+        restart(&mut router);
+        home.send_text("three");
+        for text in ["two", "three"] {
+            assert_eq!(kept.receive(), text);
+        }
+        let mut back = resume(connect(address), &id, "secret-of-the-one-that-goes", 0);
+        for text in ["one", "two", "three"] {
+            assert_eq!(back.receive(), text);
+        }
+        // What was sent before the restart can be sent again after it.
+        drop(kept);
+        let mut kept = resume(connect(address), &id, "secret-of-the-one-that-stays", 1);
+        for text in ["two", "three"] {
+            assert_eq!(kept.receive(), text);
+        }
+    });
+}
+
+#[test]
+fn members_with_tls_that_have_a_session_lose_no_message_at_a_restart() {
+    each_way(|restart| {
+        let setup = Setup::on_loopback();
+        certificate(setup.folder.path(), "own");
+        let crt = setup.folder.path().join("own.crt");
+        let mut router = setup.tls_in("own.crt", "own.key", "off").start();
+        let (plain, secure) = both_addresses(&mut router);
+        let id = register(connect(plain), "key");
+        let secret = "the-secret-that-it-has-drawn";
+        let mut device = Member::with(connect_tls(secure, &crt), &format!("id={id}&key=key&session={secret}"));
+        let mut home = Member::join(connect(plain), &id, "key");
+        let (mut received, mut said) = (0, 0);
+        for _ in 0..3 {
+            for _ in 0..20 {
+                home.send_text(&format!("message {said}"));
+                said += 1;
+            }
+            for _ in 0..10 {
+                assert_eq!(device.receive(), format!("message {received}"));
+                received += 1;
+            }
+            let closes = thread::spawn(move || device.closed_after_texts());
+            restart(&mut router);
+            let (code, unread) = closes.join().unwrap();
+            assert_eq!(code, 1012);
+            for text in unread {
+                assert_eq!(text, format!("message {received}"));
+                received += 1;
+            }
+            home.send_text(&format!("message {said}"));
+            said += 1;
+            device = resume(connect_tls(secure, &crt), &id, secret, received);
+            while received < said {
+                assert_eq!(device.receive(), format!("message {received}"));
+                received += 1;
+            }
+        }
+        let (status, counts) = ask(connect(plain), &format!("/session?id={id}&key=key&session={secret}"));
+        assert_eq!((status, counts), (200, format!("{{\"received\":0,\"sent\":{said}}}")));
     });
 }
 

@@ -160,6 +160,21 @@ impl<S: Stream> Member<S> {
         self.0.get_mut()
     }
 
+    /// Waits for the close frame and answers it; returns its code, and the texts that came before it.
+    pub(crate) fn closed_after_texts(mut self) -> (u16, Vec<String>) {
+        let mut texts = Vec::new();
+        loop {
+            match self.next() {
+                Message::Text(text) => texts.push(text.to_string()),
+                Message::Close(Some(CloseFrame { code, .. })) => {
+                    let _ = self.0.flush();
+                    return (code.into(), texts);
+                }
+                message => panic!("{message} in place of a text or a close frame"),
+            }
+        }
+    }
+
     /// Waits for the close frame, answers it, and returns its code and reason.
     pub(crate) fn closed(mut self) -> (u16, String) {
         loop {
