@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::super::member::HIGH_WATER;
 use super::*;
 use crate::frame::whole_frame_len;
+use crate::secret::{Key, KeyHasher};
 
 const SERIAL: Serial = Serial(7);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -926,4 +927,93 @@ proptest! {
     fn histories_of_hosts_and_clients_agree_with_the_reference(steps in proptest::collection::vec(step(), 1..60)) {
         run(steps);
     }
+}
+
+fn claim(owner: SessionOwner) -> SessionClaim {
+    let secret = KeyHasher::new([7; 32]).hash(&Key::new("the secret of one".into()));
+    SessionClaim { serial: SERIAL, secret, owner, role: None }
+}
+
+/// Attaches a new connection to a member, and returns it.
+fn attach(scene: &mut Scene, slot: usize) -> Rc<RefCell<Pipe>> {
+    let pipe = Pipe::with_room(usize::MAX).shared();
+    *scene.shard.link_mut(slot).unwrap() = InMemoryLink(Rc::clone(&pipe));
+    scene.shard.arrived(slot, &[], scene.now);
+    scene.shard.writable(slot, scene.now);
+    pipe
+}
+
+/// Returns the first bytes and payloads of the frames of data that were sent over a connection.
+fn data_frames(pipe: &Rc<RefCell<Pipe>>) -> Vec<(u8, Vec<u8>)> {
+    let mut bytes = std::mem::take(&mut pipe.borrow_mut().outbound);
+    let mut frames = Vec::new();
+    while let Some(len) = whole_frame_len(&bytes) {
+        let frame: Vec<u8> = bytes.drain(..len).collect();
+        let header = match frame[1] {
+            127 => 10,
+            126 => 4,
+            _ => 2,
+        };
+        frames.push((frame[0], frame[header..].to_vec()));
+    }
+    frames
+}
+
+#[test]
+fn an_accepted_end_that_is_lost_within_fragments_is_sent_the_message_from_its_start() {
+    for restarts in [false, true] {
+        let mut scene = Scene::new();
+        scene.host();
+        let client = scene.client("");
+        scene.settle();
+        let (slot, id) = scene.begin_accept(1).unwrap();
+        let owner = SessionOwner::accept(1);
+        scene.shard.begin_session(slot, claim(owner), scene.now);
+        let lost = attach(&mut scene, slot);
+        let message = vec![b'x'; 400_000];
+        let frame = client_frame(0x82, [1, 2, 3, 4], &message);
+        scene.ends[client].send(0x81, b"before");
+        scene.ends[client].pipe.borrow_mut().inbound.extend(&frame[..300_000]);
+        scene.settle_without_reading();
+        let begun = data_frames(&lost);
+        assert_eq!((begun[0].clone(), begun[1].0), ((0x81, b"before".to_vec()), 0x02));
+        lost.borrow_mut().is_broken = true;
+        scene.shard.readable(slot, true, scene.now);
+        scene.ends[client].pipe.borrow_mut().inbound.extend(&frame[300_000..]);
+        scene.settle_without_reading();
+        if restarts {
+            let (link, at) = (Pipe::with_room(0).shared(), scene.ends.len());
+            scene.ends.push(End { slot, id, pipe: link, inbox: Vec::new(), texts: Vec::new(), closed: None });
+            scene.restart();
+            scene.ends.remove(at);
+        }
+        let (slot, _) = scene.shard.resume_session(&claim(owner), 1, scene.now).unwrap();
+        let frames = data_frames(&attach(&mut scene, slot));
+        assert_eq!(frames[0].0, 0x02);
+        assert!(frames[1..].iter().all(|(first, _)| first & 0x0f == 0));
+        assert_eq!(frames.last().unwrap().0, 0x80);
+        assert!(frames.into_iter().flat_map(|(_, payload)| payload).eq(message));
+    }
+}
+
+#[test]
+fn a_pair_ends_if_an_end_with_a_session_is_lost_within_a_message_of_which_a_part_was_passed_on() {
+    let mut scene = Scene::new();
+    scene.host();
+    let client = scene.client("");
+    let end = scene.accept(1).unwrap();
+    let slot = scene.ends[client].slot;
+    scene.shard.begin_session(slot, claim(SessionOwner::Key), scene.now);
+    let pipe = attach(&mut scene, slot);
+    let frame = client_frame(0x82, [0; 4], &vec![b'x'; 400_000]);
+    pipe.borrow_mut().inbound.extend(&frame[..300_000]);
+    scene.ends[client].pipe = Rc::clone(&pipe);
+    scene.settle_without_reading();
+    assert_eq!(data_frames(&scene.ends[end].pipe)[0].0, 0x02);
+    let resumed = scene.shard.suspend_session(&claim(SessionOwner::Key), scene.now);
+    assert_eq!(resumed, Err(SessionError::Gap));
+    scene.settle();
+    assert_eq!(scene.ends[end].closed, Some((4007, "peer disconnected".into())));
+    let counts = scene.shard.tally().sessions;
+    assert_eq!(counts, SessionTally { gaps: 1, ..SessionTally::default() });
 }
