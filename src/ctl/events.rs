@@ -297,6 +297,24 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_was_away_is_shown_with_what_happened_and_what_was_sent_again() {
+        let of = |event: &str, more: Value| {
+            let mut line =
+                json!({ "at_ms": 0, "event": event, "registration": "my-device", "member": 7, "role": "host" });
+            line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            describe(&serde_json::from_value(line).unwrap(), None)
+        };
+        let lost = |reason: &str| of("away", json!({ "reason": reason, "silent_ms": 50_000 }));
+        assert_eq!(lost("lost"), "host 7 lost its network, and may come back");
+        assert_eq!(lost("no-pong"), "host 7 lost its network, no pong for 50s, and may come back");
+        assert_eq!(lost("restarting"), "host 7 lost its connection to the restart, and may come back");
+        let back = |again: u64| of("returned", json!({ "peer": "192.0.2.7:5000", "away_ms": 14_000, "again": again }));
+        assert_eq!(back(0), "host 7 was away for 14s, came back from 192.0.2.7:5000");
+        assert_eq!(back(1), "host 7 was away for 14s, came back from 192.0.2.7:5000, 1 message sent again");
+        assert_eq!(back(3), "host 7 was away for 14s, came back from 192.0.2.7:5000, 3 messages sent again");
+    }
+
+    #[test]
     fn a_registration_is_shown_with_its_terms() {
         let line = json!({ "at_ms": 0, "event": "registered", "registration": "my-device", "kind": "hostclient",
             "client_key": true, "max_members": 5, "ends_in_ms": 3_600_000 });
