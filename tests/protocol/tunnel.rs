@@ -311,6 +311,19 @@ async fn a_host_comes_back_after_its_registration_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_an_id_keeps_the_one_that_the_router_chose() {
+    let server = Server::start(Config::default()).await;
+    let mut expose = program(&["expose", "127.0.0.1:22", &format!("http://{}", server.http)]);
+    expose.env("WS_ROUTER_KEY", KEY);
+    let mut host = Running::start(expose);
+    let listening = host.event().await;
+    let id = RegistrationId::parse(listening["id"].as_str().unwrap()).unwrap();
+    assert!(server.router.force_remove(&id, Peer::Unix { uid: 0, pid: 1 }).await);
+    assert_eq!(host.event().await["event"], "lost");
+    assert_eq!(host.event().await, listening);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_exits_if_its_id_is_anothers_and_never_shows_its_key() {
     let relay = Relay::new().await;
     relay.server.register(&format!("key=other&host_key=h&reg_type=paired&id_req={ID}")).await;
