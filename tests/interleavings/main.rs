@@ -1,4 +1,4 @@
-//! Model-checked interleavings of joins, leaves, removals, expiry and hand-over.
+//! Model-checked interleavings of joins, leaves, removals, expiry, hand-over and watches.
 //!
 //! The modules that synchronize threads are compiled here from their sources, with the model checker's locks and atomics
 //! in place of the usual ones (`src/server/sync.rs`). Each property is tried with random orders, and with orders of few,
@@ -51,13 +51,14 @@ mod config {
 mod lives;
 mod places;
 mod relay;
+mod watches;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
 fn main() {
     let asked = std::env::args().nth(1).and_then(|number| number.parse().ok());
     let orders: usize = asked.unwrap_or(1500);
-    for (name, property) in lives::ALL.iter().chain(relay::ALL).chain(places::ALL) {
+    for (name, property) in lives::ALL.iter().chain(relay::ALL).chain(places::ALL).chain(watches::ALL) {
         print!("{name} ... ");
         run(RandomScheduler::new(orders), *property);
         run(PctScheduler::new(SWITCHES, orders / 2), *property);
