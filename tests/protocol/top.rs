@@ -191,6 +191,36 @@ async fn a_user_navigates_disconnects_a_member_removes_a_registration_and_quits(
 }
 
 #[tokio::test]
+async fn the_clients_and_pairs_of_a_paired_registration_are_shown() {
+    let admin = Admin::start(Config::default()).await;
+    admin.server.register("key=a&host_key=b&reg_type=paired&id_req=living-room").await;
+    let join = async |query: &str| admin.server.websocket(&format!("/connect?id=living-room&{query}")).await.unwrap();
+    let mut host = join("key=a&sock_type=host").await;
+    let _clients = (join("key=a&sock_type=client").await, join("key=a&sock_type=client&hello=second").await);
+    let announced = host.next().await.unwrap().unwrap().into_text().unwrap();
+    let number = &announced[13..45];
+    let _end = join(&format!("accept={number}")).await;
+    let mut terminal = Terminal::start(&admin.socket, &[]);
+    terminal.resize(120, 30);
+    terminal.shows(&["waiting clients 1", "PAIRS  QUEUE", "     1      1"]).await;
+    terminal.press("c");
+    terminal.shows(&["by queue, most first"]).await;
+    terminal.press("\r");
+    terminal
+        .shows(&[
+            "living-room: paired, ",
+            " 1 pair, ",
+            "waiting: 1 client for a host to accept",
+            "PAIR ",
+            " listens ",
+            " waits ",
+        ])
+        .await;
+    terminal.press("q");
+    assert_eq!(terminal.end().await.0.code(), Some(0));
+}
+
+#[tokio::test]
 async fn another_size_is_drawn_at_once_and_the_help_is_a_key_away() {
     let admin = Admin::start(Config::default()).await;
     let _members = busy(&admin).await;

@@ -18,6 +18,9 @@ pub(super) enum Column {
     Rule,
     Terms,
     Waiting,
+    Pairs,
+    Queue,
+    Pair,
     Sends,
     Token,
     Number,
@@ -60,6 +63,11 @@ impl Column {
         !matches!(self, Self::Id | Self::Kind | Self::Rule | Self::Number | Self::Role | Self::Address | Self::Tls)
     }
 
+    /// Returns whether it says something of paired registrations only.
+    fn is_of_paired(self) -> bool {
+        matches!(self, Self::Pairs | Self::Queue | Self::Pair)
+    }
+
     /// Returns its name in a sentence, and the names of its two orders: the ordinary and the reversed one.
     pub(super) fn description(self) -> (&'static str, [&'static str; 2]) {
         let (name, first) = match self {
@@ -68,6 +76,8 @@ impl Column {
             Self::Messages => ("messages/s", MOST),
             Self::Bytes => ("bytes/s", MOST),
             Self::Outbox => ("outbox", MOST),
+            Self::Waiting => ("waiting", MOST),
+            Self::Queue => ("queue", MOST),
             Self::Age => ("age", ["oldest first", "newest first"]),
             Self::Number => ("number", ["earliest first", "latest first"]),
             Self::RoundTrip => ("round trip", ["slowest first", "fastest first"]),
@@ -82,11 +92,12 @@ impl Column {
 
 impl Columns {
     /// Returns the columns that fit, in order, with their widths. The one that rows are sorted by is always included; the
-    /// others are added in the order of their importance.
-    pub(super) fn fitting(&self, room: u16, sorted_by: Column) -> Vec<(&'static Spec, u16)> {
+    /// others are added in the order of their importance. Those of paired registrations are left out without one.
+    pub(super) fn fitting(&self, room: u16, sorted_by: Column, with_paired: bool) -> Vec<(&'static Spec, u16)> {
         let (flexible, least, comfortable) = self.flexible;
         let rank = |spec: &Spec| if spec.column == sorted_by { 0 } else { spec.rank };
-        let mut by_rank: Vec<&Spec> = self.specs.iter().filter(|spec| spec.column != flexible).collect();
+        let has_place = |column: Column| column != flexible && (with_paired || !column.is_of_paired());
+        let mut by_rank: Vec<&Spec> = self.specs.iter().filter(|spec| has_place(spec.column)).collect();
         by_rank.sort_by_key(|spec| rank(spec));
         let (mut taken, mut chosen) = (0, vec![flexible]);
         // Columns of one rank are shown together or not at all.
@@ -127,17 +138,19 @@ pub(super) const REGISTRATIONS: Columns = Columns {
         words(Column::Kind, "KIND", 10, 6, None),
         number(Column::Members, "MEMBERS", 7, 1, Some('m')),
         number(Column::Messages, "MSG/S", 6, 2, Some('t')),
-        number(Column::MessagesIn, "IN/S", 6, 7, None),
-        number(Column::MessagesOut, "OUT/S", 6, 7, None),
+        number(Column::MessagesIn, "IN/S", 6, 8, None),
+        number(Column::MessagesOut, "OUT/S", 6, 8, None),
         number(Column::Bytes, "BYTES/S", 8, 3, Some('b')),
-        number(Column::BytesIn, "IN B/S", 8, 8, None),
-        number(Column::BytesOut, "OUT B/S", 8, 8, None),
+        number(Column::BytesIn, "IN B/S", 8, 9, None),
+        number(Column::BytesOut, "OUT B/S", 8, 9, None),
         number(Column::Outbox, "OUTBOX", 8, 4, Some('o')),
         number(Column::Age, "AGE", 7, 5, Some('a')),
-        number(Column::EndsIn, "ENDS IN", 7, 9, None),
-        number(Column::Waiting, "WAITING", 8, 10, None),
-        words(Column::Rule, "RULE", 16, 11, None),
-        words(Column::Terms, "TERMS", 48, 12, None),
+        number(Column::Pairs, "PAIRS", 6, 7, None),
+        number(Column::Queue, "QUEUE", 6, 7, Some('c')),
+        number(Column::EndsIn, "ENDS IN", 7, 10, None),
+        number(Column::Waiting, "WAITING", 8, 11, Some('w')),
+        words(Column::Rule, "RULE", 16, 12, None),
+        words(Column::Terms, "TERMS", 48, 13, None),
     ],
 };
 
@@ -147,6 +160,7 @@ pub(super) const MEMBERS: Columns = Columns {
     specs: &[
         number(Column::Number, "N", 6, 0, Some('n')),
         words(Column::Role, "ROLE", 6, 0, None),
+        words(Column::Pair, "PAIR", 7, 1, None),
         words(Column::Address, "ADDRESS", 48, 0, None),
         words(Column::Tls, "TLS", 3, 9, None),
         number(Column::Messages, "MSG/S", 6, 6, Some('t')),
@@ -176,7 +190,7 @@ mod tests {
     use super::*;
 
     fn headings(columns: &Columns, room: u16, sorted_by: Column) -> Vec<&'static str> {
-        let fitting = columns.fitting(room, sorted_by);
+        let fitting = columns.fitting(room, sorted_by, false);
         let taken: u16 = fitting.iter().map(|(_, width)| width + GAP).sum();
         assert!(taken <= room + GAP, "{taken} in {room}");
         fitting.into_iter().map(|(spec, _)| spec.heading).collect()
@@ -189,7 +203,7 @@ mod tests {
         let members = ["N", "ROLE", "ADDRESS", "RTT", "RESENT", "UNSENT", "OUTBOX", "SILENT"];
         assert_eq!(headings(&MEMBERS, 78, Column::Number), members);
         let width = |columns: &Columns, column| {
-            columns.fitting(78, Column::Age).iter().find(|(spec, _)| spec.column == column).unwrap().1
+            columns.fitting(78, Column::Age, false).iter().find(|(spec, _)| spec.column == column).unwrap().1
         };
         // A whole id that the router has chosen.
         assert!(width(&REGISTRATIONS, Column::Id) >= 32);
@@ -208,8 +222,18 @@ mod tests {
     fn a_wide_terminal_shows_all_columns() {
         let wide = headings(&REGISTRATIONS, 118, Column::Messages);
         assert!(wide.contains(&"KIND") && wide.contains(&"OUT B/S"), "{wide:?}");
-        assert_eq!(headings(&REGISTRATIONS, 240, Column::Id).len(), REGISTRATIONS.specs.len());
-        assert_eq!(headings(&MEMBERS, 198, Column::Number).len(), MEMBERS.specs.len());
+        for (columns, room) in [(REGISTRATIONS, 260), (MEMBERS, 206)] {
+            let all = columns.fitting(room, Column::Messages, true).len();
+            assert_eq!(all, columns.specs.len());
+            let of_paired = columns.specs.iter().filter(|spec| spec.column.is_of_paired()).count();
+            assert_eq!(columns.fitting(room, Column::Messages, false).len(), all - of_paired);
+        }
+    }
+
+    #[test]
+    fn the_members_of_a_paired_registration_have_their_part_on_eighty_characters() {
+        let fitting = MEMBERS.fitting(78, Column::Number, true);
+        assert!(fitting.iter().any(|(spec, _)| spec.column == Column::Pair));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::rates::{History, Rates, bytes, count, span};
 use super::rows::Row;
 use super::state::{Action, Detail, Dialog, State};
 use super::theme::Theme;
-use crate::output::{in_words, progress, waiting};
+use crate::output::{in_words, plural, progress, waiting};
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: &Theme, now: Instant) {
@@ -111,7 +111,7 @@ fn footer(state: &State, width: u16, theme: &Theme) -> Line<'static> {
             ("Enter", "open"),
             ("x", "remove"),
             ("/", "filter"),
-            ("t b m o a i", "sort"),
+            ("t b m o a i w c", "sort"),
             ("r", "reverse"),
         ],
         Mode::Members => &[
@@ -204,15 +204,20 @@ fn counts(state: &State, width: u16) -> Vec<String> {
     let status = &state.status;
     let relay = &status.relay;
     let size = |number: u64| bytes(number as f64);
-    let counts = [
+    let mut counts = vec![
         format!("connections {}", status.connections),
         format!("registrations {}", status.registrations),
         format!("members {}", status.members),
         format!("outboxes {}", size(relay.outbox_bytes)),
+    ];
+    // Most routers have none of these two.
+    counts.extend((relay.waiting_bytes > 0).then(|| format!("waiting {}", size(relay.waiting_bytes))));
+    counts.extend((relay.waiting_clients > 0).then(|| format!("waiting clients {}", relay.waiting_clients)));
+    counts.extend([
         format!("memory {}", size(status.memory.resident_bytes)),
         format!("buffered {} of {}", size(relay.buffered_bytes), size(relay.buffered_limit_bytes)),
         format!("descriptors {} of {}", status.descriptors.open, status.descriptors.limit),
-    ];
+    ]);
     let mut lines: Vec<String> = Vec::new();
     for text in counts {
         match lines.last_mut() {
@@ -323,19 +328,16 @@ fn about(detail: &Detail) -> String {
         _ if detail.has_ended => format!("{id} has ended; ws-routerctl why shows the reason"),
         None => id.clone(),
         Some(known) => {
-            let (kind, plural) = (known.kind.as_str(), if known.seats == 1 { "" } else { "s" });
+            let (kind, members) = (known.kind.as_str(), plural(known.seats, "member"));
             let rule = known.rule.as_ref().map(|rule| format!(", made under rule {rule}")).unwrap_or_default();
             let ends = known
                 .expires_in_ms
                 .map(|left| format!(", ends in {} unless a device joins", span(left)))
                 .unwrap_or_default();
             let terms: String = in_words(&known.terms()).iter().map(|term| format!(", {term}")).collect();
+            let pairs = known.pairs.map(|pairs| format!(", {}", plural(pairs, "pair"))).unwrap_or_default();
             let waiting = waiting(known).map(|waiting| format!(", waiting: {waiting}")).unwrap_or_default();
-            format!(
-                "{id}: {kind}, {} member{plural}, {} old{rule}{ends}{terms}{waiting}",
-                known.seats,
-                span(known.age_ms)
-            )
+            format!("{id}: {kind}, {members}{pairs}, {} old{rule}{ends}{terms}{waiting}", span(known.age_ms))
         }
     }
 }
@@ -357,7 +359,8 @@ fn passing(detail: &Detail) -> String {
 }
 
 fn draw_rows<R: Row>(frame: &mut Frame<'_>, area: Rect, columns: &Columns, listing: &Listing<R>, theme: &Theme) {
-    let fitting = columns.fitting(area.width.saturating_sub(MARK.len() as u16), listing.order().0);
+    let with_paired = listing.rows().iter().any(Row::is_of_paired);
+    let fitting = columns.fitting(area.width.saturating_sub(MARK.len() as u16), listing.order().0, with_paired);
     let align = |text: String, width: u16, words: bool| {
         let line = Line::from(cut(text, usize::from(width)));
         Cell::from(if words { line } else { line.right_aligned() })
@@ -418,7 +421,7 @@ Keys
  q Ctrl-C           quit           Ctrl-Z  stop, and come back by fg
  ? h                this help      Ctrl-L  draw everything anew
 Sort registrations by
- t messages/s   b bytes/s   m members   o outbox   a age   i id
+ t messages/s  b bytes/s  m members  o outbox  a age  i id  w waiting  c queue
 Sort members by
  n number   p round trip   e resent   u unsent   o outbox   s silence
  t messages/s   b bytes/s   a age
@@ -426,6 +429,7 @@ Columns
  MSG/S BYTES/S of both directions; IN is received, OUT handed to receivers
  OUTBOX bytes that wait here, UNSENT bytes that wait in the kernel
  RTT round trip, RESENT segments sent again, as the kernel knows them
+ QUEUE clients not accepted yet, PAIR the other end, WAITING for a receiver
  SILENT since the last sign of life   - isn't known, or not yet";
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub(super) trait Row {
     fn members(&self) -> u64 {
         0
     }
+    /// Returns whether the row is, or belongs to, a paired registration.
+    fn is_of_paired(&self) -> bool;
     /// Returns whether the row contains a text in lower case.
     fn contains(&self, text: &str) -> bool;
 }
@@ -121,6 +123,9 @@ impl Row for RegistrationRow {
             Column::Bytes => self.pace.bytes().total_cmp(&other.pace.bytes()),
             Column::Outbox => one.outbox_bytes.cmp(&two.outbox_bytes),
             Column::Age => one.age_ms.cmp(&two.age_ms),
+            Column::Waiting => one.waiting_bytes.cmp(&two.waiting_bytes),
+            // One that isn't paired sorts below all that are.
+            Column::Queue => one.waiting_clients.cmp(&two.waiting_clients),
             // The other columns have no key; the id decides.
             _ => Ordering::Equal,
         }
@@ -134,12 +139,18 @@ impl Row for RegistrationRow {
             Column::Members => known.seats.to_string(),
             Column::Outbox => bytes(known.outbox_bytes as f64),
             Column::Waiting => bytes(known.waiting_bytes as f64),
+            Column::Pairs => known.pairs.map_or(UNKNOWN.into(), |pairs| pairs.to_string()),
+            Column::Queue => known.waiting_clients.map_or(UNKNOWN.into(), |clients| clients.to_string()),
             Column::Age => span(known.age_ms),
             Column::EndsIn => known.expires_in_ms.map_or(UNKNOWN.into(), span),
             Column::Rule => known.rule.clone().unwrap_or(UNKNOWN.into()),
             Column::Terms => in_words(&known.terms()).join(", "),
             rate => self.pace.cell(rate),
         }
+    }
+
+    fn is_of_paired(&self) -> bool {
+        self.known.pairs.is_some()
     }
 
     fn contains(&self, text: &str) -> bool {
@@ -188,6 +199,7 @@ impl Row for MemberRow {
         match column {
             Column::Number => known.id.to_string(),
             Column::Role => known.role.as_str().into(),
+            Column::Pair => self.pair().unwrap_or(UNKNOWN.into()),
             Column::Address => known.address.clone(),
             Column::Tls => if known.tls { "yes" } else { "no" }.into(),
             Column::RoundTrip => known.round_trip_us.map_or(UNKNOWN.into(), round_trip),
@@ -203,6 +215,10 @@ impl Row for MemberRow {
         }
     }
 
+    fn is_of_paired(&self) -> bool {
+        self.known.pairing.is_some()
+    }
+
     fn contains(&self, text: &str) -> bool {
         let number = self.known.id.to_string();
         let words = [Some(number.as_str()), Some(self.known.role.as_str()), Some(&self.known.address)];
@@ -212,6 +228,16 @@ impl Row for MemberRow {
 }
 
 impl MemberRow {
+    /// Returns the part in a paired registration: the number of the other end, or what the member waits for.
+    fn pair(&self) -> Option<String> {
+        self.known.pairing.map(|pairing| match (pairing, self.known.paired_with) {
+            (wire::Pairing::Listening, _) => "listens".into(),
+            (wire::Pairing::Waiting, _) => "waits".into(),
+            (wire::Pairing::Paired, Some(other)) => other.to_string(),
+            (wire::Pairing::Paired, None) => "ending".into(),
+        })
+    }
+
     /// Returns the access rule that admitted the member.
     fn rule(&self) -> Option<&str> {
         self.known.admission.as_deref().map(|admission| &*admission.rule)
@@ -267,7 +293,13 @@ mod tests {
         }
         let registration = |known, rates| RegistrationRow { known, pace: Pace { rates, ..Pace::default() } };
         let small = registration(known("a", 1, 0), None);
-        let larger = wire::Registration { age_ms: 91_000, outbox_bytes: 1, ..known("b", 2, 0) };
+        let larger = wire::Registration {
+            age_ms: 91_000,
+            outbox_bytes: 1,
+            waiting_bytes: 1,
+            waiting_clients: Some(0),
+            ..known("b", 2, 0)
+        };
         let large = registration(larger, Some(Rates { messages_out: 1.0, bytes_out: 1.0, ..Rates::default() }));
         for spec in REGISTRATIONS.specs.iter().filter(|spec| spec.key.is_some() && spec.column != Column::Id) {
             assert_eq!(small.compare(&large, spec.column), Ordering::Less, "{:?}", spec.column);

@@ -3,7 +3,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 use ws_router_admin_api::{self as wire, Drain, DrainPhase};
-use ws_router_core::kind::Role;
+use ws_router_core::kind::{Kind, Role};
 
 use super::super::columns::Column;
 use super::super::keys::Command;
@@ -54,7 +54,7 @@ fn eighty_by_twenty_four_shows_totals_and_registrations() {
         "  kitchen                                     5      0      0 B      0 B  1m 30s",
     ];
     assert_eq!(lines[7..10], table);
-    assert_eq!(lines[23], "q quit  ? help  Enter open  x remove  / filter  t b m o a i sort  r reverse");
+    assert_eq!(lines[23], "q quit  ? help  Enter open  x remove  / filter  t b m o a i w c sort  r reverse");
 }
 
 #[test]
@@ -130,6 +130,47 @@ fn the_terms_of_the_open_registration_and_what_waits_in_it_are_shown() {
     let lines = screen(&mut state, (160, 40), begin);
     let about = "2 members, 1m 30s old, client_key, messages wait 1m, waiting: 12.0 KiB for a host, 40s left";
     assert!(lines.iter().any(|line| line.contains(about)), "{lines:#?}");
+}
+
+#[test]
+fn a_paired_registration_is_shown_with_its_pairs_and_its_waiting_clients() {
+    let begin = Instant::now();
+    let mut state = opened(begin);
+    let registration = wire::Registration {
+        kind: Kind::Paired,
+        pairs: Some(1),
+        waiting_clients: Some(3),
+        ..known("living-room", 6, 40)
+    };
+    let mut next = sample(begin, SECOND * 105, vec![registration.clone(), known("kitchen", 1, 0)]);
+    next.status.relay.waiting_clients = 3;
+    next.status.relay.waiting_bytes = 2048;
+    let part =
+        |id, role, pairing, paired_with| wire::Member { pairing: Some(pairing), paired_with, ..member(id, role) };
+    let members = vec![
+        part(1, Role::Host, wire::Pairing::Listening, None),
+        part(2, Role::Client, wire::Pairing::Paired, Some(3)),
+        part(3, Role::Host, wire::Pairing::Paired, Some(2)),
+        part(4, Role::Client, wire::Pairing::Waiting, None),
+        part(5, Role::Client, wire::Pairing::Paired, None),
+    ];
+    next.detail = Some(("living-room".into(), Some(wire::RegistrationDetail { registration, members })));
+    state.sample(next);
+    let lines = screen(&mut state, (80, 24), begin);
+    assert!(lines[1].ends_with("outboxes 1.5 KiB   waiting 2.0 KiB"), "{}", lines[1]);
+    assert!(lines[2].starts_with("waiting clients 3   memory 34 MiB"), "{}", lines[2]);
+    let at = lines.iter().position(|line| line.starts_with("       N ROLE   PAIR    ADDRESS ")).unwrap();
+    assert!(
+        lines[at - 4].starts_with("living-room: paired, 6 members, 1 pair, 1m 30s old, waiting: 3 clients for a h")
+    );
+    let parts: Vec<_> = lines[at + 1..at + 6].iter().map(|line| line[16..24].trim()).collect();
+    assert_eq!(parts, ["listens", "3", "2", "waits", "ending"]);
+    state.apply(Command::Back);
+    let lines = screen(&mut state, (130, 24), begin);
+    let heading = lines.iter().find_map(|line| line.find(" PAIRS  QUEUE")).unwrap();
+    let row = |id: &str| lines.iter().find(|line| line.contains(id)).unwrap();
+    let of = |id: &str| row(id)[heading..heading + 13].split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!((of("living-room"), of("kitchen")), ("1 3".into(), "- -".into()));
 }
 
 #[test]
