@@ -326,8 +326,9 @@ async fn anything_but_a_reject_closes_the_listening_connection_with_4005() {
     let valid = format!(r#"{{"reject":"{number}"}}"#);
     let large = format!("{valid}{}", " ".repeat(3000));
     let mut broken = vec![frame(0x82, valid.as_bytes()), frame(0x01, &[b' '; 20_000])];
-    for text in ["", "hello", "{}", r#"{"reject":"12"}"#, r#"{"reject":7}"#, &long_reason, &unknown, &bad_code, &large]
-    {
+    let list = format!(r#"["{number}",4000,"no"]"#);
+    let short = ["", "hello", "{}", r#"{"reject":"12"}"#, r#"{"reject":7}"#];
+    for text in short.into_iter().chain([&*long_reason, &unknown, &bad_code, &large, &list]) {
         broken.push(frame(0x81, text.as_bytes()));
     }
     let count = broken.len() as u64;

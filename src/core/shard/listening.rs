@@ -712,6 +712,10 @@ impl Rejection {
     /// Parses a text message; `None` if it isn't a valid control message.
     fn parse(frame: &[u8]) -> Option<Self> {
         let text = payload_of_text(frame).filter(|text| text.len() <= MAX_CONTROL)?;
+        // Serde would read the fields from a list, too.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
         let Reject { reject, code, reason } = serde_json::from_slice(text).ok()?;
         let reason = reason.unwrap_or_default();
         if reason.len() > MAX_REASON {
