@@ -108,6 +108,17 @@ pub enum EventKind {
         /// Messages that are sent again.
         again: u64,
     },
+    /// Clients sent messages without joining (`POST /send`), since the last such event.
+    Sent {
+        registration: RegistrationId,
+        /// Messages received from them.
+        messages_in: u64,
+        /// Payload bytes received from them.
+        bytes_in: u64,
+        /// The access rule and token that admitted them; `None` without access rules.
+        #[serde(default, flatten)]
+        admission: Option<Arc<Admission>>,
+    },
     /// The configuration was reloaded.
     Reloaded,
     /// A drain has begun.
@@ -141,7 +152,8 @@ pub struct Terms {
     pub wait_ms: Option<u64>,
 }
 
-/// The access rule and the token by which a member was admitted. All members that were admitted alike share one.
+/// The access rule and the token by which a member, or a client that sends without joining, was admitted. All that were
+/// admitted alike share one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Admission {
     /// Name of the access rule, or its number.

@@ -14,7 +14,7 @@ use ws_router_core::ids::RegistrationId;
 
 use super::client::{Answer, Client};
 use super::error::Error;
-use super::output::{Format, age, in_words, plural, time, traffic};
+use super::output::{Format, age, in_words, plural, size, time, traffic};
 
 /// Prints events as they happen, until the daemon stops.
 pub(super) async fn events(client: &Client, format: Format, out: &mut impl Write) -> Result<(), Error> {
@@ -118,9 +118,11 @@ fn end(events: &[Option<Event>]) -> Option<(usize, &Event, EndReason)> {
     let known = events.iter().enumerate().filter_map(|(at, event)| Some((at, event.as_ref()?)));
     known.fold(None, |end, (at, event)| match event.kind {
         EventKind::Ended { reason, .. } => Some((at, event, reason)),
-        EventKind::Joined { .. } | EventKind::Left { .. } | EventKind::Away { .. } | EventKind::Returned { .. } => {
-            end.filter(|(.., reason)| reason.may_have_members())
-        }
+        EventKind::Joined { .. }
+        | EventKind::Left { .. }
+        | EventKind::Away { .. }
+        | EventKind::Returned { .. }
+        | EventKind::Sent { .. } => end.filter(|(.., reason)| reason.may_have_members()),
         _ => None,
     })
 }
@@ -138,6 +140,11 @@ fn describe(event: &Event, left: Option<&Event>) -> String {
             format!("{} {member} joined from {peer}{admitted}", role.as_str())
         }
         EventKind::Left { .. } => departure(event, true),
+        EventKind::Sent { messages_in, bytes_in, admission, .. } => {
+            let (messages, admitted) =
+                (plural(*messages_in, "message"), admission.as_deref().map(admitted_by).unwrap_or_default());
+            format!("{messages}, {} sent without joining (POST /send){admitted}", size(*bytes_in))
+        }
         EventKind::Ended { reason, .. } => match reason {
             EndReason::Lingered => {
                 let within = left.map(|left| format!(" within {}", age(event.at_ms.saturating_sub(left.at_ms))));
@@ -166,7 +173,7 @@ fn describe(event: &Event, left: Option<&Event>) -> String {
     }
 }
 
-/// Names the access rule and the token that admitted a member.
+/// Names the access rule and the token that admitted a member or a sender.
 fn admitted_by(admission: &Admission) -> String {
     let token = admission.token_name.as_ref().map(|name| format!(" and token {name}")).unwrap_or_default();
     format!(", admitted by rule {}{token}", admission.rule)

@@ -128,12 +128,20 @@ fn log(kind: &EventKind) {
                 "member came back"
             );
         }
+        EventKind::Sent { registration, messages_in, bytes_in, admission } => {
+            let (rule, token_name) = names(admission.as_deref());
+            tracing::info!(
+                message_id = messages::SENT,
+                %registration, rule, token_name, messages_in, bytes_in,
+                "messages sent without joining"
+            );
+        }
         // Logged by the code that publishes them.
         EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {}
     }
 }
 
-/// Returns the names of the access rule and the token that admitted a member.
+/// Returns the names of the access rule and the token that admitted a member or sender.
 fn names(admission: Option<&Admission>) -> (Option<&str>, Option<&str>) {
     (admission.map(|admission| &*admission.rule), admission.and_then(|admission| admission.token_name.as_deref()))
 }

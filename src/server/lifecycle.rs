@@ -179,6 +179,7 @@ impl Lifecycle {
             if matches!(requests, (Err(_), _) | (_, Err(_))) {
                 tracing::warn!("some requests were not finished in time");
             }
+            server.events().publish_sends();
             event_logger.flush().await;
         };
         tokio::select! {

@@ -45,8 +45,13 @@ pub(crate) fn connect_unix(path: &Path) -> UnixStream {
 }
 
 /// Requests a path, and returns the status and the body.
-pub(crate) fn ask(mut stream: impl Stream, path: &str) -> (u16, String) {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n").unwrap();
+pub(crate) fn ask(stream: impl Stream, path: &str) -> (u16, String) {
+    exchange(stream, &format!("GET {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n"))
+}
+
+/// Sends a request after which the connection is closed, and returns the status and the body.
+pub(crate) fn exchange(mut stream: impl Stream, request: &str) -> (u16, String) {
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {answer:?}"));

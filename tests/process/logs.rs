@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use ws_router_core::secret::Token;
 use ws_router_server::log::messages;
 
-use super::client::{Member, ask, connect, register};
+use super::client::{Member, ask, connect, exchange, register};
 use super::harness::{PATIENCE, Setup};
 
 const KEY: &str = "sesame-open-4711";
@@ -150,6 +150,17 @@ fn usage_by_token_is_added_up_from_the_journal() {
     let names = [&entries[0]["WSROUTER_RULE"], &entries[0]["WSROUTER_TOKEN_NAME"], &entries[1]["WSROUTER_RULE"]];
     assert_eq!(names, ["devices", "phone", "local"]);
     assert_eq!((entries[1].get("WSROUTER_TOKEN_NAME"), &entries[1]["WSROUTER_BYTES_IN"]), (None, &"7".into()));
+    for (key, text) in [(&*with_token, "sent"), (KEY, "sent too"), (&with_token, "")] {
+        let head = format!("POST /send?id={id}&key={key} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", text.len());
+        assert_eq!(exchange(connect(address), &format!("{head}Connection: close\r\n\r\n{text}")).0, 200);
+    }
+    // The end of the registration doesn't leave them out.
+    let remove = format!("/remove?id={id}&key={KEY}&host_key={KEY}&token={}", token.reveal());
+    assert_eq!(ask(connect(address), &remove).0, 200);
+    entries.extend([router.wait_for(messages::SENT), router.wait_for(messages::SENT)]);
+    let sent = &entries[3];
+    assert_eq!(sent["WSROUTER_REGISTRATION"], *id);
+    assert_eq!([&sent["WSROUTER_MESSAGES_IN"], &sent["WSROUTER_BYTES_IN"]], ["2", "4"]);
     let recorded: String = entries.iter().map(|entry| format!("{}\n", Value::from(entry.clone()))).collect();
     assert!(!recorded.contains(token.reveal()));
     let input = folder.path().join("journal.json");
@@ -162,7 +173,7 @@ fn usage_by_token_is_added_up_from_the_journal() {
     };
     let table = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
-    assert_eq!(rows[1..], [["devices", "phone", "2", "2", "16", "0", "0"], ["local", "-", "1", "1", "7", "0", "0"]]);
+    assert_eq!(rows[1..], [["devices", "phone", "2", "4", "20", "0", "0"], ["local", "-", "1", "2", "15", "0", "0"]]);
 }
 
 #[test]

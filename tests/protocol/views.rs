@@ -203,6 +203,39 @@ async fn members_are_shown_with_the_rule_and_the_token_that_admitted_them() {
 }
 
 #[tokio::test]
+async fn sends_are_one_event_of_each_token_before_the_end_of_their_registration() {
+    let ruled = Ruled::start().await;
+    let (server, token) = (&ruled.admin.server, ruled.token.reveal());
+    let send = async |token: &str, body: &str| {
+        server.request("POST", &format!("/send?id=my-device&key=k{token}"), "", body).await.status
+    };
+    let with_token = format!("&token={token}");
+    assert_eq!(send(&with_token, "nobody is there").await, 503);
+    let _member = ruled.join(false).await;
+    for (token, body) in [(&*with_token, "hello"), ("", "by another"), (&with_token, "again")] {
+        assert_eq!(send(token, body).await, 200);
+    }
+    let sent = async || {
+        let history = ruled.admin.document("GET", "/v1/registrations/my-device/history").await;
+        let mut events = history["events"].as_array().unwrap().clone();
+        events.retain(|event| event["event"] == "sent" || event["event"] == "ended");
+        events.iter_mut().for_each(|event| event["at_ms"] = 0.into());
+        events
+    };
+    assert!(sent().await.is_empty(), "no event for each message");
+    assert_eq!(server.get("/remove?id=my-device&key=k&host_key=h").await.status, 200);
+    let of = |messages: u64, bytes: u64| json!({ "at_ms": 0, "event": "sent", "registration": "my-device", "messages_in": messages, "bytes_in": bytes });
+    let (mut phone, mut local) = (of(2, 10), of(1, 10));
+    (phone["rule"], phone["token_name"]) = ("devices".into(), "phone".into());
+    local["rule"] = "local".into();
+    let ended = json!({ "at_ms": 0, "event": "ended", "registration": "my-device", "reason": "removed" });
+    assert_eq!(sent().await, [phone, local, ended]);
+    let (_, shown, _) = ask(&ruled.admin.socket, &["why", "my-device"]).await;
+    let line = "2 messages, 10 B sent without joining (POST /send), admitted by rule devices and token phone\n";
+    assert!(shown.contains(line) && !shown.contains(token), "{shown}");
+}
+
+#[tokio::test]
 async fn without_access_rules_members_are_shown_without_them() {
     let admin = Admin::start(Config::default()).await;
     admin.server.register(PAIR).await;

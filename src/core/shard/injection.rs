@@ -36,6 +36,16 @@ impl OutsideMessage {
         Self::new(Opcode::Binary, payload)
     }
 
+    /// Returns the length of its payload.
+    pub fn len(&self) -> usize {
+        self.payload
+    }
+
+    /// Returns whether its payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.payload == 0
+    }
+
     fn new(opcode: Opcode, payload: &[u8]) -> Self {
         let header = ServerHeader::new(opcode, payload.len());
         Self { frame: [header.as_bytes(), payload].concat(), payload: payload.len() }

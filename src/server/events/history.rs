@@ -87,6 +87,11 @@ enum EntryKind {
         away_ms: u32,
         again: u64,
     },
+    Sent {
+        messages_in: u64,
+        bytes_in: u64,
+        admission: Option<Arc<Admission>>,
+    },
 }
 
 /// A process of an administrator, in a quarter of the size of a [`Peer`].
@@ -117,6 +122,14 @@ impl History {
         if kind.is_leave_after_removal() && !self.registrations.contains_key(registration.as_str()) {
             // The registration has been dropped, and no later event would end its new timeline.
             return;
+        }
+        if let EntryKind::Sent { .. } = kind {
+            let timeline = self.registrations.get_mut(registration.as_str());
+            // A message that was on its way while the registration ended is reported later.
+            let Some(timeline) = timeline.filter(|timeline| timeline.ended.is_none()) else { return };
+            if timeline.merge_sends(event.at_ms, &kind) {
+                return;
+            }
         }
         let is_full = self.total >= MAX_TOTAL;
         let timeline = self.registrations.entry(registration.clone()).or_default();
@@ -179,12 +192,31 @@ impl Timeline {
         self.ended = match (&entry.kind, self.ended) {
             (EntryKind::Ended { reason, .. }, _) => Some((entry.at_ms, *reason)),
             (EntryKind::Registered { .. } | EntryKind::Reclaimed, _) => None,
-            (
-                EntryKind::Joined { .. } | EntryKind::Left { .. } | EntryKind::Away { .. } | EntryKind::Returned { .. },
-                ended,
-            ) => ended.filter(|(_, reason)| reason.may_have_members()),
+            // Events of members, which may come after the end.
+            (_, ended) => ended.filter(|(_, reason)| reason.may_have_members()),
         };
         self.events.push_back(entry);
+    }
+
+    /// Adds a report of sends to one of the same admission, unless something else has happened since; returns whether it
+    /// did. So a device that sends all day takes one event.
+    fn merge_sends(&mut self, now_ms: u64, more: &EntryKind) -> bool {
+        let EntryKind::Sent { messages_in: more_messages, bytes_in: more_bytes, admission: of } = more else {
+            return false;
+        };
+        for Entry { at_ms, kind } in self.events.iter_mut().rev() {
+            match kind {
+                EntryKind::Sent { messages_in, bytes_in, admission } if admission == of => {
+                    *messages_in += more_messages;
+                    *bytes_in += more_bytes;
+                    *at_ms = now_ms;
+                    return true;
+                }
+                EntryKind::Sent { .. } => {}
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// Drops the first events until `most` are left, but never that of the end. Returns the number of dropped events.
@@ -269,6 +301,10 @@ impl EntryKind {
                 let returned = Self::Returned { member: *member, role: *role, peer: *peer, away_ms, again: *again };
                 (registration, returned)
             }
+            EventKind::Sent { registration, messages_in, bytes_in, admission } => {
+                let (messages_in, bytes_in, admission) = (*messages_in, *bytes_in, admission.clone());
+                (registration, Self::Sent { messages_in, bytes_in, admission })
+            }
             EventKind::Reloaded | EventKind::DrainBegun { .. } | EventKind::Drained | EventKind::DrainUndone => {
                 return None;
             }
@@ -319,6 +355,9 @@ impl Entry {
             }
             EntryKind::Returned { member, role, peer, away_ms, again } => {
                 EventKind::Returned { registration, member, role, peer, away_ms: away_ms.into(), again }
+            }
+            EntryKind::Sent { messages_in, bytes_in, admission } => {
+                EventKind::Sent { registration, messages_in, bytes_in, admission }
             }
         };
         Event { at_ms: self.at_ms, kind }

@@ -30,7 +30,7 @@ pub(super) async fn send(
 ) -> Result<Response, HttpError> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let form = Form::new(query.as_bytes());
-    authorize::authorize(server, Action::Send, client, request.headers(), form).await?;
+    let grant = authorize::authorize(server, Action::Send, client, request.headers(), form).await?;
     let id = form.required("id")?;
     let (key, credential) = key(form)?;
     let credential = credential(&key);
@@ -59,7 +59,8 @@ pub(super) async fn send(
         OutsideMessage::binary(&payload)
     };
     drop(payload);
-    let (status, receivers) = match server.send(sender, message, config.http.request_timeout).await? {
+    let patience = config.http.request_timeout;
+    let (status, receivers) = match server.send(sender, grant.admission, message, patience).await? {
         Sent::To(receivers) => (StatusCode::OK, receivers),
         Sent::Waiting => (StatusCode::ACCEPTED, 0),
     };

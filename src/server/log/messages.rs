@@ -53,6 +53,7 @@ pub const JOINED: &str = "7236d04eb87d4ac59434802d11a6ee89";
 pub const LEFT: &str = "df8b7f432f5140848040c574f2f16a1d";
 pub const AWAY: &str = "5413a8a7708b43efbbad4b633cead157";
 pub const RETURNED: &str = "9f2a2577479f4c89998083726a178415";
+pub const SENT: &str = "f02649e33c2d402eb1ac37c65e736f22";
 pub const EVENTS_SUPPRESSED: &str = "28b0b233000442aaab54ac598a622d9d";
 pub const ANSWER_NOT_ENCODED: &str = "5936cc96ffd241ffaba2b720629c36b0";
 pub const WAKE_FAILED: &str = "5eeb1fdfda3b4e7d926096cf1abd6e93";

@@ -404,9 +404,11 @@ impl Server {
 
 /// Periodic work.
 impl Server {
-    /// Ends the registrations whose deadline has passed, by `now` or by the wall clock.
+    /// Ends the registrations whose deadline has passed, by `now` or by the wall clock, and reports what clients have sent
+    /// without joining.
     pub fn sweep(&self, now: Instant) {
         self.registry.sweep(now);
+        self.events.publish_due_sends(now);
         for expired in self.registry.expire(SystemTime::now()) {
             self.relay.end(&expired, CloseReason::Removed);
         }

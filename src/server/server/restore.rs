@@ -90,6 +90,7 @@ impl Server {
 
     pub(super) async fn take_snapshot(&self) -> FrozenServer {
         // Encoded before the threads are stopped, since it takes some time.
+        self.events.publish_sends();
         let events = self.events.history().export();
         let history = Snapshot::encode_events(&events);
         let mut frozen = self.relay.freeze().await;

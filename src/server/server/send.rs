@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ws_router_admin_api::event::Admission;
 use ws_router_core::kind::Role;
 use ws_router_core::shard::OutsideMessage;
 
@@ -85,8 +86,15 @@ impl Server {
     }
 
     /// Sends a message to all who receive from the sender's role. Waits up to `patience` while all of them are behind.
-    pub async fn send(&self, sender: Sender, message: OutsideMessage, patience: Duration) -> Result<Sent, SendError> {
-        let registration = Arc::clone(&sender.registration);
+    /// A message that is sent is counted for its registration and `admission`.
+    pub async fn send(
+        &self,
+        sender: Sender,
+        admission: Option<Arc<Admission>>,
+        message: OutsideMessage,
+        patience: Duration,
+    ) -> Result<Sent, SendError> {
+        let (registration, bytes) = (Arc::clone(&sender.registration), message.len());
         let sent = self.relay.send(sender, message, patience).await;
         let (result, answer) = match sent {
             Ok(SendOutcome::Sent(receivers)) => (SendResult::Sent, Ok(Sent::To(receivers))),
@@ -99,6 +107,9 @@ impl Server {
             Err(relay::Busy) => (SendResult::Busy, Err(SendError::Busy)),
         };
         self.metrics.sent(result);
+        if answer.is_ok() {
+            self.events.count_send(&registration.id, admission, bytes);
+        }
         answer
     }
 }

@@ -48,6 +48,12 @@ fn left(at_ms: u64, name: &str, member: u64) -> Event {
     Event { at_ms, kind }
 }
 
+fn sent(at_ms: u64, name: &str, rule: &str, messages_in: u64) -> Event {
+    let admission = Some(Arc::new(Admission { rule: rule.into(), token_name: None }));
+    let kind = EventKind::Sent { registration: id(name), messages_in, bytes_in: 10 * messages_in, admission };
+    Event { at_ms, kind }
+}
+
 fn history(events: &[Event]) -> History {
     let mut history = History::default();
     events.iter().for_each(|event| history.record(event));
@@ -64,6 +70,34 @@ fn a_registration_is_remembered_after_its_end_and_for_a_while() {
     history.record(&registered(4 + RETENTION.as_millis() as u64, "third-device"));
     assert_eq!(history.of(&id("my-device")), None);
     assert_eq!(history.total, 2);
+}
+
+#[test]
+fn reports_of_sends_are_added_up_until_something_else_happens() {
+    let events = [
+        registered(1, "my-device"),
+        sent(2, "my-device", "home", 3),
+        sent(3, "my-device", "work", 4),
+        sent(4, "my-device", "home", 5),
+        joined(5, "my-device", 7),
+        sent(6, "my-device", "home", 6),
+    ];
+    let expected = [
+        registered(1, "my-device"),
+        sent(4, "my-device", "home", 8),
+        sent(3, "my-device", "work", 4),
+        joined(5, "my-device", 7),
+        sent(6, "my-device", "home", 6),
+    ];
+    let mut history = history(&events);
+    assert_eq!(history.of(&id("my-device")), Some((0, expected.to_vec())));
+    assert_eq!(history.total, expected.len());
+    history.record(&ended(7, "my-device"));
+    history.record(&sent(8, "my-device", "home", 1));
+    history.record(&sent(8, "unknown-device", "home", 1));
+    let (_, events) = history.of(&id("my-device")).unwrap();
+    assert_eq!((events.last(), history.total), (Some(&ended(7, "my-device")), 6));
+    assert_eq!(history.of(&id("unknown-device")), None);
 }
 
 #[test]
