@@ -21,7 +21,9 @@ from webdriver import Browser, check, serve_pages  # noqa: E402
 broker, modules, plain, secure, id, key = sys.argv[1:]
 PATIENCE = 30
 PATH = "/connect?id=%s&client_key=%s&sock_type=client" % (id, key)
-MANY = 500
+# By quality of service. Of more than some ten of QoS 2 at once, MQTT.js and mosquitto leave some undelivered now and then,
+# also without a router between them.
+MANY = (500, 500, 15)
 
 
 class Paho:
@@ -49,7 +51,14 @@ class Paho:
         return self
 
     def received(self, count):
-        return [self.messages.get(timeout=PATIENCE) for _ in range(count)]
+        """The next messages; fewer, if the next one doesn't come."""
+        got = []
+        try:
+            while len(got) < count:
+                got.append(self.messages.get(timeout=PATIENCE))
+        except queue.Empty:
+            print("     %d of %d messages came" % (len(got), count), flush=True)
+        return got
 
     def leave(self):
         self.client.disconnect()
@@ -87,7 +96,7 @@ def by_paho():
             ready = node.stdout.readline().strip()
             check("MQTT.js connects to it from Node", ready == "ready", ready)
             for qos in (0, 1, 2):
-                payloads = [b"%d" % number for number in range(MANY)] + [os.urandom(300_000)]
+                payloads = [b"%d" % number for number in range(MANY[qos])] + [os.urandom(300_000)]
                 for payload in payloads:
                     here.client.publish("to/js/room", payload, qos)
                 got = here.received(len(payloads))
