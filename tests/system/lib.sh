@@ -97,7 +97,8 @@ result() {
     echo "$1" >>"$results"
 }
 
-# Passes on the outcomes that a script prints: "ok", or "FAIL", the check's name and the reason, with tabs between.
+# Passes on the outcomes that a script prints: "ok", or "FAIL", the check's name and the reason, or "note" and a text, with
+# tabs between.
 # Names are preceded by a text: outcomes [TEXT]
 outcomes() {
     local outcome name reason
@@ -105,6 +106,7 @@ outcomes() {
         case $outcome in
             ok) pass "${1:-}$name" ;;
             FAIL) fail "${1:-}$name" "$reason" ;;
+            note) echo "     $name" ;;
             *) fail "${BASH_SOURCE[1]##*/}" "$outcome $name $reason" ;;
         esac
     done
