@@ -230,11 +230,15 @@ impl<L: Link> Shard<L> {
 
     /// Stops reading from the connection of a session's member for good, closes it, and returns how many messages have
     /// been received and sent. The member is away from then on.
-    pub fn suspend_session(&mut self, claim: &SessionClaim, now: Moment) -> Result<SessionCounts, SessionError> {
+    pub fn suspend_session(
+        &mut self,
+        claim: &SessionClaim,
+        now: Moment,
+    ) -> Result<(MemberId, SessionCounts), SessionError> {
         let slot = self.find_session(claim)?;
         self.detach(slot, false, now)?;
-        let tally = &self.members[slot].tally;
-        Ok(SessionCounts { received: tally.messages_in, sent: tally.messages_out })
+        let Member { id, tally, .. } = &self.members[slot];
+        Ok((*id, SessionCounts { received: tally.messages_in, sent: tally.messages_out }))
     }
 
     /// Takes the member of a session over for a device that has received so many of its messages. Its connection

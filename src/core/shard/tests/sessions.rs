@@ -163,7 +163,7 @@ impl Scene {
 
     /// Comes back: asks how much has arrived, connects, and sends the rest again.
     fn come_back(&mut self, caller: usize) -> Result<Return, SessionError> {
-        let counts = self.shard.suspend_session(&self.claim(caller), self.now)?;
+        let (_, counts) = self.shard.suspend_session(&self.claim(caller), self.now)?;
         let back = self.reconnect(caller)?;
         let rest = self.callers[caller].sent[counts.received as usize..].to_vec();
         rest.iter().for_each(|payload| self.put(caller, payload));

@@ -52,7 +52,12 @@ impl Thread {
             }
             Command::Resume(resume) => self.resume(*resume),
             Command::Suspend(claim, answer) => {
-                let _ = answer.send(self.shard.suspend_session(&claim, self.now));
+                let suspended = self.shard.suspend_session(&claim, self.now).map(|(member, counts)| {
+                    // A connection whose handshake is in progress is an old one, too.
+                    self.handshakes.retain(|_, handshake| handshake.member != member);
+                    counts
+                });
+                let _ = answer.send(suspended);
             }
             Command::EndSession(claim, answer) => {
                 let _ = answer.send(self.shard.end_session(&claim, self.now));
