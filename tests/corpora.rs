@@ -51,6 +51,11 @@ fn in_every_history_of_sessions_the_invariants_hold() {
 }
 
 #[test]
+fn whatever_a_host_sends_decides_about_the_clients_that_it_names_or_closes_the_host() {
+    replay("listening");
+}
+
+#[test]
 fn forms_are_decoded_as_the_reference_does() {
     replay("form");
 }

@@ -13,6 +13,7 @@ mod forwarded;
 mod frames;
 mod http;
 mod input;
+mod listening;
 mod proxy;
 mod reference;
 mod sessions;
@@ -28,6 +29,7 @@ pub type Target = fn(&[u8]);
 pub const ALL: &[(&str, Target)] = &[
     ("frames", frames::run),
     ("sessions", sessions::run),
+    ("listening", listening::run),
     ("form", form::run),
     ("http", http::run),
     ("admin", admin::run),
