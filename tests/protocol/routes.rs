@@ -363,6 +363,14 @@ async fn the_console_is_served_only_if_configured_and_with_a_strict_policy() {
     let nonce = policy.split("script-src 'nonce-").nth(1).unwrap().split('\'').next().unwrap();
     assert!(answer.body.contains(&format!("<script nonce=\"{nonce}\">")) && !answer.body.contains("{nonce}"));
     assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    for part in [
+        "value=\"paired\"",
+        "new EventSource(`${base}members?",
+        "accept: this.accept",
+        "JSON.stringify({reject: number})",
+    ] {
+        assert!(answer.body.contains(part), "{part}");
+    }
     let head = server.request("HEAD", "/console", "", "").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(server.request("POST", "/console", "", "").await.header("allow"), Some("GET, HEAD, OPTIONS"));

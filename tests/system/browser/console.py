@@ -1,7 +1,7 @@
 """The router's own page in a headless Chromium, as a person uses it: console.py URL [FOLDER]
 
 With the keyboard alone: registers, opens two devices, and sees messages pass; then on a phone's screen, in light and
-in dark. Pictures go to FOLDER, if one is named. A line per check: "ok", or "FAIL", its name and the reason, with tabs
+in dark; then a hostclient registration, a paired one whose clients are accepted and rejected, and one that exists. Pictures go to FOLDER, if one is named. A line per check: "ok", or "FAIL", its name and the reason, with tabs
 between.
 """
 import base64
@@ -53,6 +53,7 @@ LINES = "[...document.querySelectorAll('.log')[%d].children].map(line => line.te
 STATES = "[...document.querySelectorAll('.state')].map(state => state.textContent).join() === %r"
 MEMBERS = "document.querySelector('#members').textContent"
 SAID = "document.querySelector('#said').textContent"
+WAITING = "[...document.querySelectorAll('.waiting span')].map(hello => hello.textContent).join()"
 WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
@@ -117,6 +118,50 @@ def other_kind(person):
     check("a removal is seen by both", person.sees((LINES % 0) + closed) and person.sees((LINES % 1) + closed))
 
 
+def paired(person):
+    """Returns the id and key of the registration."""
+    person.window.run("document.querySelector('input[value=paired]').click(); return true;")
+    check("the keyboard reaches the button for a paired registration", person.reach("Register"), person.focus())
+    person.press(ENTER)
+    check("the host listens and the client waits", person.sees(STATES % "listening,joined"))
+    check("the waiting client is counted", person.sees(MEMBERS + " === 'hosts: 1, pairs: 0, waiting: 1'"), person.sees(MEMBERS))
+    check("its hello is shown", person.sees(WAITING + " === 'Device B'"), person.sees(WAITING))
+    check("the keyboard reaches the acceptance", person.reach("Accept"), person.focus())
+    person.press(ENTER)
+    check("the host has an end of the pair", person.sees(STATES % "listening,joined,joined"))
+    check("the pair is counted", person.sees(MEMBERS + " === 'hosts: 1, pairs: 1, waiting: 0'"), person.sees(MEMBERS))
+    check("nobody waits any more", person.window.run("return %s;" % WAITING) == "")
+    for speaker, hearer, words in ((1, 2, "to the host"), (2, 1, "to the client")):
+        person.window.run("document.querySelectorAll('.send input')[arguments[0]].focus(); return true;", speaker)
+        person.press(words + ENTER)
+        check("the pair passes " + words, person.sees((LINES % hearer) + ".includes('%s')" % words))
+    check("the keyboard reaches another device", person.reach("Add a device"), person.focus())
+    person.press(ENTER)
+    person.window.run("""
+        const added = [...document.querySelectorAll('.device')].at(-1);
+        added.querySelector('.hello input').value = '<i>third</i>';
+        added.querySelector('.join').click();
+        return true;""")
+    check("another client waits, its hello as it is", person.sees(WAITING + " === '<i>third</i>'"), person.sees(WAITING))
+    person.window.run("document.querySelectorAll('.waiting button')[1].click(); return true;")
+    check("a rejected client is closed", person.sees((LINES % 3) + ".some(line => line.startsWith('closed: 4006'))"))
+    check("and counts no more", person.sees(MEMBERS + " === 'hosts: 1, pairs: 1, waiting: 0'"), person.sees(MEMBERS))
+    person.window.run("document.querySelectorAll('.join')[1].click(); return true;")
+    check("the host's end is closed with its client", person.sees((LINES % 2) + ".some(line => line.startsWith('closed: 4007'))"))
+    return person.window.run("return [%s.slice('Registered as '.length), document.querySelector('#key').value];" % SAID)
+
+
+def opened(person, id, key):
+    """A page that only watches a registration of another one."""
+    person.window.run("""
+        document.querySelector('#wish').value = arguments[0];
+        document.querySelector('#key').value = arguments[1];
+        document.querySelector('#open').click();
+        return true;""", id, key)
+    check("a registration that exists is opened", person.sees("%s === 'Opened %s, paired'" % (SAID, id)), person.sees(SAID))
+    check("its members are shown", person.sees(MEMBERS + " === 'hosts: 1, pairs: 0, waiting: 0'"), person.sees(MEMBERS))
+
+
 def main():
     url = sys.argv[1].rstrip("/") + "/console"
     with Browser() as browser:
@@ -137,6 +182,10 @@ def main():
         check("a slash at the end doesn't matter", person.reach("Register"))
         person.press(ENTER)
         check("there too the devices join", person.sees(STATES % "joined,joined"))
+        id, key = paired(person)
+        second = browser.new_window()
+        second.open(url)
+        opened(Person(second), id, key)
         seen = complaints(browser)
         check("the browser has nothing to complain about", not seen, seen)
 
