@@ -60,8 +60,9 @@ impl MembersWatch {
 
     /// Returns the current numbers of members, or the reason for which the watch has ended.
     pub fn state(&self) -> Result<MemberCounts, WatchEnd> {
-        let counts = self.members.state()?;
-        self.interruption.borrow().map_or(Ok(counts), Err)
+        // It comes first: when the router stops, the registrations end for it.
+        let interruption = *self.interruption.borrow();
+        interruption.map_or_else(|| Ok(self.members.state()?), Err)
     }
 
     /// Waits until the state may have changed. Cancel safe.

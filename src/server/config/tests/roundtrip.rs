@@ -247,18 +247,19 @@ fn who() -> impl Strategy<Value = Rule> {
 
 prop_compose! {
     fn config()(
-        listeners in listeners(),
-        registration in registration(),
-        websocket in websocket(),
+        // Boxed, since all of them together would be too much for the stack of a test.
+        listeners in listeners().boxed(),
+        registration in registration().boxed(),
+        websocket in websocket().boxed(),
         threads in option::of(1..=1024_usize),
         busy_poll in duration(Duration::ZERO, Duration::from_millis(10)),
-        http in http(),
+        http in http().boxed(),
         socket in option::of(path().prop_map(|path| path.with_extension("admin"))),
-        metrics in metrics(),
-        log in log(),
-        limits in limits(),
+        metrics in metrics().boxed(),
+        log in log().boxed(),
+        limits in limits().boxed(),
         exit_when_idle in years(),
-        mut access in proptest::collection::vec(rule(), 0..4),
+        mut access in proptest::collection::vec(rule().boxed(), 0..4),
     ) -> Config {
         if listeners.iter().flat_map(|listener| &listener.tls).all(|tls| tls.client_ca.is_none()) {
             access.iter_mut().for_each(|rule| rule.client_certificates = None);
