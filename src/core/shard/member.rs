@@ -10,7 +10,7 @@ use super::liveness::{ASK_AFTER, AckProgress, Activity, Growth, Verdict};
 use super::memory_account::MemoryAccount;
 use super::outbox::Outbox;
 use super::rate::RateLimiter;
-use super::sessions::SessionTally;
+use super::sessions::{SessionTally, keeps_session};
 use super::waiting::{DiscardReason, WaitingTotals};
 use super::{Link, Moment, Rules};
 use crate::close::CloseReason;
@@ -318,7 +318,12 @@ impl<L> Member<L> {
 
     /// Returns whether it is a member that isn't marked for closing, with a connection or without.
     pub(super) fn is_present(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Away(_))
+        matches!(self.phase, Phase::Open | Phase::Away(_)) || self.is_about_to_be_away()
+    }
+
+    /// Returns whether it is marked because of its connection only, and stays for its session: what is sent to it waits.
+    fn is_about_to_be_away(&self) -> bool {
+        matches!(&self.phase, Phase::Leaving(cause) if self.flags.has_session && keeps_session(cause))
     }
 
     /// Returns whether it can be closed for the memory that it holds. A member that is closing holds it for a short time

@@ -483,6 +483,13 @@ impl<L: Link> Shard<L> {
                     Verdict::SendPing if may_ask => self.due_pings.push_back(slot as u32),
                     Verdict::SendPing => {}
                     Verdict::NoPong => self.closing.mark(slot, member, CloseReason::NoPong),
+                    // As far as one can tell, its network is lost.
+                    Verdict::Stalled if member.flags.has_session && !self.rules.pace => {
+                        self.closing.mark(slot, member, CloseReason::NoPong);
+                    }
+                    Verdict::MessageStalled if member.flags.has_session => {
+                        self.closing.mark(slot, member, CloseReason::NoPong);
+                    }
                     Verdict::Stalled => self.closing.mark(slot, member, CloseReason::TooSlow),
                     Verdict::MessageStalled => {
                         self.tally.stalled_messages += u64::from(member.counts);
@@ -636,7 +643,9 @@ impl<L: Link> Shard<L> {
     /// Closes the marked members, as many as one iteration allows.
     fn reap(&mut self, now: Moment) {
         while let Some(slot) = self.closing.pop() {
-            match self.members[slot].phase {
+            // One whose session went on may have been marked twice, and be gone by now.
+            let Some(member) = self.members.get(slot) else { continue };
+            match member.phase {
                 Phase::Leaving(cause) => self.close_member(slot, cause, now),
                 Phase::Closed => self.drop_connection(slot),
                 Phase::Open | Phase::Away(_) | Phase::Closing(_) | Phase::Finishing(_) => {}

@@ -121,8 +121,13 @@ impl Outbox {
     /// follows isn't kept any more.
     pub(super) fn rewind(&mut self, received: u64, buffers: &mut Buffers) -> Result<u64, Gap> {
         let handed_over = self.handed_over();
+        // The rest of a frame of which a part was sent went over the old connection, too, before its close frame.
+        let arrived = self.slices.front().map_or(0, |front| {
+            let whole = front.chunk.get(front.boundary..front.next_boundary()).unwrap_or_default();
+            complete_messages(whole)
+        });
         let Some(sent) = self.sent.as_deref_mut() else { return Err(Gap) };
-        if received > handed_over || !sent.reaches_back_to(received) {
+        if received > handed_over.max(sent.messages() + arrived) || !sent.reaches_back_to(received) {
             return Err(Gap);
         }
         if let Some(front) = self.slices.front_mut() {
@@ -140,7 +145,7 @@ impl Outbox {
         {
             let len = sent.pass_frame(front);
             self.queued -= len;
-            sent.again -= len;
+            sent.again = sent.again.saturating_sub(len);
             if front.range.is_empty()
                 && let Some(front) = self.slices.pop_front()
             {
@@ -148,7 +153,7 @@ impl Outbox {
                 buffers.give_shared(front.chunk);
             }
         }
-        Ok(handed_over - received)
+        Ok(handed_over.saturating_sub(received))
     }
 
     /// Returns the rest of a frame of which a part has been sent, if there is one.

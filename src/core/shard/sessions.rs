@@ -191,7 +191,8 @@ impl Sessions {
 impl<L: Link> Shard<L> {
     /// Begins a session for a member that has just joined. Where sessions are turned off, it does nothing.
     pub fn begin_session(&mut self, slot: usize, claim: SessionClaim, now: Moment) {
-        if self.rules.session_timeout.is_zero() {
+        let is_present = self.members.get(slot).is_some_and(Member::is_present);
+        if self.rules.session_timeout.is_zero() || !is_present {
             return;
         }
         self.sessions.insert(slot, Session::new(claim));

@@ -3,7 +3,7 @@
 //! Subscribers, such as clients of the admin interface, read from a bounded broadcast channel. A subscriber that reads
 //! too slowly misses events and gets their number; publishing never waits. The [`History`] keeps each registration's
 //! last events beyond its end, in order to answer later why a device was disconnected. Messages cause no events; those of
-//! `POST /send` are added up, see [`sends`].
+//! `POST /send` are added up (`sends.rs`).
 
 mod history;
 mod sends;

@@ -599,3 +599,47 @@ proptest! {
         run(members, steps);
     }
 }
+
+#[test]
+fn a_claim_of_too_much_while_many_connections_are_lost_at_once_ends_one_session_only() {
+    let mut scene = Scene::new(quiet(), usize::MAX / 2);
+    for room in 0..200 {
+        scene.join(room, Role::Peer, "the secret of one");
+    }
+    scene.shard.begin_iteration(0);
+    for caller in 0..200 {
+        scene.callers[caller].pipe.borrow_mut().is_broken = true;
+        scene.shard.readable(scene.callers[caller].slot, true, scene.now);
+    }
+    let claim = scene.claim(199);
+    assert_eq!(scene.shard.resume_session(&claim, 1_000_000, scene.now), Err(SessionError::Gap));
+    for _ in 0..20 {
+        scene.shard.begin_iteration(0);
+        scene.shard.resume(scene.now);
+    }
+    assert_eq!(scene.shard.tally().sessions, SessionTally { away: 199, gaps: 1, ..SessionTally::default() });
+}
+
+#[test]
+fn what_is_sent_to_a_member_whose_loss_is_noticed_but_not_handled_yet_waits() {
+    let mut scene = Scene::new(quiet(), usize::MAX / 2);
+    let (one, other) = (scene.join(1, Role::Peer, "the secret of one"), scene.join(1, Role::Peer, ""));
+    for room in 2..200 {
+        scene.join(room, Role::Peer, "");
+    }
+    scene.shard.begin_iteration(0);
+    for caller in (2..200).chain([one]) {
+        scene.callers[caller].pipe.borrow_mut().is_broken = true;
+        scene.shard.readable(scene.callers[caller].slot, true, scene.now);
+    }
+    scene.send(other, 20);
+    scene.shard.readable(scene.callers[other].slot, false, scene.now);
+    scene.callers[one].is_lost = true;
+    for _ in 0..20 {
+        scene.shard.begin_iteration(0);
+        scene.shard.resume(scene.now);
+    }
+    scene.come_back(one).unwrap();
+    scene.settle();
+    scene.assert_received(other, one);
+}
