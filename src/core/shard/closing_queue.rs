@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::member::{Cause, Member, Phase};
+use super::sessions::keeps_session;
 use crate::close::CloseReason;
 
 /// The marked members, in the order of marking.
@@ -24,13 +25,18 @@ impl Default for ClosingQueue {
 }
 
 impl ClosingQueue {
-    /// Marks a member; the first cause counts. A member that is already closing is marked only by the loss of its
+    /// Marks a member; the first cause counts, unless a session would outlive it. A member that is already closing is marked only by the loss of its
     /// connection.
     pub(super) fn mark<L>(&mut self, slot: usize, member: &mut Member<L>, cause: impl Into<Cause>) {
         let cause = cause.into();
         member.phase = match member.phase {
             Phase::Open | Phase::Away(_) => Phase::Leaving(cause),
             Phase::Closing(_) | Phase::Finishing(_) if cause.reason == CloseReason::Lost => Phase::Closed,
+            // It would stay for its session, which ends now.
+            Phase::Leaving(first) if member.flags.has_session && keeps_session(&first) && !keeps_session(&cause) => {
+                member.phase = Phase::Leaving(cause);
+                return;
+            }
             Phase::Leaving(_) | Phase::Closing(_) | Phase::Finishing(_) | Phase::Closed => return,
         };
         self.slots.push_back(slot as u32);

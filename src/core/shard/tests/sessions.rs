@@ -643,3 +643,22 @@ fn what_is_sent_to_a_member_whose_loss_is_noticed_but_not_handled_yet_waits() {
     scene.settle();
     scene.assert_received(other, one);
 }
+
+#[test]
+fn an_end_of_the_registration_counts_although_the_loss_of_the_connection_came_first() {
+    let mut scene = Scene::new(quiet(), usize::MAX / 2);
+    for room in 0..200 {
+        scene.join(room, Role::Peer, "the secret of one");
+    }
+    scene.shard.begin_iteration(0);
+    for caller in 0..200 {
+        scene.callers[caller].pipe.borrow_mut().is_broken = true;
+        scene.shard.readable(scene.callers[caller].slot, true, scene.now);
+    }
+    scene.shard.end(Serial(199), CloseReason::Removed, scene.now);
+    for _ in 0..20 {
+        scene.shard.begin_iteration(0);
+        scene.shard.resume(scene.now);
+    }
+    assert_eq!(scene.shard.tally().sessions, SessionTally { away: 199, closed: 1, ..SessionTally::default() });
+}
