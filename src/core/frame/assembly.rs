@@ -46,7 +46,7 @@ pub(super) struct AssemblyState {
     passed: u64,
 }
 
-fn is_zero(bytes: &u64) -> bool {
+pub(super) fn is_zero(bytes: &u64) -> bool {
     *bytes == 0
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::assembly::{Assembly, AssemblyState, Progress};
+use super::assembly::{Assembly, AssemblyState, Progress, is_zero};
 use super::header::ClientHeader;
 use super::{Buffers, CloseFrame, Opcode, ServerHeader, Utf8, Violation, unmask};
 
@@ -50,10 +50,6 @@ pub struct DecoderState {
     skip: u64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_close: bool,
-}
-
-fn is_zero(bytes: &u64) -> bool {
-    *bytes == 0
 }
 
 /// Buffers for the next read.

@@ -150,6 +150,25 @@ pub fn whole_frame_len(bytes: &[u8]) -> Option<usize> {
     })
 }
 
+/// Returns the frames of a server at the start of `bytes` that are there as a whole.
+pub fn whole_frames(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (frame, rest) = bytes.split_at_checked(whole_frame_len(bytes)?)?;
+        bytes = rest;
+        Some(frame)
+    })
+}
+
+/// Returns the payload of a server's frame, which is there as a whole.
+pub fn payload_of(frame: &[u8]) -> Option<&[u8]> {
+    let header = match frame.get(1)? & 0x7f {
+        126 => 4,
+        127 => ServerHeader::MAX_LEN,
+        _ => 2,
+    };
+    frame.get(header..)
+}
+
 const FINAL: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;

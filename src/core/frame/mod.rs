@@ -21,7 +21,7 @@ pub use buffers::Buffers;
 pub use client::{client_frame, client_header};
 pub use closing::{CloseFrame, close_frame};
 pub use decoder::{Batch, Decoder, DecoderState, Discarded, Piece, ReadPlan};
-pub use header::{Opcode, ServerHeader, whole_frame_len};
+pub use header::{Opcode, ServerHeader, payload_of, whole_frame_len, whole_frames};
 pub use mask::unmask;
 pub use utf8::Utf8;
 

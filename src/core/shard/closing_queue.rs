@@ -25,8 +25,8 @@ impl Default for ClosingQueue {
 }
 
 impl ClosingQueue {
-    /// Marks a member; the first cause counts, unless a session would outlive it. A member that is already closing is marked only by the loss of its
-    /// connection.
+    /// Marks a member; the first cause counts, unless a session would outlive it. A member that is already closing is
+    /// marked only by the loss of its connection.
     pub(super) fn mark<L>(&mut self, slot: usize, member: &mut Member<L>, cause: impl Into<Cause>) {
         let cause = cause.into();
         member.phase = match member.phase {

@@ -100,7 +100,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Continues to write to a member in a later iteration.
-    fn write_later(&mut self, slot: usize) {
+    pub(super) fn write_later(&mut self, slot: usize) {
         let lane = self.lane_of(slot);
         let member = &mut self.members[slot];
         member.flags.write_pending = true;

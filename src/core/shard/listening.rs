@@ -25,7 +25,7 @@ use super::room::Room;
 use super::snapshot::{PairedState, UnacceptedState, restored_outbox};
 use super::{Departure, Link, Moment, Newcomer, Shard};
 use crate::close::CloseReason;
-use crate::frame::{Batch, CloseFrame, Opcode, ServerHeader, whole_frame_len};
+use crate::frame::{Batch, CloseFrame, Opcode, ServerHeader, payload_of, whole_frame_len};
 use crate::ids::{MemberId, Serial};
 use crate::kind::Role;
 
@@ -751,12 +751,7 @@ impl<'a> Iterator for Frames<'a> {
 
 /// Returns the payload of a server's text message.
 fn payload_of_text(frame: &[u8]) -> Option<&[u8]> {
-    match frame {
-        [0x81, 127, rest @ ..] => rest.get(8..),
-        [0x81, 126, rest @ ..] => rest.get(2..),
-        [0x81, _, rest @ ..] => Some(rest),
-        _ => None,
-    }
+    if frame.first() == Some(&TEXT) { payload_of(frame) } else { None }
 }
 
 /// Parses the number of an announcement: 32 hex digits.
@@ -789,6 +784,8 @@ fn ends_all(reason: CloseReason) -> bool {
 
 /// Id of the host's end of a pair before a host has accepted the client. No member has it.
 pub(super) const NOBODY: MemberId = MemberId(u64::MAX);
+/// First byte of a text message in one frame (RFC 6455 section 5.2).
+const TEXT: u8 = 0x81;
 /// Largest control message of a host, in bytes: a number and a reason of which each byte is escaped.
 const MAX_CONTROL: usize = 2 << 10;
 /// Most memory for a control message that has arrived in part.

@@ -18,9 +18,11 @@
 //! Closing is deferred: code that finds a reason marks the member, and the end of each entry point does the work. So
 //! code in the middle of a member's turn can rely on it, its room and the other members until it returns.
 //!
-//! Broadcasts, closing, pings, announcements, sweeps and the freeing of large buffers are bounded in each call, by calls and by bytes;
-//! what is left continues in the next iteration ([`Shard::has_work`]). The bounds are low while members of several
-//! registrations are active ([`Shard::is_shared`]).
+//! Broadcasts, closing, pings, announcements, sweeps and the freeing of large buffers are bounded in each call, by calls
+//! and by bytes; what is left continues in the next iteration ([`Shard::has_work`]). The bounds are low while members of
+//! several registrations are active ([`Shard::is_shared`]).
+//!
+//! The member of a session outlives its connection ([`Shard::begin_session`]).
 //!
 //! Connections are behind [`Link`], time comes as an argument, and nothing is random: so a history of joins, sends and
 //! leaves can be run as a simulation and gives the same each time.
@@ -74,7 +76,7 @@ use fanout::FanOut;
 use injection::AwaitedSides;
 use listening::{CustomClose, Listening, NOBODY};
 use liveness::Verdict;
-use member::{Cause, Member, OptionalMoment, Phase};
+use member::{Cause, Member, Phase};
 use memory_account::MemoryAccount;
 use pools::Pools;
 use quantum::{Quantum, READ};
@@ -241,7 +243,9 @@ impl<L: Link> Shard<L> {
             if !self.listening.is_empty() {
                 self.finish_accept(slot, now);
             }
-            back = self.on_session_arrived(slot, now);
+            if self.members[slot].flags.has_session {
+                back = self.on_session_arrived(slot, now);
+            }
         }
         self.read_early(slot, early, now);
         self.throttle(slot, now);
@@ -427,8 +431,7 @@ impl<L: Link> Shard<L> {
         if let Some(closing) = closing {
             closing.put_into(member, &self.rules, now);
             member.room = NO_ROOM;
-            member.flags.write_pending = true;
-            self.run_queue.schedule_in(Lane::Closing, slot, member);
+            self.write_later(slot);
         } else if let Some(session) = session {
             self.restore_session(slot, newcomer.serial, *session, now);
         }
@@ -702,16 +705,19 @@ impl<L: Link> Shard<L> {
             _ => close_frame(reason, received),
         };
         match frame {
-            Some(frame) if !keeps_too_much => self.send_control(slot, &frame, now),
+            Some(frame) if !keeps_too_much => self.start_closing(slot, &frame, now),
             // The connection is lost, or memory is too short to wait for the end of a large message in progress.
-            _ => return self.mark(slot, CloseReason::Lost),
+            _ => self.mark(slot, CloseReason::Lost),
         }
+    }
+
+    /// Sends the close frame over a connection that is closing.
+    fn start_closing(&mut self, slot: usize, frame: &[u8], now: Moment) {
+        self.send_control(slot, frame, now);
         self.finish_if_closed(slot);
         // Input that comes or hasn't been read yet must be discarded, and the socket may have taken more while the
         // member was marked.
-        let member = &mut self.members[slot];
-        member.flags.write_pending = true;
-        self.run_queue.schedule_in(Lane::Closing, slot, member);
+        self.write_later(slot);
     }
 
     /// Sends a member that is about to be closed its part of pending broadcasts; returns how many bytes it took.
@@ -874,7 +880,7 @@ impl Holders {
     }
 }
 
-/// Room number of connections that were closing when they were restored.
+/// Room number of connections that are only closing, and were never in a room of this shard.
 const NO_ROOM: u32 = u32::MAX;
 /// Bytes read at once from each of many members.
 const LEAST_SHARE: usize = 16 << 10;

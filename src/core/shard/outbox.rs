@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::Moment;
 use super::sent::{Gap, Sent, complete_messages};
-use crate::frame::{Buffers, whole_frame_len};
+use crate::frame::{Buffers, whole_frame_len, whole_frames};
 
 /// Bytes that several outboxes may share.
 pub(super) type Chunk = Rc<Vec<u8>>;
@@ -64,10 +64,7 @@ impl Outbox {
     pub(super) fn of_session(mut sent: Sent, kept: &[u8], queued: &[u8], now: Moment) -> Option<Self> {
         let mut outbox = Self::new(now);
         let chunk = Rc::new([kept, queued].concat());
-        let mut boundary = 0;
-        while let Some(len) = whole_frame_len(&chunk[boundary..]).filter(|len| boundary + len <= kept.len()) {
-            boundary += len;
-        }
+        let boundary = whole_frames(kept).map(<[u8]>::len).sum();
         let range = kept.len()..chunk.len();
         if range.is_empty() && boundary < range.start {
             return None;
@@ -110,24 +107,18 @@ impl Outbox {
         kept
     }
 
-    /// Returns the number of messages of which the socket has taken the last byte, since the session began.
-    pub(super) fn handed_over(&self) -> u64 {
-        let Some(sent) = self.sent.as_deref() else { return 0 };
-        sent.messages() + self.slices.front().map_or(0, |slice| complete_messages(slice.begun()))
-    }
-
     /// Puts everything after so many messages back in front of what waits, since the connection that took it is lost;
     /// returns the number of messages that are sent again. Fails if the socket hasn't taken so many messages, or what
     /// follows isn't kept any more.
     pub(super) fn rewind(&mut self, received: u64, buffers: &mut Buffers) -> Result<u64, Gap> {
-        let handed_over = self.handed_over();
-        // The rest of a frame of which a part was sent went over the old connection, too, before its close frame.
-        let arrived = self.slices.front().map_or(0, |front| {
-            let whole = front.chunk.get(front.boundary..front.next_boundary()).unwrap_or_default();
-            complete_messages(whole)
-        });
         let Some(sent) = self.sent.as_deref_mut() else { return Err(Gap) };
-        if received > handed_over.max(sent.messages() + arrived) || !sent.reaches_back_to(received) {
+        let kept = sent.messages();
+        let [handed_over, with_rest] = self.slices.front().map_or([kept; 2], |front| {
+            // The rest of a frame of which a part was sent went over the old connection, too, before its close frame.
+            let with_rest = front.chunk.get(front.boundary..front.next_boundary()).unwrap_or_default();
+            [front.begun(), with_rest].map(|frames| kept + complete_messages(frames))
+        });
+        if received > with_rest || !sent.reaches_back_to(received) {
             return Err(Gap);
         }
         if let Some(front) = self.slices.front_mut() {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::outbox::Slice;
-use crate::frame::{Buffers, whole_frame_len};
+use crate::frame::{Buffers, whole_frame_len, whole_frames};
 
 /// Frames that the socket has taken, the latest ones.
 #[derive(Debug)]
@@ -158,13 +158,8 @@ impl Sent {
 }
 
 /// Returns the number of messages whose last frame is in `bytes` as a whole; these start with a frame.
-pub(super) fn complete_messages(mut bytes: &[u8]) -> u64 {
-    let mut messages = 0;
-    while let Some((frame, rest)) = whole_frame_len(bytes).and_then(|len| bytes.split_at_checked(len)) {
-        messages += u64::from(frame.first().and_then(|first| ends_message(*first)) == Some(true));
-        bytes = rest;
-    }
-    messages
+pub(super) fn complete_messages(bytes: &[u8]) -> u64 {
+    whole_frames(bytes).filter(|frame| ends_message(frame[0]) == Some(true)).count() as u64
 }
 
 /// Returns whether a frame that begins with this byte is the last one of a message; `None` for a control frame (RFC 6455

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::{Cause, Member, Phase};
+use super::listening::NOBODY;
+use super::member::{Cause, Member, OptionalMoment, Phase};
 use super::outbox::Outbox;
-use super::run_queue::Lane;
 use super::sent::Sent;
-use super::{Absence, Link, Moment, Newcomer, Shard};
+use super::{Absence, Link, Moment, NO_ROOM, Newcomer, Shard};
 use crate::close::CloseReason;
 use crate::frame::{Decoder, close_frame};
 use crate::ids::{MemberId, Serial};
@@ -229,7 +229,7 @@ impl<L: Link> Shard<L> {
         self.reap(now);
     }
 
-    /// Stops reading from the connection of a session's member for good, closes it, and returns how many messages have
+    /// Closes the connection of a session's member, from which nothing more is read, and returns how many messages have
     /// been received and sent. The member is away from then on.
     pub fn suspend_session(
         &mut self,
@@ -299,7 +299,7 @@ impl<L: Link> Shard<L> {
         let Some(link) = member.link.go_away(&absence, must) else { return false };
         session.away_since = Some(now);
         member.phase = Phase::Away(now.after(self.rules.session_timeout));
-        member.pinged = super::OptionalMoment::NONE;
+        member.pinged = OptionalMoment::NONE;
         member.ack_progress = None;
         (member.flags.is_ending, member.flags.write_pending) = (false, false);
         if let Some(outbox) = &mut member.outbox {
@@ -321,15 +321,10 @@ impl<L: Link> Shard<L> {
         };
         let rest = self.members[slot].outbox.as_deref().and_then(Outbox::rest_of_begun);
         let former = &self.members[slot];
-        let newcomer = Newcomer {
-            id: super::listening::NOBODY,
-            serial: Serial(0),
-            role: former.role,
-            receives_only: false,
-            counts: false,
-        };
+        let newcomer =
+            Newcomer { id: NOBODY, serial: Serial(0), role: former.role, receives_only: false, counts: false };
         let mut closing = Member::new(&newcomer, link, now);
-        closing.room = super::NO_ROOM;
+        closing.room = NO_ROOM;
         closing.phase = Phase::Closing(now.after(self.rules.close_timeout));
         closing.flags.peer_closed = cause.received.is_some();
         decoder.start_discarding(&mut self.buffers);
@@ -342,11 +337,7 @@ impl<L: Link> Shard<L> {
         let at = self.members.insert(closing);
         self.members[at].link.moved_to(at);
         self.account(at);
-        self.send_control(at, &frame, now);
-        self.finish_if_closed(at);
-        let member = &mut self.members[at];
-        member.flags.write_pending = true;
-        self.run_queue.schedule_in(Lane::Closing, at, member);
+        self.start_closing(at, &frame, now);
     }
 
     /// Records that a session's member has a connection; returns how long it was away, if it is back.
@@ -383,7 +374,8 @@ impl<L: Link> Shard<L> {
 
     /// Returns how much of what is sent to a member is kept, in bytes; `None` if it has no session.
     pub fn session_buffer_of(&self, slot: usize) -> Option<usize> {
-        self.sessions.get(slot).map(|_| self.rules.session_buffer)
+        let member = self.members.get(slot)?;
+        member.flags.has_session.then_some(self.rules.session_buffer)
     }
 
     /// Returns since when a member is away; `None` if it isn't.
@@ -397,7 +389,7 @@ impl<L: Link> Shard<L> {
     }
 
     /// Discards what is kept of what was sent to members, the largest amounts first, until so many bytes are free; returns
-    /// how many that were. A device that comes back and has missed some of it learns that there is a gap.
+    /// how many that were. A device that comes back and has missed some of it finds its session lost.
     pub(super) fn shed_sent(&mut self, bytes: u64) -> u64 {
         let kept = |slot: &u32| {
             let outbox = self.members.get(*slot as usize)?.outbox.as_deref()?;

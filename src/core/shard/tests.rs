@@ -12,7 +12,7 @@ use strum::EnumCount;
 
 use super::TcpTransit;
 use super::*;
-use crate::frame::client_frame;
+use crate::frame::{client_frame, payload_of, whole_frames};
 use crate::kind::Role;
 
 mod bounds;
@@ -230,11 +230,7 @@ impl World {
         while let Some(len) = crate::frame::whole_frame_len(&device.inbox).filter(|len| *len <= device.inbox.len()) {
             let frame: Vec<u8> = device.inbox.drain(..len).collect();
             assert_eq!(device.close_code, None, "a frame after the close frame");
-            let payload = match frame[1] {
-                126 => &frame[4..],
-                127 => &frame[10..],
-                _ => &frame[2..],
-            };
+            let payload = payload_of(&frame).unwrap();
             match frame[0] {
                 0x82 => {
                     let number = |at: usize| u64::from_be_bytes(payload[at..at + 8].try_into().unwrap()) as usize;

@@ -356,17 +356,7 @@ fn send_in_pieces(scene: &mut Scene, from: usize, to: usize, frame: &[u8], resta
             scene.restart();
         }
     }
-    let (mut rest, mut frames) = (&bytes[..], Vec::new());
-    while let Some(len) = whole_frame_len(rest) {
-        let header = match rest[1] {
-            127 => 10,
-            126 => 4,
-            _ => 2,
-        };
-        frames.push((rest[0], rest[header..len].to_vec()));
-        rest = &rest[len..];
-    }
-    frames
+    frames_of(&bytes)
 }
 
 #[test]
@@ -943,20 +933,15 @@ fn attach(scene: &mut Scene, slot: usize) -> Rc<RefCell<Pipe>> {
     pipe
 }
 
-/// Returns the first bytes and payloads of the frames of data that were sent over a connection.
+/// Returns the first bytes and the payloads of frames, which are whole.
+fn frames_of(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    assert_eq!(whole_frames(bytes).map(<[u8]>::len).sum::<usize>(), bytes.len(), "a frame in part");
+    whole_frames(bytes).map(|frame| (frame[0], payload_of(frame).unwrap().to_vec())).collect()
+}
+
+/// Takes what was sent over a connection, and returns its frames.
 fn data_frames(pipe: &Rc<RefCell<Pipe>>) -> Vec<(u8, Vec<u8>)> {
-    let mut bytes = std::mem::take(&mut pipe.borrow_mut().outbound);
-    let mut frames = Vec::new();
-    while let Some(len) = whole_frame_len(&bytes) {
-        let frame: Vec<u8> = bytes.drain(..len).collect();
-        let header = match frame[1] {
-            127 => 10,
-            126 => 4,
-            _ => 2,
-        };
-        frames.push((frame[0], frame[header..].to_vec()));
-    }
-    frames
+    frames_of(&std::mem::take(&mut pipe.borrow_mut().outbound))
 }
 
 #[test]

@@ -20,10 +20,9 @@ struct Caller {
     /// Payloads of the fragments of a message that has arrived in part.
     part: Vec<u8>,
     received: Vec<Vec<u8>>,
-    close_code: Option<u16>,
     /// Whether its connection is lost, so that nothing it sends arrives.
     is_lost: bool,
-    /// Codes of the close frames of earlier connections.
+    /// Its earlier connections.
     earlier: Vec<Rc<RefCell<Pipe>>>,
 }
 
@@ -66,7 +65,6 @@ impl Scene {
             inbox: Vec::new(),
             part: Vec::new(),
             received: Vec::new(),
-            close_code: None,
             is_lost: false,
             earlier: Vec::new(),
         });
@@ -96,18 +94,14 @@ impl Scene {
 
     /// Takes up to so many bytes that have arrived, and makes room for as many.
     fn take(&mut self, caller: usize, at_most: usize) {
-        let Caller { pipe, inbox, part, received, close_code, .. } = &mut self.callers[caller];
+        let Caller { pipe, inbox, part, received, .. } = &mut self.callers[caller];
         let mut pipe = pipe.borrow_mut();
         let taken = at_most.min(pipe.outbound.len());
         inbox.extend(pipe.outbound.drain(..taken));
         pipe.room += taken;
         while let Some(len) = crate::frame::whole_frame_len(inbox).filter(|len| *len <= inbox.len()) {
             let frame: Vec<u8> = inbox.drain(..len).collect();
-            let payload = match frame[1] {
-                126 => &frame[4..],
-                127 => &frame[10..],
-                _ => &frame[2..],
-            };
+            let payload = payload_of(&frame).unwrap();
             match frame[0] & 0x0f {
                 0..=2 => {
                     assert_eq!(frame[0] & 0x0f == 0, !part.is_empty(), "a message begins within another");
@@ -116,7 +110,6 @@ impl Scene {
                         received.push(std::mem::take(part));
                     }
                 }
-                8 => *close_code = Some(u16::from_be_bytes([payload[0], payload[1]])),
                 _ => {}
             }
         }
@@ -600,23 +593,35 @@ proptest! {
     }
 }
 
+impl Scene {
+    /// Has the shard notice that connections are lost, more of them than it handles in one iteration.
+    fn lose_at_once(&mut self, callers: impl Iterator<Item = usize>) {
+        self.shard.begin_iteration(0);
+        for caller in callers {
+            self.callers[caller].pipe.borrow_mut().is_broken = true;
+            self.shard.readable(self.callers[caller].slot, true, self.now);
+        }
+    }
+
+    /// Runs as many iterations as it takes to handle them.
+    fn handle_losses(&mut self) {
+        for _ in 0..20 {
+            self.shard.begin_iteration(0);
+            self.shard.resume(self.now);
+        }
+    }
+}
+
 #[test]
 fn a_claim_of_too_much_while_many_connections_are_lost_at_once_ends_one_session_only() {
     let mut scene = Scene::new(quiet(), usize::MAX / 2);
     for room in 0..200 {
         scene.join(room, Role::Peer, "the secret of one");
     }
-    scene.shard.begin_iteration(0);
-    for caller in 0..200 {
-        scene.callers[caller].pipe.borrow_mut().is_broken = true;
-        scene.shard.readable(scene.callers[caller].slot, true, scene.now);
-    }
+    scene.lose_at_once(0..200);
     let claim = scene.claim(199);
     assert_eq!(scene.shard.resume_session(&claim, 1_000_000, scene.now), Err(SessionError::Gap));
-    for _ in 0..20 {
-        scene.shard.begin_iteration(0);
-        scene.shard.resume(scene.now);
-    }
+    scene.handle_losses();
     assert_eq!(scene.shard.tally().sessions, SessionTally { away: 199, gaps: 1, ..SessionTally::default() });
 }
 
@@ -627,18 +632,11 @@ fn what_is_sent_to_a_member_whose_loss_is_noticed_but_not_handled_yet_waits() {
     for room in 2..200 {
         scene.join(room, Role::Peer, "");
     }
-    scene.shard.begin_iteration(0);
-    for caller in (2..200).chain([one]) {
-        scene.callers[caller].pipe.borrow_mut().is_broken = true;
-        scene.shard.readable(scene.callers[caller].slot, true, scene.now);
-    }
+    scene.lose_at_once((2..200).chain([one]));
     scene.send(other, 20);
     scene.shard.readable(scene.callers[other].slot, false, scene.now);
     scene.callers[one].is_lost = true;
-    for _ in 0..20 {
-        scene.shard.begin_iteration(0);
-        scene.shard.resume(scene.now);
-    }
+    scene.handle_losses();
     scene.come_back(one).unwrap();
     scene.settle();
     scene.assert_received(other, one);
@@ -650,15 +648,8 @@ fn an_end_of_the_registration_counts_although_the_loss_of_the_connection_came_fi
     for room in 0..200 {
         scene.join(room, Role::Peer, "the secret of one");
     }
-    scene.shard.begin_iteration(0);
-    for caller in 0..200 {
-        scene.callers[caller].pipe.borrow_mut().is_broken = true;
-        scene.shard.readable(scene.callers[caller].slot, true, scene.now);
-    }
+    scene.lose_at_once(0..200);
     scene.shard.end(Serial(199), CloseReason::Removed, scene.now);
-    for _ in 0..20 {
-        scene.shard.begin_iteration(0);
-        scene.shard.resume(scene.now);
-    }
+    scene.handle_losses();
     assert_eq!(scene.shard.tally().sessions, SessionTally { away: 199, closed: 1, ..SessionTally::default() });
 }
