@@ -29,7 +29,7 @@ pub(super) async fn connect(
     request: &Request<Incoming>,
     client: ClientInfo<'_>,
 ) -> Result<Upgrade, HttpError> {
-    let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+    let form = Form::of_query(request.uri());
     let grant = authorize::authorize(server, Action::Connect, client, request.headers(), form).await?;
     server.check_available()?;
     let id = form.required("id")?;
@@ -69,13 +69,13 @@ fn upgrade(
     accept: HeaderValue,
     joined: Result<Reservation, JoinError>,
 ) -> Result<Upgrade, HttpError> {
-    match joined {
-        Ok(reservation) => Ok(Upgrade::join(headers, accept, reservation)),
-        Err(JoinError::Session(SessionError::Unknown | SessionError::Gap)) => {
-            let reason = CloseReason::SessionLost;
-            Ok(Upgrade::reject(headers, accept, SESSION_LOST, reason.text(), None))
+    let reason = CloseReason::SessionLost;
+    match (joined, reason.code()) {
+        (Ok(reservation), _) => Ok(Upgrade::join(headers, accept, reservation)),
+        (Err(JoinError::Session(SessionError::Unknown | SessionError::Gap)), Some(code)) => {
+            Ok(Upgrade::reject(headers, accept, code, reason.text(), None))
         }
-        Err(error) => Err(error.into()),
+        (Err(error), _) => Err(error.into()),
     }
 }
 
@@ -182,9 +182,6 @@ fn is_nonce(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
-
-/// Close code of a session that is lost.
-const SESSION_LOST: u16 = 4009;
 
 #[cfg(test)]
 mod tests {

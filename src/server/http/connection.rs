@@ -170,7 +170,7 @@ struct State {
     is_flushed: bool,
     /// Waker of a stream that waits until everything has been sent.
     stream: Option<Waker>,
-    /// Time at which the connection was told to stop.
+    /// Time at which the connection was asked to stop.
     stopped: Option<Instant>,
     upgrade: Option<Upgrade>,
 }
@@ -261,7 +261,7 @@ impl Progress {
         matches!(self.state.lock().phase, Phase::Abandoned)
     }
 
-    /// Returns whether the connection was told to stop.
+    /// Returns whether the connection was asked to stop.
     pub(super) fn is_stopping(&self) -> bool {
         self.state.lock().stopped.is_some()
     }

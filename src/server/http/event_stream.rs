@@ -16,7 +16,7 @@ use super::connection::Progress;
 /// Stream of events, each with its empty line.
 pub(super) struct EventStream {
     events: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
-    /// Last event of a connection that is told to stop.
+    /// Last event of a connection that is asked to stop.
     farewell: Option<Bytes>,
     /// The connection, once the response has begun.
     progress: Option<Arc<Progress>>,

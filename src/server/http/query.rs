@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use http::Uri;
+
 /// Parameters of a request, still escaped. It has no `Debug`, since keys are among them.
 #[derive(Clone, Copy)]
 pub struct Form<'a>(&'a [u8]);
@@ -37,6 +39,11 @@ impl<'a> Form<'a> {
     /// Wraps a query, or the body of a form.
     pub fn new(raw: &'a [u8]) -> Self {
         Self(raw)
+    }
+
+    /// Wraps the query of a request.
+    pub fn of_query(uri: &'a Uri) -> Self {
+        Self(uri.query().unwrap_or_default().as_bytes())
     }
 
     /// Decodes a parameter that must be present once and not be empty.

@@ -160,7 +160,7 @@ async fn dispatch(
             return connect::connect(server, request, client).await.map(Answer::Upgrade);
         }
         (Route::Register | Route::Remove, &Method::GET) => {
-            let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+            let form = Form::of_query(request.uri());
             register_or_remove(server, route, client, request.headers(), form, config).await
         }
         (Route::Register | Route::Remove, &Method::POST) => {
@@ -168,7 +168,7 @@ async fn dispatch(
             register_or_remove(server, route, client, request.headers(), Form::new(&body), config).await
         }
         (Route::Members, &Method::GET | &Method::HEAD) => {
-            let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+            let form = Form::of_query(request.uri());
             members::members(server, request, client, form).await
         }
         (Route::Members, &Method::POST) => {
@@ -176,7 +176,7 @@ async fn dispatch(
             members::members(server, request, client, Form::new(&body)).await
         }
         (Route::Session, &Method::GET) => {
-            let form = Form::new(request.uri().query().unwrap_or_default().as_bytes());
+            let form = Form::of_query(request.uri());
             session::session(server, client, request.headers(), form).await
         }
         (Route::Session, &Method::POST) => {

@@ -61,7 +61,7 @@ impl Handshaker {
     }
 
     /// Runs a step, which fails after `http.request-timeout`. Returns `None` if it isn't done [`LAST_CALL`] after the
-    /// daemon was told to stop.
+    /// daemon was asked to stop.
     async fn within_timeout<T>(&self, step: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
         let timeout = self.gate.config.borrow().http.request_timeout;
         tokio::select! {

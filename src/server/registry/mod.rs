@@ -385,7 +385,7 @@ impl Registry {
     }
 
     /// Checks a key and the role that goes with it, without taking a seat: for a device whose member has one already.
-    /// Without a role, only the key is checked.
+    /// Returns no role if it is required and missing.
     pub fn admit(
         &self,
         id: &str,
@@ -395,9 +395,9 @@ impl Registry {
         let key = self.hasher.hash(credential.key());
         let inner = self.lock();
         let registration = &inner.entries.get(id).ok_or(SeatError::Unknown)?.registration;
-        let role = match role {
-            None if registration.has_key(credential, &key) => None,
-            role => Some(registration.admit(credential, &key, role)?),
+        let role = match registration.admit(credential, &key, role) {
+            Err(SeatError::RoleRequired) => None,
+            admitted => Some(admitted?),
         };
         Ok((Arc::clone(registration), role))
     }

@@ -196,14 +196,11 @@ impl Relay {
         waiting: Option<Box<WaitingClient>>,
         session: Option<Box<SessionClaim>>,
     ) -> Result<Reservation, Busy> {
-        let id = MemberId(self.0.members.next());
-        let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
-        let (done, is_done) = oneshot::channel();
-        inbox
-            .try_push(Command::Reserve { id, seat: Box::new(seat), peer, rates, waiting, session, done })
-            .map_err(|_| Busy)?;
-        let reservation = Reservation { id, inbox, is_open: true };
-        is_done.await.map(|()| reservation).map_err(|_| Busy)
+        let reserved = self.reserve_by(seat.registration.serial, |id, done| {
+            let seat = Box::new(seat);
+            Command::Reserve { id, seat, peer, rates, waiting, session, done }
+        });
+        reserved.await.map(|(reservation, ())| reservation)
     }
 
     /// Accepts the client that was announced with a number, for a host whose handshake isn't answered yet. Returns `None`
@@ -216,14 +213,11 @@ impl Relay {
         rates: Option<Box<Rates>>,
         session: Option<Box<SessionClaim>>,
     ) -> Result<Option<Reservation>, Busy> {
-        let id = MemberId(self.0.members.next());
-        let inbox = Arc::clone(self.inbox_of(seat.registration.serial));
-        let (done, is_done) = oneshot::channel();
-        inbox
-            .try_push(Command::Accept { id, number, seat: Box::new(seat), peer, rates, session, done })
-            .map_err(|_| Busy)?;
-        let reservation = Reservation { id, inbox, is_open: true };
-        let is_accepted = is_done.await.map_err(|_| Busy)?;
+        let accepted = self.reserve_by(seat.registration.serial, |id, done| {
+            let seat = Box::new(seat);
+            Command::Accept { id, number, seat, peer, rates, session, done }
+        });
+        let (reservation, is_accepted) = accepted.await?;
         Ok(is_accepted.then_some(reservation))
     }
 
@@ -236,29 +230,43 @@ impl Relay {
         admission: Option<Arc<Admission>>,
         rates: Option<Box<Rates>>,
     ) -> Result<Result<Reservation, SessionError>, Busy> {
+        let resumed = self.reserve_by(claim.serial, |id, answer| {
+            Command::Resume(Box::new(Resume { id, claim, received, peer, admission, rates, answer }))
+        });
+        let (reservation, is_resumed) = resumed.await?;
+        Ok(is_resumed.map(|()| reservation))
+    }
+
+    /// Sends a command for a device whose connection will be attached later, and waits for its answer.
+    async fn reserve_by<T>(
+        &self,
+        serial: Serial,
+        command: impl FnOnce(MemberId, oneshot::Sender<T>) -> Command,
+    ) -> Result<(Reservation, T), Busy> {
         let id = MemberId(self.0.members.next());
-        let inbox = Arc::clone(self.inbox_of(claim.serial));
-        let (answer, is_resumed) = oneshot::channel();
-        let resume = Resume { id, claim, received, peer, admission, rates, answer };
-        inbox.try_push(Command::Resume(Box::new(resume))).map_err(|_| Busy)?;
+        let inbox = Arc::clone(self.inbox_of(serial));
+        let (answer, answered) = oneshot::channel();
+        inbox.try_push(command(id, answer)).map_err(|_| Busy)?;
+        // Before the answer: if the device gives up while waiting, the member is removed.
         let reservation = Reservation { id, inbox, is_open: true };
-        Ok(is_resumed.await.map_err(|_| Busy)?.map(|()| reservation))
+        Ok((reservation, answered.await.map_err(|_| Busy)?))
+    }
+
+    /// Sends a command about a registration that a device has caused, and waits for its answer.
+    async fn ask<T>(&self, serial: Serial, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Busy> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox_of(serial).try_push(command(answer)).map_err(|_| Busy)?;
+        answered.await.map_err(|_| Busy)
     }
 
     /// Closes the connection of a session's member, which is away from then on, and returns its counts.
     pub async fn suspend(&self, claim: SessionClaim) -> Result<Result<SessionCounts, SessionError>, Busy> {
-        let (answer, counts) = oneshot::channel();
-        let inbox = self.inbox_of(claim.serial);
-        inbox.try_push(Command::Suspend(Box::new(claim), answer)).map_err(|_| Busy)?;
-        counts.await.map_err(|_| Busy)
+        self.ask(claim.serial, |answer| Command::Suspend(Box::new(claim), answer)).await
     }
 
     /// Ends a session, if there is one with this secret; fails if it belongs to another key or role.
     pub async fn end_session(&self, claim: SessionClaim) -> Result<Result<(), SessionError>, Busy> {
-        let (answer, ended) = oneshot::channel();
-        let inbox = self.inbox_of(claim.serial);
-        inbox.try_push(Command::EndSession(Box::new(claim), answer)).map_err(|_| Busy)?;
-        ended.await.map_err(|_| Busy)
+        self.ask(claim.serial, |answer| Command::EndSession(Box::new(claim), answer)).await
     }
 
     /// Sends a message to all who receive from the sender's role, and waits up to `patience` while all of them are behind.

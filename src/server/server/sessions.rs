@@ -62,12 +62,13 @@ pub enum SessionQueryError {
 }
 
 impl Server {
-    /// Stops reading from the connection of a session's member for good, closes it, and returns how many messages were
+    /// Closes the connection of a session's member, from which nothing more is read, and returns how many messages were
     /// received and sent.
     pub async fn suspend_session(&self, query: &SessionQuery<'_>) -> Result<SessionCounts, SessionQueryError> {
         let SessionQuery { id, joined_by, secret, client } = query;
         let (registration, owner, role) = match *joined_by {
             JoinedBy::Key(credential, role) => {
+                self.check_key_attempts(client, id).map_err(SessionQueryError::TooManyWrongKeys)?;
                 let (registration, role) = self.admit(id, credential, role, client)?;
                 (registration, owner(credential), role)
             }
@@ -81,19 +82,19 @@ impl Server {
         suspended.map_err(SessionQueryError::Session)
     }
 
+    /// Checks a device's key and role; counts a wrong key.
     fn admit(
         &self,
         id: &str,
         credential: Credential<'_>,
         role: Option<Role>,
         client: &Peer,
-    ) -> Result<(Arc<Registration>, Option<Role>), SessionQueryError> {
-        self.check_key_attempts(client, id).map_err(SessionQueryError::TooManyWrongKeys)?;
-        Ok(self.registry.admit(id, credential, role).inspect_err(|error| {
+    ) -> Result<(Arc<Registration>, Option<Role>), SeatError> {
+        self.registry.admit(id, credential, role).inspect_err(|error| {
             if *error == SeatError::WrongKey {
                 self.record_failed_key(client, id);
             }
-        })?)
+        })
     }
 
     /// Returns what a device presents for its session.
@@ -113,16 +114,8 @@ impl Server {
         request: &Join<'_>,
         session: SessionRequest<'_>,
     ) -> Result<Prepared, JoinError> {
-        let (registration, role) =
-            self.registry.admit(request.id, request.credential, request.role).inspect_err(|error| {
-                if *error == SeatError::WrongKey {
-                    self.record_failed_key(&request.client, request.id);
-                }
-            })?;
-        let role = match registration.kind {
-            Kind::Lobby => Role::Peer,
-            Kind::HostClient | Kind::Paired => role.ok_or(SeatError::RoleRequired)?,
-        };
+        let (registration, role) = self.admit(request.id, request.credential, request.role, &request.client)?;
+        let role = role.ok_or(SeatError::RoleRequired)?;
         if registration.kind == Kind::Paired && role == Role::Host {
             return Err(JoinError::NoSession);
         }
