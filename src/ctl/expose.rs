@@ -60,7 +60,7 @@ pub(super) async fn expose(arguments: &cli::Expose, format: Format, out: &mut im
     }
 }
 
-/// Listens again and again. Returns only an error that no later attempt would mend, found before the first success.
+/// Listens again and again. Returns only an error that no later attempt would fix, found before the first success.
 async fn run(host: Arc<Host>, mut id: Option<String>, events: mpsc::Sender<Event>) -> DialError {
     let mut backoff = Backoff::default();
     let mut has_listened = false;

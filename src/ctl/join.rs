@@ -107,8 +107,8 @@ async fn converse<W: Write>(
             sent = send_lines(&mut sink, input) => sent,
             _ = signals.next() => Ok(()),
         };
-        let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-        if sent.is_ok() && sink.send(Message::Close(Some(goodbye))).await.is_ok() {
+        let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        if sent.is_ok() && sink.send(Message::Close(Some(close))).await.is_ok() {
             // The router answers, unless the connection is broken.
             sleep(CLOSE_TIMEOUT).await;
         }

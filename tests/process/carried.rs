@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -355,11 +356,7 @@ fn another_number_of_relay_threads_takes_all_members_over() {
 #[test]
 fn members_with_tls_in_the_process_are_closed_with_1012_and_the_others_stay() {
     each_way(|restart| {
-        let setup = Setup::on_loopback();
-        certificate(setup.folder.path(), "own");
-        let crt = setup.folder.path().join("own.crt");
-        let mut router = setup.tls_in("own.crt", "own.key", "off").start();
-        let (plain, secure) = both_addresses(&mut router);
+        let TlsRouter { mut router, plain, secure, certificate: crt } = TlsRouter::start("off");
         let id = register(connect(plain), "key");
         let mut one = Member::join(connect(plain), &id, "key");
         let mut other = Member::join(connect(plain), &id, "key");
@@ -422,11 +419,7 @@ fn sessions_go_on_with_their_connection_or_without_one() {
 #[test]
 fn members_with_tls_that_have_a_session_lose_no_message_at_a_restart() {
     each_way(|restart| {
-        let setup = Setup::on_loopback();
-        certificate(setup.folder.path(), "own");
-        let crt = setup.folder.path().join("own.crt");
-        let mut router = setup.tls_in("own.crt", "own.key", "off").start();
-        let (plain, secure) = both_addresses(&mut router);
+        let TlsRouter { mut router, plain, secure, certificate: crt } = TlsRouter::start("off");
         let id = register(connect(plain), "key");
         let secret = "the-secret-that-it-has-drawn";
         let mut device = Member::with(connect_tls(secure, &crt), &format!("id={id}&key=key&session={secret}"));
@@ -460,6 +453,26 @@ fn members_with_tls_that_have_a_session_lose_no_message_at_a_restart() {
         let (status, counts) = ask(connect(plain), &format!("/session?id={id}&key=key&session={secret}"));
         assert_eq!((status, counts), (200, format!("{{\"received\":0,\"sent\":{said}}}")));
     });
+}
+
+/// A router with a plain and a TLS listener.
+pub(crate) struct TlsRouter {
+    pub(crate) router: Router,
+    pub(crate) plain: SocketAddr,
+    pub(crate) secure: SocketAddr,
+    pub(crate) certificate: PathBuf,
+}
+
+impl TlsRouter {
+    /// Starts it with this value of `kernel`, and waits until it is ready.
+    pub(crate) fn start(kernel: &str) -> Self {
+        let setup = Setup::on_loopback();
+        certificate(setup.folder.path(), "own");
+        let certificate = setup.folder.path().join("own.crt");
+        let mut router = setup.tls_in("own.crt", "own.key", kernel).start();
+        let (plain, secure) = both_addresses(&mut router);
+        Self { router, plain, secure, certificate }
+    }
 }
 
 /// Waits until a router with a plain and a TLS listener is ready; returns their addresses.

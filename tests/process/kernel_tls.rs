@@ -1,33 +1,13 @@
 //! Connections whose TLS is in the kernel. Most of these tests need its `tls` module, and `tests/system/run kernel-tls` runs
 //! them on a kernel that has it.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
 use ws_router_core::close::CloseReason;
 
-use super::carried::{both_addresses, each_way, until};
+use super::carried::{TlsRouter, each_way, until};
 use super::client::{Member, TlsStream, ask, connect, connect_tls, connect_tls_with, register};
-use super::harness::{Router, Setup, certificate};
+use super::harness::{Setup, certificate};
 
-/// A router with a plain listener and one with TLS.
-struct Scene {
-    router: Router,
-    plain: SocketAddr,
-    secure: SocketAddr,
-    certificate: PathBuf,
-}
-
-impl Scene {
-    fn start(kernel: &str) -> Self {
-        let setup = Setup::on_loopback();
-        certificate(setup.folder.path(), "own");
-        let certificate = setup.folder.path().join("own.crt");
-        let mut router = setup.tls_in("own.crt", "own.key", kernel).start();
-        let (plain, secure) = both_addresses(&mut router);
-        Self { router, plain, secure, certificate }
-    }
-
+impl TlsRouter {
     /// Starts a router whose TLS is in the kernel; `None` if this kernel can't do that.
     fn in_kernel() -> Option<Self> {
         if !has_module() {
@@ -62,7 +42,7 @@ fn a_listener_that_requires_it_starts_only_with_the_module() {
 #[test]
 fn members_exchange_messages_through_the_same_connections_over_restarts() {
     each_way(|restart| {
-        let Some(mut scene) = Scene::in_kernel() else { return };
+        let Some(mut scene) = TlsRouter::in_kernel() else { return };
         let id = register(scene.connect(), "key");
         let mut one = Member::join(scene.connect(), &id, "key");
         let mut other = Member::join(connect(scene.plain), &id, "key");
@@ -82,7 +62,7 @@ fn members_exchange_messages_through_the_same_connections_over_restarts() {
 
 #[test]
 fn every_cipher_suite_carries_small_and_large_messages() {
-    let Some(scene) = Scene::in_kernel() else { return };
+    let Some(scene) = TlsRouter::in_kernel() else { return };
     let id = register(connect(scene.plain), "key");
     let mut plain = Member::join(connect(scene.plain), &id, "key");
     let suites = rustls::crypto::ring::default_provider().cipher_suites;
@@ -109,7 +89,7 @@ fn every_cipher_suite_carries_small_and_large_messages() {
 
 #[test]
 fn new_keys_of_a_member_close_it_with_1012_and_no_other() {
-    let Some(scene) = Scene::in_kernel() else { return };
+    let Some(scene) = TlsRouter::in_kernel() else { return };
     let id = register(connect(scene.plain), "key");
     let mut one = Member::join(connect(scene.plain), &id, "key");
     let mut other = Member::join(connect(scene.plain), &id, "key");
@@ -124,7 +104,7 @@ fn new_keys_of_a_member_close_it_with_1012_and_no_other() {
 
 #[test]
 fn the_end_of_tls_is_the_end_of_the_member() {
-    let Some(scene) = Scene::in_kernel() else { return };
+    let Some(scene) = TlsRouter::in_kernel() else { return };
     let id = register(connect(scene.plain), "key");
     let mut leaving = Member::join(scene.connect(), &id, "key");
     let TlsStream { conn, sock } = leaving.stream();
@@ -135,7 +115,7 @@ fn the_end_of_tls_is_the_end_of_the_member() {
 
 #[test]
 fn requests_one_after_the_other_on_one_connection_are_answered() {
-    let Some(scene) = Scene::in_kernel() else { return };
+    let Some(scene) = TlsRouter::in_kernel() else { return };
     assert_eq!(ask(scene.connect(), "/healthz").0, 200);
     assert_eq!(ask(scene.connect(), "/nothing").0, 404);
 }
@@ -148,7 +128,7 @@ fn an_idle_connection_takes_no_buffers() {
     }
     let count = std::env::var("WS_ROUTER_IDLE").map_or(200, |count| count.parse().unwrap());
     let memory_each = |kernel: &str| {
-        let scene = Scene::start(kernel);
+        let scene = TlsRouter::start(kernel);
         let id = register(connect(scene.plain), "key");
         let mut open: Vec<_> = (0..50).map(|_| Member::join(scene.connect(), &id, "key")).collect();
         let resident = || scene.router.admin("/v1/status")["memory"]["resident_bytes"].as_u64().unwrap();

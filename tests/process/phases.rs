@@ -1,9 +1,8 @@
 //! The phases of a restart, in the log and in the status.
 
 use nix::sys::signal::Signal;
-use ws_router_server::log::messages;
 
-use super::carried::until;
+use super::carried::{both_addresses, until};
 use super::client::{Member, connect, connect_tls, register};
 use super::harness::{Router, Setup, certificate};
 
@@ -50,10 +49,7 @@ fn the_status_shows_the_trial_and_the_members_that_have_to_reconnect() {
     certificate(setup.folder.path(), "own");
     let crt = setup.folder.path().join("own.crt");
     let mut router = setup.tls("own.crt", "own.key").start();
-    let both = [router.logged(&[messages::LISTENING]), router.logged(&[messages::LISTENING])];
-    router.notified("READY=1");
-    let secure = both.iter().find(|line| line["tls"] == true).unwrap()["listener"].as_str().unwrap().parse().unwrap();
-    let plain = both.iter().find(|line| line["tls"] == false).unwrap()["listener"].as_str().unwrap().parse().unwrap();
+    let (plain, secure) = both_addresses(&mut router);
     let id = register(connect(plain), "key");
     // It answers the close frame only in `closed` below.
     let silent = Member::join(connect_tls(secure, &crt), &id, "key");

@@ -6,6 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use ws_router_server::log::messages;
 
+use super::carried::both_addresses;
 use super::client::{Member, connect, register};
 use super::harness::{Router, Setup};
 
@@ -66,9 +67,7 @@ fn previous_settings_that_can_not_be_used_either_are_78() {
     let folder = setup.folder.path().to_owned();
     super::harness::certificate(&folder, "own");
     let mut router = setup.tls("own.crt", "own.key").start();
-    let both = [router.logged(&[messages::LISTENING]), router.logged(&[messages::LISTENING])];
-    router.notified("READY=1");
-    let plain = both.iter().find(|line| line["tls"] == false).unwrap()["listener"].as_str().unwrap().parse().unwrap();
+    let (plain, _) = both_addresses(&mut router);
     let id = register(connect(plain), "key");
     let _member = Member::join(connect(plain), &id, "key");
     let good = fs::read_to_string(router.setup.file()).unwrap();

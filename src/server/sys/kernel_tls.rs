@@ -115,7 +115,7 @@ pub fn take_control_record(socket: BorrowedFd<'_>) -> io::Result<ControlRecord> 
     })
 }
 
-/// Tells the peer that nothing more is sent. Never waits: if the socket is full, the error is `WouldBlock`.
+/// Notifies the peer that nothing more is sent. Never waits: if the socket is full, the error is `WouldBlock`.
 pub fn send_close_notify(socket: BorrowedFd<'_>) -> io::Result<()> {
     let mut alert = [WARNING, CLOSE_NOTIFY];
     let mut part = libc::iovec { iov_base: alert.as_mut_ptr().cast(), iov_len: alert.len() };

@@ -1,6 +1,6 @@
 //! What hosts of a paired registration send, and the numbers with which they accept, on one shard.
 //!
-//! A reference decides what each message and number means. Hosts are told of each client once, with its hello as it is
+//! A reference decides what each message and number means. Hosts are notified of each client once, with its hello as it is
 //! and a number that is its own, and of its going unless they have accepted it. A client is taken once, and closed with the
 //! code and reason of the host that rejects it; whatever else a host sends closes that host alone.
 
@@ -52,9 +52,9 @@ enum Part {
     Host {
         /// Clients that it knows of, by number.
         announced: BTreeMap<u128, usize>,
-        /// Clients of which it is about to be told.
+        /// Clients that are about to be announced to it.
         coming: BTreeSet<usize>,
-        /// Numbers of clients about whose going it is about to be told.
+        /// Numbers of clients that are about to be reported to it as gone.
         going: BTreeSet<u128>,
     },
     Client {
@@ -87,8 +87,8 @@ struct Scene {
     valid: BTreeMap<u128, usize>,
     /// Every number there ever was.
     all: Vec<u128>,
-    /// The clients of numbers of which no host has been told.
-    untold: BTreeMap<u128, usize>,
+    /// Clients by the numbers that no host has received.
+    unannounced: BTreeMap<u128, usize>,
 }
 
 impl Scene {
@@ -96,8 +96,8 @@ impl Scene {
         // Nobody here answers a ping.
         let rules = Rules { ping_interval: Duration::from_secs(86_400), ..frames::rules(MAX_MESSAGE) };
         let (shard, now) = (Shard::new(rules.clone()), Moment(1_000_000));
-        let (valid, untold) = (BTreeMap::new(), BTreeMap::new());
-        Self { shard, rules, now, ends: Vec::new(), drawn: 0, valid, all: Vec::new(), untold }
+        let (valid, unannounced) = (BTreeMap::new(), BTreeMap::new());
+        Self { shard, rules, now, ends: Vec::new(), drawn: 0, valid, all: Vec::new(), unannounced }
     }
 
     fn act(&mut self, input: &mut Input<'_>) {
@@ -183,7 +183,7 @@ impl Scene {
         });
         let numbers = self.catch_up();
         let (host, waiting) = (self.ends.len() - 1, self.waiting());
-        assert_eq!(numbers.len(), waiting.len(), "it is told of all clients that wait");
+        assert_eq!(numbers.len(), waiting.len(), "all clients that wait are announced to it");
         for (number, client) in numbers.into_iter().zip(waiting) {
             self.announce(host, number, client);
         }
@@ -213,7 +213,7 @@ impl Scene {
             Some(scene.shard.join_waiting(newcomer, link, arrival, deadline, draw, scene.now))
         });
         self.drawn = drawn;
-        assert_eq!(numbers.len(), hosts.len(), "all hosts are told of it");
+        assert_eq!(numbers.len(), hosts.len(), "it is announced to all hosts");
         let client = self.ends.len() - 1;
         for (number, host) in numbers.into_iter().zip(hosts) {
             self.announce(host, number, client);
@@ -222,7 +222,7 @@ impl Scene {
 
     fn announce(&mut self, host: usize, number: u128, client: usize) {
         assert_eq!(self.valid.insert(number, client), None, "a number of two clients");
-        self.untold.insert(number, client);
+        self.unannounced.insert(number, client);
         self.all.push(number);
         if let Part::Host { coming, .. } = &mut self.ends[host].part {
             coming.insert(client);
@@ -244,7 +244,7 @@ impl Scene {
         self.gone(client, Some(number));
     }
 
-    /// A client no longer waits: its numbers are no longer valid, and hosts are told, save the one that took it.
+    /// A client no longer waits: its numbers are no longer valid, and hosts are notified, save the one that took it.
     fn gone(&mut self, client: usize, taken_with: Option<u128>) {
         self.valid.retain(|_, of| *of != client);
         for end in &mut self.ends {
@@ -401,9 +401,9 @@ impl Scene {
             }
             let texts = std::mem::take(&mut self.ends[who].texts);
             if self.ends[who].expected == Expected::Open {
-                texts.iter().for_each(|text| self.told(who, text));
+                texts.iter().for_each(|text| self.on_notice(who, text));
                 if let Part::Host { coming, going, .. } = &self.ends[who].part {
-                    assert!(coming.is_empty() && going.is_empty(), "{who} isn't told: {coming:?} {going:?}");
+                    assert!(coming.is_empty() && going.is_empty(), "{who} isn't notified: {coming:?} {going:?}");
                 }
             }
         }
@@ -416,7 +416,7 @@ impl Scene {
     }
 
     /// A host receives a message.
-    fn told(&mut self, host: usize, text: &str) {
+    fn on_notice(&mut self, host: usize, text: &str) {
         let message: Value = serde_json::from_str(text).unwrap();
         let fields: Vec<_> = message.as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value)).collect();
         let hello_of = |client: usize| match &self.ends[client].part {
@@ -430,12 +430,12 @@ impl Scene {
         };
         let number = number.as_str().filter(|text| *text == text.to_lowercase()).and_then(reference_number).unwrap();
         // Which of a client's numbers a host gets doesn't matter; no two hosts get the same.
-        let told = if is_gone { None } else { self.untold.remove(&number) };
-        let expected = told.map(hello_of);
+        let newcomer = if is_gone { None } else { self.unannounced.remove(&number) };
+        let expected = newcomer.map(hello_of);
         let Part::Host { announced, coming, going } = &mut self.ends[host].part else {
             panic!("{host} is no host, and receives {text}");
         };
-        match told {
+        match newcomer {
             Some(client) => {
                 assert_eq!(hello, expected.as_deref(), "{text}");
                 assert!(coming.remove(&client) && announced.insert(number, client).is_none(), "{text}");

@@ -315,7 +315,7 @@ def given_up():
     return [line.split()[-1] for line in metrics.stdout.splitlines() if line.startswith('wsrouter_closes_total{reason="no-pong"}')]
 
 
-async def tell(device, peer, rows, label):
+async def compare(device, peer, rows, label):
     """Loses the device's network in each way, and compares what both ends have said with what they have heard."""
     try:
         await device.start()
@@ -356,13 +356,13 @@ async def hostclient(device, base, rows, label):
     id = register(reg_type="hostclient", client_key="c", max_members=2)
     member = {"id": id, "client_key": "c", "sock_type": "client"}
     with Peer(id, "key=k&sock_type=host") as peer:
-        await tell(device(base, member), peer, rows, "%s, %s" % (device.name, label))
+        await compare(device(base, member), peer, rows, "%s, %s" % (device.name, label))
 
 
 async def paired_client(base, rows, label):
     id = register(reg_type="paired", client_key="c")
     with Peer(id, "key=k&sock_type=host", "--listen") as peer:
-        await tell(PythonDevice(base, {"id": id, "client_key": "c", "sock_type": "client"}), peer, rows, label)
+        await compare(PythonDevice(base, {"id": id, "client_key": "c", "sock_type": "client"}), peer, rows, label)
 
 
 async def paired_host(base, rows, label):
@@ -370,7 +370,7 @@ async def paired_host(base, rows, label):
     async with websockets.connect("%s/connect?id=%s&key=k&sock_type=host" % (PLAIN.replace("http", "ws", 1), id)) as listening:
         with Peer(id, "client_key=c&sock_type=client") as peer:
             number = json.loads(await listening.recv())["incoming"]
-            await tell(PythonDevice(base, {"id": id, "accept": number}), peer, rows, label)
+            await compare(PythonDevice(base, {"id": id, "accept": number}), peer, rows, label)
 
 
 async def strangers():
@@ -398,7 +398,7 @@ async def strangers():
         await other.send("hello")
         await owner.recv()
         got = status(dict(member, session=secrets.token_hex(16)))
-        check("a stolen key tells nothing of a session without its secret", isinstance(got, int) and 400 <= got < 500, got)
+        check("a stolen key reveals nothing of a session without its secret", isinstance(got, int) and 400 <= got < 500, got)
         got = await closed(session=secrets.token_hex(16), received=0)
         check("and resumes nothing: 4009", got == 4009, got)
         got = status({"id": id, "receive_key": "r", "session": secret})

@@ -102,15 +102,12 @@ impl Scene {
         while let Some(len) = crate::frame::whole_frame_len(inbox).filter(|len| *len <= inbox.len()) {
             let frame: Vec<u8> = inbox.drain(..len).collect();
             let payload = payload_of(&frame).unwrap();
-            match frame[0] & 0x0f {
-                0..=2 => {
-                    assert_eq!(frame[0] & 0x0f == 0, !part.is_empty(), "a message begins within another");
-                    part.extend_from_slice(payload);
-                    if frame[0] & 0x80 != 0 {
-                        received.push(std::mem::take(part));
-                    }
+            if frame[0] & 0x08 == 0 {
+                assert_eq!(frame[0] & 0x0f == 0, !part.is_empty(), "a message begins within another");
+                part.extend_from_slice(payload);
+                if frame[0] & 0x80 != 0 {
+                    received.push(std::mem::take(part));
                 }
-                _ => {}
             }
         }
     }
